@@ -1,0 +1,1 @@
+"""Networks and their derivatives as graphs of three primitives."""

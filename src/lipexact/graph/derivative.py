@@ -1,0 +1,103 @@
+"""The derivative of a graph as more graph, which shares the gates of the original.
+
+With the gates held, a graph is affine in its input; its Jacobian J (for a network, the one of the
+linear region that the gates name) acts in two ways, as in automatic differentiation: J v (forward)
+and J^T c (reverse). Switch(x, a) has the derivative Switch(dx, a), so both stay within the primitives
+(Jordan and Dimakis 2020, section 4, for the reverse mode).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+from typing_extensions import assert_never
+
+from lipexact.graph.ir import Affine, Conditional, Graph, Input, Matrix, Node, Switch, Value
+
+
+def forward(graph: Graph, output: Value, wrt: Input, tangent: Value) -> Value:
+    """J v, for J the Jacobian of `output` with respect to `wrt` and v = `tangent`.
+
+    Parameters
+    ----------
+    graph
+        A graph that holds `output`.
+    output
+        The node to differentiate, of size m.
+    wrt
+        The input to differentiate by, of size d.
+    tangent
+        The direction v, of size d.
+
+    Returns
+    -------
+    Value
+        A node of size m.
+    """
+    tangents: dict[Node, Value] = {wrt: tangent}
+    for node in graph.nodes:
+        match node:
+            case Affine():
+                terms = tuple((weight, tangents[x]) for weight, x in node.terms if x in tangents)
+                if terms:
+                    tangents[node] = Affine(terms, np.zeros(node.size), f"d_{node.name}")
+            case Switch():
+                if node.x in tangents:
+                    tangents[node] = Switch(tangents[node.x], node.gate, f"d_{node.name}")
+            case Input() | Conditional():
+                pass
+            case _:
+                assert_never(node)
+    return tangents.get(output) or _zeros(output.size)
+
+
+def reverse(graph: Graph, output: Value, wrt: Input, cotangent: Value) -> Value:
+    """J^T c, for J the Jacobian of `output` with respect to `wrt` and c = `cotangent`.
+
+    Parameters
+    ----------
+    graph
+        A graph that holds `output`.
+    output
+        The node to differentiate, of size m.
+    wrt
+        The input to differentiate by, of size d.
+    cotangent
+        The functional c, of size m.
+
+    Returns
+    -------
+    Value
+        A node of size d.
+    """
+    collected: dict[Node, list[tuple[Matrix, Value]]] = {}
+    gradients: dict[Node, Value] = {output: cotangent}
+
+    def gradient(node: Value) -> Value | None:
+        if node not in gradients and node in collected:
+            gradients[node] = Affine(tuple(collected[node]), np.zeros(node.size), f"g_{node.name}")
+        return gradients.get(node)
+
+    for node in reversed(graph.nodes):
+        if isinstance(node, Conditional) or (above := gradient(node)) is None:
+            continue
+        match node:
+            case Affine():
+                for weight, x in node.terms:
+                    collected.setdefault(x, []).append((weight.T, above))
+            case Switch():
+                switched = Switch(above, node.gate, f"g_{node.name}_in")
+                collected.setdefault(node.x, []).append((_identity(node.size), switched))
+            case Input():
+                pass
+            case _:
+                assert_never(node)
+    return gradients.get(wrt) or _zeros(wrt.size)
+
+
+def _identity(size: int) -> Matrix:
+    return sp.eye_array(size, format="csr")
+
+
+def _zeros(size: int) -> Affine:
+    return Affine((), np.zeros(size), "zero")

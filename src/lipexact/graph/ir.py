@@ -1,0 +1,175 @@
+"""The graph: an input and three primitives on vectors (Lemma 1 of Jordan and Dimakis, 2020).
+
+========== ======================= ============================================
+operator   class                   meaning
+========== ======================= ============================================
+affine     :class:`Affine`         y = sum_k W_k x_k + b
+conditional :class:`Conditional`   a_i = 1 if x_i > 0, 0 if x_i < 0, either at 0
+switch     :class:`Switch`         y_i = a_i x_i
+========== ======================= ============================================
+
+Nodes are frozen and compared by identity, so graphs share nodes: a derivative shares the gates of
+its network. The set of primitives is closed; every pass over it is one ``match``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from lipexact.errors import ModelError
+
+Vector: TypeAlias = npt.NDArray[np.float64]
+# A dense array, or a scipy.sparse.csr_array, of shape (rows, columns) and dtype float64.
+Matrix: TypeAlias = Any
+
+
+@dataclass(frozen=True, eq=False)
+class Input:
+    """A vector of free variables; what they range over is said by whoever uses the graph."""
+
+    size: int
+    name: str = "x"
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ModelError(f"input '{self.name}' has size {self.size}; it needs at least one entry")
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """y = sum_k W_k x_k + b, with ``terms`` the pairs (W_k, x_k) and ``bias`` b.
+
+    Without terms it is the constant b.
+    """
+
+    terms: tuple[tuple[Matrix, Value], ...]
+    bias: Vector
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        bias = np.array(self.bias, dtype=np.float64)
+        if bias.ndim != 1:
+            raise ModelError(f"affine '{self.name}': the bias must be a vector, not of shape {bias.shape}")
+        terms = tuple((_matrix(weight), x) for weight, x in self.terms)
+        for weight, x in terms:
+            if weight.shape != (bias.size, x.size):
+                raise ModelError(
+                    f"affine '{self.name}': a weight of shape {weight.shape} does not map "
+                    f"{x.size} entries to {bias.size}"
+                )
+        for array in (bias, *(weight.data if sp.issparse(weight) else weight for weight, _ in terms)):
+            if not np.isfinite(array).all():
+                raise ModelError(f"affine '{self.name}' has weights that are NaN or infinite")
+        bias.setflags(write=False)
+        object.__setattr__(self, "bias", bias)
+        object.__setattr__(self, "terms", terms)
+
+    @property
+    def size(self) -> int:
+        return int(self.bias.size)
+
+
+@dataclass(frozen=True, eq=False)
+class Conditional:
+    """Gates: a_i = 1 if x_i > 0, 0 if x_i < 0, either if x_i = 0."""
+
+    x: Value
+    name: str = ""
+
+    @property
+    def size(self) -> int:
+        return self.x.size
+
+
+@dataclass(frozen=True, eq=False)
+class Switch:
+    """y_i = a_i x_i for the gates a of a :class:`Conditional`."""
+
+    x: Value
+    gate: Conditional
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.x.size != self.gate.size:
+            raise ModelError(f"switch '{self.name}': {self.gate.size} gates cannot switch {self.x.size} entries")
+
+    @property
+    def size(self) -> int:
+        return self.x.size
+
+
+Value: TypeAlias = Input | Affine | Switch
+Node: TypeAlias = Input | Affine | Conditional | Switch
+
+
+def operands(node: Node) -> tuple[Node, ...]:
+    """The nodes that `node` reads."""
+    match node:
+        case Input():
+            return ()
+        case Affine():
+            return tuple(x for _, x in node.terms)
+        case Conditional():
+            return (node.x,)
+        case Switch():
+            return (node.x, node.gate)
+
+
+def topological(roots: Iterable[Node]) -> tuple[Node, ...]:
+    """Every node that the roots depend on, operands first, each once."""
+    order: dict[Node, None] = {}
+    stack: list[tuple[Node, Iterator[Node]]] = [(root, iter(operands(root))) for root in reversed(list(roots))]
+    while stack:
+        node, rest = stack[-1]
+        below = next((x for x in rest if x not in order), None)
+        if below is not None:
+            stack.append((below, iter(operands(below))))
+        else:
+            stack.pop()
+            order.setdefault(node)
+    return tuple(order)
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Outputs as functions of inputs.
+
+    Raises
+    ------
+    ModelError
+        If an output depends on an `Input` that is not listed.
+    """
+
+    inputs: tuple[Input, ...]
+    outputs: tuple[Value, ...]
+
+    def __post_init__(self) -> None:
+        for node in self.nodes:
+            if isinstance(node, Input) and node not in self.inputs:
+                raise ModelError(f"the graph reads input '{node.name}', which is not among its inputs")
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes below the outputs, operands first."""
+        return topological(self.outputs)
+
+    @cached_property
+    def gates(self) -> tuple[Conditional, ...]:
+        """The conditionals, in topological order."""
+        return tuple(node for node in self.nodes if isinstance(node, Conditional))
+
+
+def _matrix(weight: Matrix) -> Matrix:
+    if sp.issparse(weight):
+        return sp.csr_array(weight, dtype=np.float64)
+    array = np.asarray(weight, dtype=np.float64)
+    if array.ndim != 2:
+        raise ModelError(f"a weight must be a matrix, not of shape {array.shape}")
+    return array

@@ -1,0 +1,155 @@
+"""A trained network: a graph with one input and one output, and what one asks of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from lipexact.errors import ModelError
+from lipexact.graph.derivative import reverse
+from lipexact.graph.evaluate import evaluate
+from lipexact.graph.ir import Affine, Conditional, Graph, Input, Value, Vector
+from lipexact.graph.simplify import fuse
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A continuous piecewise-linear function R^d -> R^m.
+
+    Attributes
+    ----------
+    graph
+        One input of size d, one output of size m, in the primitives of :mod:`lipexact.graph`.
+    input_shape, output_shape
+        The shapes of the tensors behind the two flat vectors (C order), without the batch axis.
+    name
+        A name for reports.
+    """
+
+    graph: Graph
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    name: str = "network"
+
+    def __post_init__(self) -> None:
+        if len(self.graph.inputs) != 1 or len(self.graph.outputs) != 1:
+            raise ModelError(
+                f"a network has one input and one output, not {len(self.graph.inputs)} and "
+                f"{len(self.graph.outputs)}"
+            )
+        for what, shape, node in (("input", self.input_shape, self.input), ("output", self.output_shape, self.output)):
+            if int(np.prod(shape, dtype=np.int64)) != node.size:
+                raise ModelError(f"the {what} shape {shape} does not hold {node.size} entries")
+
+    @property
+    def input(self) -> Input:
+        """The input node, of size d."""
+        return self.graph.inputs[0]
+
+    @property
+    def output(self) -> Value:
+        """The output node, of size m."""
+        return self.graph.outputs[0]
+
+    @property
+    def gates(self) -> tuple[Conditional, ...]:
+        """The conditionals of the network, in topological order."""
+        return self.graph.gates
+
+    @property
+    def relus(self) -> int:
+        """The number of gates: neurons with a kink, over all layers."""
+        return sum(gate.size for gate in self.gates)
+
+    def evaluate(self, x: npt.ArrayLike) -> Vector:
+        """f(x).
+
+        Parameters
+        ----------
+        x
+            One point, of shape (d,) or `input_shape`, or a batch (n, d) or (n, `*input_shape`).
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (m,) for one point, (n, m) for a batch.
+
+        Raises
+        ------
+        ModelError
+            If x has another shape.
+        """
+        batch, single = self._batch(x)
+        values = np.broadcast_to(evaluate(self.graph, {self.input: batch})[self.output], (len(batch), self.output.size))
+        return values[0] if single else values
+
+    def jacobian(self, x: npt.ArrayLike) -> Vector:
+        """The Jacobian at x, with gates off where their input is exactly 0.
+
+        Away from kinks it is the Jacobian of f; on a kink it need not be the Jacobian of any region.
+
+        Parameters
+        ----------
+        x
+            One point, of shape (d,) or `input_shape`, or a batch (n, d) or (n, `*input_shape`).
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (m, d) for one point, (n, m, d) for a batch.
+
+        Raises
+        ------
+        ModelError
+            If x has another shape.
+        """
+        batch, single = self._batch(x)
+        cotangent, gradient = self._reverse
+        jacobians = np.empty((len(batch), self.output.size, self.input.size))
+        for row in range(self.output.size):
+            unit = np.eye(1, self.output.size, row)
+            jacobians[:, row, :] = evaluate(gradient, {self.input: batch, cotangent: unit})[gradient.outputs[0]]
+        return jacobians[0] if single else jacobians
+
+    @cached_property
+    def _reverse(self) -> tuple[Input, Graph]:
+        cotangent = Input(self.output.size, "c")
+        gradient = reverse(self.graph, self.output, self.input, cotangent)
+        return cotangent, Graph((self.input, cotangent), (gradient,))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the graph's weights and wiring, as hexadecimal digits."""
+        digest = hashlib.sha256()
+        index = {node: number for number, node in enumerate(self.graph.nodes)}
+        for node in self.graph.nodes:
+            digest.update(f"{type(node).__name__} {node.size};".encode())
+            if isinstance(node, Affine):
+                digest.update(node.bias.tobytes())
+                for weight, x in node.terms:
+                    dense = np.ascontiguousarray(weight.toarray() if hasattr(weight, "toarray") else weight)
+                    digest.update(f"{index[x]};".encode())
+                    digest.update(dense.tobytes())
+            elif not isinstance(node, Input):
+                digest.update(f"{index[node.x]};".encode())
+        return digest.hexdigest()
+
+    def _batch(self, x: npt.ArrayLike) -> tuple[Vector, bool]:
+        points = np.asarray(x, dtype=np.float64)
+        size = self.input.size
+        if points.shape in ((size,), self.input_shape):
+            return points.reshape(1, size), True
+        if points.ndim >= 2 and points.shape[1:] in ((size,), self.input_shape):
+            return points.reshape(len(points), size), False
+        raise ModelError(
+            f"expected a point of shape {(size,)} or {self.input_shape}, or a batch of them, not {points.shape}"
+        )
+
+
+def network(graph: Graph, *, input_shape: tuple[int, ...], output_shape: tuple[int, ...], name: str) -> Network:
+    """The network of a graph after folding its affine nodes (:func:`lipexact.graph.simplify.fuse`)."""
+    return Network(fuse(graph), input_shape, output_shape, name)
