@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from lipexact.errors import ModelError
 from lipexact.graph.derivative import reverse
 from lipexact.graph.evaluate import evaluate
-from lipexact.graph.ir import Affine, Conditional, Graph, Input, Value, Vector
+from lipexact.graph.ir import Conditional, Graph, Input, Value, Vector
 from lipexact.graph.simplify import fuse
 
 
@@ -120,23 +119,6 @@ class Network:
         cotangent = Input(self.output.size, "c")
         gradient = reverse(self.graph, self.output, self.input, cotangent)
         return cotangent, Graph((self.input, cotangent), (gradient,))
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of the graph's weights and wiring, as hexadecimal digits."""
-        digest = hashlib.sha256()
-        index = {node: number for number, node in enumerate(self.graph.nodes)}
-        for node in self.graph.nodes:
-            digest.update(f"{type(node).__name__} {node.size};".encode())
-            if isinstance(node, Affine):
-                digest.update(node.bias.tobytes())
-                for weight, x in node.terms:
-                    dense = np.ascontiguousarray(weight.toarray() if hasattr(weight, "toarray") else weight)
-                    digest.update(f"{index[x]};".encode())
-                    digest.update(dense.tobytes())
-            elif not isinstance(node, Input):
-                digest.update(f"{index[node.x]};".encode())
-        return digest.hexdigest()
 
     def _batch(self, x: npt.ArrayLike) -> tuple[Vector, bool]:
         points = np.asarray(x, dtype=np.float64)

@@ -1,0 +1,1 @@
+"""Mixed-integer programs from graphs, through Pyomo."""
