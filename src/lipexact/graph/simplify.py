@@ -12,7 +12,12 @@ from lipexact.graph.ir import Affine, Conditional, Graph, Input, Matrix, Node, S
 
 
 def fuse(graph: Graph) -> Graph:
-    """The same functions with fewer affine nodes.
+    """The same functions with fewer affine nodes: see :func:`fuse_mapped`."""
+    return fuse_mapped(graph)[0]
+
+
+def fuse_mapped(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
+    """The same functions with fewer affine nodes, and what became of each node.
 
     An affine node with one reader, itself affine, is substituted into it, and so is a constant or a
     node whose matrices have at most one entry in a row (a selection, a scaling), whoever reads it.
@@ -20,8 +25,10 @@ def fuse(graph: Graph) -> Graph:
 
     Returns
     -------
-    Graph
+    graph
         New nodes, except for the inputs, which are kept.
+    mapping
+        The new node for each old one; a folded node's own replacement may not be in the graph.
     """
     readers = Counter(x for node in graph.nodes for x in operands(node))
     readers.update(graph.outputs)
@@ -56,7 +63,7 @@ def fuse(graph: Graph) -> Graph:
                 new[node] = Switch(value(node.x), gate, node.name)
             case _:
                 assert_never(node)
-    return Graph(graph.inputs, tuple(value(output) for output in graph.outputs))
+    return Graph(graph.inputs, tuple(value(output) for output in graph.outputs)), new
 
 
 def _accumulate(terms: dict[Value, Matrix], x: Value, weight: Matrix) -> None:

@@ -1,17 +1,76 @@
-"""One adapter for every MIP solver that Pyomo reaches."""
+"""One adapter for every MIP solver that Pyomo reaches.
+
+Pyomo translates the model and maps its variables: its v2 interfaces (``pyomo.contrib.solver``) for HiGHS, SCIP and
+Gurobi, its legacy one for CBC. Starting the solver and reading its answer happen here, for three reasons. Pyomo
+captures the output of the whole process during a solve, so a progress display would vanish into the solver's log.
+Its status tables merge what must stay apart: "Not Set" with "unknown", and for CBC a time-out with infeasibility.
+And its run cannot be stopped from outside.
+
+Every solver runs on a thread of its own, while the calling thread reports progress and waits for ctrl-C. HiGHS keeps
+its scheduler per thread, and refuses another number of threads in a thread that has one ("global scheduler has
+already been initialized"): a fresh thread for each solve has no such history.
+
+How far an answer can be trusted. A bound is the solver's floating-point claim. Measured on set covers whose
+solutions differ by less and less, the "optimum" of each solver with a gap of 0 is within 1e-6 (absolute) of the
+true one: HiGHS, SCIP and CBC missed by up to 1e-7, Gurobi by up to 9e-7. CBC does so only because ``increment`` is set
+to 0 here: by default it passes over solutions that are better by less than 1e-5. Feasibility tolerances stay at each
+solver's default; tighter ones made HiGHS claim false infeasibility (HiGHS issue 2033).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import importlib.util
+import math
+import re
+import signal
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from pathlib import Path
 from typing import Any
+
+import pyomo.environ as pyo
+from pyomo.common import Executable
+from pyomo.common.errors import InfeasibleConstraintException
+from pyomo.common.tee import capture_output
+from pyomo.common.tempfiles import TempfileManager
+from pyomo.common.timing import HierarchicalTimer
+from pyomo.contrib.solver.solvers.gurobi.gurobi_direct import GurobiDirect
+from pyomo.contrib.solver.solvers.highs import Highs
+from pyomo.contrib.solver.solvers.scip.scip_direct import ScipDirect
+from pyomo.opt.results import SolverResults
+from pyomo.solvers.plugins.solvers.CBCplugin import CBCSHELL
+
+from lipexact.errors import LipExactError, OptionError, SolverError, SolverUnavailableError
+
+__all__ = [
+    "SOLVERS",
+    "Outcome",
+    "Progress",
+    "ProgressCallback",
+    "SolveOptions",
+    "Solver",
+    "Termination",
+    "Watch",
+    "available",
+    "register",
+    "solve",
+    "solver_names",
+]
+
+_HEARTBEAT = 0.5  # seconds between two calls of on_progress
+_GRACE = 3.0  # seconds past its time limit after which a solver is told to stop, and told again
+_CONTRADICTION = 1e-6  # how far an incumbent may lie below the bound: solvers accept points violated by about this
 
 
 class Termination(str, Enum):
     """Why a solve stopped."""
 
-    OPTIMAL = "optimal"
+    OPTIMAL = "optimal"  # within the gap that was asked for
     INFEASIBLE = "infeasible"
     TIME_LIMIT = "time limit"
     INTERRUPTED = "interrupted"
@@ -21,7 +80,19 @@ class Termination(str, Enum):
 
 @dataclass(frozen=True)
 class SolveOptions:
-    """What a caller may ask of any solver; `extra` goes to the solver under its own names."""
+    """What a caller may ask of any solver.
+
+    Parameters
+    ----------
+    time_limit : float, optional
+        Wall-clock seconds, handing the model over included.
+    gap : float
+        Relative gap at which to stop. The absolute gap is always 0.
+    threads : int, optional
+        Number of threads; None leaves it to the solver.
+    extra : Mapping[str, Any]
+        Options under the solver's own names. They win over the three above.
+    """
 
     time_limit: float | None = None
     gap: float = 0.0
@@ -31,7 +102,7 @@ class SolveOptions:
 
 @dataclass(frozen=True)
 class Progress:
-    """A moment of a running solve, in the objective's own sense."""
+    """A moment of a running solve, in the objective's own sense; None where the solver has not said."""
 
     seconds: float
     incumbent: float | None
@@ -43,8 +114,9 @@ class Progress:
 class Outcome:
     """What a solver claims about a minimisation.
 
-    `bound` is a lower bound on the optimum (None: no claim), `incumbent` the objective of the
-    solution that was loaded into the model's variables (None: there is no solution).
+    `bound` is a lower bound on the optimum (None: no claim; +inf: infeasible), `incumbent` the objective of the
+    solution that was loaded into the model's variables (None: there is no solution, and none was loaded). `bound`
+    never exceeds `incumbent`. `message` says why a solve failed.
     """
 
     termination: Termination
@@ -56,3 +128,703 @@ class Outcome:
 
 
 ProgressCallback = Callable[[Progress], None]
+
+
+class Watch:
+    """The clock of one solve: its time limit, its progress, and the ways to stop it.
+
+    Parameters
+    ----------
+    time_limit : float, optional
+        Wall-clock seconds from now.
+    on_progress : ProgressCallback, optional
+        Called on the thread that called `run`.
+    """
+
+    def __init__(self, time_limit: float | None, on_progress: ProgressCallback | None) -> None:
+        self._start = time.perf_counter()
+        self._limit = time_limit
+        self._on_progress = on_progress
+        self._latest: tuple[float | None, float | None, int | None] = (None, None, None)
+        self._expired = False
+        self.cancelled = False
+        self.error: Exception | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the solve began."""
+        return time.perf_counter() - self._start
+
+    def remaining(self) -> float | None:
+        """Seconds left, at least 0; None without a limit."""
+        return None if self._limit is None else max(0.0, self._limit - self.seconds)
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the time limit has passed."""
+        return self._limit is not None and self.seconds >= self._limit
+
+    @property
+    def stopped(self) -> Termination:
+        """How to call the end of a solve that was told to stop."""
+        return Termination.TIME_LIMIT if self._expired else Termination.INTERRUPTED
+
+    def record(self, incumbent: float | None, bound: float | None, nodes: int | None) -> None:
+        """Keep the latest news; called on the solver's thread."""
+        self._latest = (_finite(incumbent), _finite(bound), nodes)
+
+    def run(self, job: Callable[[], object], cancel: Callable[[], object]) -> None:
+        """Run `job` on a thread of its own until it returns; `cancel`, called from outside, asks it to.
+
+        Ctrl-C, an exception from the progress callback, or a time limit long overdue stop the job. Another ctrl-C
+        while a job is slow to stop goes to the caller, and leaves the job behind.
+        """
+        failures: list[BaseException] = []
+        done = threading.Event()
+
+        def work() -> None:
+            try:
+                job()
+            except BaseException as failure:  # re-raised below, on the thread of the caller
+                failures.append(failure)
+            finally:
+                done.set()
+
+        def stop() -> None:
+            self.cancelled = True
+            cancel()
+
+        threading.Thread(target=work, name="lipexact-solver", daemon=True).start()
+        try:
+            while not done.wait(_HEARTBEAT):
+                if self._limit is not None and self.seconds > self._limit + _GRACE:
+                    self._expired = True
+                    break
+                if self._on_progress is not None:
+                    self._on_progress(Progress(self.seconds, *self._latest))
+        except KeyboardInterrupt:
+            pass
+        except Exception as error:  # the callback's own: the solve stops first, then it is raised
+            self.error = error
+        while not done.is_set():
+            stop()
+            done.wait(_GRACE)
+        if failures:
+            raise failures[0]
+
+
+@dataclass(frozen=True)
+class Solver:
+    """An entry of the registry: how to find a solver, how to get it, and how to run it."""
+
+    name: str
+    remedy: str
+    present: Callable[[], bool]
+    run: Callable[[Any, SolveOptions, Watch], Outcome]
+
+
+SOLVERS: dict[str, Solver] = {}
+
+
+def register(
+    name: str, *, remedy: str, present: Callable[[], bool]
+) -> Callable[[Callable[[Any, SolveOptions, Watch], Outcome]], Callable[[Any, SolveOptions, Watch], Outcome]]:
+    """Add a solver to the registry.
+
+    Parameters
+    ----------
+    name : str
+        The name that callers use.
+    remedy : str
+        What to do where the solver is missing.
+    present : Callable[[], bool]
+        Whether the solver can be used here.
+
+    Returns
+    -------
+    Callable
+        A decorator for the function that solves: it gets the model, the options and the watch, loads the best
+        solution into the model's variables, and returns the outcome.
+    """
+
+    def add(
+        run: Callable[[Any, SolveOptions, Watch], Outcome],
+    ) -> Callable[[Any, SolveOptions, Watch], Outcome]:
+        SOLVERS[name] = Solver(name, remedy, present, run)
+        return run
+
+    return add
+
+
+def solver_names() -> tuple[str, ...]:
+    """Return the names of all registered solvers, present or not."""
+    return tuple(SOLVERS)
+
+
+def available(solver: str) -> bool:
+    """Tell whether a solver can be used here.
+
+    Parameters
+    ----------
+    solver : str
+        A name from `solver_names`.
+
+    Returns
+    -------
+    bool
+        True when the solver is installed and, for Gurobi, some licence is found; the licence may still be too
+        small for a given model.
+
+    Raises
+    ------
+    OptionError
+        For an unknown name.
+    """
+    return _entry(solver).present()
+
+
+def solve(
+    model: Any,
+    solver: str,
+    options: SolveOptions | None = None,
+    on_progress: ProgressCallback | None = None,
+) -> Outcome:
+    """Minimise a Pyomo model and load the best solution into its variables.
+
+    Parameters
+    ----------
+    model : pyo.ConcreteModel
+        A mixed-integer linear model with exactly one active objective, of sense minimize. (Maximising, CBC's
+        interface returned bounds of the wrong sign under a time limit: state a maximisation as the minimisation of
+        the negative.)
+    solver : str
+        A name from `solver_names`.
+    options : SolveOptions, optional
+        Time limit, gap, threads, and options under the solver's own names.
+    on_progress : ProgressCallback, optional
+        Called on the calling thread about twice a second, first after half a second. HiGHS, SCIP and Gurobi report
+        incumbent, bound and nodes; CBC what its log says, which in long stretches is the elapsed time only. Ctrl-C,
+        or a KeyboardInterrupt raised by the callback, stops the solve, and the outcome is INTERRUPTED with the bounds
+        reached; any other exception of the callback stops the solve and is raised.
+
+    Returns
+    -------
+    Outcome
+        OPTIMAL also where the gap that was asked for is reached: look at the bounds. INFEASIBLE is returned only
+        where the solver says just that; an unbounded model, or one that is "infeasible or unbounded" even without
+        presolve, is FAILED.
+
+    Raises
+    ------
+    OptionError
+        For an unknown solver, or an option or value that is not valid.
+    SolverUnavailableError
+        When the solver is not installed, or its licence does not cover the model.
+    SolverError
+        When the model is not a minimisation, cannot be handed over, or the solver contradicts itself.
+
+    Notes
+    -----
+    Solvers look at the clock now and then only. HiGHS may overstay its limit, in presolve above all; for a hard
+    limit, solve in a process of its own. CBC is killed a few seconds after its limit if need be.
+    """
+    entry = _entry(solver)
+    options = _valid(options or SolveOptions())
+    _require_minimisation(model)
+    if not entry.present():
+        raise SolverUnavailableError(f"the solver {solver!r} is not available here: {entry.remedy}")
+    if options.time_limit is not None and options.time_limit <= 0:
+        return Outcome(Termination.TIME_LIMIT, None, None, None, 0.0, "the time limit leaves no time to solve")
+    watch = Watch(options.time_limit, on_progress)
+    try:
+        outcome = entry.run(model, options, watch)
+    except InfeasibleConstraintException as error:
+        # Pyomo found a constraint without variables, or with all of them fixed, that does not hold.
+        outcome = Outcome(Termination.INFEASIBLE, math.inf, None, 0, watch.seconds, str(error))
+    except LipExactError:
+        raise
+    except Exception as error:
+        raise SolverError(f"{solver} failed: {type(error).__name__}: {error}") from error
+    if watch.error is not None:
+        raise watch.error
+    return _sane(outcome, solver)
+
+
+def _entry(solver: str) -> Solver:
+    try:
+        return SOLVERS[solver]
+    except KeyError:
+        raise OptionError(f"unknown solver {solver!r}; known are {', '.join(SOLVERS)}") from None
+
+
+def _valid(options: SolveOptions) -> SolveOptions:
+    """Check what is common to all solvers; an infinite time limit becomes none."""
+    if options.time_limit is not None and math.isnan(options.time_limit):
+        raise OptionError("time_limit is not a number")
+    if not options.gap >= 0 or math.isinf(options.gap):
+        raise OptionError(f"gap must be a number >= 0, not {options.gap}")
+    if options.threads is not None and options.threads < 1:
+        raise OptionError(f"threads must be at least 1, not {options.threads}")
+    return replace(options, time_limit=None) if options.time_limit == math.inf else options
+
+
+def _require_minimisation(model: Any) -> None:
+    objectives = list(model.component_data_objects(pyo.Objective, active=True, descend_into=True))
+    if len(objectives) != 1:
+        raise SolverError(f"the model must have exactly one active objective, not {len(objectives)}")
+    if objectives[0].sense != pyo.minimize:
+        raise SolverError("the model must be a minimisation: minimise the negative of the objective")
+
+
+def _sane(outcome: Outcome, solver: str) -> Outcome:
+    """Refuse an outcome that contradicts itself; claim nothing where the solver claims nothing."""
+    if outcome.termination is Termination.FAILED:
+        return replace(outcome, bound=None, incumbent=None)
+    if outcome.termination is Termination.INFEASIBLE:
+        return replace(outcome, bound=math.inf, incumbent=None)
+    bound, incumbent = _finite(outcome.bound), _finite(outcome.incumbent)
+    if bound is not None and incumbent is not None:
+        if incumbent < bound - _CONTRADICTION * max(1.0, abs(bound), abs(incumbent)):
+            raise SolverError(f"{solver} contradicts itself: a solution of {incumbent} below its bound of {bound}")
+        bound = min(bound, incumbent)
+    elif outcome.termination is Termination.OPTIMAL:
+        message = f"{solver} claims optimality without a {'bound' if bound is None else 'solution'}"
+        return replace(outcome, termination=Termination.FAILED, bound=None, incumbent=None, message=message)
+    return replace(outcome, bound=bound, incumbent=incumbent)
+
+
+def _finite(value: float | None) -> float | None:
+    """Drop what stands for infinity: 1e20 (SCIP), 1e50 (CBC), 1e100 (Gurobi), inf (HiGHS)."""
+    return None if value is None or math.isnan(value) or abs(value) >= 1e20 else float(value)
+
+
+def _load(values: Iterable[tuple[Any, float]]) -> None:
+    for variable, value in values:
+        if not variable.fixed:
+            variable.set_value(value, skip_validation=True)
+
+
+def _has_module(name: str) -> Callable[[], bool]:
+    return lambda: importlib.util.find_spec(name) is not None
+
+
+# ---------------------------------------------------------------------------------------------------------- HiGHS
+
+
+@register("highs", remedy="pip install highspy", present=_has_module("highspy"))
+def _solve_highs(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
+    import highspy
+
+    translator = Highs()
+    translator.set_instance(model)
+    highs = translator._solver_model
+    highs.setOptionValue("output_flag", False)
+    if highs.getNumCol() != len(translator._vars) or highs.getNumRow() != len(translator._active_constraints):
+        # Pyomo does not look at what HiGHS answers; a coefficient of 1e15 or more loses the rows.
+        raise SolverError("HiGHS refused part of the model: is a coefficient as large as 1e15, or not a number?")
+    settings: dict[str, Any] = {"mip_rel_gap": options.gap, "mip_abs_gap": 0.0}
+    if options.threads is not None:
+        settings["threads"] = options.threads
+    if watch.remaining() is not None:
+        settings["time_limit"] = watch.remaining()
+    for name, value in {**settings, **options.extra}.items():
+        _set_highs(highs, name, value)
+
+    def on_event(event: Any) -> None:
+        news = event.data_out
+        watch.record(news.mip_primal_bound, news.mip_dual_bound, news.mip_node_count)
+        if watch.cancelled:
+            event.interrupt()
+
+    def on_simplex(event: Any) -> None:
+        if watch.cancelled:
+            event.interrupt()
+
+    # A MIP runs the simplex method without these events; an LP has no others.
+    highs.cbMipInterrupt.subscribe(on_event)
+    highs.cbSimplexInterrupt.subscribe(on_simplex)
+    highs.cbIpmInterrupt.subscribe(on_simplex)
+
+    states = highspy.HighsModelStatus
+    watch.run(highs.run, cancel=lambda: None)
+    if highs.getModelStatus() == states.kUnboundedOrInfeasible and not watch.cancelled:
+        highs.setOptionValue("presolve", "off")
+        if watch.remaining() is not None:
+            highs.zeroAllClocks()
+            highs.setOptionValue("time_limit", watch.remaining())
+        watch.run(highs.run, cancel=lambda: None)
+    status = highs.getModelStatus()
+    termination = {
+        states.kOptimal: Termination.OPTIMAL,
+        states.kModelEmpty: Termination.OPTIMAL,
+        states.kInfeasible: Termination.INFEASIBLE,
+        states.kTimeLimit: Termination.TIME_LIMIT,
+        states.kInterrupt: watch.stopped,
+        states.kHighsInterrupt: watch.stopped,
+        states.kIterationLimit: Termination.LIMIT,
+        states.kSolutionLimit: Termination.LIMIT,
+        states.kMemoryLimit: Termination.LIMIT,
+        states.kObjectiveBound: Termination.LIMIT,
+        states.kObjectiveTarget: Termination.LIMIT,
+    }.get(status, Termination.FAILED)
+    info = highs.getInfo()
+    # Before the tree is entered, and for an LP, mip_dual_bound is not set and reads 0.
+    is_mip = info.mip_node_count >= 0
+    bound = incumbent = None
+    if status == states.kModelEmpty:
+        _, incumbent = highs.getObjectiveOffset()
+    elif info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible:
+        incumbent = info.objective_function_value
+        columns = translator._pyomo_var_to_solver_var_map
+        solution = highs.getSolution().col_value
+        if termination is not Termination.FAILED:
+            _load((entry[0], solution[columns[key]]) for key, entry in translator._vars.items())
+    if is_mip:
+        bound = info.mip_dual_bound
+    elif termination is Termination.OPTIMAL:
+        bound = incumbent
+    nodes = int(info.mip_node_count) if is_mip else None
+    return Outcome(termination, bound, incumbent, nodes, watch.seconds, f"HiGHS: {highs.modelStatusToString(status)}")
+
+
+def _set_highs(highs: Any, name: str, value: Any) -> None:
+    import highspy
+
+    try:
+        accepted = highs.setOptionValue(name, value) == highspy.HighsStatus.kOk
+    except TypeError:
+        accepted = False
+    if not accepted:
+        raise OptionError(f"HiGHS does not take the option {name!r} with the value {value!r}")
+
+
+# ----------------------------------------------------------------------------------------------------------- SCIP
+
+
+class _Scip(ScipDirect):  # type: ignore[misc]
+    """Pyomo's SCIP with the objective as it stands.
+
+    Pyomo minimises a new variable t subject to t >= objective, and SCIP then accepts a t that is too small by its
+    feasibility tolerance.
+    """
+
+    def _set_objective(self, obj: Any) -> None:
+        import pyscipopt
+
+        expression = pyscipopt.quicksum([self._expr_visitor.walk_expression(obj.expr)])
+        self._solver_model.setObjective(expression, "minimize")
+        self._objective = obj
+
+
+@register("scip", remedy="pip install pyscipopt", present=_has_module("pyscipopt"))
+def _solve_scip(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
+    import pyscipopt
+
+    translator = _Scip()
+    scip, _, _ = translator._create_solver_model(model, translator.config({"timer": HierarchicalTimer()}))
+    scip.hideOutput()
+    settings: dict[str, Any] = {
+        "limits/gap": options.gap,
+        "limits/absgap": 0.0,
+        "misc/catchctrlc": False,  # ctrl-C belongs to Watch; SCIP would swallow it
+    }
+    if options.threads is not None:
+        settings["lp/threads"] = options.threads
+    if watch.remaining() is not None:
+        settings["limits/time"] = watch.remaining()
+    for name, value in {**settings, **options.extra}.items():
+        try:
+            with capture_output(capture_fd=True):  # SCIP prints a refused value to stderr
+                scip.setParam(name, value)
+        except (KeyError, ValueError, TypeError, LookupError) as error:
+            raise OptionError(f"SCIP does not take the option {name!r} with the value {value!r}: {error}") from error
+
+    class Reporter(pyscipopt.Eventhdlr):  # type: ignore[misc]
+        def eventinit(self) -> None:
+            for event in (pyscipopt.SCIP_EVENTTYPE.NODESOLVED, pyscipopt.SCIP_EVENTTYPE.LPSOLVED):
+                self.model.catchEvent(event, self)
+
+        def eventexec(self, event: Any) -> None:
+            watch.record(self.model.getPrimalbound(), self.model.getDualbound(), self.model.getNTotalNodes())
+
+    scip.includeEventhdlr(Reporter(), "lipexact", "reports progress")
+    watch.run(scip.optimizeNogil, cancel=scip.interruptSolve)
+    if scip.getStatus() == "inforunbd" and not watch.cancelled:
+        scip.freeTransform()
+        scip.setPresolve(pyscipopt.SCIP_PARAMSETTING.OFF)
+        if watch.remaining() is not None:
+            scip.setParam("limits/time", watch.remaining())
+        watch.run(scip.optimizeNogil, cancel=scip.interruptSolve)
+    status = scip.getStatus()
+    termination = {
+        "optimal": Termination.OPTIMAL,
+        "gaplimit": Termination.OPTIMAL,
+        "infeasible": Termination.INFEASIBLE,
+        "timelimit": Termination.TIME_LIMIT,
+        "userinterrupt": watch.stopped,
+        "terminate": watch.stopped,
+    }.get(status, Termination.LIMIT if status.endswith("limit") else Termination.FAILED)
+    incumbent = None
+    if scip.getNSols() > 0 and termination is not Termination.FAILED:
+        solution = scip.getBestSol()
+        incumbent = scip.getSolObjVal(solution)
+        _load((variable, solution[column]) for variable, column in translator._pyomo_var_to_solver_var_map.items())
+    nodes = int(scip.getNTotalNodes())
+    return Outcome(termination, scip.getDualbound(), incumbent, nodes, watch.seconds, f"SCIP: {status}")
+
+
+# --------------------------------------------------------------------------------------------------------- Gurobi
+
+
+def _has_gurobi() -> bool:
+    return _has_module("gurobipy")() and bool(GurobiDirect().available())
+
+
+@register(
+    "gurobi",
+    remedy='pip install "lipexact[gurobi]", and a Gurobi licence (the one that comes with it covers small models)',
+    present=_has_gurobi,
+)
+def _solve_gurobi(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
+    import gurobipy
+
+    translator = GurobiDirect()
+    # The loader owns the Gurobi model and disposes of it: keep it until the answer is read.
+    gurobi, _loader, _ = translator._create_solver_model(model, translator.config({"timer": HierarchicalTimer()}))
+    gurobi.setParam("OutputFlag", 0)
+    settings: dict[str, Any] = {"MIPGap": options.gap, "MIPGapAbs": 0.0}
+    if options.threads is not None:
+        settings["Threads"] = options.threads
+    if watch.remaining() is not None:
+        settings["TimeLimit"] = watch.remaining()
+    for name, value in {**settings, **options.extra}.items():
+        try:
+            gurobi.setParam(name, value)
+        except (gurobipy.GurobiError, TypeError, AttributeError) as error:
+            raise OptionError(f"Gurobi does not take the option {name!r} with the value {value!r}: {error}") from error
+    codes = gurobipy.GRB
+
+    def on_event(running: Any, where: int) -> None:
+        if where == codes.Callback.MIP:
+            incumbent = running.cbGet(codes.Callback.MIP_OBJBST)
+            bound = running.cbGet(codes.Callback.MIP_OBJBND)
+            watch.record(incumbent, bound, int(running.cbGet(codes.Callback.MIP_NODCNT)))
+
+    def optimise() -> None:
+        try:
+            gurobi.optimize(on_event)
+        except gurobipy.GurobiError as error:
+            if error.errno != codes.Error.SIZE_LIMIT_EXCEEDED:
+                raise
+            raise SolverUnavailableError(
+                f"the model has {gurobi.NumVars} variables and {gurobi.NumConstrs} constraints; the size-limited "
+                "licence of Gurobi found here covers 2000 of each. Install a full licence, or use another solver."
+            ) from error
+
+    watch.run(optimise, cancel=gurobi.terminate)
+    if gurobi.Status == codes.INF_OR_UNBD and not watch.cancelled:
+        gurobi.setParam("DualReductions", 0)
+        if watch.remaining() is not None:
+            gurobi.setParam("TimeLimit", watch.remaining())
+        watch.run(optimise, cancel=gurobi.terminate)
+    status = gurobi.Status
+    termination = {
+        codes.OPTIMAL: Termination.OPTIMAL,
+        codes.INFEASIBLE: Termination.INFEASIBLE,
+        codes.TIME_LIMIT: Termination.TIME_LIMIT,
+        codes.INTERRUPTED: watch.stopped,
+        codes.CUTOFF: Termination.LIMIT,
+        codes.ITERATION_LIMIT: Termination.LIMIT,
+        codes.NODE_LIMIT: Termination.LIMIT,
+        codes.SOLUTION_LIMIT: Termination.LIMIT,
+        codes.USER_OBJ_LIMIT: Termination.LIMIT,
+        codes.WORK_LIMIT: Termination.LIMIT,
+        codes.MEM_LIMIT: Termination.LIMIT,
+    }.get(status, Termination.FAILED)
+    bound = incumbent = None
+    if termination is not Termination.FAILED:
+        if gurobi.SolCount > 0:
+            incumbent = gurobi.ObjVal
+            _load(zip(translator._pyomo_vars, gurobi.getAttr("X", translator._gurobi_vars), strict=True))
+        if gurobi.IsMIP or termination is Termination.OPTIMAL:
+            bound = gurobi.ObjBound
+    nodes = int(gurobi.NodeCount) if gurobi.IsMIP else None
+    name = next((key for key, code in vars(codes.Status).items() if code == status), str(status))
+    return Outcome(termination, bound, incumbent, nodes, watch.seconds, f"Gurobi: {name}")
+
+
+# ------------------------------------------------------------------------------------------------------------ CBC
+
+_CBC_NUMBER = r"(-?[\d.]+(?:e[+-]?\d+)?)"
+_CBC_TREE = re.compile(rf"After (\d+) nodes, \d+ on tree, {_CBC_NUMBER} best solution, best possible {_CBC_NUMBER}")
+_CBC_SOLUTION = re.compile(rf"Integer solution of {_CBC_NUMBER} found .* (\d+) nodes")
+_CBC_PARTIAL = re.compile(rf"Partial search - best objective .*\(best possible {_CBC_NUMBER}\)")
+_CBC_LOWER = re.compile(rf"Lower bound: +{_CBC_NUMBER}")
+_CBC_RESULT = re.compile(r"Result - (.*)")
+_CBC_NODES = re.compile(r"Enumerated nodes: +(\d+)")
+_CBC_OBJECTIVE = re.compile(rf"Objective value: +{_CBC_NUMBER}")
+_CBC_REFUSED = re.compile(
+    r"No match for|Multiple matches for|was provided for .* valid range|is illegal for \w+ parameter|Possible options for"
+)
+
+
+class _Cbc(CBCSHELL):  # type: ignore[misc]
+    """Pyomo's CBC, under a watch, with log and solution file handed on as they are.
+
+    Pyomo's reading of both is left out: it calls a time-out without a solution infeasible, and takes a rounded lower
+    bound.
+    """
+
+    def __init__(self, watch: Watch, refuses: bool) -> None:
+        super().__init__()
+        self.watch = watch
+        self.refuses = refuses  # whether the caller gave options of its own, so that CBC can refuse one
+        self.lines: list[str] = []
+        self.refused: str | None = None
+        self.code: int | None = None
+        self.text = ""
+        self.doubles = b""
+
+    def create_command_line(self, executable: Any, problem_files: Any) -> Any:
+        # Writing the file took its share of the time. Pyomo drops a limit of 0.
+        left = self.watch.remaining()
+        self._timelimit = None if left is None else max(left, 0.01)
+        command = super().create_command_line(executable, problem_files)
+        # The solution file that Pyomo asks for has the names, but 8 digits only; this one has the doubles.
+        self._binary_file = TempfileManager.create_tempfile(suffix=".cbc.bin")
+        command.cmd.extend(["-saveSolution", self._binary_file])
+        return command
+
+    def _execute_command(self, command: Any) -> tuple[int, str]:
+        # A session of its own: a ctrl-C in the terminal reaches this process only, which passes it on.
+        process = subprocess.Popen(
+            command.cmd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        warned = False
+
+        def cancel() -> None:
+            nonlocal warned
+            if warned:
+                process.kill()
+            else:
+                warned = True
+                process.send_signal(signal.SIGINT)  # CBC ends the search and writes what it has
+
+        try:
+            self.watch.run(lambda: self._read(process), cancel)
+        finally:
+            if process.poll() is None:
+                process.kill()
+            self.code = process.wait()
+        return 0, "\n".join(self.lines)  # a failure is for the adapter to judge; Pyomo would log it and raise
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        incumbent = bound = nodes = None
+        assert process.stdout is not None  # a pipe, see above
+        for raw in process.stdout:
+            line = raw.rstrip()
+            self.lines.append(line)
+            if self.refuses and self.refused is None and _CBC_REFUSED.search(line):
+                self.refused = line.strip(" <;")  # CBC would go on without the option
+                process.kill()
+            if found := _CBC_TREE.search(line):
+                nodes, incumbent, bound = int(found[1]), float(found[2]), float(found[3])
+            elif found := _CBC_SOLUTION.search(line):
+                incumbent, nodes = float(found[1]), int(found[2])
+            self.watch.record(incumbent, bound, nodes)
+        process.wait()
+
+    def process_logfile(self) -> Any:
+        return SolverResults()
+
+    def process_soln_file(self, results: Any) -> None:
+        path = Path(self._soln_file)
+        self.text = path.read_text(errors="replace") if path.exists() else ""
+        self.doubles = Path(self._binary_file).read_bytes()
+
+    def find(self, pattern: re.Pattern[str]) -> str | None:
+        """Return what a pattern captures in the last line of the log that has it."""
+        matches = (pattern.search(line) for line in reversed(self.lines))
+        return next((str(match[1]) for match in matches if match), None)
+
+
+def _has_cbc() -> bool:
+    return bool(Executable("cbc"))
+
+
+@register("cbc", remedy="apt-get install coinor-cbc (or put the program cbc on the PATH)", present=_has_cbc)
+def _solve_cbc(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
+    settings: dict[str, Any] = {"ratioGap": options.gap, "allowableGap": 0.0, "increment": 0.0}
+    if options.threads is not None:
+        settings["threads"] = options.threads
+    cbc = _Cbc(watch, refuses=bool(options.extra))
+    try:
+        results = cbc.solve(model, load_solutions=False, options={**settings, **options.extra})
+    except OSError as error:
+        raise SolverError(f"cbc could not be run: {error}") from error
+    if cbc.refused is not None:
+        raise OptionError(f"CBC does not take one of the options {dict(options.extra)}: {cbc.refused}")
+    header = cbc.text.partition("\n")[0].strip()
+    nodes = cbc.find(_CBC_NODES)
+    count = None if nodes is None else int(nodes)
+    if cbc.code != 0 or not header:
+        termination = watch.stopped if watch.cancelled else Termination.FAILED
+        last = next((line for line in reversed(cbc.lines) if line), "it printed nothing")
+        return Outcome(termination, None, None, count, watch.seconds, f"CBC ended with code {cbc.code}: {last}")
+    result = cbc.find(_CBC_RESULT) or ""
+    termination = _read_cbc_status(header, result, watch)
+    bound = incumbent = None
+    if termination not in {Termination.FAILED, Termination.INFEASIBLE} and "no integer solution" not in header:
+        objective, values = _read_cbc_solution(cbc.text, cbc.doubles, results._smap)
+        logged = cbc.find(_CBC_OBJECTIVE)
+        # Out of time, CBC has written another point than the incumbent of its log (Cbc issue 709).
+        if logged is not None and abs(float(logged) - objective) > 1e-6 * max(1.0, abs(objective)):
+            message = f"CBC wrote a solution of {objective}, and {logged} into its log"
+            return Outcome(Termination.FAILED, None, None, count, watch.seconds, message)
+        if all(abs(value - round(value)) < 1e-4 for variable, value in values if variable.is_integer()):
+            incumbent = objective
+            _load(values)
+    if termination is Termination.OPTIMAL and "gap tolerance" not in result:
+        bound = incumbent
+    elif (partial := cbc.find(_CBC_PARTIAL)) is not None:
+        bound = float(partial) - 1e-7 * abs(float(partial))  # printed with 8 digits
+    elif termination is Termination.OPTIMAL and (lower := cbc.find(_CBC_LOWER)) is not None:
+        bound = float(lower) - 0.5e-3  # printed with 3 decimals
+    return Outcome(termination, bound, incumbent, count, watch.seconds, f"CBC: {header}")
+
+
+def _read_cbc_status(header: str, result: str, watch: Watch) -> Termination:
+    """Judge the first line of the solution file, and the line "Result - ..." of the log, which a MIP has."""
+    if "ctrl-c" in result or "ctrl-c" in header:
+        return watch.stopped
+    if header.startswith("Optimal"):
+        return Termination.OPTIMAL if not result or result.startswith("Optimal") else Termination.FAILED
+    if header.startswith(("Infeasible", "Integer infeasible")):
+        # Out of time, CBC may call what it has not finished infeasible.
+        return Termination.TIME_LIMIT if watch.overdue else Termination.INFEASIBLE
+    if header.startswith("Stopped on time") or result.startswith("Stopped on time"):
+        return Termination.TIME_LIMIT
+    if header.startswith("Stopped on") and "difficulties" not in header:
+        return Termination.LIMIT
+    return Termination.FAILED
+
+
+def _read_cbc_solution(text: str, doubles: bytes, symbols: Any) -> tuple[float, list[tuple[Any, float]]]:
+    """Read the objective and the variables' values: names from the text file, numbers from the binary one.
+
+    The binary file holds the numbers of rows and columns, the objective, the rows' activities and duals, the
+    columns' values and reduced costs; the text file lists rows, then columns, in the same order.
+    """
+    rows, columns = struct.unpack_from("=ii", doubles)
+    numbers = struct.unpack_from(f"={1 + 2 * rows + 2 * columns}d", doubles, 8)
+    names = [line.replace("**", "").split()[1] for line in text.splitlines()[1 + rows :]]
+    values = numbers[1 + 2 * rows : 1 + 2 * rows + columns]
+    variables = ((symbols.bySymbol.get(name), value) for name, value in zip(names, values, strict=True))
+    # A constant objective is carried by a column of its own that has no variable.
+    return numbers[0], [(variable, value) for variable, value in variables if variable is not None]

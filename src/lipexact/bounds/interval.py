@@ -1,0 +1,91 @@
+"""Interval arithmetic on a graph, rounded outward."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import numpy as np
+from typing_extensions import assert_never
+
+from lipexact.bounds.rounding import down, up
+from lipexact.domains import split_signs
+from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Vector
+
+Interval: TypeAlias = tuple[Vector, Vector]
+Bounds: TypeAlias = dict[Node, Interval]
+
+
+def interval(node: Node, bounds: Mapping[Node, Interval]) -> Interval:
+    """Bounds of a node from those of its operands.
+
+    Gates are bounded by 0 and 1: a gate is on where its input's lower bound is at least 0 (an input that
+    is 0 on a whole region has derivative 0 there, so its gate may count as on), off where its upper
+    bound is at most 0, open elsewhere.
+
+    Parameters
+    ----------
+    node
+        Any node but an input.
+    bounds
+        Lower and upper bounds of the operands, each of shape (size,).
+
+    Returns
+    -------
+    lower, upper
+        Each of shape (size,), valid in exact arithmetic.
+    """
+    match node:
+        case Input():
+            raise ValueError("an input has the bounds of its set")
+        case Affine():
+            return _affine(node, bounds)
+        case Conditional():
+            lower, upper = bounds[node.x]
+            return (lower >= 0).astype(np.float64), (upper > 0).astype(np.float64)
+        case Switch():
+            lower, upper = bounds[node.x]
+            least, most = bounds[node.gate]
+            if node.gate.x is node.x:
+                return np.maximum(lower, 0.0) * most, np.maximum(upper, 0.0) * most
+            return np.minimum(lower * least, lower * most), np.maximum(upper * least, upper * most)
+        case _:
+            assert_never(node)
+
+
+def point_bounds(nodes: tuple[Node, ...], x: Input, point: Vector) -> Bounds:
+    """Enclosures of every node's value at one point, for graphs of the one input x."""
+    bounds: Bounds = {x: (point, point)}
+    for node in nodes:
+        if node is not x:
+            bounds[node] = interval(node, bounds)
+    return bounds
+
+
+def magnitude(bounds: Interval) -> Vector:
+    """The largest absolute value within the bounds."""
+    return np.maximum(np.abs(bounds[0]), np.abs(bounds[1]))
+
+
+def _affine(node: Affine, bounds: Mapping[Node, Interval]) -> Interval:
+    lower, upper = node.bias.copy(), node.bias.copy()
+    # Sums of absolute values on either side: an entry that is exactly 0 stays exactly 0.
+    below, above = np.abs(node.bias), np.abs(node.bias)
+    operations = 1
+    for weight, x in node.terms:
+        positive, negative = split_signs(weight)
+        low, high = bounds[x]
+        lower = lower + (positive @ low + negative @ high)
+        upper = upper + (positive @ high + negative @ low)
+        below = below + (positive @ np.abs(low) - negative @ np.abs(high))
+        above = above + (positive @ np.abs(high) - negative @ np.abs(low))
+        operations += x.size + 1
+    return down(lower, below, operations), up(upper, above, operations)
+
+
+def gate_state(gate: Conditional, bounds: Mapping[Node, Interval]) -> Vector:
+    """1.0 where the gate is on, 0.0 where it is off, NaN where it is open."""
+    least, most = bounds[gate]
+    return np.where(least == most, least, np.nan)
+
+

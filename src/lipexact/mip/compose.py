@@ -1,0 +1,218 @@
+"""The composition engine: a problem's graph as one Pyomo ``ConcreteModel``."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyomo.environ as pyo
+import scipy.sparse as sp
+from pyomo.core.expr import LinearExpression
+from typing_extensions import assert_never
+
+from lipexact.bounds.interval import Bounds, gate_state
+from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch
+from lipexact.mip.blocks import Mask, Port, emit_affine, emit_conditional, emit_input, emit_switch
+from lipexact.pattern import FREE, OFF, ON, Pattern
+from lipexact.problem import Problem
+
+
+@dataclass(frozen=True, eq=False)
+class Composition:
+    """A Lipschitz problem as a Pyomo model.
+
+    Attributes
+    ----------
+    model
+        The ``ConcreteModel``: one block per node of the graph, an objective `objective` that minimises
+        -L / `scale`, and constraint lists `excluded` and `cutoff`, empty at first.
+    input
+        The network's input x: one Pyomo expression per coordinate, in the network's own units. Coordinates
+        that nothing depends on are None.
+    output
+        The network's output f(x) likewise; empty unless it was kept.
+    objective
+        The bounded norm of the derivative, in its own units, as a Pyomo expression.
+    gates
+        For each layer of gates of the network, for each gate: a binary variable, 0.0 or 1.0 where bounds
+        decide it, None where the objective does not depend on it.
+    scale
+        A power of two; the model's objective is -`objective` / `scale`.
+    """
+
+    model: pyo.ConcreteModel
+    input: tuple[Any, ...]
+    output: tuple[Any, ...]
+    objective: Any
+    gates: tuple[tuple[Any, ...], ...]
+    scale: float
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The numbers of variables, binaries and constraints."""
+        variables = list(self.model.component_data_objects(pyo.Var, active=True))
+        constraints = self.model.component_data_objects(pyo.Constraint, active=True)
+        return {
+            "variables": len(variables),
+            "binaries": sum(variable.is_binary() for variable in variables),
+            "constraints": sum(1 for _ in constraints),
+        }
+
+    def pattern(self) -> Pattern:
+        """The gates of the solution that the model's variables hold."""
+        layers = []
+        for layer in self.gates:
+            states = np.full(len(layer), FREE, dtype=np.int8)
+            for i, gate in enumerate(layer):
+                if gate is not None:
+                    states[i] = ON if pyo.value(gate) > 0.5 else OFF
+            layers.append(states)
+        return tuple(layers)
+
+    def exclude(self, pattern: Pattern) -> None:
+        """Cut off every solution that agrees with all of the pattern's gates that are not free.
+
+        The cut is sum over the gates of |a - pattern| >= 1.
+        """
+        constant, coefficients, variables = 0.0, [], []
+        for layer, states in zip(self.gates, pattern, strict=True):
+            for gate, state in zip(layer, states.tolist(), strict=True):
+                if state == FREE or gate is None:
+                    continue
+                if isinstance(gate, float):
+                    constant += abs(gate - state)
+                elif state == ON:
+                    constant, coefficients, variables = constant + 1.0, [*coefficients, -1.0], [*variables, gate]
+                else:
+                    coefficients, variables = [*coefficients, 1.0], [*variables, gate]
+        if variables:
+            row = LinearExpression(constant=0.0, linear_coefs=coefficients, linear_vars=variables)
+            self.model.excluded.add((1.0 - constant, row, None))
+        elif constant < 1.0:
+            self.model.excluded.add(pyo.Constraint.Infeasible)
+
+    def require(self, value: float) -> None:
+        """Ask for solutions whose objective is at least `value` only."""
+        self.model.cutoff.clear()
+        self.model.cutoff.add(self.model.objective.expr <= -value / self.scale)
+
+
+def compose(problem: Problem, bounds: Bounds) -> Composition:
+    """Chain one block per node into a model that minimises minus the problem's objective.
+
+    Parameters
+    ----------
+    problem
+        What to maximise.
+    bounds
+        Valid bounds of every node of the problem's graph.
+
+    Returns
+    -------
+    Composition
+        A fresh model; the problem is left as it is.
+    """
+    graph = problem.graph
+    states = {gate: gate_state(gate, bounds) for gate in graph.gates}
+    needed = _needed(graph, states)
+    own = {node.gate for node in graph.nodes if isinstance(node, Switch) and node.gate.x is node.x}
+    model = pyo.ConcreteModel(name=re.sub(r"\W+", "_", problem.network.name))
+    names = _names(graph)
+    ports: dict[Node, Port] = {}
+    for node in graph.nodes:
+        if not needed[node].any():
+            ports[node] = Port([None] * node.size, np.ones(node.size))
+            continue
+        match node:
+            case Input():
+                block, port = emit_input(node, problem.sets[node], needed[node])
+            case Affine():
+                block, port = emit_affine(node, [ports[x] for _, x in node.terms], bounds[node], needed[node])
+            case Conditional():
+                implied = node in own and _same(graph, node, needed)
+                block, port = emit_conditional(
+                    node, ports[node.x], bounds[node.x], states[node], needed[node], implied
+                )
+            case Switch():
+                block, port = emit_switch(node, ports[node.x], ports[node.gate], bounds[node.x], needed[node])
+            case _:
+                assert_never(node)
+        ports[node] = port
+        model.add_component(names[node], block)
+    objective = ports[problem.objective]
+    model.objective = pyo.Objective(expr=-1.0 * objective.entries[0], sense=pyo.minimize)
+    model.excluded = pyo.ConstraintList()
+    model.cutoff = pyo.ConstraintList()
+    return Composition(
+        model=model,
+        input=_values(ports.get(problem.point), problem.point.size),
+        output=_values(ports[graph.outputs[1]], graph.outputs[1].size) if len(graph.outputs) > 1 else (),
+        objective=objective.value(0),
+        gates=tuple(
+            (None,) * gate.size if node is None else _gates(ports[node], needed[node])
+            for gate, node in zip(problem.network.gates, problem.gates, strict=True)
+        ),
+        scale=float(objective.scale[0]),
+    )
+
+
+def _gates(port: Port, needed: Mask) -> tuple[Any, ...]:
+    return tuple(entry if used else None for entry, used in zip(port.entries, needed.tolist(), strict=True))
+
+
+def _values(port: Port | None, size: int) -> tuple[Any, ...]:
+    if port is None:
+        return (None,) * size
+    return tuple(None if port.entries[i] is None else port.value(i) for i in range(size))
+
+
+def _needed(graph: Graph, states: dict[Conditional, npt.NDArray[np.float64]]) -> dict[Node, Mask]:
+    """Which coordinates of each node the outputs depend on."""
+    needed = {node: np.zeros(node.size, dtype=bool) for node in graph.nodes}
+    for output in graph.outputs:
+        needed[output][:] = True
+    for node in reversed(graph.nodes):
+        mask = needed[node]
+        match node:
+            case Input():
+                pass
+            case Affine():
+                for weight, x in node.terms:
+                    used = abs(sp.csr_array(weight)[np.flatnonzero(mask)]).sum(axis=0) > 0
+                    needed[x] |= np.asarray(used).ravel()
+            case Conditional():
+                needed[node.x] |= mask & np.isnan(states[node])
+            case Switch():
+                needed[node.gate] |= mask
+                needed[node.x] |= mask & (states[node.gate] != 0)
+            case _:
+                assert_never(node)
+    return needed
+
+
+def _same(graph: Graph, gate: Conditional, needed: dict[Node, Mask]) -> bool:
+    """Whether the switch of the gate's own input covers all gates that are read."""
+    covered = np.zeros(gate.size, dtype=bool)
+    for node in graph.nodes:
+        if isinstance(node, Switch) and node.gate is gate and node.x is gate.x:
+            covered |= needed[node]
+    return bool((covered | ~needed[gate]).all())
+
+
+def _names(graph: Graph) -> dict[Node, str]:
+    """Readable, unique names; those of the model's own components are taken."""
+    used = Counter({"objective_value": 1, "objective": 1, "excluded": 1, "cutoff": 1})
+    names = {}
+    for node in graph.nodes:
+        base = re.sub(r"\W+", "_", node.name).strip("_") or type(node).__name__.lower()
+        used[base] += 1
+        while used[base] > 1 and f"{base}_{used[base]}" in used:
+            used[base] += 1
+        name = base if used[base] == 1 else f"{base}_{used[base]}"
+        used[name] = max(used[name], 1)
+        names[node] = name
+    return names

@@ -1,0 +1,164 @@
+"""The exact maximum by a MIP: solve, certify what it found, cut it off, and go on until the bounds meet."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from typing_extensions import assert_never
+
+from lipexact.bounds.interval import Bounds
+from lipexact.domains import Box
+from lipexact.errors import SolverError
+from lipexact.mip.compose import Composition, compose
+from lipexact.mip.solvers import Progress, ProgressCallback, SolveOptions, Termination, solve
+from lipexact.primal import norm_of_gradient
+from lipexact.problem import Problem
+from lipexact.regions import Empty, Region, Undecided, decide
+from lipexact.result import closed
+
+# The program is asked for solutions within this relative distance below the best known value, or better: the
+# known one stays feasible, so that "infeasible" is a claim that can be checked.
+_CUTOFF = 1e-6
+# A claim this far (relative) below a checked point is not rounding any more.
+_CONTRADICTION = 1e-5
+
+
+@dataclass
+class Bracket:
+    """Bounds of the maximum, the region that attains the lower one, and how it was found.
+
+    `proof` is "float" while the upper bound is from :mod:`lipexact.bounds`, "solver" after.
+    """
+
+    lower: float
+    upper: float
+    region: Region | None
+    proof: str = "float"
+    termination: str = Termination.OPTIMAL.value
+    stats: dict[str, Any] = field(default_factory=dict)
+
+
+def narrow(
+    problem: Problem,
+    domain: Box,
+    bounds: Bounds,
+    bracket: Bracket,
+    solver: str,
+    options: SolveOptions,
+    *,
+    deadline: float,
+    on_progress: ProgressCallback | None = None,
+) -> Bracket:
+    """Narrow a bracket by MIP until it is closed, or as far as the time allows.
+
+    Every optimum of the program is an activation pattern. One that belongs to a linear region with interior
+    in the domain gives a lower bound, its gradient's norm computed anew; one that does not is cut off, with all
+    that share the gates which rule it out. Either way the solver's dual bound, together with the values of what
+    was cut off, is the upper bound. So the answer needs no general position, and no solver's incumbent is
+    believed.
+
+    Parameters
+    ----------
+    problem, domain, bounds
+        The problem, its domain X, and bounds of every node of its graph.
+    bracket
+        Valid bounds to start from.
+    solver, options
+        As for :func:`lipexact.mip.solvers.solve`; the time limit is that of `deadline`.
+    deadline
+        A time of `time.perf_counter`, or infinity.
+    on_progress
+        Called now and then with the solver's incumbent and bound in the problem's own units.
+
+    Returns
+    -------
+    Bracket
+
+    Raises
+    ------
+    SolverUnavailableError
+        If the solver is not installed or its licence too small.
+    SolverError
+        If the solver claims an upper bound that a checked point contradicts.
+    """
+    start = time.perf_counter()
+    composition = compose(problem, bounds)
+    stats = bracket.stats
+    stats |= {**composition.sizes, "nodes": 0, "rounds": 0, "excluded": 0, "build_seconds": time.perf_counter() - start}
+    stats |= {"solve_seconds": 0.0, "certify_seconds": 0.0}
+    kept = 0.0  # the largest value of a pattern that was cut off without being decided
+    while not closed(bracket.lower, bracket.upper, options.gap):
+        remaining = deadline - time.perf_counter()
+        if remaining <= 0:
+            bracket.termination = Termination.TIME_LIMIT.value
+            break
+        if bracket.lower > 0:
+            composition.require(bracket.lower * (1 - _CUTOFF))
+        outcome = solve(
+            composition.model,
+            solver,
+            replace(options, time_limit=None if np.isinf(remaining) else remaining),
+            None if on_progress is None else _in_units(on_progress, composition.scale),
+        )
+        start = time.perf_counter()
+        stats["solve_seconds"] += outcome.seconds
+        stats["nodes"] += outcome.nodes or 0
+        stats["rounds"] += 1
+        bracket.termination = outcome.termination.value
+        if outcome.message:
+            stats["message"] = outcome.message
+        ceiling = -outcome.bound * composition.scale if outcome.bound is not None else np.inf
+        if ceiling < bracket.lower * (1 - _CONTRADICTION) and not stats["excluded"]:
+            raise SolverError(
+                f"{solver} claims that the constant is at most {ceiling:.9g}, but {bracket.lower:.9g} is attained; "
+                "try another solver, or report this network"
+            )
+        if outcome.incumbent is not None:
+            kept = max(kept, _certify(problem, domain, composition, bracket))
+            stats["excluded"] += 1
+        upper = max(ceiling, bracket.lower, kept)
+        if upper < bracket.upper:
+            bracket.upper, bracket.proof = float(upper), "solver"
+        stats["certify_seconds"] += time.perf_counter() - start
+        if outcome.termination is not Termination.OPTIMAL:
+            break
+    return bracket
+
+
+def _certify(problem: Problem, domain: Box, composition: Composition, bracket: Bracket) -> float:
+    """Look at the pattern of the model's solution, cut it off, and raise the bracket's lower bound.
+
+    Returns
+    -------
+    float
+        The value that the pattern would have if it were a region, where that could not be decided, else 0.
+    """
+    pattern = composition.pattern()
+    verdict = decide(problem.network, domain, pattern)
+    value = norm_of_gradient(problem.network, problem.functional, problem.norm, pattern)
+    match verdict:
+        case Region():
+            if value > bracket.lower or bracket.region is None:
+                bracket.lower, bracket.region = max(value, bracket.lower), verdict
+            composition.exclude(pattern)
+        case Empty():
+            composition.exclude(verdict.pattern)
+        case Undecided():
+            composition.exclude(pattern)
+            return value
+        case _:
+            assert_never(verdict)
+    return 0.0
+
+
+def _in_units(report: ProgressCallback, scale: float) -> ProgressCallback:
+    """Report in the problem's own units, as a maximisation."""
+
+    def convert(moment: Progress) -> None:
+        incumbent, bound = (None if v is None else -v * scale for v in (moment.incumbent, moment.bound))
+        report(replace(moment, incumbent=incumbent, bound=bound))
+
+    return convert

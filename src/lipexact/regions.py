@@ -1,0 +1,376 @@
+"""Whether an activation pattern is a linear region with interior in the domain, decided exactly.
+
+Under a pattern every neuron's input is an affine function z_i(x) = G_i x + g_i. The pattern is real when
+some x in the interior of the box has s_i z_i(x) > 0 for every gate i, s_i = 1 for on and -1 for off; a
+neuron whose z_i is identically 0 may have either state. A linear program finds a candidate for x, or
+multipliers w >= 0 whose combination sum_i w_i s_i z_i is nowhere positive on the box, which rules x out
+(Farkas, Gordan). Neither is believed before it is checked: the point by interval arithmetic or in
+rationals, the multipliers in rationals. Floats are rationals, so the check is exact; what the linear
+program cannot see at its own tolerance is looked at again at a finer scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import scipy.optimize
+import scipy.sparse as sp
+from typing_extensions import assert_never
+
+from lipexact.bounds.interval import point_bounds
+from lipexact.domains import Box
+from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Vector
+from lipexact.network import Network
+from lipexact.pattern import FREE, ON, Pattern
+
+# Arrays of floats, or of exact Fractions (dtype object).
+Numbers: TypeAlias = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A linear region of a network with interior in the box.
+
+    Attributes
+    ----------
+    point
+        A point of its interior, shape (d,), as floats; exact Fractions where no float lies inside.
+    pattern
+        The gates' states.
+    """
+
+    point: Numbers
+    pattern: Pattern
+
+
+@dataclass(frozen=True, eq=False)
+class Empty:
+    """No region with interior has the gates of this pattern, whatever its free gates."""
+
+    pattern: Pattern
+
+
+@dataclass(frozen=True, eq=False)
+class Undecided:
+    """Neither could be shown."""
+
+
+Verdict: TypeAlias = Region | Empty | Undecided
+
+
+def affine_forms(network: Network, pattern: Pattern, *, exact: bool = False) -> dict[Node, tuple[Numbers, Numbers]]:
+    """G and g with node = G x + g under the pattern, for the affine nodes and switches.
+
+    Parameters
+    ----------
+    network
+        f: R^d -> R^m.
+    pattern
+        The gates' states; free gates count as off.
+    exact
+        Whether to compute in Fractions.
+
+    Returns
+    -------
+    dict
+        Arrays of shape (size, d) and (size,) by node.
+    """
+    states = dict(zip(network.gates, pattern, strict=True))
+    convert = _fractions if exact else np.asarray
+    forms: dict[Node, tuple[Numbers, Numbers]] = {}
+    for node in network.graph.nodes:
+        match node:
+            case Input():
+                if any(isinstance(reader, Conditional | Switch) and reader.x is node for reader in network.graph.nodes):
+                    forms[node] = convert(np.eye(node.size)), convert(np.zeros(node.size))
+            case Affine():
+                linear, constant = convert(np.zeros((node.size, network.input.size))), convert(node.bias)
+                for weight, x in node.terms:
+                    dense = convert(weight.toarray() if sp.issparse(weight) else weight)
+                    if isinstance(x, Input):  # no product with an identity of the input's size
+                        linear = linear + dense
+                        continue
+                    below, offset = forms[x]
+                    used = np.flatnonzero((below != 0).any(axis=1) | (offset != 0))
+                    linear = linear + dense[:, used] @ below[used]
+                    constant = constant + dense[:, used] @ offset[used]
+                forms[node] = linear, constant
+            case Conditional():
+                pass
+            case Switch():
+                on = (states[node.gate] == ON).astype(int)
+                below, offset = forms[node.x]
+                forms[node] = below * on[:, None], offset * on
+            case _:
+                assert_never(node)
+    return forms
+
+
+def pattern_at(network: Network, point: Vector) -> Pattern | None:
+    """The pattern of the region around a point, or None where a kink is so near that rounding may hide it."""
+    bounds = point_bounds(network.graph.nodes, network.input, point)
+    layers = []
+    for gate in network.gates:
+        lower, upper = bounds[gate.x]
+        if not ((lower > 0) | (upper < 0)).all():
+            return None
+        layers.append((lower > 0).astype(np.int8))
+    return tuple(layers)
+
+
+def gradient(network: Network, functional: Vector, pattern: Pattern) -> Vector:
+    """J^T c under the pattern, shape (d,)."""
+    linear, _ = affine_forms(network, pattern)[network.output]
+    return np.asarray(functional @ linear)
+
+
+def decide(network: Network, box: Box, pattern: Pattern) -> Verdict:
+    """Whether the pattern's gates, but for the free ones, are those of a region with interior in the box.
+
+    Parameters
+    ----------
+    network
+        f: R^d -> R^m.
+    box
+        The domain.
+    pattern
+        The gates' states.
+
+    Returns
+    -------
+    Region
+        With a checked point and the pattern completed at that point, where it is one.
+    Empty
+        With the part of the pattern that already rules it out, where it is none.
+    Undecided
+        Where neither could be shown.
+    """
+    rows = _Rows(network, affine_forms(network, pattern), pattern)
+    middle, half = (box.lower + box.upper) / 2, (box.upper - box.lower) / 2
+    solution = _largest_slack(rows.linear * half, rows.linear @ middle + rows.constant)
+    if solution is not None and solution.slack > 0:
+        # A quarter of the slack moves the point off the box's border and keeps the rest.
+        point = middle + half * (solution.point * (1 - min(solution.slack, 1.0) / 4))
+        found = pattern_at(network, point)
+        if found is not None and _inside(point, box) and _agree(found, pattern):
+            return Region(point, found)
+    return _decide_exactly(network, box, pattern)
+
+
+def _decide_exactly(network: Network, box: Box, pattern: Pattern) -> Verdict:
+    rows = _Rows(network, affine_forms(network, pattern, exact=True), pattern)
+    vanishing = np.array([not any(row) for row in rows.linear], dtype=bool)
+    for k in np.flatnonzero(vanishing).tolist():
+        if rows.constant[k] < 0:  # a constant of the wrong sign
+            return Empty(_cause(network, pattern, rows, [k]))
+    rows = rows.keep(~vanishing)
+    lower, upper = _fractions(box.lower), _fractions(box.upper)
+    centre = middle = (lower + upper) / 2
+    reach = (upper - lower) / 2
+    for _ in range(4):  # each time at a scale a million times finer
+        offset = rows.linear @ middle + rows.constant
+        size = abs(rows.linear) @ reach
+        # Rows that cannot change their sign so near to the middle do not take part.
+        near = np.array([abs(o) < s for o, s in zip(offset, size, strict=True)], dtype=bool)
+        solution = _largest_slack(
+            (rows.linear[near] * reach / size[near, None]).astype(np.float64),
+            (offset[near] / size[near]).astype(np.float64),
+        )
+        if solution is None:
+            return Undecided()
+        point = middle + reach * _fractions(solution.point)
+        slack = rows.linear @ point + rows.constant
+        if all(entry > 0 for entry in slack):
+            # Towards the middle of the box, by so little that no row changes its sign.
+            change = abs(rows.linear @ (centre - point))
+            step = min([Fraction(1), *(s / (2 * c) for s, c in zip(slack, change, strict=True) if c)])
+            return _region_at(network, box, pattern, rows, point + step * (centre - point))
+        for weights in (_fractions(solution.weights), _kernel(rows.linear[near] / size[near, None], solution)):
+            if weights is None:
+                continue
+            scaled = _fractions(np.zeros(near.size))
+            scaled[near] = weights / size[near]
+            if _rules_out(scaled, rows, lower, upper):
+                return Empty(_cause(network, pattern, rows, np.flatnonzero(scaled > 0).tolist()))
+        reach = reach / 10**6
+        middle = np.minimum(np.maximum(point, lower + reach), upper - reach)
+    return Undecided()
+
+
+@dataclass(frozen=True, eq=False)
+class _Solution:
+    point: Vector  # in [-1, 1]^d
+    slack: float
+    weights: Vector  # of the rows, >= 0
+    inside: npt.NDArray[np.bool_]  # coordinates strictly between -1 and 1
+
+
+def _largest_slack(linear: Vector, constant: Vector) -> _Solution | None:
+    """max t with G_i y + g_i >= t |G_i|_1 for all i, on y in [-1, 1]^d and t <= 1."""
+    size = np.abs(linear).sum(axis=1)
+    size = np.where(size > 0, size, np.where(constant != 0, np.abs(constant), 1.0))
+    count, d = linear.shape
+    if count == 0:
+        return _Solution(np.zeros(d), 1.0, np.zeros(0), np.ones(d, dtype=bool))
+    result = scipy.optimize.linprog(
+        np.append(np.zeros(d), -1.0),
+        A_ub=np.hstack([-linear / size[:, None], np.ones((count, 1))]),
+        b_ub=constant / size,
+        bounds=[(-1.0, 1.0)] * d + [(None, 1.0)],
+        method="highs",
+    )
+    if result.status != 0:
+        return None
+    point = np.clip(result.x[:d], -1.0, 1.0)
+    weights = np.maximum(-result.ineqlin.marginals, 0.0) / size
+    return _Solution(point, float(result.x[d]), weights, np.abs(point) < 1.0)
+
+
+def _rules_out(weights: Numbers, rows: _Rows, lower: Numbers, upper: Numbers) -> bool:
+    """Whether sum_i w_i (G_i x + g_i) <= 0 on the box, for w >= 0, w not 0: then no x has all terms > 0."""
+    if any(w < 0 for w in weights) or not any(weights):
+        return False
+    slopes = weights @ rows.linear
+    corner = np.where(slopes > 0, upper, lower)
+    return bool(slopes @ corner + weights @ rows.constant <= 0)
+
+
+def _kernel(linear: Numbers, solution: _Solution) -> Numbers | None:
+    """Exact multipliers near the program's own.
+
+    They are those on its support that cancel every coordinate in which the point is inside the box:
+    where the program's solution is not degenerate, unique up to a factor.
+    """
+    support = np.flatnonzero(solution.weights > 1e-9 * solution.weights.max(initial=0.0))
+    if support.size == 0:
+        return None
+    # Row reduction: one column per multiplier, one equation per coordinate.
+    pivots: dict[int, Numbers] = {}
+    for coordinate in np.flatnonzero(solution.inside).tolist():
+        equation = linear[support, coordinate]
+        for pivot, row in pivots.items():
+            if equation[pivot]:
+                equation = equation - equation[pivot] * row
+        leading = next((j for j in range(support.size) if equation[j]), None)
+        if leading is None:
+            continue
+        equation = equation / equation[leading]
+        pivots = {p: row - row[leading] * equation if row[leading] else row for p, row in pivots.items()}
+        pivots[leading] = equation
+        if len(pivots) >= support.size - 1:
+            break
+    # Free multipliers keep the program's values; the others follow.
+    values = _fractions(solution.weights[support])
+    free = [j for j in range(support.size) if j not in pivots]
+    exact = values.copy()
+    for pivot, row in pivots.items():
+        exact[pivot] = -sum((row[j] * values[j] for j in free), Fraction(0))
+    weights = _fractions(np.zeros(solution.weights.size))
+    weights[support] = exact
+    return weights
+
+
+class _Rows:
+    """The forms s_i (G_i x + g_i) of the gates that are not free, and where they come from."""
+
+    def __init__(self, network: Network, forms: dict[Node, tuple[Numbers, Numbers]], pattern: Pattern) -> None:
+        linear, constant, self.origin = [], [], []
+        for layer, (gate, states) in enumerate(zip(network.gates, pattern, strict=True)):
+            below, offset = forms[gate.x]
+            for i in np.flatnonzero(states != FREE).tolist():
+                sign = 1 if states[i] == ON else -1
+                linear.append(sign * below[i])
+                constant.append(sign * offset[i])
+                self.origin.append((layer, i))
+        self.linear = np.array(linear).reshape(len(linear), network.input.size)
+        self.constant = np.array(constant)
+
+    def keep(self, mask: npt.NDArray[np.bool_]) -> _Rows:
+        kept = object.__new__(_Rows)
+        kept.linear, kept.constant = self.linear[mask], self.constant[mask]
+        kept.origin = [origin for origin, keep in zip(self.origin, mask.tolist(), strict=True) if keep]
+        return kept
+
+
+def _cause(network: Network, pattern: Pattern, rows: _Rows, support: list[int]) -> Pattern:
+    """The gates in the support, and those that their forms depend on; the rest is free."""
+    wanted: dict[Node, npt.NDArray[np.bool_]] = {}
+    kept = tuple(np.full(states.size, FREE, dtype=np.int8) for states in pattern)
+    layers = {gate: layer for layer, gate in enumerate(network.gates)}
+
+    def want(node: Node, mask: npt.NDArray[np.bool_]) -> None:
+        wanted[node] = wanted.get(node, False) | mask
+
+    for k in support:
+        layer, i = rows.origin[k]
+        kept[layer][i] = pattern[layer][i]
+        gate = network.gates[layer]
+        want(gate.x, np.arange(gate.size) == i)
+    for node in reversed(network.graph.nodes):
+        if node not in wanted:
+            continue
+        match node:
+            case Affine():
+                for weight, x in node.terms:
+                    used = abs(sp.csr_array(weight)[np.flatnonzero(wanted[node])]).sum(axis=0) > 0
+                    want(x, np.asarray(used).ravel())
+            case Switch():
+                layer, mask = layers[node.gate], wanted[node]
+                kept[layer][mask] = pattern[layer][mask]
+                want(node.x, mask & (pattern[layer] == ON))
+            case Input() | Conditional():
+                pass
+            case _:
+                assert_never(node)
+    return kept
+
+
+def _region_at(network: Network, box: Box, pattern: Pattern, rows: _Rows, point: Numbers) -> Region:
+    """The region around a point at which all rows are positive, if possible at a float nearby."""
+    rounded = point.astype(np.float64)
+    if _inside(rounded, box):
+        nearby = _fractions(rounded)
+        if all(entry > 0 for entry in rows.linear @ nearby + rows.constant):
+            return Region(rounded, _states(network, nearby))
+    return Region(point, _states(network, point))
+
+
+def _states(network: Network, point: Numbers) -> Pattern:
+    """The gates at a point, computed in Fractions; off where the gate's input is 0."""
+    values: dict[Node, Numbers] = {}
+    for node in network.graph.nodes:
+        match node:
+            case Input():
+                values[node] = point
+            case Affine():
+                total = _fractions(node.bias)
+                for weight, x in node.terms:
+                    dense = _fractions(weight.toarray() if sp.issparse(weight) else weight)
+                    total = total + dense @ values[x]
+                values[node] = total
+            case Conditional():
+                values[node] = np.array([int(entry > 0) for entry in values[node.x]])
+            case Switch():
+                values[node] = values[node.x] * values[node.gate]
+            case _:
+                assert_never(node)
+    return tuple(values[gate].astype(np.int8) for gate in network.gates)
+
+
+def _inside(point: Vector, box: Box) -> bool:
+    return bool(((box.lower < point) & (point < box.upper)).all())
+
+
+def _agree(found: Pattern, pattern: Pattern) -> bool:
+    return all(bool(((p == FREE) | (f == p)).all()) for f, p in zip(found, pattern, strict=True))
+
+
+def _fractions(values: npt.ArrayLike) -> Numbers:
+    floats = np.asarray(values, dtype=np.float64)
+    exact = np.empty(floats.shape, dtype=object)
+    exact.flat = [Fraction(value) for value in floats.ravel().tolist()]
+    return exact
