@@ -15,8 +15,9 @@ from lipexact.norms import Norm
 from lipexact.pattern import Pattern
 from lipexact.regions import Region, gradient, pattern_at
 
-_BATCH = 1024
-_ROUNDS = 40
+_SAMPLES = 1024  # spread over the whole box, and near its corners
+_MOVES = 256  # around the best point, in each of so many rounds
+_ROUNDS = 24
 
 
 def best_region(
@@ -48,13 +49,13 @@ def best_region(
     best: tuple[float, Region] | None = None
     for scale in (None, 0.0, *np.geomspace(1.0, 1e-6, _ROUNDS)):
         if scale is None:
-            points = box.sample(rng, _BATCH)
+            points = box.sample(rng, _SAMPLES)
         elif scale == 0.0 or best is None:
             points = _near_corners(box, rng)
         else:
             points = _around(box, rng, best[1].point, scale)
         values = evaluate(gradients, {network.input: points})[pulled]
-        sizes = norm.dual.value(np.broadcast_to(values, (_BATCH, network.input.size)))
+        sizes = norm.dual.value(np.broadcast_to(values, (len(points), network.input.size)))
         for index in np.argsort(-sizes)[:3].tolist():
             if best is not None and sizes[index] <= best[0]:
                 break
@@ -77,14 +78,14 @@ def norm_of_gradient(network: Network, functional: Vector, norm: Norm, pattern: 
 def _near_corners(box: Box, rng: np.random.Generator) -> Vector:
     """Points a little inside of random corners, where gradients of trained networks are often largest."""
     width = box.upper - box.lower
-    inset = width * rng.uniform(1e-9, 1e-3, (_BATCH, box.dim))
-    return np.where(rng.random((_BATCH, box.dim)) < 0.5, box.lower + inset, box.upper - inset)
+    inset = width * rng.uniform(1e-9, 1e-3, (_SAMPLES, box.dim))
+    return np.where(rng.random((_SAMPLES, box.dim)) < 0.5, box.lower + inset, box.upper - inset)
 
 
 def _around(box: Box, rng: np.random.Generator, point: Vector, scale: float) -> Vector:
     """Points around one, each moved in a random share of its coordinates."""
     width = box.upper - box.lower
-    moved = rng.random((_BATCH, box.dim)) < rng.random((_BATCH, 1))
-    points = point + moved * rng.uniform(-scale, scale, (_BATCH, box.dim)) * width
+    moved = rng.random((_MOVES, box.dim)) < rng.random((_MOVES, 1))
+    points = point + moved * rng.uniform(-scale, scale, (_MOVES, box.dim)) * width
     inset = np.minimum(width * 1e-9, width / 4)
     return np.clip(points, box.lower + inset, box.upper - inset)

@@ -58,6 +58,7 @@ __all__ = [
     "Watch",
     "available",
     "register",
+    "require_solver",
     "solve",
     "solver_names",
 ]
@@ -283,6 +284,26 @@ def available(solver: str) -> bool:
     return _entry(solver).present()
 
 
+def require_solver(solver: str) -> None:
+    """Refuse a solver that cannot be used here.
+
+    Parameters
+    ----------
+    solver : str
+        A name from `solver_names`.
+
+    Raises
+    ------
+    OptionError
+        For an unknown name.
+    SolverUnavailableError
+        When the solver is not installed; the message says what to install.
+    """
+    entry = _entry(solver)
+    if not entry.present():
+        raise SolverUnavailableError(f"the solver {solver!r} is not available here: {entry.remedy}")
+
+
 def solve(
     model: Any,
     solver: str,
@@ -331,8 +352,7 @@ def solve(
     entry = _entry(solver)
     options = _valid(options or SolveOptions())
     _require_minimisation(model)
-    if not entry.present():
-        raise SolverUnavailableError(f"the solver {solver!r} is not available here: {entry.remedy}")
+    require_solver(solver)
     if options.time_limit is not None and options.time_limit <= 0:
         return Outcome(Termination.TIME_LIMIT, None, None, None, 0.0, "the time limit leaves no time to solve")
     watch = Watch(options.time_limit, on_progress)

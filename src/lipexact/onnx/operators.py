@@ -44,17 +44,17 @@ NEWEST_OPSET = 28
 """The newest version of ONNX's operator set whose operators are known to mean what the lowerings say."""
 
 # Common operators that no lowering can take: the error says why.
-_NOT_PIECEWISE_LINEAR = """
-    Acos Acosh Asin Asinh Atan Atanh Celu Cos Cosh Elu Erf Exp GRU Gelu GlobalLpPool GroupNormalization
-    InstanceNormalization LRN LSTM LayerNormalization Log LogSoftmax LpNormalization LpPool
-    MeanVarianceNormalization Mish Pow RMSNormalization RNN Reciprocal ReduceL2 ReduceLogSum
-    ReduceLogSumExp ReduceProd ReduceSumSquare Selu Sigmoid Sin Sinh Softmax Softplus Softsign Sqrt
-    Swish Tan Tanh
-"""
-_DISCONTINUOUS = """
-    ArgMax ArgMin Ceil DynamicQuantizeLinear Equal Floor Greater GreaterOrEqual Hardmax Less LessOrEqual
-    NonZero QuantizeLinear Round Sign
-"""
+_NOT_PIECEWISE_LINEAR = frozenset(
+    "Acos Acosh Asin Asinh Atan Atanh Celu Cos Cosh Elu Erf Exp GRU Gelu GlobalLpPool GroupNormalization "
+    "InstanceNormalization LRN LSTM LayerNormalization Log LogSoftmax LpNormalization LpPool "
+    "MeanVarianceNormalization Mish Pow RMSNormalization RNN Reciprocal ReduceL2 ReduceLogSum "
+    "ReduceLogSumExp ReduceProd ReduceSumSquare Selu Sigmoid Sin Sinh Softmax Softplus Softsign Sqrt "
+    "Swish Tan Tanh".split()
+)
+_DISCONTINUOUS = frozenset(
+    "ArgMax ArgMin Ceil DynamicQuantizeLinear Equal Floor Greater GreaterOrEqual Hardmax Less LessOrEqual "
+    "NonZero QuantizeLinear Round Sign".split()
+)
 
 # The methods of OnnxNode called int and float hide the built-in types inside that class.
 _Int: TypeAlias = int
@@ -231,6 +231,8 @@ class Example:
         The versions of further operator sets, by domain.
     dtype
         The element type of x.
+    modern
+        The same in opset 17, where `opset` is one that the reference implementation does not know.
     """
 
     body: str
@@ -239,6 +241,7 @@ class Example:
     opset: int = 17
     imports: Mapping[str, int] = field(default_factory=dict)
     dtype: str = "double"
+    modern: str = ""
 
     def model(self) -> onnx.ModelProto:
         """The example as an ONNX model."""
@@ -364,9 +367,9 @@ def find_operator(node: OnnxNode) -> Operator:
     if operator is not None:
         return operator
     reason = ""
-    if node.operator in _NOT_PIECEWISE_LINEAR.split():
+    if node.operator in _NOT_PIECEWISE_LINEAR:
         reason = " because it is not piecewise linear"
-    elif node.operator in _DISCONTINUOUS.split():
+    elif node.operator in _DISCONTINUOUS:
         reason = " because it is not continuous"
     raise node.unsupported(
         f"operator {node.operator} is not supported{reason}. Supported are {', '.join(supported_operators())}, "
@@ -578,14 +581,27 @@ def _numbers(*shape: int) -> npt.NDArray[np.float64]:
         Example("y = Add (c, x)", x=(1, 3, 1), constants={"c": _numbers(2, 1, 4)}),
         Example("r = Relu (x)\n y = Add (x, r)", x=(4,)),
         Example("s = Flatten <axis = 0> (x)\n t = Reshape (x, v) y = Add (s, t)", constants={"v": np.array([6, 1])}),
-        Example("y = Add <broadcast = 1, axis = 1> (x, c)", x=(1, 3, 2), constants={"c": _numbers(3)}, opset=6),
+        Example(
+            "y = Add <broadcast = 1, axis = 1> (x, c)",
+            x=(1, 3, 2),
+            constants={"c": _numbers(3), "axis": np.array([1])},
+            opset=6,
+            modern="d = Unsqueeze (c, axis)\n y = Add (x, d)",
+        ),
     ],
 )
 def _add(node: OnnxNode, a: Operand, b: Operand) -> Operand:
     return weighted_sum(node, (1.0, a), (1.0, _aligned(node, a, b)))
 
 
-@lowers("Cast", example=Example("f = Cast <to = 1> (x)\n y = Cast <to = 11> (f)"))
+@lowers(
+    "Cast",
+    example=[
+        Example("f = Cast <to = 11> (x)\n y = Cast <to = 1> (f)", dtype="float"),
+        Example('y = Cast <to = "DOUBLE"> (x)', opset=5, modern="y = Identity (x)"),
+        Example("y = Cast <to = 11, saturate = 0> (x)", opset=19),
+    ],
+)
 def _cast(node: OnnxNode, x: Tensor) -> Tensor:
     # Real numbers stay real numbers; these two say how to round to an 8-bit float, which is refused.
     node.int("saturate", 1)
@@ -600,8 +616,8 @@ def _cast(node: OnnxNode, x: Tensor) -> Tensor:
     "Constant",
     example=[
         Example("c = Constant <value = double[2] {1.5, -2.25}> ()\n y = Add (x, c)", x=(1, 2)),
-        Example("c = Constant <value_float = 1.5> ()\n y = Mul (x, c)"),
-        Example("c = Constant <value_floats = [1.5, -0.5]> ()\n y = Mul (x, c)", x=(1, 2)),
+        Example("c = Constant <value_float = 1.5> ()\n y = Mul (x, c)", dtype="float"),
+        Example("c = Constant <value_floats = [1.5, -0.5]> ()\n y = Mul (x, c)", x=(1, 2), dtype="float"),
         Example("s = Constant <value_ints = [3, -1]> ()\n y = Reshape (x, s)"),
         Example("a = Constant <value_int = 1> ()\n y = Unsqueeze (x, a)"),
     ],
@@ -630,7 +646,7 @@ def _constant(node: OnnxNode) -> Constant:
     example=[
         Example("y = Div (x, c)", constants={"c": _numbers(6)}),
         Example("y = Div (x, c)", x=(1, 3), constants={"c": _numbers(2, 1)}),
-        Example("y = Div <broadcast = 1> (x, c)", constants={"c": _numbers()}, opset=6),
+        Example("y = Div <broadcast = 1> (x, c)", constants={"c": _numbers()}, opset=6, modern="y = Div (x, c)"),
     ],
 )
 def _div(node: OnnxNode, a: Operand, b: Operand) -> Operand:
@@ -649,13 +665,15 @@ def _div(node: OnnxNode, a: Operand, b: Operand) -> Operand:
         Example("y = Dropout (x)"),
         Example("y = Dropout (x, r, t)", constants={"r": np.array(0.5), "t": np.array(False)}),
         Example("y, m = Dropout <ratio = 0.25> (x)", opset=10),
-        Example("y = Dropout <is_test = 1> (x)", opset=6),
+        Example("y = Dropout <is_test = 1> (x)", opset=6, modern="y = Dropout (x)"),
     ],
 )
 def _dropout(
-    node: OnnxNode, x: Operand, ratio: Operand | None, training_mode: Constant | None
+    node: OnnxNode,
+    x: Operand,
+    ratio: Operand | None,  # noqa: ARG001 - an input, which like the seed has no effect in inference
+    training_mode: Constant | None,
 ) -> tuple[Operand, Constant]:
-    # In inference the ratio and the seed have no effect.
     node.float("ratio", 0.5)
     node.int("seed", 0)
     training = bool(training_mode.any()) if training_mode is not None else False
@@ -715,7 +733,7 @@ def _gemm(node: OnnxNode, a: Operand, b: Operand, c: Operand | None) -> Operand:
 
 
 @lowers("Identity", example=Example("t = Identity (x)\n y = Relu (t)"))
-def _identity(node: OnnxNode, x: Tensor) -> Tensor:
+def _identity(_: OnnxNode, x: Tensor) -> Tensor:
     return x
 
 
@@ -741,7 +759,13 @@ def _matmul(node: OnnxNode, a: Operand, b: Operand) -> Operand:
         Example("y = Mul (x, c)", constants={"c": _numbers(6)}),
         Example("y = Mul (c, x)", x=(1, 3, 1), constants={"c": _numbers(2, 3, 2)}),
         Example("y = Mul (x, c)", x=(3,), constants={"c": np.array([0.0, 1.0, -2.0])}),
-        Example("y = Mul <broadcast = 1, axis = 1> (x, c)", x=(1, 3, 2), constants={"c": _numbers(3)}, opset=6),
+        Example(
+            "y = Mul <broadcast = 1, axis = 0> (c, x)",
+            x=(1,),
+            constants={"c": _numbers(1, 3)},
+            opset=6,
+            modern="y = Mul (c, x)",
+        ),
     ],
 )
 def _mul(node: OnnxNode, a: Operand, b: Operand) -> Operand:
@@ -762,7 +786,12 @@ def _relu(node: OnnxNode, x: Tensor) -> Tensor:
         Example("y = Reshape (x, s)", constants={"s": np.array([3, -1])}),
         Example("y = Reshape (x, s)", x=(1, 2, 3), constants={"s": np.array([0, 3, 2])}),
         Example("y = Reshape <allowzero = 1> (x, s)", x=(1, 2, 3), constants={"s": np.array([-1])}),
-        Example("y = Reshape <shape = [0, 2, -1]> (x)", opset=1),
+        Example(
+            "y = Reshape <shape = [0, 2, -1]> (x)",
+            constants={"s": np.array([0, 2, -1])},
+            opset=1,
+            modern="y = Reshape (x, s)",
+        ),
     ],
 )
 def _reshape(node: OnnxNode, x: Operand, shape: Constant | None) -> Operand:
@@ -815,7 +844,13 @@ def _squeeze(node: OnnxNode, x: Operand, axes: Constant | None) -> Operand:
         Example("y = Sub (x, c)", constants={"c": _numbers(6)}),
         Example("y = Sub (c, x)", constants={"c": _numbers(1, 1)}),
         Example("r = Relu (x)\n y = Sub (r, x)"),
-        Example("y = Sub <broadcast = 1, axis = 0> (x, c)", x=(1, 3), constants={"c": _numbers(1)}, opset=6),
+        Example(
+            "y = Sub <broadcast = 1, axis = 0> (x, c)",
+            x=(1, 3),
+            constants={"c": _numbers(1)},
+            opset=6,
+            modern="y = Sub (x, c)",
+        ),
     ],
 )
 def _sub(node: OnnxNode, a: Operand, b: Operand) -> Operand:

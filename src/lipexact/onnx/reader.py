@@ -23,6 +23,7 @@ import numpy as np
 import onnx
 import onnx.helper
 import onnx.inliner
+from onnx.reference import ReferenceEvaluator
 from typing_extensions import assert_never
 
 from lipexact.errors import LipExactError, ModelError, UnsupportedOperatorError
@@ -139,9 +140,6 @@ class _Tensors:
                 self._known[name] = result
 
     def _folded(self, node: OnnxNode, constants: list[Constant | None]) -> tuple[Constant, ...]:
-        # Imported here because few models need it, and it is large.
-        from onnx.reference import ReferenceEvaluator
-
         feeds = {name: array for name, array in zip(node.proto.input, constants, strict=True) if array is not None}
         try:
             model = onnx.helper.make_model(
