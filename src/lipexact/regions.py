@@ -174,8 +174,8 @@ def _decide_exactly(network: Network, box: Box, pattern: Pattern) -> Verdict:
     for _ in range(4):  # each time at a scale a million times finer
         offset = rows.linear @ middle + rows.constant
         size = abs(rows.linear) @ reach
-        # Rows that cannot change their sign so near to the middle do not take part.
-        near = np.array([abs(o) < s for o, s in zip(offset, size, strict=True)], dtype=bool)
+        # Rows that stay positive so near to the middle do not take part.
+        near = np.array([o < s for o, s in zip(offset, size, strict=True)], dtype=bool)
         solution = _largest_slack(
             (rows.linear[near] * reach / size[near, None]).astype(np.float64),
             (offset[near] / size[near]).astype(np.float64),
@@ -189,9 +189,7 @@ def _decide_exactly(network: Network, box: Box, pattern: Pattern) -> Verdict:
             change = abs(rows.linear @ (centre - point))
             step = min([Fraction(1), *(s / (2 * c) for s, c in zip(slack, change, strict=True) if c)])
             return _region_at(network, box, pattern, rows, point + step * (centre - point))
-        for weights in (_fractions(solution.weights), _kernel(rows.linear[near] / size[near, None], solution)):
-            if weights is None:
-                continue
+        for weights in (_fractions(solution.weights), _kernel(rows.linear[near] * reach / size[near, None], solution)):
             scaled = _fractions(np.zeros(near.size))
             scaled[near] = weights / size[near]
             if _rules_out(scaled, rows, lower, upper):
@@ -206,7 +204,7 @@ class _Solution:
     point: Vector  # in [-1, 1]^d
     slack: float
     weights: Vector  # of the rows, >= 0
-    inside: npt.NDArray[np.bool_]  # coordinates strictly between -1 and 1
+    cancelled: npt.NDArray[np.bool_]  # coordinates in which the weighted rows add up to nothing but rounding
 
 
 def _largest_slack(linear: Vector, constant: Vector) -> _Solution | None:
@@ -215,7 +213,7 @@ def _largest_slack(linear: Vector, constant: Vector) -> _Solution | None:
     size = np.where(size > 0, size, np.where(constant != 0, np.abs(constant), 1.0))
     count, d = linear.shape
     if count == 0:
-        return _Solution(np.zeros(d), 1.0, np.zeros(0), np.ones(d, dtype=bool))
+        return _Solution(np.zeros(d), 1.0, np.zeros(0), np.zeros(d, dtype=bool))
     result = scipy.optimize.linprog(
         np.append(np.zeros(d), -1.0),
         A_ub=np.hstack([-linear / size[:, None], np.ones((count, 1))]),
@@ -227,7 +225,8 @@ def _largest_slack(linear: Vector, constant: Vector) -> _Solution | None:
         return None
     point = np.clip(result.x[:d], -1.0, 1.0)
     weights = np.maximum(-result.ineqlin.marginals, 0.0) / size
-    return _Solution(point, float(result.x[d]), weights, np.abs(point) < 1.0)
+    cancelled = np.abs(weights @ linear) <= 1e-9 * (weights @ np.abs(linear))
+    return _Solution(point, float(result.x[d]), weights, cancelled)
 
 
 def _rules_out(weights: Numbers, rows: _Rows, lower: Numbers, upper: Numbers) -> bool:
@@ -239,18 +238,12 @@ def _rules_out(weights: Numbers, rows: _Rows, lower: Numbers, upper: Numbers) ->
     return bool(slopes @ corner + weights @ rows.constant <= 0)
 
 
-def _kernel(linear: Numbers, solution: _Solution) -> Numbers | None:
-    """Exact multipliers near the program's own.
-
-    They are those on its support that cancel every coordinate in which the point is inside the box:
-    where the program's solution is not degenerate, unique up to a factor.
-    """
+def _kernel(linear: Numbers, solution: _Solution) -> Numbers:
+    """Multipliers near the program's own that cancel exactly what those cancel up to rounding."""
     support = np.flatnonzero(solution.weights > 1e-9 * solution.weights.max(initial=0.0))
-    if support.size == 0:
-        return None
     # Row reduction: one column per multiplier, one equation per coordinate.
     pivots: dict[int, Numbers] = {}
-    for coordinate in np.flatnonzero(solution.inside).tolist():
+    for coordinate in np.flatnonzero(solution.cancelled).tolist():
         equation = linear[support, coordinate]
         for pivot, row in pivots.items():
             if equation[pivot]:

@@ -146,7 +146,7 @@ class _Lines:
     """Lines above and below y = a x, entry by entry, that hold in exact arithmetic."""
 
     def __init__(self, lower: Vector, upper: Vector, open_gate: Vector, on: Vector, own: bool) -> None:
-        width = np.where(open_gate, upper - lower, 1.0)
+        width = np.where(upper > lower, upper - lower, 1.0)
         low, high = np.minimum(lower, 0.0), np.maximum(upper, 0.0)
         # Chord of max(x, 0): slopes are rounded as they come, offsets make the lines valid at both ends.
         slope = np.clip(np.where(lower >= 0, 1.0, np.where(upper <= 0, 0.0, upper / width)), 0.0, 1.0)

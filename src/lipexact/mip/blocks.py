@@ -57,7 +57,7 @@ def emit_input(node: Input, domain: ConvexSet, needed: Mask) -> tuple[pyo.Block,
         rows = sp.csr_array(rows)
         for k in range(rows.shape[0]):
             constant, coefficients, variables = _linear([(_row(rows, k), port)], 0.0, 1.0)
-            block.rows.add(k, (None, _expression(constant, coefficients, variables), float(limits[k])))
+            block.rows.add(k, (None, _expression(coefficients, variables), float(limits[k]) - constant))
     return block, port
 
 
@@ -73,9 +73,8 @@ def emit_affine(
     for i in block.equation.index_set():
         terms = [(_row(weight, i), operand) for weight, operand in weights]
         constant, coefficients, variables = _linear(terms, float(node.bias[i]), float(scale[i]))
-        block.equation.add(
-            i, (0.0, _expression(constant, [*coefficients, -1.0], [*variables, port.entries[i]]), 0.0)
-        )
+        row = _expression([*coefficients, -1.0], [*variables, port.entries[i]])
+        block.equation.add(i, (-constant, row, -constant))
     return block, port
 
 
@@ -101,8 +100,8 @@ def emit_conditional(
         block.off = pyo.Constraint(opened)
         for i in opened:
             a, xi, low, high = block.a[i], x.entries[i], float(lower[i]), float(upper[i])
-            block.on.add(i, (None, _expression(0.0, [1.0, -high], [xi, a]), 0.0))
-            block.off.add(i, (low, _expression(0.0, [1.0, low], [xi, a]), None))
+            block.on.add(i, (None, _expression([1.0, -high], [xi, a]), 0.0))
+            block.off.add(i, (low, _expression([1.0, low], [xi, a]), None))
     return block, Port(entries, np.ones(node.size))
 
 
@@ -140,13 +139,13 @@ def emit_switch(
     for i in opened:
         y, a, xi, low, high = block.y[i], gate.entries[i], x.entries[i], float(lower[i]), float(upper[i])
         entries[i] = y
-        block.below_zero.add(i, (None, _expression(0.0, [1.0, -high], [y, a]), 0.0))
-        block.below_x.add(i, (None, _expression(0.0, [1.0, -1.0, -low], [y, xi, a]), -low))
+        block.below_zero.add(i, (None, _expression([1.0, -high], [y, a]), 0.0))
+        block.below_x.add(i, (None, _expression([1.0, -1.0, -low], [y, xi, a]), -low))
         if own:
-            block.above_x.add(i, (0.0, _expression(0.0, [1.0, -1.0], [y, xi]), None))
+            block.above_x.add(i, (0.0, _expression([1.0, -1.0], [y, xi]), None))
         else:
-            block.above_zero.add(i, (0.0, _expression(0.0, [1.0, -low], [y, a]), None))
-            block.above_x.add(i, (-high, _expression(0.0, [1.0, -1.0, -high], [y, xi, a]), None))
+            block.above_zero.add(i, (0.0, _expression([1.0, -low], [y, a]), None))
+            block.above_x.add(i, (-high, _expression([1.0, -1.0, -high], [y, xi, a]), None))
     return block, Port(entries, x.scale)
 
 
@@ -190,5 +189,6 @@ def _linear(
     return constant, coefficients, variables
 
 
-def _expression(constant: float, coefficients: list[float], variables: list[Any]) -> LinearExpression:
-    return LinearExpression(constant=constant, linear_coefs=coefficients, linear_vars=variables)
+def _expression(coefficients: list[float], variables: list[Any]) -> LinearExpression:
+    # Constants belong in the limits of a row: Pyomo's interface to SCIP takes them from one side only.
+    return LinearExpression(constant=0.0, linear_coefs=coefficients, linear_vars=variables)

@@ -21,6 +21,9 @@ from lipexact.pattern import FREE, OFF, ON, Pattern
 from lipexact.problem import Problem
 
 
+_RESERVED = ("objective", "excluded", "settled", "t", "t_is_norm", "t_is_settled")
+
+
 @dataclass(frozen=True, eq=False)
 class Composition:
     """A Lipschitz problem as a Pyomo model.
@@ -29,27 +32,32 @@ class Composition:
     ----------
     model
         The ``ConcreteModel``: one block per node of the graph, an objective `objective` that minimises
-        -L / `scale`, and constraint lists `excluded` and `cutoff`, empty at first.
+        -`norm`, and a constraint list `excluded`, empty at first.
     input
         The network's input x: one Pyomo expression per coordinate, in the network's own units. Coordinates
         that nothing depends on are None.
     output
         The network's output f(x) likewise; empty unless it was kept.
-    objective
-        The bounded norm of the derivative, in its own units, as a Pyomo expression.
+    norm
+        The variable of the derivative's norm, divided by `scale`.
     gates
         For each layer of gates of the network, for each gate: a binary variable, 0.0 or 1.0 where bounds
         decide it, None where the objective does not depend on it.
     scale
-        A power of two; the model's objective is -`objective` / `scale`.
+        A power of two.
     """
 
     model: pyo.ConcreteModel
     input: tuple[Any, ...]
     output: tuple[Any, ...]
-    objective: Any
+    norm: Any
     gates: tuple[tuple[Any, ...], ...]
     scale: float
+
+    @property
+    def objective(self) -> Any:
+        """The derivative's norm in its own units, as a Pyomo expression."""
+        return self.scale * self.norm
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -78,27 +86,43 @@ class Composition:
 
         The cut is sum over the gates of |a - pattern| >= 1.
         """
-        constant, coefficients, variables = 0.0, [], []
+        self._cut(pattern, [])
+
+    def settle(self, pattern: Pattern, value: float) -> None:
+        """Cut off a pattern that may be a region, whose value is known to be at most `value`.
+
+        So that the model keeps a solution, and "infeasible" remains a claim that must be wrong, the pattern
+        stays allowed at the price of an objective of at most `value` / 2: the model minimises -t with t at most
+        the scaled norm, and a binary `settled` weakens the cuts and bounds t.
+        """
+        model = self.model
+        if model.component("settled") is None:
+            most = self.norm.ub
+            model.settled = pyo.Var(domain=pyo.Binary)
+            model.t = pyo.Var(bounds=(None, most))
+            model.t_is_norm = pyo.Constraint(expr=model.t <= self.norm)
+            model.t_is_settled = pyo.Constraint(expr=model.t + (most - value / self.scale / 2) * model.settled <= most)
+            model.del_component("objective")
+            model.objective = pyo.Objective(expr=-model.t, sense=pyo.minimize)
+        self._cut(pattern, [model.settled])
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the solution that the model holds is one that was settled."""
+        settled = self.model.component("settled")
+        return settled is not None and pyo.value(settled) > 0.5
+
+    def _cut(self, pattern: Pattern, extra: list[Any]) -> None:
+        least, coefficients, variables = 1.0, [1.0] * len(extra), extra
         for layer, states in zip(self.gates, pattern, strict=True):
             for gate, state in zip(layer, states.tolist(), strict=True):
-                if state == FREE or gate is None:
+                if state == FREE or gate is None or isinstance(gate, float):
                     continue
-                if isinstance(gate, float):
-                    constant += abs(gate - state)
-                elif state == ON:
-                    constant, coefficients, variables = constant + 1.0, [*coefficients, -1.0], [*variables, gate]
-                else:
-                    coefficients, variables = [*coefficients, 1.0], [*variables, gate]
-        if variables:
-            row = LinearExpression(constant=0.0, linear_coefs=coefficients, linear_vars=variables)
-            self.model.excluded.add((1.0 - constant, row, None))
-        elif constant < 1.0:
-            self.model.excluded.add(pyo.Constraint.Infeasible)
-
-    def require(self, value: float) -> None:
-        """Ask for solutions whose objective is at least `value` only."""
-        self.model.cutoff.clear()
-        self.model.cutoff.add(self.model.objective.expr <= -value / self.scale)
+                coefficients = [*coefficients, -1.0 if state == ON else 1.0]
+                variables = [*variables, gate]
+                least -= state == ON
+        row = LinearExpression(constant=0.0, linear_coefs=coefficients, linear_vars=variables)
+        self.model.excluded.add((least, row, None))
 
 
 def compose(problem: Problem, bounds: Bounds) -> Composition:
@@ -144,14 +168,13 @@ def compose(problem: Problem, bounds: Bounds) -> Composition:
         ports[node] = port
         model.add_component(names[node], block)
     objective = ports[problem.objective]
-    model.objective = pyo.Objective(expr=-1.0 * objective.entries[0], sense=pyo.minimize)
+    model.objective = pyo.Objective(expr=-objective.entries[0], sense=pyo.minimize)
     model.excluded = pyo.ConstraintList()
-    model.cutoff = pyo.ConstraintList()
     return Composition(
         model=model,
         input=_values(ports.get(problem.point), problem.point.size),
         output=_values(ports[graph.outputs[1]], graph.outputs[1].size) if len(graph.outputs) > 1 else (),
-        objective=objective.value(0),
+        norm=objective.entries[0],
         gates=tuple(
             (None,) * gate.size if node is None else _gates(ports[node], needed[node])
             for gate, node in zip(problem.network.gates, problem.gates, strict=True)
@@ -205,7 +228,7 @@ def _same(graph: Graph, gate: Conditional, needed: dict[Node, Mask]) -> bool:
 
 def _names(graph: Graph) -> dict[Node, str]:
     """Readable, unique names; those of the model's own components are taken."""
-    used = Counter({"objective_value": 1, "objective": 1, "excluded": 1, "cutoff": 1})
+    used = Counter(dict.fromkeys(_RESERVED, 1))
     names = {}
     for node in graph.nodes:
         base = re.sub(r"\W+", "_", node.name).strip("_") or type(node).__name__.lower()

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from typing_extensions import assert_never
 
 from lipexact.bounds.interval import Bounds
 from lipexact.domains import Box
@@ -16,12 +15,9 @@ from lipexact.mip.compose import Composition, compose
 from lipexact.mip.solvers import Progress, ProgressCallback, SolveOptions, Termination, solve
 from lipexact.primal import norm_of_gradient
 from lipexact.problem import Problem
-from lipexact.regions import Empty, Region, Undecided, decide
+from lipexact.regions import Empty, Region, decide
 from lipexact.result import closed
 
-# The program is asked for solutions within this relative distance below the best known value, or better: the
-# known one stays feasible, so that "infeasible" is a claim that can be checked.
-_CUTOFF = 1e-6
 # A claim this far (relative) below a checked point is not rounding any more.
 _CONTRADICTION = 1e-5
 
@@ -56,8 +52,8 @@ def narrow(
 
     Every optimum of the program is an activation pattern. One that belongs to a linear region with interior
     in the domain gives a lower bound, its gradient's norm computed anew; one that does not is cut off, with all
-    that share the gates which rule it out. Either way the solver's dual bound, together with the values of what
-    was cut off, is the upper bound. So the answer needs no general position, and no solver's incumbent is
+    that share the gates which rule it out. The solver's dual bound, together with the values of the regions that
+    were cut off, is the upper bound. So the answer needs no general position, and no solver's incumbent is
     believed.
 
     Parameters
@@ -89,14 +85,12 @@ def narrow(
     stats = bracket.stats
     stats |= {**composition.sizes, "nodes": 0, "rounds": 0, "excluded": 0, "build_seconds": time.perf_counter() - start}
     stats |= {"solve_seconds": 0.0, "certify_seconds": 0.0}
-    kept = 0.0  # the largest value of a pattern that was cut off without being decided
+    settled = 0.0  # the largest value of a pattern that was cut off although it is, or may be, a region
     while not closed(bracket.lower, bracket.upper, options.gap):
         remaining = deadline - time.perf_counter()
         if remaining <= 0:
             bracket.termination = Termination.TIME_LIMIT.value
             break
-        if bracket.lower > 0:
-            composition.require(bracket.lower * (1 - _CUTOFF))
         outcome = solve(
             composition.model,
             solver,
@@ -110,20 +104,25 @@ def narrow(
         bracket.termination = outcome.termination.value
         if outcome.message:
             stats["message"] = outcome.message
+        if outcome.termination is Termination.INFEASIBLE:
+            # The model always has a solution, settled ones if no other: nothing is known.
+            bracket.termination = Termination.FAILED.value
+            stats["message"] = f"{solver} calls the program infeasible, which it is not"
+            break
         ceiling = -outcome.bound * composition.scale if outcome.bound is not None else np.inf
-        if ceiling < bracket.lower * (1 - _CONTRADICTION) and not stats["excluded"]:
+        if ceiling < bracket.lower * (1 - _CONTRADICTION) and not settled:
             raise SolverError(
                 f"{solver} claims that the constant is at most {ceiling:.9g}, but {bracket.lower:.9g} is attained; "
                 "try another solver, or report this network"
             )
-        if outcome.incumbent is not None:
-            kept = max(kept, _certify(problem, domain, composition, bracket))
+        if outcome.incumbent is not None and not composition.is_settled:
+            settled = max(settled, _certify(problem, domain, composition, bracket))
             stats["excluded"] += 1
-        upper = max(ceiling, bracket.lower, kept)
+        upper = max(ceiling, bracket.lower, settled)
         if upper < bracket.upper:
             bracket.upper, bracket.proof = float(upper), "solver"
         stats["certify_seconds"] += time.perf_counter() - start
-        if outcome.termination is not Termination.OPTIMAL:
+        if outcome.termination is not Termination.OPTIMAL or outcome.incumbent is None:
             break
     return bracket
 
@@ -134,24 +133,18 @@ def _certify(problem: Problem, domain: Box, composition: Composition, bracket: B
     Returns
     -------
     float
-        The value that the pattern would have if it were a region, where that could not be decided, else 0.
+        The value of the pattern where it is a region, or could not be shown to be none; else 0.
     """
     pattern = composition.pattern()
     verdict = decide(problem.network, domain, pattern)
+    if isinstance(verdict, Empty):
+        composition.exclude(verdict.pattern)
+        return 0.0
     value = norm_of_gradient(problem.network, problem.functional, problem.norm, pattern)
-    match verdict:
-        case Region():
-            if value > bracket.lower or bracket.region is None:
-                bracket.lower, bracket.region = max(value, bracket.lower), verdict
-            composition.exclude(pattern)
-        case Empty():
-            composition.exclude(verdict.pattern)
-        case Undecided():
-            composition.exclude(pattern)
-            return value
-        case _:
-            assert_never(verdict)
-    return 0.0
+    if isinstance(verdict, Region) and (value > bracket.lower or bracket.region is None):
+        bracket.lower, bracket.region = max(value, bracket.lower), verdict
+    composition.settle(pattern, value)
+    return value
 
 
 def _in_units(report: ProgressCallback, scale: float) -> ProgressCallback:

@@ -19,8 +19,8 @@ solver's default; tighter ones made HiGHS claim false infeasibility (HiGHS issue
 
 from __future__ import annotations
 
-import importlib.util
 import math
+import os
 import re
 import signal
 import struct
@@ -35,6 +35,7 @@ from typing import Any
 
 import pyomo.environ as pyo
 from pyomo.common import Executable
+from pyomo.common.dependencies import attempt_import
 from pyomo.common.errors import InfeasibleConstraintException
 from pyomo.common.tee import capture_output
 from pyomo.common.tempfiles import TempfileManager
@@ -46,6 +47,11 @@ from pyomo.opt.results import SolverResults
 from pyomo.solvers.plugins.solvers.CBCplugin import CBCSHELL
 
 from lipexact.errors import LipExactError, OptionError, SolverError, SolverUnavailableError
+
+# Imported when first used: none of the three need be installed.
+highspy, has_highspy = attempt_import("highspy")
+pyscipopt, has_pyscipopt = attempt_import("pyscipopt")
+gurobipy, has_gurobipy = attempt_import("gurobipy")
 
 __all__ = [
     "SOLVERS",
@@ -65,6 +71,8 @@ __all__ = [
 
 _HEARTBEAT = 0.5  # seconds between two calls of on_progress
 _GRACE = 3.0  # seconds past its time limit after which a solver is told to stop, and told again
+_HANDING_OVER = threading.RLock()  # Pyomo redirects the output of the whole process while it hands a model over
+_CBC_FILES = threading.RLock()  # Pyomo keeps its temporary files on one stack
 _CONTRADICTION = 1e-6  # how far an incumbent may lie below the bound: solvers accept points violated by about this
 
 
@@ -117,7 +125,7 @@ class Outcome:
 
     `bound` is a lower bound on the optimum (None: no claim; +inf: infeasible), `incumbent` the objective of the
     solution that was loaded into the model's variables (None: there is no solution, and none was loaded). `bound`
-    never exceeds `incumbent`. `message` says why a solve failed.
+    never exceeds `incumbent`. `message` has the solver's own words where it did not reach an optimum.
     """
 
     termination: Termination
@@ -186,7 +194,7 @@ class Watch:
         def work() -> None:
             try:
                 job()
-            except BaseException as failure:  # re-raised below, on the thread of the caller
+            except BaseException as failure:  # noqa: BLE001 (raised again below, on the caller's thread)
                 failures.append(failure)
             finally:
                 done.set()
@@ -205,7 +213,7 @@ class Watch:
                     self._on_progress(Progress(self.seconds, *self._latest))
         except KeyboardInterrupt:
             pass
-        except Exception as error:  # the callback's own: the solve stops first, then it is raised
+        except Exception as error:  # noqa: BLE001 (the callback's own: the solve stops first, then it is raised)
             self.error = error
         while not done.is_set():
             stop()
@@ -227,9 +235,10 @@ class Solver:
 SOLVERS: dict[str, Solver] = {}
 
 
-def register(
-    name: str, *, remedy: str, present: Callable[[], bool]
-) -> Callable[[Callable[[Any, SolveOptions, Watch], Outcome]], Callable[[Any, SolveOptions, Watch], Outcome]]:
+_Run = Callable[[Any, SolveOptions, Watch], Outcome]
+
+
+def register(name: str, *, remedy: str, present: Callable[[], bool]) -> Callable[[_Run], _Run]:
     """Add a solver to the registry.
 
     Parameters
@@ -248,9 +257,7 @@ def register(
         solution into the model's variables, and returns the outcome.
     """
 
-    def add(
-        run: Callable[[Any, SolveOptions, Watch], Outcome],
-    ) -> Callable[[Any, SolveOptions, Watch], Outcome]:
+    def add(run: _Run) -> _Run:
         SOLVERS[name] = Solver(name, remedy, present, run)
         return run
 
@@ -408,9 +415,10 @@ def _sane(outcome: Outcome, solver: str) -> Outcome:
             raise SolverError(f"{solver} contradicts itself: a solution of {incumbent} below its bound of {bound}")
         bound = min(bound, incumbent)
     elif outcome.termination is Termination.OPTIMAL:
-        message = f"{solver} claims optimality without a {'bound' if bound is None else 'solution'}"
+        message = f"{outcome.message}, but without a {'bound' if bound is None else 'solution'}"
         return replace(outcome, termination=Termination.FAILED, bound=None, incumbent=None, message=message)
-    return replace(outcome, bound=bound, incumbent=incumbent)
+    message = "" if outcome.termination is Termination.OPTIMAL else outcome.message
+    return replace(outcome, bound=bound, incumbent=incumbent, message=message)
 
 
 def _finite(value: float | None) -> float | None:
@@ -424,56 +432,71 @@ def _load(values: Iterable[tuple[Any, float]]) -> None:
             variable.set_value(value, skip_validation=True)
 
 
-def _has_module(name: str) -> Callable[[], bool]:
-    return lambda: importlib.util.find_spec(name) is not None
+def _settings(
+    options: SolveOptions, watch: Watch, *, gap: str, absolute_gap: str, threads: str, time_limit: str
+) -> dict[str, Any]:
+    """Put the options under a solver's own names; the caller's own come last, and win."""
+    settings: dict[str, Any] = {gap: options.gap, absolute_gap: 0.0}
+    if options.threads is not None:
+        settings[threads] = options.threads
+    if (left := watch.remaining()) is not None:
+        settings[time_limit] = left
+    return settings | dict(options.extra)
+
+
+def _refusal(solver: str, name: str, value: object, reason: object = "") -> OptionError:
+    return OptionError(f"{solver} does not take the option {name!r} with the value {value!r}. {reason}".rstrip(". "))
 
 
 # ---------------------------------------------------------------------------------------------------------- HiGHS
 
 
-@register("highs", remedy="pip install highspy", present=_has_module("highspy"))
+@register("highs", remedy="pip install highspy", present=lambda: bool(has_highspy))
 def _solve_highs(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
-    import highspy
-
     translator = Highs()
-    translator.set_instance(model)
+    with _HANDING_OVER:
+        translator.set_instance(model)
     highs = translator._solver_model
-    highs.setOptionValue("output_flag", False)
     if highs.getNumCol() != len(translator._vars) or highs.getNumRow() != len(translator._active_constraints):
-        # Pyomo does not look at what HiGHS answers; a coefficient of 1e15 or more loses the rows.
+        # Pyomo does not look at what HiGHS answers; a coefficient of 1e15 or more costs the rows.
         raise SolverError("HiGHS refused part of the model: is a coefficient as large as 1e15, or not a number?")
-    settings: dict[str, Any] = {"mip_rel_gap": options.gap, "mip_abs_gap": 0.0}
-    if options.threads is not None:
-        settings["threads"] = options.threads
-    if watch.remaining() is not None:
-        settings["time_limit"] = watch.remaining()
-    for name, value in {**settings, **options.extra}.items():
-        _set_highs(highs, name, value)
+    highs.setOptionValue("output_flag", False)
+    names = {"gap": "mip_rel_gap", "absolute_gap": "mip_abs_gap", "threads": "threads", "time_limit": "time_limit"}
+    for name, value in _settings(options, watch, **names).items():
+        try:
+            accepted = highs.setOptionValue(name, value) == highspy.HighsStatus.kOk
+        except TypeError:
+            accepted = False
+        if not accepted:
+            raise _refusal("HiGHS", name, value)
 
-    def on_event(event: Any) -> None:
+    def on_mip(event: Any) -> None:
         news = event.data_out
         watch.record(news.mip_primal_bound, news.mip_dual_bound, news.mip_node_count)
+        on_lp(event)
+
+    def on_lp(event: Any) -> None:
         if watch.cancelled:
             event.interrupt()
 
-    def on_simplex(event: Any) -> None:
-        if watch.cancelled:
-            event.interrupt()
+    highs.cbMipInterrupt.subscribe(on_mip)
+    highs.cbSimplexInterrupt.subscribe(on_lp)
+    highs.cbIpmInterrupt.subscribe(on_lp)
 
-    # A MIP runs the simplex method without these events; an LP has no others.
-    highs.cbMipInterrupt.subscribe(on_event)
-    highs.cbSimplexInterrupt.subscribe(on_simplex)
-    highs.cbIpmInterrupt.subscribe(on_simplex)
-
-    states = highspy.HighsModelStatus
-    watch.run(highs.run, cancel=lambda: None)
-    if highs.getModelStatus() == states.kUnboundedOrInfeasible and not watch.cancelled:
+    watch.run(highs.run, cancel=lambda: None)  # the events above do it
+    if highs.getModelStatus() == highspy.HighsModelStatus.kUnboundedOrInfeasible and not watch.cancelled:
         highs.setOptionValue("presolve", "off")
-        if watch.remaining() is not None:
+        if (left := watch.remaining()) is not None:
             highs.zeroAllClocks()
-            highs.setOptionValue("time_limit", watch.remaining())
+            highs.setOptionValue("time_limit", left)
         watch.run(highs.run, cancel=lambda: None)
+    return _read_highs(translator, highs, watch)
+
+
+def _read_highs(translator: Any, highs: Any, watch: Watch) -> Outcome:
+    states = highspy.HighsModelStatus
     status = highs.getModelStatus()
+    # All others, "Not Set" and "Unknown" among them, are no answer.
     termination = {
         states.kOptimal: Termination.OPTIMAL,
         states.kModelEmpty: Termination.OPTIMAL,
@@ -488,34 +511,22 @@ def _solve_highs(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
         states.kObjectiveTarget: Termination.LIMIT,
     }.get(status, Termination.FAILED)
     info = highs.getInfo()
-    # Before the tree is entered, and for an LP, mip_dual_bound is not set and reads 0.
-    is_mip = info.mip_node_count >= 0
-    bound = incumbent = None
+    incumbent = None
     if status == states.kModelEmpty:
         _, incumbent = highs.getObjectiveOffset()
-    elif info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible:
+    elif (
+        info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+        and termination is not Termination.FAILED
+    ):
         incumbent = info.objective_function_value
         columns = translator._pyomo_var_to_solver_var_map
         solution = highs.getSolution().col_value
-        if termination is not Termination.FAILED:
-            _load((entry[0], solution[columns[key]]) for key, entry in translator._vars.items())
-    if is_mip:
-        bound = info.mip_dual_bound
-    elif termination is Termination.OPTIMAL:
-        bound = incumbent
-    nodes = int(info.mip_node_count) if is_mip else None
+        _load((entry[0], solution[columns[key]]) for key, entry in translator._vars.items())
+    if info.mip_node_count >= 0:
+        bound, nodes = info.mip_dual_bound, int(info.mip_node_count)
+    else:  # an LP, or the tree was not entered: mip_dual_bound is not set, and reads 0
+        bound, nodes = (incumbent if termination is Termination.OPTIMAL else None), None
     return Outcome(termination, bound, incumbent, nodes, watch.seconds, f"HiGHS: {highs.modelStatusToString(status)}")
-
-
-def _set_highs(highs: Any, name: str, value: Any) -> None:
-    import highspy
-
-    try:
-        accepted = highs.setOptionValue(name, value) == highspy.HighsStatus.kOk
-    except TypeError:
-        accepted = False
-    if not accepted:
-        raise OptionError(f"HiGHS does not take the option {name!r} with the value {value!r}")
 
 
 # ----------------------------------------------------------------------------------------------------------- SCIP
@@ -529,42 +540,32 @@ class _Scip(ScipDirect):  # type: ignore[misc]
     """
 
     def _set_objective(self, obj: Any) -> None:
-        import pyscipopt
-
         expression = pyscipopt.quicksum([self._expr_visitor.walk_expression(obj.expr)])
         self._solver_model.setObjective(expression, "minimize")
         self._objective = obj
 
 
-@register("scip", remedy="pip install pyscipopt", present=_has_module("pyscipopt"))
+@register("scip", remedy="pip install pyscipopt", present=lambda: bool(has_pyscipopt))
 def _solve_scip(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
-    import pyscipopt
-
     translator = _Scip()
-    scip, _, _ = translator._create_solver_model(model, translator.config({"timer": HierarchicalTimer()}))
+    with _HANDING_OVER:
+        scip, _, _ = translator._create_solver_model(model, translator.config({"timer": HierarchicalTimer()}))
     scip.hideOutput()
-    settings: dict[str, Any] = {
-        "limits/gap": options.gap,
-        "limits/absgap": 0.0,
-        "misc/catchctrlc": False,  # ctrl-C belongs to Watch; SCIP would swallow it
-    }
-    if options.threads is not None:
-        settings["lp/threads"] = options.threads
-    if watch.remaining() is not None:
-        settings["limits/time"] = watch.remaining()
-    for name, value in {**settings, **options.extra}.items():
+    scip.setParam("misc/catchctrlc", False)  # ctrl-C belongs to Watch; SCIP would swallow it
+    names = {"gap": "limits/gap", "absolute_gap": "limits/absgap", "threads": "lp/threads", "time_limit": "limits/time"}
+    for name, value in _settings(options, watch, **names).items():
         try:
-            with capture_output(capture_fd=True):  # SCIP prints a refused value to stderr
+            with _HANDING_OVER, capture_output(capture_fd=True):  # SCIP prints a value that it refuses to stderr
                 scip.setParam(name, value)
-        except (KeyError, ValueError, TypeError, LookupError) as error:
-            raise OptionError(f"SCIP does not take the option {name!r} with the value {value!r}: {error}") from error
+        except (LookupError, ValueError, TypeError, OverflowError) as error:
+            raise _refusal("SCIP", name, value, error) from error
 
-    class Reporter(pyscipopt.Eventhdlr):  # type: ignore[misc]
+    class Reporter(pyscipopt.Eventhdlr):  # type: ignore[misc, name-defined]
         def eventinit(self) -> None:
             for event in (pyscipopt.SCIP_EVENTTYPE.NODESOLVED, pyscipopt.SCIP_EVENTTYPE.LPSOLVED):
                 self.model.catchEvent(event, self)
 
-        def eventexec(self, event: Any) -> None:
+        def eventexec(self, _event: Any) -> None:
             watch.record(self.model.getPrimalbound(), self.model.getDualbound(), self.model.getNTotalNodes())
 
     scip.includeEventhdlr(Reporter(), "lipexact", "reports progress")
@@ -572,8 +573,8 @@ def _solve_scip(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
     if scip.getStatus() == "inforunbd" and not watch.cancelled:
         scip.freeTransform()
         scip.setPresolve(pyscipopt.SCIP_PARAMSETTING.OFF)
-        if watch.remaining() is not None:
-            scip.setParam("limits/time", watch.remaining())
+        if (left := watch.remaining()) is not None:
+            scip.setParam("limits/time", left)
         watch.run(scip.optimizeNogil, cancel=scip.interruptSolve)
     status = scip.getStatus()
     termination = {
@@ -584,8 +585,10 @@ def _solve_scip(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
         "userinterrupt": watch.stopped,
         "terminate": watch.stopped,
     }.get(status, Termination.LIMIT if status.endswith("limit") else Termination.FAILED)
+    if termination is Termination.FAILED:  # asked for nodes before it has run, SCIP crashes
+        return Outcome(termination, None, None, None, watch.seconds, f"SCIP: {status}")
     incumbent = None
-    if scip.getNSols() > 0 and termination is not Termination.FAILED:
+    if scip.getNSols() > 0:
         solution = scip.getBestSol()
         incumbent = scip.getSolObjVal(solution)
         _load((variable, solution[column]) for variable, column in translator._pyomo_var_to_solver_var_map.items())
@@ -596,32 +599,23 @@ def _solve_scip(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
 # --------------------------------------------------------------------------------------------------------- Gurobi
 
 
-def _has_gurobi() -> bool:
-    return _has_module("gurobipy")() and bool(GurobiDirect().available())
-
-
 @register(
     "gurobi",
     remedy='pip install "lipexact[gurobi]", and a Gurobi licence (the one that comes with it covers small models)',
-    present=_has_gurobi,
+    present=lambda: bool(has_gurobipy) and bool(GurobiDirect().available()),
 )
 def _solve_gurobi(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
-    import gurobipy
-
     translator = GurobiDirect()
     # The loader owns the Gurobi model and disposes of it: keep it until the answer is read.
-    gurobi, _loader, _ = translator._create_solver_model(model, translator.config({"timer": HierarchicalTimer()}))
+    with _HANDING_OVER:
+        gurobi, _loader, _ = translator._create_solver_model(model, translator.config({"timer": HierarchicalTimer()}))
     gurobi.setParam("OutputFlag", 0)
-    settings: dict[str, Any] = {"MIPGap": options.gap, "MIPGapAbs": 0.0}
-    if options.threads is not None:
-        settings["Threads"] = options.threads
-    if watch.remaining() is not None:
-        settings["TimeLimit"] = watch.remaining()
-    for name, value in {**settings, **options.extra}.items():
+    names = {"gap": "MIPGap", "absolute_gap": "MIPGapAbs", "threads": "Threads", "time_limit": "TimeLimit"}
+    for name, value in _settings(options, watch, **names).items():
         try:
             gurobi.setParam(name, value)
         except (gurobipy.GurobiError, TypeError, AttributeError) as error:
-            raise OptionError(f"Gurobi does not take the option {name!r} with the value {value!r}: {error}") from error
+            raise _refusal("Gurobi", name, value, error) from error
     codes = gurobipy.GRB
 
     def on_event(running: Any, where: int) -> None:
@@ -638,39 +632,36 @@ def _solve_gurobi(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
                 raise
             raise SolverUnavailableError(
                 f"the model has {gurobi.NumVars} variables and {gurobi.NumConstrs} constraints; the size-limited "
-                "licence of Gurobi found here covers 2000 of each. Install a full licence, or use another solver."
+                "Gurobi licence found here covers 2000 of each. Install a full licence, or use another solver."
             ) from error
 
     watch.run(optimise, cancel=gurobi.terminate)
     if gurobi.Status == codes.INF_OR_UNBD and not watch.cancelled:
         gurobi.setParam("DualReductions", 0)
-        if watch.remaining() is not None:
-            gurobi.setParam("TimeLimit", watch.remaining())
+        if (left := watch.remaining()) is not None:
+            gurobi.setParam("TimeLimit", left)
         watch.run(optimise, cancel=gurobi.terminate)
-    status = gurobi.Status
+    return _read_gurobi(translator, gurobi, watch)
+
+
+def _read_gurobi(translator: Any, gurobi: Any, watch: Watch) -> Outcome:
+    status = next(name for name in dir(gurobipy.GRB.Status) if getattr(gurobipy.GRB.Status, name) == gurobi.Status)
     termination = {
-        codes.OPTIMAL: Termination.OPTIMAL,
-        codes.INFEASIBLE: Termination.INFEASIBLE,
-        codes.TIME_LIMIT: Termination.TIME_LIMIT,
-        codes.INTERRUPTED: watch.stopped,
-        codes.CUTOFF: Termination.LIMIT,
-        codes.ITERATION_LIMIT: Termination.LIMIT,
-        codes.NODE_LIMIT: Termination.LIMIT,
-        codes.SOLUTION_LIMIT: Termination.LIMIT,
-        codes.USER_OBJ_LIMIT: Termination.LIMIT,
-        codes.WORK_LIMIT: Termination.LIMIT,
-        codes.MEM_LIMIT: Termination.LIMIT,
-    }.get(status, Termination.FAILED)
+        "OPTIMAL": Termination.OPTIMAL,
+        "INFEASIBLE": Termination.INFEASIBLE,
+        "TIME_LIMIT": Termination.TIME_LIMIT,
+        "INTERRUPTED": watch.stopped,
+        "CUTOFF": Termination.LIMIT,
+    }.get(status, Termination.LIMIT if status.endswith("_LIMIT") else Termination.FAILED)
     bound = incumbent = None
     if termination is not Termination.FAILED:
         if gurobi.SolCount > 0:
             incumbent = gurobi.ObjVal
             _load(zip(translator._pyomo_vars, gurobi.getAttr("X", translator._gurobi_vars), strict=True))
-        if gurobi.IsMIP or termination is Termination.OPTIMAL:
+        if gurobi.IsMIP or termination is Termination.OPTIMAL:  # an LP has no bound before its end
             bound = gurobi.ObjBound
     nodes = int(gurobi.NodeCount) if gurobi.IsMIP else None
-    name = next((key for key, code in vars(codes.Status).items() if code == status), str(status))
-    return Outcome(termination, bound, incumbent, nodes, watch.seconds, f"Gurobi: {name}")
+    return Outcome(termination, bound, incumbent, nodes, watch.seconds, f"Gurobi: {status}")
 
 
 # ------------------------------------------------------------------------------------------------------------ CBC
@@ -684,7 +675,8 @@ _CBC_RESULT = re.compile(r"Result - (.*)")
 _CBC_NODES = re.compile(r"Enumerated nodes: +(\d+)")
 _CBC_OBJECTIVE = re.compile(rf"Objective value: +{_CBC_NUMBER}")
 _CBC_REFUSED = re.compile(
-    r"No match for|Multiple matches for|was provided for .* valid range|is illegal for \w+ parameter|Possible options for"
+    r"No match for|Multiple matches for|was provided for .* valid range|is illegal for \w+ parameter|"
+    r"Possible options for"
 )
 
 
@@ -701,6 +693,7 @@ class _Cbc(CBCSHELL):  # type: ignore[misc]
         self.refuses = refuses  # whether the caller gave options of its own, so that CBC can refuse one
         self.lines: list[str] = []
         self.refused: str | None = None
+        self.asked = False
         self.code: int | None = None
         self.text = ""
         self.doubles = b""
@@ -717,7 +710,7 @@ class _Cbc(CBCSHELL):  # type: ignore[misc]
 
     def _execute_command(self, command: Any) -> tuple[int, str]:
         # A session of its own: a ctrl-C in the terminal reaches this process only, which passes it on.
-        process = subprocess.Popen(
+        with subprocess.Popen(
             command.cmd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -725,24 +718,22 @@ class _Cbc(CBCSHELL):  # type: ignore[misc]
             text=True,
             errors="replace",
             start_new_session=True,
-        )
-        warned = False
-
-        def cancel() -> None:
-            nonlocal warned
-            if warned:
-                process.kill()
-            else:
-                warned = True
-                process.send_signal(signal.SIGINT)  # CBC ends the search and writes what it has
-
-        try:
-            self.watch.run(lambda: self._read(process), cancel)
-        finally:
-            if process.poll() is None:
-                process.kill()
-            self.code = process.wait()
+        ) as process:
+            try:
+                self.watch.run(lambda: self._read(process), lambda: self._stop(process))
+            finally:
+                if process.poll() is None:
+                    process.kill()
+        self.code = process.returncode
         return 0, "\n".join(self.lines)  # a failure is for the adapter to judge; Pyomo would log it and raise
+
+    def _stop(self, process: subprocess.Popen[str]) -> None:
+        """Ask CBC to end the search and write what it has; the second time, kill it."""
+        if self.asked or os.name == "nt":
+            process.kill()
+        else:
+            process.send_signal(signal.SIGINT)
+        self.asked = True
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         incumbent = bound = nodes = None
@@ -763,7 +754,7 @@ class _Cbc(CBCSHELL):  # type: ignore[misc]
     def process_logfile(self) -> Any:
         return SolverResults()
 
-    def process_soln_file(self, results: Any) -> None:
+    def process_soln_file(self, _results: Any) -> None:
         path = Path(self._soln_file)
         self.text = path.read_text(errors="replace") if path.exists() else ""
         self.doubles = Path(self._binary_file).read_bytes()
@@ -774,22 +765,24 @@ class _Cbc(CBCSHELL):  # type: ignore[misc]
         return next((str(match[1]) for match in matches if match), None)
 
 
-def _has_cbc() -> bool:
-    return bool(Executable("cbc"))
-
-
-@register("cbc", remedy="apt-get install coinor-cbc (or put the program cbc on the PATH)", present=_has_cbc)
+@register(
+    "cbc",
+    remedy="apt-get install coinor-cbc (or put the program cbc on the PATH)",
+    present=lambda: bool(Executable("cbc")),
+)
 def _solve_cbc(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
     settings: dict[str, Any] = {"ratioGap": options.gap, "allowableGap": 0.0, "increment": 0.0}
     if options.threads is not None:
         settings["threads"] = options.threads
     cbc = _Cbc(watch, refuses=bool(options.extra))
-    try:
-        results = cbc.solve(model, load_solutions=False, options={**settings, **options.extra})
-    except OSError as error:
-        raise SolverError(f"cbc could not be run: {error}") from error
+    with _CBC_FILES:
+        results = cbc.solve(model, load_solutions=False, options=settings | dict(options.extra))
     if cbc.refused is not None:
         raise OptionError(f"CBC does not take one of the options {dict(options.extra)}: {cbc.refused}")
+    return _read_cbc(cbc, results._smap, watch)
+
+
+def _read_cbc(cbc: _Cbc, symbols: Any, watch: Watch) -> Outcome:
     header = cbc.text.partition("\n")[0].strip()
     nodes = cbc.find(_CBC_NODES)
     count = None if nodes is None else int(nodes)
@@ -801,7 +794,7 @@ def _solve_cbc(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
     termination = _read_cbc_status(header, result, watch)
     bound = incumbent = None
     if termination not in {Termination.FAILED, Termination.INFEASIBLE} and "no integer solution" not in header:
-        objective, values = _read_cbc_solution(cbc.text, cbc.doubles, results._smap)
+        objective, values = _read_cbc_solution(cbc.text, cbc.doubles, symbols)
         logged = cbc.find(_CBC_OBJECTIVE)
         # Out of time, CBC has written another point than the incumbent of its log (Cbc issue 709).
         if logged is not None and abs(float(logged) - objective) > 1e-6 * max(1.0, abs(objective)):

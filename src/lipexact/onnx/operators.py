@@ -180,13 +180,7 @@ class OnnxNode:
 
     def weights(self, constant: Constant) -> npt.NDArray[np.float64]:
         """A constant as float64, which holds every ONNX float exactly; NaN and infinity are refused."""
-        try:
-            array: npt.NDArray[np.float64] = constant.astype(np.float64)
-        except (TypeError, ValueError):
-            raise self.malformed(f"its constant input of type {constant.dtype} is not numeric") from None
-        if not np.isfinite(array).all():
-            raise self.malformed("it has NaN or infinite weights; train or export the model again")
-        return array
+        return finite_array(constant, f"{self}: a constant that it reads")
 
     def malformed(self, reason: str) -> ModelError:
         """The error to raise when the node breaks the rules of ONNX."""
@@ -403,6 +397,22 @@ def constant_array(tensor: onnx.TensorProto, what: str) -> Constant:
         return np.asarray(onnx.numpy_helper.to_array(tensor))
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise ModelError(f"{what} is corrupt: {error}") from error
+
+
+def finite_array(constant: Constant, what: str) -> npt.NDArray[np.float64]:
+    """A constant as float64, which holds every ONNX float exactly.
+
+    Raises
+    ------
+    ModelError
+        If it does not hold finite real numbers.
+    """
+    if constant.dtype.kind in "OSUc":
+        raise ModelError(f"{what} is of type {constant.dtype}, not of real numbers")
+    array: npt.NDArray[np.float64] = constant.astype(np.float64)
+    if not np.isfinite(array).all():
+        raise ModelError(f"{what} holds NaN or infinite weights; train or export the model again")
+    return array
 
 
 def dense_array(tensor: onnx.SparseTensorProto, what: str) -> Constant:
@@ -785,6 +795,7 @@ def _relu(node: OnnxNode, x: Tensor) -> Tensor:
     example=[
         Example("y = Reshape (x, s)", constants={"s": np.array([3, -1])}),
         Example("y = Reshape (x, s)", x=(1, 2, 3), constants={"s": np.array([0, 3, 2])}),
+        Example("y = Reshape (x, s)", x=(1, 2, 3), constants={"s": np.array([1, 0, 1, -1])}),
         Example("y = Reshape <allowzero = 1> (x, s)", x=(1, 2, 3), constants={"s": np.array([-1])}),
         Example(
             "y = Reshape <shape = [0, 2, -1]> (x)",

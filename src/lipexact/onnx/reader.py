@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import onnx
@@ -41,6 +41,7 @@ from lipexact.onnx.operators import (
     constant_array,
     dense_array,
     find_operator,
+    finite_array,
 )
 
 # Not a function of their inputs alone.
@@ -78,7 +79,12 @@ def read_onnx(model: _Path | onnx.ModelProto) -> Network:
     for node in _needed(proto.graph, source, target):
         tensors.evaluate(node)
     result = tensors[target]
-    value = result.value if isinstance(result, Tensor) else Affine((), _finite(result, target), target)
+    if 0 in result.shape:
+        raise ModelError(f"the output '{target}' of shape {result.shape} is empty")
+    if isinstance(result, Tensor):
+        value = result.value
+    else:
+        value = Affine((), finite_array(result, f"the output '{target}'").ravel(), target)
     batched = len(shape) > 1 and len(result.shape) > 1 and result.shape[0] == 1
     return network(
         _named(Graph((x,), (value,))),
@@ -134,7 +140,8 @@ class _Tensors:
             # What the lowerings do not check by themselves, such as an axis without sense.
             raise node.malformed(f"it is malformed: {error}") from error
         for name, result in zip(proto.output, results, strict=False):
-            if 0 in result.shape:
+            # Empty constants are usual: a list of no axes, the shape of a scalar.
+            if isinstance(result, Tensor) and 0 in result.shape:
                 raise node.malformed(f"its output '{name}' of shape {result.shape} is empty")
             if name:
                 self._known[name] = result
@@ -215,7 +222,8 @@ def _input(graph: onnx.GraphProto) -> tuple[str, Shape]:
     kind = info.type.WhichOneof("value")
     tensor = info.type.tensor_type
     if kind != "tensor_type" or tensor.elem_type not in FLOAT_TYPES:
-        held = onnx.TensorProto.DataType.Name(tensor.elem_type) if kind == "tensor_type" else kind
+        types = {number: name for name, number in onnx.TensorProto.DataType.items()}
+        held = types.get(tensor.elem_type, "an unknown type") if kind == "tensor_type" else kind or "nothing"
         raise ModelError(f"input '{info.name}' holds {held}; it must be a tensor of floats")
     dims = list(tensor.shape.dim)
     lengths = [dim.dim_value if dim.WhichOneof("value") == "dim_value" else 0 for dim in dims]
@@ -268,12 +276,6 @@ def _needed(graph: onnx.GraphProto, source: str, target: str) -> Iterator[onnx.N
         names = ", ".join(f"'{graph.node[index].output[0]}'" for index in error.args[1])
         raise ModelError(f"the model has a cycle through {names}; lipexact reads feed-forward networks") from None
     return (graph.node[index] for index in order)
-
-
-def _finite(constant: Constant, name: str) -> Any:
-    if constant.dtype.kind in "OSU" or not np.isfinite(constant.astype(np.float64)).all():
-        raise ModelError(f"the output '{name}' is a constant that is not a finite number")
-    return constant.astype(np.float64).ravel()
 
 
 def _named(graph: Graph) -> Graph:

@@ -1,0 +1,400 @@
+"""The oracle against sampling, closed forms, counting formulas and itself; and the data it is used on."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy.spatial import ConvexHull, QhullError
+
+from tests.networks import (
+    DEGENERATE,
+    FAMILIES,
+    Case,
+    case,
+    cases,
+    duplicate,
+    forward,
+    integer_cases,
+    linearize,
+    random_weights,
+)
+from tests.oracle import Region, closed_patterns, constant, naive_constant, operator_norm, regions, trace
+
+NORMS = ("linf", "l1", "l2")
+IDENTITY = [([[1], [-1]], [0, 0]), ([[1, -1]], [0])]  # relu(x) - relu(-x)
+
+
+def relaxed(max_examples: int = 100) -> settings:
+    """No limits on time: a busy machine is no failure."""
+    return settings(deadline=None, max_examples=max_examples, suppress_health_check=[HealthCheck.too_slow])
+
+
+every_family = pytest.mark.parametrize("family", sorted(FAMILIES))
+
+
+def gates(weights, x):
+    """The activation pattern at a random point x, in floating point; None if x is too near to a kink.
+
+    A value of rounding size stands for zero: at a random point, that means zero on the region.
+    """
+    activations, pattern = np.asarray(x, dtype=float), []
+    for matrix, bias in weights[:-1]:
+        values = matrix @ activations + bias
+        if ((np.abs(values) > 1e-12) & (np.abs(values) < 1e-9)).any():
+            return None
+        pattern.append(tuple((values > 1e-12).tolist()))
+        activations = np.maximum(values, 0)
+    return tuple(pattern)
+
+
+def chain_rule(weights, pattern):
+    jacobian = np.eye(np.shape(weights[0][0])[1])
+    for (matrix, _), on in zip(weights, (*pattern, None), strict=True):
+        jacobian = np.asarray(matrix) @ jacobian
+        if on is not None:
+            jacobian = np.diag(np.asarray(on, dtype=float)) @ jacobian
+    return jacobian
+
+
+def check_exactly(region: Region, weights):
+    """The region has interior, its signs hold inside, and the network is the affine map at all vertices."""
+    at_vertices = [trace(weights, vertex) for vertex in region.vertices]
+    inside = trace(weights, region.point)
+    for layer, on in enumerate(region.pattern):
+        for neuron, gate in enumerate(on):
+            values = [values[layer][neuron] for values in at_vertices]
+            if gate:
+                assert min(values) >= 0 < inside[layer][neuron]
+            else:
+                assert max(values) <= 0
+                assert inside[layer][neuron] < 0 or min(values) == 0
+    for vertex, values in zip((*region.vertices, region.point), (*at_vertices, inside), strict=True):
+        affine = [
+            sum(a * x for a, x in zip(row, vertex, strict=True)) + offset
+            for row, offset in zip(region.jacobian, region.offset, strict=True)
+        ]
+        assert affine == values[-1]
+
+
+def volume(region: Region) -> float:
+    vertices = np.array(region.vertices, dtype=float)
+    if vertices.shape[1] == 1:
+        return float(np.ptp(vertices))
+    try:
+        return float(ConvexHull(vertices).volume)
+    except QhullError:  # too thin for floating point, so of no weight in the sum
+        return 0.0
+
+
+# --- The regions -----------------------------------------------------------------------------------
+
+
+@every_family
+@pytest.mark.parametrize("seed", range(6))
+def test_regions_are_exact_and_tile_the_box(family, seed):
+    weights, lower, upper = case(family, seed)
+    found = regions(weights, lower, upper)
+    for region in found:
+        check_exactly(region, weights)
+        assert all(lo < x < hi for lo, x, hi in zip(lower, region.point, upper, strict=True))
+    assert len({region.pattern for region in found}) == len(found)
+    assert sum(map(volume, found)) == pytest.approx(np.prod(upper - lower), rel=1e-9)
+
+
+@relaxed(max_examples=60)
+@given(integer_cases())
+def test_regions_of_integer_networks_are_exact_and_tile_the_box(drawn):
+    found = regions(*drawn)
+    for region in found:
+        check_exactly(region, drawn.weights)
+    assert len({region.pattern for region in found}) == len(found)
+    assert sum(map(volume, found)) == pytest.approx(np.prod(drawn.upper - drawn.lower), rel=1e-9)
+
+
+@pytest.mark.parametrize("family", ["concurrent", "bias_free", "small_integers", "border"])
+def test_vertices_are_extreme_points_of_cells_that_are_not_simple(family):
+    checked = 0
+    for seed in range(12):
+        for region in regions(*case(family, seed)):
+            vertices = np.array(region.vertices, dtype=float)
+            if vertices.shape[1] > 1 and volume(region) > 1e-3:
+                assert len(ConvexHull(vertices).vertices) == len(vertices)
+                checked += len(vertices) > 4
+    assert checked
+
+
+@every_family
+def test_sampling_sees_regions_of_the_oracle_and_no_other(family):
+    rng = np.random.default_rng(0)
+    for seed in range(8):
+        weights, lower, upper = case(family, seed)
+        found = regions(weights, lower, upper)
+        known = {region.pattern: region for region in found}
+        seen = {gates(weights, x) for x in rng.uniform(lower, upper, (600, len(lower)))} - {None}
+        assert seen <= set(known)
+        for pattern in seen:
+            np.testing.assert_allclose(chain_rule(weights, pattern), known[pattern].jacobian_float, atol=1e-12)
+        sampled = max(np.abs(chain_rule(weights, pattern)).sum(axis=1).max() for pattern in seen)
+        assert sampled <= constant(found) * (1 + 1e-12)
+        large = {pattern for pattern, region in known.items() if volume(region) > 0.03 * np.prod(upper - lower)}
+        assert large
+        assert large <= seen
+        if seen == set(known):
+            assert sampled == pytest.approx(constant(found), rel=1e-12)
+
+
+@every_family
+@pytest.mark.parametrize("input_norm", NORMS)
+def test_difference_quotients_stay_below_the_constant(family, input_norm):
+    order = {"linf": np.inf, "l1": 1, "l2": 2}[input_norm]
+    rng = np.random.default_rng(1)
+    for seed in range(4):
+        weights, lower, upper = case(family, seed)
+        bound = constant(regions(weights, lower, upper), None, input_norm)
+        x = rng.uniform(lower, upper, (300, len(lower)))
+        y = np.clip(x + rng.normal(size=x.shape) * 10.0 ** rng.uniform(-3, 0, (300, 1)), lower, upper)
+        rise = np.linalg.norm(forward(weights, x) - forward(weights, y), order, axis=1)
+        assert (rise <= bound * np.linalg.norm(x - y, order, axis=1) * (1 + 1e-9) + 1e-12).all()
+
+
+# --- Closed forms ----------------------------------------------------------------------------------
+
+
+def test_identity_written_with_two_relus_has_constant_one():
+    found = regions(IDENTITY, [-1], [1])
+    assert [region.pattern for region in found] == [((True, False),), ((False, True),)]
+    assert {region.jacobian for region in found} == {((1,),)}
+    assert constant(found) == 1
+    assert len(closed_patterns(IDENTITY, [-1], [1])) == 4
+    assert naive_constant(IDENTITY, [-1], [1]) == 2
+
+
+@relaxed()
+@given(
+    st.lists(st.tuples(*[st.integers(-6, 6)] * 3), min_size=1, max_size=8),
+    st.integers(-4, 0),
+    st.integers(1, 4),
+)
+def test_one_input_one_layer_by_sorted_breakpoints(neurons, lower, upper):
+    found = regions(
+        [([[w] for w, _, _ in neurons], [b for _, b, _ in neurons]), ([[v for *_, v in neurons]], [0])],
+        [lower],
+        [upper],
+    )
+    kinks = {Fraction(-b, w) for w, b, _ in neurons if w}
+    ends = sorted({Fraction(lower), Fraction(upper), *(kink for kink in kinks if lower < kink < upper)})
+    middles = [(a + b) / 2 for a, b in itertools.pairwise(ends)]
+    slopes = [sum(v * w for w, b, v in neurons if w * x + b > 0) for x in middles]
+    by_position = sorted(found, key=lambda region: region.point)
+    assert [region.point for region in by_position] == [(x,) for x in middles]
+    assert [region.jacobian for region in by_position] == [((slope,),) for slope in slopes]
+    assert constant(found) == max(map(abs, slopes))
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3, 4])
+@pytest.mark.parametrize("count", [1, 3, 5, 6])
+def test_hyperplanes_in_general_position_make_the_known_number_of_regions(dimension, count):
+    rng = np.random.default_rng(count)
+    normals, points = rng.normal(size=(2, count, dimension))
+    offsets = -(normals * points).sum(axis=1)
+    crossings = [
+        np.linalg.solve(normals[list(chosen)], -offsets[list(chosen)])
+        for chosen in itertools.combinations(range(count), dimension)
+    ]
+    size = 10 + max((np.abs(crossing).max() for crossing in crossings), default=0)
+    weights = [(normals, offsets), (rng.normal(size=(1, count)), [0.0])]
+    # With enough hyperplanes every region has a crossing as a vertex; with fewer, all regions are unbounded.
+    size = size if count >= dimension else 1e6
+    expected = sum(math.comb(count, k) for k in range(dimension + 1))
+    assert len(regions(weights, [-size] * dimension, [size] * dimension)) == expected
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 9])
+def test_lines_through_one_point(count):
+    angles = np.arange(count) + 0.5
+    weights = [(np.column_stack([np.cos(angles), np.sin(angles)]), np.zeros(count)), (np.ones((1, count)), [0])]
+    assert len(regions(weights, [-1, -1], [1, 1])) == 2 * count
+    assert len(closed_patterns(weights, [-1, -1], [1, 1])) == 2**count
+
+
+def test_a_kink_on_the_border_makes_no_region():
+    weights = [([[1, 0], [0, -1], [1, 1]], [-1, 0, -2]), ([[5, 5, 5]], [0])]
+    found = regions(weights, [0, 0], [1, 1])
+    assert [region.pattern for region in found] == [((False, False, False),)]
+    assert constant(found) == 0
+    assert naive_constant(weights, [0, 0], [1, 1]) == 15
+    assert constant(regions(weights, [0, 0], [Fraction(3, 2), 1])) == 15
+
+
+def test_a_neuron_that_is_zero_on_a_region_is_off_there():
+    # h = relu(x); z1 = h, z2 = -h, z3 = 0: all zero for x < 0.
+    weights = [([[1]], [0]), ([[1], [-1], [0]], [0, 0, 0]), ([[1, 7, 7]], [0])]
+    found = regions(weights, [-1], [1])
+    assert {region.pattern for region in found} == {
+        ((True,), (True, False, False)),
+        ((False,), (False, False, False)),
+    }
+    assert constant(found) == 1
+    assert naive_constant(weights, [-1], [1]) == 7
+
+
+def test_no_hidden_layer_is_one_region():
+    (region,) = regions([([[1, -2], [3, 4]], [5, 6])], [0, 0], [1, 1])
+    assert region.pattern == ()
+    assert region.jacobian == ((1, -2), (3, 4))
+    assert region.offset == (5, 6)
+    assert region.point == (Fraction(1, 2), Fraction(1, 2))
+
+
+def test_regions_far_below_floating_point_resolution_are_found():
+    # The tent relu(x) - 2 relu(x - t) + relu(x - 2t), for t = 2^-80, at the scale of the box [-1, 1].
+    t = Fraction(1, 2**80)
+    weights = [([[1], [1], [1]], [0, -t, -2 * t]), ([[1, -2, 1]], [0])]
+    assert len(regions(weights, [-1], [1])) == 4
+    assert constant(regions(weights, [-1], [1])) == 1
+
+
+@pytest.mark.parametrize("scale", [2.0**-60, 2.0**60])
+def test_scaling_the_last_layer_scales_the_constant(scale):
+    weights, lower, upper = case("general", 3)
+    value = constant(regions(weights, lower, upper))
+    scaled = [*weights[:-1], (weights[-1][0] * scale, weights[-1][1])]
+    assert constant(regions(scaled, lower, upper)) == value * scale
+    rescaled = [(weights[0][0] * scale, weights[0][1] * scale), *[(w, b * scale) for w, b in weights[1:]]]
+    assert constant(regions(rescaled, lower, upper)) == value * scale
+
+
+@relaxed(max_examples=25)
+@given(cases(), st.randoms(use_true_random=False))
+def test_order_of_neurons_does_not_matter_and_a_smaller_box_has_no_larger_constant(drawn, random):
+    weights, lower, upper = drawn
+    value = constant(regions(*drawn))
+    order = list(range(len(weights[0][1])))
+    random.shuffle(order)
+    permuted = [(weights[0][0][order], weights[0][1][order]), (weights[1][0][:, order], weights[1][1]), *weights[2:]]
+    assert constant(regions(permuted, lower, upper)) == value
+    assert constant(regions(weights, lower, (lower + upper) / 2)) <= value
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rewritten_networks_keep_their_constant(seed):
+    rng = np.random.default_rng(seed)
+    weights = random_weights(rng, (2, 4, 3, 2))
+    box = ([-1, -1], [1, 1])
+    value = constant(regions(weights, *box))
+    assert constant(regions(duplicate(weights, 0, 1, 5 * np.ones(3)), *box)) == pytest.approx(value, rel=1e-12)
+    assert constant(regions(duplicate(weights, 1, 2, -5 * np.ones(2)), *box)) == pytest.approx(value, rel=1e-12)
+    points = rng.uniform(-1, 1, (20, 2))
+    plain = [weights[0], (weights[1][0][:2], weights[1][1][:2]), (weights[2][0][:, :2], weights[2][1])]
+    pair = linearize(weights, 1, 2)
+    added = np.maximum(points @ weights[0][0].T + weights[0][1], 0) @ weights[1][0][2] + weights[1][1][2]
+    np.testing.assert_allclose(
+        forward(pair, points), forward(plain, points) + added[:, None] * weights[2][0][:, 2], atol=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper"),
+    [([0.0, 0.0], [1.0, 0.0]), ([0.0, 2.0], [1.0, 1.0]), ([0.0], [1.0]), ([0.0, math.nan], [1.0, 1.0])],
+)
+def test_a_box_that_is_flat_or_of_another_dimension_is_refused(lower, upper):
+    with pytest.raises(ValueError, match=r"box|shapes"):
+        regions([([[1, 1]], [0]), ([[1]], [0])], lower, upper)
+
+
+def test_layers_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="shapes"):
+        regions([([[1, 1]], [0]), ([[1, 2]], [0])], [0, 0], [1, 1])
+
+
+# --- Norms -----------------------------------------------------------------------------------------
+
+MATRIX = ((Fraction(1), Fraction(-2)), (Fraction(3), Fraction(4)), (Fraction(0), Fraction(-1)))
+
+
+@pytest.mark.parametrize(
+    ("input_norm", "output_norm", "expected"),
+    [
+        ("linf", "linf", 7),  # the largest row sum of sizes
+        ("l1", "l1", 7),  # the largest column sum of sizes
+        ("l1", "linf", 4),  # the largest size
+        ("l1", "l2", math.sqrt(21)),  # the longest column
+        ("l2", "linf", 5),  # the longest row
+        ("linf", "l1", 9),  # (-1, -1) -> (1, -7, 1)
+        ("linf", "l2", math.sqrt(51)),
+        ("l2", "l2", np.linalg.norm([[1, -2], [3, 4], [0, -1]], 2)),
+        ("l2", "l1", math.sqrt(2**2 + 7**2)),  # signs (1, -1, 1) give (-2, -7)
+    ],
+)
+def test_operator_norm_of_a_small_matrix(input_norm, output_norm, expected):
+    assert operator_norm(MATRIX, input_norm, output_norm) == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.parametrize(("input_norm", "output_norm"), list(itertools.product(NORMS, NORMS)))
+@pytest.mark.parametrize("shape", [(1, 2), (2, 1), (2, 2), (3, 2), (2, 3)])
+def test_operator_norm_against_directions_and_duality(input_norm, output_norm, shape):
+    order = {"linf": np.inf, "l1": 1, "l2": 2}
+    dual = {"linf": "l1", "l1": "linf", "l2": "l2"}
+    rng = np.random.default_rng(7)
+    matrix = rng.normal(size=shape)
+    exact = tuple(tuple(map(Fraction, row)) for row in matrix.tolist())
+    value = operator_norm(exact, input_norm, output_norm)
+    transposed = tuple(zip(*exact, strict=True))
+    assert value == pytest.approx(operator_norm(transposed, dual[output_norm], dual[input_norm]), rel=1e-12)
+    dense = rng.normal(size=(20_000, shape[1]))
+    corners = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=shape[1]))[:-1])
+    directions = np.vstack([dense, corners[np.abs(corners).sum(axis=1) > 0]])
+    directions /= np.linalg.norm(directions, order[input_norm], axis=1)[:, None]
+    reached = np.linalg.norm(directions @ matrix.T, order[output_norm], axis=1).max()
+    assert reached <= value * (1 + 1e-12)
+    assert reached == pytest.approx(value, rel=2e-3)
+
+
+@pytest.mark.parametrize(("input_norm", "dual"), [("linf", 1), ("l1", np.inf), ("l2", 2)])
+def test_a_functional_takes_the_dual_norm_of_the_gradient(input_norm, dual):
+    weights, lower, upper = case("general", 1)
+    outputs = len(weights[-1][1])
+    functional = np.random.default_rng(0).normal(size=outputs)
+    found = regions(weights, lower, upper)
+    expected = max(np.linalg.norm(functional @ region.jacobian_float, dual) for region in found)
+    assert constant(found, functional, input_norm) == pytest.approx(expected, rel=1e-12)
+    composed = [*weights[:-1], (functional[None, :] @ weights[-1][0], [0.0])]
+    assert constant(regions(composed, lower, upper), None, input_norm) == pytest.approx(expected, rel=1e-12)
+
+
+def test_an_unknown_norm_is_refused():
+    with pytest.raises(ValueError, match="unknown norm"):
+        constant(regions(IDENTITY, [-1], [1]), None, "linf", "l3")
+
+
+# --- Free gates at kinks ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["general", "dead"])
+@pytest.mark.parametrize("seed", range(10))
+def test_free_gates_are_exact_in_general_position(family, seed):
+    drawn = case(family, seed)
+    found = regions(*drawn)
+    assert closed_patterns(*drawn) == {region.pattern for region in found}
+    assert naive_constant(*drawn) == constant(found)
+
+
+@pytest.mark.parametrize("family", DEGENERATE)
+def test_free_gates_overestimate_on_degenerate_families(family):
+    pairs = [(naive_constant(*one), constant(regions(*one))) for one in (case(family, seed) for seed in range(20))]
+    assert all(naive >= value for naive, value in pairs)
+    assert sum(naive > value * (1 + 1e-6) for naive, value in pairs) >= 5
+
+
+@relaxed(max_examples=40)
+@given(integer_cases(max_inputs=2), st.sampled_from(NORMS), st.sampled_from(NORMS))
+def test_free_gates_never_underestimate(drawn: Case, input_norm, output_norm):
+    found = regions(*drawn)
+    assert closed_patterns(*drawn) >= {region.pattern for region in found}
+    assert naive_constant(*drawn, None, input_norm, output_norm) >= constant(found, None, input_norm, output_norm)
