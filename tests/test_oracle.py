@@ -129,6 +129,16 @@ def test_vertices_are_extreme_points_of_cells_that_are_not_simple(family):
     assert checked
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_vertices_are_extreme_points_in_four_dimensions(seed):
+    """Two vertices of a cone that is not simple may share three facets without being adjacent."""
+    rng = np.random.default_rng(seed)
+    weights = [(rng.integers(-1, 2, (7, 4)), np.zeros(7, dtype=int)), (np.ones((1, 7), dtype=int), [0])]
+    for region in regions(weights, [-1] * 4, [1] * 4):
+        vertices = np.array(region.vertices, dtype=float)
+        assert len(ConvexHull(vertices).vertices) == len(vertices)
+
+
 @every_family
 def test_sampling_sees_regions_of_the_oracle_and_no_other(family):
     rng = np.random.default_rng(0)

@@ -41,7 +41,7 @@ class Network:
                 f"{len(self.graph.outputs)}"
             )
         for what, shape, node in (("input", self.input_shape, self.input), ("output", self.output_shape, self.output)):
-            if int(np.prod(shape, dtype=np.int64)) != node.size:
+            if min(shape, default=1) < 1 or int(np.prod(shape, dtype=np.int64)) != node.size:
                 raise ModelError(f"the {what} shape {shape} does not hold {node.size} entries")
 
     @property
@@ -70,7 +70,8 @@ class Network:
         Parameters
         ----------
         x
-            One point, of shape (d,) or `input_shape`, or a batch (n, d) or (n, `*input_shape`).
+            One point, of shape (d,) or `input_shape`, or a batch (n, d) or (n, `*input_shape`); where both
+            readings fit, one point.
 
         Returns
         -------
@@ -80,10 +81,11 @@ class Network:
         Raises
         ------
         ModelError
-            If x has another shape.
+            If x has another shape, or is not finite.
         """
         batch, single = self._batch(x)
-        values = np.broadcast_to(evaluate(self.graph, {self.input: batch})[self.output], (len(batch), self.output.size))
+        values = evaluate(self.graph, {self.input: batch})[self.output]
+        values = np.broadcast_to(values, (len(batch), self.output.size)).copy()
         return values[0] if single else values
 
     def jacobian(self, x: npt.ArrayLike) -> Vector:
@@ -104,7 +106,7 @@ class Network:
         Raises
         ------
         ModelError
-            If x has another shape.
+            If x has another shape, or is not finite.
         """
         batch, single = self._batch(x)
         cotangent, gradient = self._reverse
@@ -121,11 +123,16 @@ class Network:
         return cotangent, Graph((self.input, cotangent), (gradient,))
 
     def _batch(self, x: npt.ArrayLike) -> tuple[Vector, bool]:
-        points = np.asarray(x, dtype=np.float64)
+        try:
+            points = np.asarray(x, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"points must be arrays of numbers: {error}") from None
+        if not np.isfinite(points).all():
+            raise ModelError("points must be finite numbers; some are NaN or infinite")
         size = self.input.size
         if points.shape in ((size,), self.input_shape):
             return points.reshape(1, size), True
-        if points.ndim >= 2 and points.shape[1:] in ((size,), self.input_shape):
+        if points.ndim >= 1 and points.shape[1:] in ((size,), self.input_shape):
             return points.reshape(len(points), size), False
         raise ModelError(
             f"expected a point of shape {(size,)} or {self.input_shape}, or a batch of them, not {points.shape}"

@@ -15,7 +15,7 @@ its network. The set of primitives is closed; every pass over it is one ``match`
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -49,14 +49,15 @@ class Affine:
     Without terms it is the constant b.
     """
 
-    terms: tuple[tuple[Matrix, Value], ...]
-    bias: Vector
+    terms: tuple[tuple[Matrix, Value], ...] = field(repr=False)
+    bias: Vector = field(repr=False)
     name: str = ""
+    size: int = field(init=False)
 
     def __post_init__(self) -> None:
         bias = np.array(self.bias, dtype=np.float64)
-        if bias.ndim != 1:
-            raise ModelError(f"affine '{self.name}': the bias must be a vector, not of shape {bias.shape}")
+        if bias.ndim != 1 or bias.size == 0:
+            raise ModelError(f"affine '{self.name}': the bias must be a vector with entries, not of shape {bias.shape}")
         terms = tuple((_matrix(weight), x) for weight, x in self.terms)
         for weight, x in terms:
             if weight.shape != (bias.size, x.size):
@@ -70,39 +71,34 @@ class Affine:
         bias.setflags(write=False)
         object.__setattr__(self, "bias", bias)
         object.__setattr__(self, "terms", terms)
-
-    @property
-    def size(self) -> int:
-        return int(self.bias.size)
+        object.__setattr__(self, "size", int(bias.size))
 
 
 @dataclass(frozen=True, eq=False)
 class Conditional:
     """Gates: a_i = 1 if x_i > 0, 0 if x_i < 0, either if x_i = 0."""
 
-    x: Value
+    x: Value = field(repr=False)
     name: str = ""
+    size: int = field(init=False)
 
-    @property
-    def size(self) -> int:
-        return self.x.size
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", self.x.size)
 
 
 @dataclass(frozen=True, eq=False)
 class Switch:
     """y_i = a_i x_i for the gates a of a :class:`Conditional`."""
 
-    x: Value
-    gate: Conditional
+    x: Value = field(repr=False)
+    gate: Conditional = field(repr=False)
     name: str = ""
+    size: int = field(init=False)
 
     def __post_init__(self) -> None:
         if self.x.size != self.gate.size:
             raise ModelError(f"switch '{self.name}': {self.gate.size} gates cannot switch {self.x.size} entries")
-
-    @property
-    def size(self) -> int:
-        return self.x.size
+        object.__setattr__(self, "size", self.x.size)
 
 
 Value: TypeAlias = Input | Affine | Switch
@@ -168,8 +164,9 @@ class Graph:
 
 def _matrix(weight: Matrix) -> Matrix:
     if sp.issparse(weight):
-        return sp.csr_array(weight, dtype=np.float64)
-    array = np.asarray(weight, dtype=np.float64)
+        return sp.csr_array(weight, dtype=np.float64, copy=True)
+    array = np.array(weight, dtype=np.float64)
     if array.ndim != 2:
         raise ModelError(f"a weight must be a matrix, not of shape {array.shape}")
+    array.setflags(write=False)
     return array

@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
+from lipexact.errors import ModelError
 from lipexact.graph.ir import Affine, Conditional, Matrix, Switch, Value, Vector
 
 
 def scaled(factors: Vector | float, x: Value) -> tuple[Matrix, Value]:
     """The affine term diag(factors) x."""
-    return sp.diags_array(np.broadcast_to(np.asarray(factors, dtype=np.float64), (x.size,))).tocsr(), x
+    diagonal = np.asarray(factors, dtype=np.float64)
+    if diagonal.shape not in ((), (1,), (x.size,)):
+        raise ModelError(f"{diagonal.size} factors do not scale {x.size} entries")
+    return sp.diags_array(np.broadcast_to(diagonal, (x.size,))).tocsr(), x
 
 
 def add(*terms: tuple[Matrix, Value], bias: Vector | None = None, name: str = "") -> Affine:
@@ -21,6 +25,8 @@ def add(*terms: tuple[Matrix, Value], bias: Vector | None = None, name: str = ""
 def select(indices: list[int], x: Value, name: str = "") -> Affine:
     """The entries of x at `indices`, in that order."""
     rows = len(indices)
+    if not all(0 <= index < x.size for index in indices):
+        raise ModelError(f"cannot select the entries {indices} of {x.size}")
     picks = sp.csr_array((np.ones(rows), (np.arange(rows), indices)), shape=(rows, x.size))
     return add((picks, x), name=name)
 

@@ -19,9 +19,9 @@ def fuse(graph: Graph) -> Graph:
 def fuse_mapped(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
     """The same functions with fewer affine nodes, and what became of each node.
 
-    An affine node with one reader, itself affine, is substituted into it, and so is a constant or a
-    node whose matrices have at most one entry in a row (a selection, a scaling), whoever reads it.
-    Terms that read the same node are added. The products are rounded to float64.
+    An affine node with one reader, itself affine, is substituted into it, unless that makes more coefficients
+    (a bottleneck); and so is a constant or a node whose matrices have at most one entry in a row (a selection,
+    a scaling), whoever reads it. Terms that read the same node are added. The products are rounded to float64.
 
     Returns
     -------
@@ -30,6 +30,15 @@ def fuse_mapped(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
     mapping
         The new node for each old one; a folded node's own replacement may not be in the graph.
     """
+    fused, mapping = _fuse_once(graph)
+    while True:
+        again, further = _fuse_once(fused)
+        if len(again.nodes) == len(fused.nodes):
+            return fused, mapping
+        fused, mapping = again, {old: further.get(new, new) for old, new in mapping.items()}
+
+
+def _fuse_once(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
     readers = Counter(x for node in graph.nodes for x in operands(node))
     readers.update(graph.outputs)
     new: dict[Node, Node] = {}
@@ -48,10 +57,11 @@ def fuse_mapped(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
                 bias = node.bias
                 for weight, x in node.terms:
                     inner = value(x)
-                    if isinstance(inner, Affine) and (readers[x] == 1 or _thin(inner)):
+                    products = _products(weight, inner, readers[x] == 1) if isinstance(inner, Affine) else None
+                    if products is not None and isinstance(inner, Affine):
                         bias = bias + weight @ inner.bias
-                        for inner_weight, below in inner.terms:
-                            _accumulate(terms, below, weight @ inner_weight)
+                        for product, (_, below) in zip(products, inner.terms, strict=True):
+                            _accumulate(terms, below, product)
                     else:
                         _accumulate(terms, inner, weight)
                 new[node] = Affine(tuple((weight, x) for x, weight in terms.items()), bias, node.name)
@@ -68,6 +78,21 @@ def fuse_mapped(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
 
 def _accumulate(terms: dict[Value, Matrix], x: Value, weight: Matrix) -> None:
     terms[x] = terms[x] + weight if x in terms else weight
+
+
+def _products(weight: Matrix, inner: Affine, only_reader: bool) -> list[Matrix] | None:
+    """The matrices of weight @ inner, or None where the two had better stay apart."""
+    if _thin(inner):
+        return [weight @ matrix for matrix, _ in inner.terms]
+    if not only_reader:
+        return None
+    products = [weight @ matrix for matrix, _ in inner.terms]
+    apart = _entries(weight) + sum(_entries(matrix) for matrix, _ in inner.terms)
+    return products if sum(map(_entries, products)) <= apart else None
+
+
+def _entries(matrix: Matrix) -> int:
+    return int(matrix.nnz) if sp.issparse(matrix) else int(matrix.size)
 
 
 def _thin(node: Affine) -> bool:

@@ -31,27 +31,18 @@ _SPAN = 64.0
 
 @dataclass(frozen=True)
 class Port:
-    """The coordinates of a node in the program; None where nothing reads the coordinate."""
+    """The coordinates of a node in the program; 0.0 where they are always 0, or nothing reads them."""
 
     entries: Sequence[Any]
     scale: Vector
 
-    def value(self, i: int) -> Any:
-        """Coordinate i in the graph's own units: a Pyomo expression or a number."""
-        return self.scale[i] * self.entries[i]
 
-
-def emit_input(node: Input, domain: ConvexSet, needed: Mask) -> tuple[pyo.Block, Port]:
-    """x in {lower <= x <= upper, A x <= b}.
-
-    Coordinates that nothing reads are left out, unless rows A couple them with others.
-    """
+def emit_input(node: Input, domain: ConvexSet) -> tuple[pyo.Block, Port]:
+    """x in {lower <= x <= upper, A x <= b}."""
     block = pyo.Block(concrete=True)
     rows, limits = domain.inequalities()
-    if rows.shape[0]:
-        needed = np.ones(node.size, dtype=bool)
-    scale = _scale((domain.lower, domain.upper))
-    port = _variables(block, (domain.lower, domain.upper), scale, needed)
+    box = domain.lower, domain.upper
+    port = _variables(block, box, _scale(box), np.ones(node.size, dtype=bool))
     if rows.shape[0]:
         block.rows = pyo.Constraint(pyo.RangeSet(0, rows.shape[0] - 1))
         rows = sp.csr_array(rows)
@@ -121,14 +112,12 @@ def emit_switch(
     block = pyo.Block(concrete=True)
     own = node.gate.x is node.x
     lower, upper = bounds[0] / x.scale, bounds[1] / x.scale
-    entries: list[Any] = [None] * node.size
+    entries: list[Any] = [0.0] * node.size
     opened = []
     for i in np.flatnonzero(needed).tolist():
         if isinstance(gate.entries[i], float):
             entries[i] = x.entries[i] if gate.entries[i] else 0.0
-        elif isinstance(x.entries[i], float):
-            raise AssertionError("an affine node always has variables")
-        else:
+        elif not isinstance(x.entries[i], float):  # else x is always 0, and so is y
             opened.append(i)
     least = np.zeros(node.size) if own else np.minimum(lower, 0.0)
     block.y = pyo.Var(opened, bounds=lambda _, i: (float(least[i]), float(max(upper[i], 0.0))))
@@ -159,7 +148,7 @@ def _variables(block: pyo.Block, bounds: Interval, scale: Vector, needed: Mask) 
     lower, upper = bounds[0] / scale, bounds[1] / scale
     indices = np.flatnonzero(needed).tolist()
     block.y = pyo.Var(indices, bounds=lambda _, i: (float(lower[i]), float(upper[i])))
-    entries: list[Any] = [None] * needed.size
+    entries: list[Any] = [0.0] * needed.size
     for i in indices:
         entries[i] = block.y[i]
     return Port(entries, scale)

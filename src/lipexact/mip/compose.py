@@ -14,8 +14,8 @@ import scipy.sparse as sp
 from pyomo.core.expr import LinearExpression
 from typing_extensions import assert_never
 
-from lipexact.bounds.interval import Bounds, gate_state
-from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch
+from lipexact.bounds.interval import Bounds, gate_state, magnitude
+from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
 from lipexact.mip.blocks import Mask, Port, emit_affine, emit_conditional, emit_input, emit_switch
 from lipexact.pattern import FREE, OFF, ON, Pattern
 from lipexact.problem import Problem
@@ -34,8 +34,7 @@ class Composition:
         The ``ConcreteModel``: one block per node of the graph, an objective `objective` that minimises
         -`norm`, and a constraint list `excluded`, empty at first.
     input
-        The network's input x: one Pyomo expression per coordinate, in the network's own units. Coordinates
-        that nothing depends on are None.
+        The network's input x: one Pyomo expression per coordinate, in the network's own units.
     output
         The network's output f(x) likewise; empty unless it was kept.
     norm
@@ -77,7 +76,8 @@ class Composition:
             states = np.full(len(layer), FREE, dtype=np.int8)
             for i, gate in enumerate(layer):
                 if gate is not None:
-                    states[i] = ON if pyo.value(gate) > 0.5 else OFF
+                    # A solver may leave out a variable whose coefficients are too small for it.
+                    states[i] = ON if (pyo.value(gate, exception=False) or 0.0) > 0.5 else OFF
             layers.append(states)
         return tuple(layers)
 
@@ -142,18 +142,18 @@ def compose(problem: Problem, bounds: Bounds) -> Composition:
     """
     graph = problem.graph
     states = {gate: gate_state(gate, bounds) for gate in graph.gates}
-    needed = _needed(graph, states)
+    needed = _needed(graph, states, bounds)
     own = {node.gate for node in graph.nodes if isinstance(node, Switch) and node.gate.x is node.x}
     model = pyo.ConcreteModel(name=re.sub(r"\W+", "_", problem.network.name))
     names = _names(graph)
     ports: dict[Node, Port] = {}
-    for node in graph.nodes:
+    for node in dict.fromkeys((*graph.inputs, *graph.nodes)):
         if not needed[node].any():
-            ports[node] = Port([None] * node.size, np.ones(node.size))
+            ports[node] = Port([0.0] * node.size, np.ones(node.size))
             continue
         match node:
             case Input():
-                block, port = emit_input(node, problem.sets[node], needed[node])
+                block, port = emit_input(node, problem.sets[node])
             case Affine():
                 block, port = emit_affine(node, [ports[x] for _, x in node.terms], bounds[node], needed[node])
             case Conditional():
@@ -172,8 +172,8 @@ def compose(problem: Problem, bounds: Bounds) -> Composition:
     model.excluded = pyo.ConstraintList()
     return Composition(
         model=model,
-        input=_values(ports.get(problem.point), problem.point.size),
-        output=_values(ports[graph.outputs[1]], graph.outputs[1].size) if len(graph.outputs) > 1 else (),
+        input=_values(ports, problem.point),
+        output=_values(ports, graph.outputs[1]) if len(graph.outputs) > 1 else (),
         norm=objective.entries[0],
         gates=tuple(
             (None,) * gate.size if node is None else _gates(ports[node], needed[node])
@@ -187,18 +187,21 @@ def _gates(port: Port, needed: Mask) -> tuple[Any, ...]:
     return tuple(entry if used else None for entry, used in zip(port.entries, needed.tolist(), strict=True))
 
 
-def _values(port: Port | None, size: int) -> tuple[Any, ...]:
-    if port is None:
-        return (None,) * size
-    return tuple(None if port.entries[i] is None else port.value(i) for i in range(size))
+def _values(ports: dict[Node, Port], node: Value) -> tuple[Any, ...]:
+    return tuple(ports[node].scale[i] * ports[node].entries[i] for i in range(node.size))
 
 
-def _needed(graph: Graph, states: dict[Conditional, npt.NDArray[np.float64]]) -> dict[Node, Mask]:
-    """Which coordinates of each node the outputs depend on."""
+def _needed(
+    graph: Graph, states: dict[Conditional, npt.NDArray[np.float64]], bounds: Bounds
+) -> dict[Node, Mask]:
+    """Which coordinates of each node the outputs depend on, but for those that are always 0; all of the inputs."""
     needed = {node: np.zeros(node.size, dtype=bool) for node in graph.nodes}
+    needed |= {node: np.ones(node.size, dtype=bool) for node in graph.inputs}
     for output in graph.outputs:
         needed[output][:] = True
     for node in reversed(graph.nodes):
+        if node not in graph.outputs and not isinstance(node, Input | Conditional):
+            needed[node] &= magnitude(bounds[node]) > 0
         mask = needed[node]
         match node:
             case Input():
@@ -230,7 +233,7 @@ def _names(graph: Graph) -> dict[Node, str]:
     """Readable, unique names; those of the model's own components are taken."""
     used = Counter(dict.fromkeys(_RESERVED, 1))
     names = {}
-    for node in graph.nodes:
+    for node in dict.fromkeys((*graph.inputs, *graph.nodes)):
         base = re.sub(r"\W+", "_", node.name).strip("_") or type(node).__name__.lower()
         used[base] += 1
         while used[base] > 1 and f"{base}_{used[base]}" in used:

@@ -18,8 +18,10 @@ from lipexact.problem import Problem
 from lipexact.regions import Empty, Region, decide
 from lipexact.result import closed
 
-# A claim this far (relative) below a checked point is not rounding any more.
+# A claim this far below a checked point, relative to that and to the program's unit, is not rounding any more.
 _CONTRADICTION = 1e-5
+# Nor can a solver tell a bound this small, in the program's unit, from 0.
+_ZERO = 1e-9
 
 
 @dataclass
@@ -110,19 +112,22 @@ def narrow(
             stats["message"] = f"{solver} calls the program infeasible, which it is not"
             break
         ceiling = -outcome.bound * composition.scale if outcome.bound is not None else np.inf
-        if ceiling < bracket.lower * (1 - _CONTRADICTION) and not settled:
+        if ceiling + _CONTRADICTION * (bracket.lower + composition.scale) < bracket.lower and not settled:
             raise SolverError(
                 f"{solver} claims that the constant is at most {ceiling:.9g}, but {bracket.lower:.9g} is attained; "
                 "try another solver, or report this network"
             )
-        if outcome.incumbent is not None and not composition.is_settled:
+        if bracket.lower == 0.0 and ceiling <= _ZERO * composition.scale:
+            ceiling = 0.0
+        stuck = outcome.incumbent is None or composition.is_settled
+        if not stuck:
             settled = max(settled, _certify(problem, domain, composition, bracket))
             stats["excluded"] += 1
         upper = max(ceiling, bracket.lower, settled)
         if upper < bracket.upper:
             bracket.upper, bracket.proof = float(upper), "solver"
         stats["certify_seconds"] += time.perf_counter() - start
-        if outcome.termination is not Termination.OPTIMAL or outcome.incumbent is None:
+        if outcome.termination is not Termination.OPTIMAL or stuck:
             break
     return bracket
 

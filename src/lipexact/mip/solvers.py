@@ -599,10 +599,15 @@ def _solve_scip(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
 # --------------------------------------------------------------------------------------------------------- Gurobi
 
 
+def _has_gurobi() -> bool:
+    with _HANDING_OVER:  # Pyomo starts Gurobi to look for a licence
+        return bool(has_gurobipy) and bool(GurobiDirect().available())
+
+
 @register(
     "gurobi",
     remedy='pip install "lipexact[gurobi]", and a Gurobi licence (the one that comes with it covers small models)',
-    present=lambda: bool(has_gurobipy) and bool(GurobiDirect().available()),
+    present=_has_gurobi,
 )
 def _solve_gurobi(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
     translator = GurobiDirect()
@@ -793,7 +798,8 @@ def _read_cbc(cbc: _Cbc, symbols: Any, watch: Watch) -> Outcome:
     result = cbc.find(_CBC_RESULT) or ""
     termination = _read_cbc_status(header, result, watch)
     bound = incumbent = None
-    if termination not in {Termination.FAILED, Termination.INFEASIBLE} and "no integer solution" not in header:
+    has_solution = header.startswith(("Optimal", "Stopped")) and "no integer solution" not in header
+    if has_solution and termination is not Termination.FAILED:
         objective, values = _read_cbc_solution(cbc.text, cbc.doubles, symbols)
         logged = cbc.find(_CBC_OBJECTIVE)
         # Out of time, CBC has written another point than the incumbent of its log (Cbc issue 709).

@@ -1,0 +1,74 @@
+"""The benchmark cases: one function each, registered under its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+import lipexact as lx
+from lipexact.graph.ir import Affine, Graph, Input, Value
+from lipexact.graph.lower import relu
+from lipexact.network import network
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A question to :func:`lipexact.lipschitz`."""
+
+    model: lx.Network
+    domain: lx.Box | lx.Ball
+    functional: Sequence[float]
+    input_norm: str = "linf"
+
+
+CASES: dict[str, Callable[[], Case]] = {}
+
+
+def case(make: Callable[[], Case]) -> Callable[[], Case]:
+    """Register a case under its function's name."""
+    CASES[make.__name__] = make
+    return make
+
+
+def random_network(sizes: Sequence[int], seed: int) -> lx.Network:
+    """Gaussian weights and biases, ReLUs between the layers of the given widths."""
+    rng = np.random.default_rng(seed)
+    value: Value = Input(sizes[0])
+    start = value
+    for layer, (columns, rows) in enumerate(pairwise(sizes)):
+        if layer:
+            value = relu(value, f"relu_{layer}")
+        weight = rng.normal(size=(rows, columns)) * np.sqrt(2 / columns)
+        value = Affine(((weight, value),), rng.normal(size=rows), f"affine_{layer}")
+    name = "random_" + "_".join(map(str, sizes))
+    return network(Graph((start,), (value,)), input_shape=(sizes[0],), output_shape=(sizes[-1],), name=name)
+
+
+@case
+def wine_13_16_16_3() -> Case:
+    """The example network, trained, on all of its inputs."""
+    return Case(lx.load(EXAMPLES / "wine_13_16_16_3.onnx"), lx.Box.unit(13), (1, -1, 0))
+
+
+@case
+def random_4_8_8_2() -> Case:
+    """Few inputs, all of them moving far: most gates are open."""
+    return Case(random_network((4, 8, 8, 2), seed=0), lx.Box([-1.0] * 4, [1.0] * 4), (1, -1))
+
+
+@case
+def random_64_16_16_2() -> Case:
+    """Many inputs in a small ball: few gates are open, and reverse mode has many signs to settle."""
+    return Case(random_network((64, 16, 16, 2), seed=0), lx.Ball([0.0] * 64, radius=0.05), (1, -1))
+
+
+@case
+def random_64_16_16_2_l1() -> Case:
+    """The same network with the norm l1 on its inputs."""
+    return Case(random_network((64, 16, 16, 2), seed=0), lx.Ball([0.0] * 64, radius=0.05), (1, -1), "l1")

@@ -1,0 +1,94 @@
+"""The project's chores. `nox` alone runs what CI runs; `nox -l` lists the rest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.10.14"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+os.environ.setdefault("UV_SYSTEM_CERTS", "true")  # uv trusts what pip trusts
+
+ROOT = Path(__file__).parent
+DIST = ROOT / "dist"
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PROJECT)
+RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
+TESTED = RUNNING if RUNNING in PYTHONS else PYTHONS[-1]
+
+nox.options.sessions = ["lint", "types", f"tests-{TESTED}", "docs", "bench_smoke", "build", "wheel"]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, order of imports, floors, and the commit hooks' other checks."""
+    session.install(*PROJECT["project"]["optional-dependencies"]["lint"])
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("lint-imports", "--no-cache", env={"PYTHONPATH": "src"})
+    session.run("pre-commit", "run", "--all-files", env={"SKIP": "ruff-check,ruff-format"})
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy, strict, over the package."""
+    session.install("-e", ".[types]")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """All tests and the examples in docstrings, with coverage, or `nox -s tests -- ARGUMENTS OF PYTEST`."""
+    session.install("-e", ".[test]")
+    session.run("pytest", *(session.posargs or ["--numprocesses=auto", "--cov"]))
+
+
+@nox.session(python=PYTHONS[0], venv_backend="uv")
+def minimums(session: nox.Session) -> None:
+    """The tests with the oldest releases that pyproject.toml allows."""
+    session.install("--resolution=lowest-direct", "-e", ".[test]")
+    session.run("pytest", *(session.posargs or ["--numprocesses=auto"]))
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation: its pages are run, and a warning is an error."""
+    session.install("-e", ".[docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "-E", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session
+def bench_smoke(session: nox.Session) -> None:
+    """Each benchmark case once, small."""
+    session.install("-e", ".")
+    session.run("python", "-m", "benchmarks.run", "--smoke", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The benchmarks: `nox -s bench -- --solver scip --seconds 60`."""
+    session.install("-e", ".[gurobi]")
+    session.run("python", "-m", "benchmarks.run", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """The source distribution, and the wheel made from it, in dist/."""
+    session.install("build[uv]")
+    shutil.rmtree(DIST, ignore_errors=True)
+    session.run("python", "-m", "build", "--installer=uv", "--outdir", str(DIST))
+
+
+@nox.session(requires=["build"])
+def wheel(session: nox.Session) -> None:
+    """The built wheel in an environment of its own, away from the sources."""
+    session.install(*map(str, DIST.glob("*.whl")))
+    session.chdir(session.create_tmp())
+    session.run("python", "-c", "import importlib.resources as r; assert (r.files('lipexact') / 'py.typed').is_file()")
+    for model in sorted(ROOT.glob("examples/*.onnx")):
+        session.run("lipexact", "info", str(model))
