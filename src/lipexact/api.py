@@ -21,7 +21,7 @@ from lipexact.mip.compose import Composition, compose
 from lipexact.mip.search import Bracket, narrow
 from lipexact.mip.solvers import Progress, SolveOptions, require_solver
 from lipexact.network import Network
-from lipexact.norms import Norm, norm
+from lipexact.norms import norm
 from lipexact.onnx.reader import read_onnx
 from lipexact.pattern import ON
 from lipexact.primal import best_region
@@ -209,7 +209,8 @@ def _question(
         raise DomainError(f"the domain must be a Box or a Ball, not {type(domain).__name__}; every input needs limits")
     if domain.dim != network.input.size:
         raise DomainError(
-            f"the domain has {domain.dim} dimensions, the network's input {network.input.size} (shape {network.input_shape})"
+            f"the domain has {domain.dim} dimensions, the network's input {network.input.size} "
+            f"(shape {network.input_shape})"
         )
     _check_mode(mode)
     c, alpha = functional_vector(functional, output_norm, network.output.size), norm(input_norm)

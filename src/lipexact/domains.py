@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lipexact.errors import DomainError
-from lipexact.graph.ir import Matrix, Vector
+from lipexact.graph.ir import Matrix, Vector, dense
 
 
 class ConvexSet(ABC):
@@ -90,7 +90,9 @@ class Box(ConvexSet):
             raise DomainError(f"the box's corners have different shapes: {low.shape} and {high.shape}")
         if (low > high).any():
             index = int(np.argmax(low > high))
-            raise DomainError(f"the box is empty: lower {low.flat[index]} > upper {high.flat[index]} in coordinate {index}")
+            raise DomainError(
+                f"the box is empty: lower {low.flat[index]} > upper {high.flat[index]} in coordinate {index}"
+            )
         if (low == high).any():
             index = int(np.argmax(low == high))
             raise DomainError(
@@ -192,7 +194,7 @@ class Simplex(ConvexSet):
         """max{w z}: the largest weight, or 0."""
         positive, _ = split_signs(weights)
         largest = positive.max(axis=1)
-        return np.asarray(largest.toarray() if hasattr(largest, "toarray") else largest).ravel()
+        return dense(largest).ravel()
 
     def sample(self, rng: np.random.Generator, count: int) -> Vector:
         """Uniform points."""

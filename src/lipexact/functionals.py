@@ -48,13 +48,15 @@ def functional_vector(functional: int | npt.ArrayLike | None, output_norm: str |
         index = int(functional)
         if not -outputs <= index < outputs:
             raise NormError(f"functional={index} names no output: the network has {outputs}")
-        return np.eye(1, outputs, index % outputs)[0]
+        return np.asarray(np.eye(1, outputs, index % outputs)[0])
     try:
         vector = np.array(functional, dtype=np.float64)
     except (TypeError, ValueError):
         raise NormError(f"a functional is an output's index or a vector of numbers, not {functional!r}") from None
     if vector.shape != (outputs,):
-        raise NormError(f"a functional of shape {vector.shape} does not fit {outputs} outputs; give a vector of length {outputs}")
+        raise NormError(
+            f"a functional of shape {vector.shape} does not fit {outputs} outputs; give a vector of length {outputs}"
+        )
     if not np.isfinite(vector).all():
         raise NormError("the functional has entries that are NaN or infinite")
     return vector

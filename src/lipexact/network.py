@@ -37,8 +37,7 @@ class Network:
     def __post_init__(self) -> None:
         if len(self.graph.inputs) != 1 or len(self.graph.outputs) != 1:
             raise ModelError(
-                f"a network has one input and one output, not {len(self.graph.inputs)} and "
-                f"{len(self.graph.outputs)}"
+                f"a network has one input and one output, not {len(self.graph.inputs)} and {len(self.graph.outputs)}"
             )
         for what, shape, node in (("input", self.input_shape, self.input), ("output", self.output_shape, self.output)):
             if min(shape, default=1) < 1 or int(np.prod(shape, dtype=np.int64)) != node.size:

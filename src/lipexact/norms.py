@@ -113,7 +113,7 @@ class L1(Norm):
     def attains(self, weights: Vector) -> Vector:
         """The unit vector of the largest |w_i|, with its sign."""
         index = int(np.argmax(np.abs(weights)))
-        return np.eye(1, weights.size, index)[0] * (-1.0 if weights[index] < 0 else 1.0)
+        return np.asarray(np.eye(1, weights.size, index)[0] * (-1.0 if weights[index] < 0 else 1.0))
 
     def lower(self, x: Value) -> Value:
         """sum_i |x_i|: n gates."""

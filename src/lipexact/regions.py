@@ -18,12 +18,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import scipy.optimize
-import scipy.sparse as sp
 from typing_extensions import assert_never
 
 from lipexact.bounds.interval import point_bounds
 from lipexact.domains import Box
-from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Vector
+from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Vector, columns_read, dense
 from lipexact.network import Network
 from lipexact.pattern import FREE, ON, Pattern
 
@@ -90,14 +89,14 @@ def affine_forms(network: Network, pattern: Pattern, *, exact: bool = False) -> 
             case Affine():
                 linear, constant = convert(np.zeros((node.size, network.input.size))), convert(node.bias)
                 for weight, x in node.terms:
-                    dense = convert(weight.toarray() if sp.issparse(weight) else weight)
+                    matrix = convert(dense(weight))
                     if isinstance(x, Input):  # no product with an identity of the input's size
-                        linear = linear + dense
+                        linear = linear + matrix
                         continue
                     below, offset = forms[x]
                     used = np.flatnonzero((below != 0).any(axis=1) | (offset != 0))
-                    linear = linear + dense[:, used] @ below[used]
-                    constant = constant + dense[:, used] @ offset[used]
+                    linear = linear + matrix[:, used] @ below[used]
+                    constant = constant + matrix[:, used] @ offset[used]
                 forms[node] = linear, constant
             case Conditional():
                 pass
@@ -188,7 +187,7 @@ def _decide_exactly(network: Network, box: Box, pattern: Pattern) -> Verdict:
             # Towards the middle of the box, by so little that no row changes its sign.
             change = abs(rows.linear @ (centre - point))
             step = min([Fraction(1), *(s / (2 * c) for s, c in zip(slack, change, strict=True) if c)])
-            return _region_at(network, box, pattern, rows, point + step * (centre - point))
+            return _region_at(network, box, rows, point + step * (centre - point))
         for weights in (_fractions(solution.weights), _kernel(rows.linear[near] * reach / size[near, None], solution)):
             scaled = _fractions(np.zeros(near.size))
             scaled[near] = weights / size[near]
@@ -271,7 +270,9 @@ class _Rows:
     """The forms s_i (G_i x + g_i) of the gates that are not free, and where they come from."""
 
     def __init__(self, network: Network, forms: dict[Node, tuple[Numbers, Numbers]], pattern: Pattern) -> None:
-        linear, constant, self.origin = [], [], []
+        linear: list[Numbers] = []
+        constant: list[Any] = []
+        self.origin: list[tuple[int, int]] = []
         for layer, (gate, states) in enumerate(zip(network.gates, pattern, strict=True)):
             below, offset = forms[gate.x]
             for i in np.flatnonzero(states != FREE).tolist():
@@ -309,8 +310,7 @@ def _cause(network: Network, pattern: Pattern, rows: _Rows, support: list[int]) 
         match node:
             case Affine():
                 for weight, x in node.terms:
-                    used = abs(sp.csr_array(weight)[np.flatnonzero(wanted[node])]).sum(axis=0) > 0
-                    want(x, np.asarray(used).ravel())
+                    want(x, columns_read(weight, wanted[node]))
             case Switch():
                 layer, mask = layers[node.gate], wanted[node]
                 kept[layer][mask] = pattern[layer][mask]
@@ -322,7 +322,7 @@ def _cause(network: Network, pattern: Pattern, rows: _Rows, support: list[int]) 
     return kept
 
 
-def _region_at(network: Network, box: Box, pattern: Pattern, rows: _Rows, point: Numbers) -> Region:
+def _region_at(network: Network, box: Box, rows: _Rows, point: Numbers) -> Region:
     """The region around a point at which all rows are positive, if possible at a float nearby."""
     rounded = point.astype(np.float64)
     if _inside(rounded, box):
@@ -342,8 +342,7 @@ def _states(network: Network, point: Numbers) -> Pattern:
             case Affine():
                 total = _fractions(node.bias)
                 for weight, x in node.terms:
-                    dense = _fractions(weight.toarray() if sp.issparse(weight) else weight)
-                    total = total + dense @ values[x]
+                    total = total + _fractions(dense(weight)) @ values[x]
                 values[node] = total
             case Conditional():
                 values[node] = np.array([int(entry > 0) for entry in values[node.x]])
@@ -364,6 +363,6 @@ def _agree(found: Pattern, pattern: Pattern) -> bool:
 
 def _fractions(values: npt.ArrayLike) -> Numbers:
     floats = np.asarray(values, dtype=np.float64)
-    exact = np.empty(floats.shape, dtype=object)
-    exact.flat = [Fraction(value) for value in floats.ravel().tolist()]
-    return exact
+    exact = np.empty(floats.size, dtype=object)
+    exact[:] = [Fraction(value) for value in floats.ravel().tolist()]
+    return exact.reshape(floats.shape)

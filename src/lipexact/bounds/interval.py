@@ -87,5 +87,3 @@ def gate_state(gate: Conditional, bounds: Mapping[Node, Interval]) -> Vector:
     """1.0 where the gate is on, 0.0 where it is off, NaN where it is open."""
     least, most = bounds[gate]
     return np.where(least == most, least, np.nan)
-
-

@@ -16,15 +16,19 @@ have lost, so that the bounds hold in exact arithmetic.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 from typing_extensions import assert_never
 
 from lipexact.bounds.interval import Bounds, Interval, interval, magnitude
 from lipexact.bounds.rounding import down, gamma, up
 from lipexact.domains import ConvexSet, split_signs
-from lipexact.graph.ir import Affine, Conditional, Graph, Input, Matrix, Node, Switch, Value, Vector
+from lipexact.graph.ir import Affine, Conditional, Graph, Input, Matrix, Node, Switch, Value, Vector, dense
+
+Rows: TypeAlias = npt.NDArray[np.intp]
 
 
 def bound(graph: Graph, sets: Mapping[Input, ConvexSet], known: Mapping[Node, Interval] | None = None) -> Bounds:
@@ -72,7 +76,7 @@ def bound(graph: Graph, sets: Mapping[Input, ConvexSet], known: Mapping[Node, In
     return bounds
 
 
-def _worth_sharpening(node: Affine, gated: Mapping[Node, list[Conditional]], bounds: Bounds, output: bool) -> Vector:
+def _worth_sharpening(node: Affine, gated: Mapping[Node, list[Conditional]], bounds: Bounds, output: bool) -> Rows:
     lower, upper = bounds[node]
     worth = np.full(node.size, output)
     if node in gated:
@@ -90,7 +94,7 @@ def _meet(a: Interval, b: Interval) -> Interval:
 
 
 def _back_substitute(
-    nodes: tuple[Node, ...], target: Affine, rows: Vector, bounds: Bounds, sets: Mapping[Input, ConvexSet]
+    nodes: tuple[Node, ...], target: Affine, rows: Rows, bounds: Bounds, sets: Mapping[Input, ConvexSet]
 ) -> Interval:
     count = rows.size
     # Upper bounds of +y and of -y in one pass.
@@ -124,9 +128,9 @@ def _back_substitute(
                 spread = spread + abs(coefficients) @ np.abs(node.bias)
                 operations += node.size + 1
                 for weight, x in node.terms:
-                    push(x, _dense(coefficients @ weight), _dense(abs(coefficients) @ abs(weight)), node.size)
+                    push(x, dense(coefficients @ weight), dense(abs(coefficients) @ abs(weight)), node.size)
             case Switch():
-                coefficients = _dense(coefficients)
+                coefficients = dense(coefficients)
                 positive, negative = split_signs(coefficients)
                 lines = _lines(node, bounds)
                 total = total + positive @ lines.upper_offset + negative @ lines.lower_offset
@@ -145,7 +149,7 @@ def _back_substitute(
 class _Lines:
     """Lines above and below y = a x, entry by entry, that hold in exact arithmetic."""
 
-    def __init__(self, lower: Vector, upper: Vector, open_gate: Vector, on: Vector, own: bool) -> None:
+    def __init__(self, lower: Vector, upper: Vector, open_gate: npt.NDArray[np.bool_], on: Vector, own: bool) -> None:
         width = np.where(upper > lower, upper - lower, 1.0)
         low, high = np.minimum(lower, 0.0), np.maximum(upper, 0.0)
         # Chord of max(x, 0): slopes are rounded as they come, offsets make the lines valid at both ends.
@@ -169,7 +173,3 @@ def _lines(node: Switch, bounds: Bounds) -> _Lines:
     lower, upper = bounds[node.x]
     least, most = bounds[node.gate]
     return _Lines(lower, upper, least != most, most, node.gate.x is node.x)
-
-
-def _dense(matrix: Matrix) -> Matrix:
-    return matrix.toarray() if sp.issparse(matrix) else matrix

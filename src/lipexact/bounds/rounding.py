@@ -7,8 +7,6 @@ Numerical Algorithms, section 3.1). Underflow can lose up to n times the smalles
 
 from __future__ import annotations
 
-import numpy as np
-
 from lipexact.graph.ir import Vector
 
 _UNIT = 2.0**-53

@@ -162,6 +162,16 @@ class Graph:
         return tuple(node for node in self.nodes if isinstance(node, Conditional))
 
 
+def dense(matrix: Matrix) -> Vector:
+    """The matrix as a numpy array."""
+    return np.asarray(matrix.toarray() if sp.issparse(matrix) else matrix)
+
+
+def columns_read(weight: Matrix, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which columns have an entry other than 0 in the chosen rows."""
+    return np.asarray(abs(sp.csr_array(weight)[np.flatnonzero(rows)]).sum(axis=0) > 0).ravel()
+
+
 def _matrix(weight: Matrix) -> Matrix:
     if sp.issparse(weight):
         return sp.csr_array(weight, dtype=np.float64, copy=True)

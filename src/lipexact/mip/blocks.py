@@ -52,9 +52,7 @@ def emit_input(node: Input, domain: ConvexSet) -> tuple[pyo.Block, Port]:
     return block, port
 
 
-def emit_affine(
-    node: Affine, operands: Sequence[Port], bounds: Interval, needed: Mask
-) -> tuple[pyo.Block, Port]:
+def emit_affine(node: Affine, operands: Sequence[Port], bounds: Interval, needed: Mask) -> tuple[pyo.Block, Port]:
     """y = sum_k W_k x_k + b, one variable and one equation per coordinate that is read."""
     block = pyo.Block(concrete=True)
     scale = _scale(bounds)
@@ -96,9 +94,7 @@ def emit_conditional(
     return block, Port(entries, np.ones(node.size))
 
 
-def emit_switch(
-    node: Switch, x: Port, gate: Port, bounds: Interval, needed: Mask
-) -> tuple[pyo.Block, Port]:
+def emit_switch(node: Switch, x: Port, gate: Port, bounds: Interval, needed: Mask) -> tuple[pyo.Block, Port]:
     """y = a x for l <= x <= u and a in {0, 1}:
 
         l a <= y <= u a,   x - u (1 - a) <= y <= x - l (1 - a),
@@ -120,7 +116,8 @@ def emit_switch(
         elif not isinstance(x.entries[i], float):  # else x is always 0, and so is y
             opened.append(i)
     least = np.zeros(node.size) if own else np.minimum(lower, 0.0)
-    block.y = pyo.Var(opened, bounds=lambda _, i: (float(least[i]), float(max(upper[i], 0.0))))
+    most = np.maximum(upper, 0.0)
+    block.y = pyo.Var(opened, bounds=lambda _, i: (float(least[i]), float(most[i])))
     rows = {name: pyo.Constraint(opened) for name in ("above_zero", "below_zero", "above_x", "below_x")}
     for name, row in rows.items():
         if not (own and name == "above_zero"):

@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyomo.environ as pyo
-import scipy.sparse as sp
 from pyomo.core.expr import LinearExpression
 from typing_extensions import assert_never
 
 from lipexact.bounds.interval import Bounds, gate_state, magnitude
-from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
+from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value, columns_read
 from lipexact.mip.blocks import Mask, Port, emit_affine, emit_conditional, emit_input, emit_switch
 from lipexact.pattern import FREE, OFF, ON, Pattern
 from lipexact.problem import Problem
-
 
 _RESERVED = ("objective", "excluded", "settled", "t", "t_is_norm", "t_is_settled")
 
@@ -158,9 +156,7 @@ def compose(problem: Problem, bounds: Bounds) -> Composition:
                 block, port = emit_affine(node, [ports[x] for _, x in node.terms], bounds[node], needed[node])
             case Conditional():
                 implied = node in own and _same(graph, node, needed)
-                block, port = emit_conditional(
-                    node, ports[node.x], bounds[node.x], states[node], needed[node], implied
-                )
+                block, port = emit_conditional(node, ports[node.x], bounds[node.x], states[node], needed[node], implied)
             case Switch():
                 block, port = emit_switch(node, ports[node.x], ports[node.gate], bounds[node.x], needed[node])
             case _:
@@ -191,9 +187,7 @@ def _values(ports: dict[Node, Port], node: Value) -> tuple[Any, ...]:
     return tuple(ports[node].scale[i] * ports[node].entries[i] for i in range(node.size))
 
 
-def _needed(
-    graph: Graph, states: dict[Conditional, npt.NDArray[np.float64]], bounds: Bounds
-) -> dict[Node, Mask]:
+def _needed(graph: Graph, states: dict[Conditional, npt.NDArray[np.float64]], bounds: Bounds) -> dict[Node, Mask]:
     """Which coordinates of each node the outputs depend on, but for those that are always 0; all of the inputs."""
     needed = {node: np.zeros(node.size, dtype=bool) for node in graph.nodes}
     needed |= {node: np.ones(node.size, dtype=bool) for node in graph.inputs}
@@ -208,8 +202,7 @@ def _needed(
                 pass
             case Affine():
                 for weight, x in node.terms:
-                    used = abs(sp.csr_array(weight)[np.flatnonzero(mask)]).sum(axis=0) > 0
-                    needed[x] |= np.asarray(used).ravel()
+                    needed[x] |= columns_read(weight, mask)
             case Conditional():
                 needed[node.x] |= mask & np.isnan(states[node])
             case Switch():

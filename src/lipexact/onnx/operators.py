@@ -306,7 +306,10 @@ class Operator:
 def _kinds(annotation: Any) -> tuple[type, ...]:
     # The types that isinstance can ask for: Tensor, numpy.ndarray (for Constant), NoneType.
     alternatives = get_args(annotation) if get_origin(annotation) in (types.UnionType, Union) else (annotation,)
-    return tuple(get_origin(alternative) or alternative for alternative in alternatives)
+    origins = (get_origin(alternative) or alternative for alternative in alternatives)
+    # From numpy 2.5 on NDArray is a type alias, whose value is looked behind.
+    behind = (getattr(origin, "__value__", origin) for origin in origins)
+    return tuple(get_origin(origin) or origin for origin in behind)
 
 
 OPERATORS: dict[tuple[str, str], Operator] = {}
