@@ -13,11 +13,12 @@ from lipexact.graph.ir import Affine, Graph, Vector
 from lipexact.network import Network
 from lipexact.norms import Norm
 from lipexact.pattern import Pattern
-from lipexact.regions import Region, gradient, pattern_at
+from lipexact.regions import Region, affine_forms, decide, gradient, pattern_at
 
 _SAMPLES = 1024  # spread over the whole box, and near its corners
 _MOVES = 256  # around the best point, in each of so many rounds
 _ROUNDS = 24
+_STRIDES = (1.001, 1.5, 3.0)  # across a border, in multiples of its distance
 
 
 def best_region(
@@ -26,7 +27,7 @@ def best_region(
     """The best of many linear regions, with the dual norm of its gradient: a lower bound of L.
 
     Uniform points and points next to corners of the box, then points around the best one at scales from
-    the whole box down to a millionth of it. Gradients are evaluated in batches; what is returned is checked
+    the whole box down to a millionth of it, and, as long as that helps, points in the regions next to the best. Gradients are evaluated in batches; what is returned is checked
     (:func:`lipexact.regions.pattern_at`).
 
     Parameters
@@ -41,32 +42,47 @@ def best_region(
     Returns
     -------
     tuple or None
-        The bound and its region; None if every sampled point was on a kink.
+        The bound and its region; None if no region could be shown to be one.
     """
     rng = np.random.default_rng(seed)
     pulled = reverse(network.graph, network.output, network.input, Affine((), functional, "c"))
     gradients = Graph(network.graph.inputs, (pulled,))
     best: tuple[float, Region] | None = None
-    for scale in (None, 0.0, *np.geomspace(1.0, 1e-6, _ROUNDS)):
-        if scale is None:
-            points = box.sample(rng, _SAMPLES)
-        elif scale == 0.0 or best is None:
-            points = _near_corners(box, rng)
-        else:
-            points = _around(box, rng, best[1].point, scale)
+
+    def improve(points: Vector) -> bool:
+        """Take the best of the points that can be checked, if it is better than the best so far."""
+        nonlocal best
         values = evaluate(gradients, {network.input: points})[pulled]
         sizes = norm.dual.value(np.broadcast_to(values, (len(points), network.input.size)))
         for index in np.argsort(-sizes)[:3].tolist():
             if best is not None and sizes[index] <= best[0]:
-                break
+                return False
             pattern = pattern_at(network, points[index])
             if pattern is not None:
                 value = norm_of_gradient(network, functional, norm, pattern)
                 if best is None or value > best[0]:
                     best = value, Region(points[index], pattern)
-                break
-        if time.perf_counter() > deadline or not network.gates:
+                    return True
+        return False
+
+    def late() -> bool:
+        return time.perf_counter() > deadline or not network.gates
+
+    points = box.sample(rng, _SAMPLES)
+    improve(points)
+    if not late():
+        improve(_near_corners(box, rng))
+    for scale in np.geomspace(1.0, 1e-6, _ROUNDS):
+        if best is None or late():
             break
+        improve(_around(box, rng, best[1].point, scale))
+        while not late() and improve(_across(network, box, best[1])):
+            pass
+    if best is None:  # every point had a neuron near 0: one of them is looked at exactly
+        values = evaluate(network.graph, {network.input: points[:1]})
+        found = decide(network, box, tuple(values[gate][0].astype(np.int8) for gate in network.gates))
+        if isinstance(found, Region):
+            best = norm_of_gradient(network, functional, norm, found.pattern), found
     return best
 
 
@@ -89,3 +105,23 @@ def _around(box: Box, rng: np.random.Generator, point: Vector, scale: float) -> 
     points = point + moved * rng.uniform(-scale, scale, (_MOVES, box.dim)) * width
     inset = np.minimum(width * 1e-9, width / 4)
     return np.clip(points, box.lower + inset, box.upper - inset)
+
+
+def _across(network: Network, box: Box, region: Region) -> Vector:
+    """Points just across each of the nearest borders of a region, and further on in that direction.
+
+    A neuron's border is reached soonest, in the box's own units, by moving every coordinate with the sign of its
+    slope.
+    """
+    width = box.upper - box.lower
+    forms = affine_forms(network, region.pattern)
+    linear = np.vstack([forms[gate.x][0] for gate in network.gates])
+    values = np.concatenate([forms[gate.x][0] @ region.point + forms[gate.x][1] for gate in network.gates])
+    speed = np.abs(linear) @ width
+    distance = np.abs(values) / np.where(speed > 0, speed, 1.0)
+    nearest = np.argsort(np.where(speed > 0, distance, np.inf))[:_MOVES]
+    nearest = nearest[(speed[nearest] > 0) & (distance[nearest] <= 1.0)]
+    steps = -np.sign(values[nearest])[:, None] * np.sign(linear[nearest]) * width
+    moved = [region.point + (factor * distance[nearest])[:, None] * steps for factor in _STRIDES]
+    inset = np.minimum(width * 1e-9, width / 4)
+    return np.clip(np.vstack([region.point[None, :], *moved]), box.lower + inset, box.upper - inset)

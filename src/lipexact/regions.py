@@ -110,14 +110,30 @@ def affine_forms(network: Network, pattern: Pattern, *, exact: bool = False) -> 
 
 
 def pattern_at(network: Network, point: Vector) -> Pattern | None:
-    """The pattern of the region around a point, or None where a kink is so near that rounding may hide it."""
+    """The pattern of the region around a point, or None where a kink is so near that rounding may hide it.
+
+    A neuron whose input is 0 all around the point, as all that it reads is switched off, counts as off.
+    """
     bounds = point_bounds(network.graph.nodes, network.input, point)
     layers = []
-    for gate in network.gates:
-        lower, upper = bounds[gate.x]
-        if not ((lower > 0) | (upper < 0)).all():
-            return None
-        layers.append((lower > 0).astype(np.int8))
+    zero: dict[Node, npt.NDArray[np.bool_]] = {}
+    for node in network.graph.nodes:
+        match node:
+            case Input():
+                zero[node] = np.zeros(node.size, dtype=bool)
+            case Affine():
+                zero[node] = node.bias == 0
+                for weight, x in node.terms:
+                    zero[node] &= abs(weight) @ ~zero[x] == 0
+            case Conditional():
+                lower, upper = bounds[node.x]
+                if not ((lower > 0) | (upper < 0) | zero[node.x]).all():
+                    return None
+                layers.append((lower > 0).astype(np.int8))
+            case Switch():
+                zero[node] = zero[node.x] | (bounds[node.gate.x][0] <= 0)
+            case _:
+                assert_never(node)
     return tuple(layers)
 
 

@@ -56,8 +56,10 @@ class Affine:
 
     def __post_init__(self) -> None:
         bias = np.array(self.bias, dtype=np.float64)
-        if bias.ndim != 1 or bias.size == 0:
-            raise ModelError(f"affine '{self.name}': the bias must be a vector with entries, not of shape {bias.shape}")
+        if bias.size == 0:
+            raise ModelError(f"affine '{self.name}' is empty")
+        if bias.ndim != 1:
+            raise ModelError(f"affine '{self.name}': the bias must be a vector, not of shape {bias.shape}")
         terms = tuple((_matrix(weight), x) for weight, x in self.terms)
         for weight, x in terms:
             if weight.shape != (bias.size, x.size):

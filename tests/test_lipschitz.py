@@ -1,0 +1,160 @@
+"""`lipexact.lipschitz` against the oracle that enumerates all linear regions in rationals."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lipexact as lx
+from tests.networks import DEGENERATE, FAMILIES, Case, case, to_network
+from tests.oracle import constant, naive_constant, regions
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "wine_13_16_16_3.onnx"
+MODES = ("forward", "reverse")
+NORMS = ("linf", "l1")
+
+
+def functional(outputs: int, seed: int) -> np.ndarray:
+    """An output, or weights for all of them."""
+    if seed % 2 == 0:
+        return np.eye(outputs)[seed % outputs]
+    return np.random.default_rng(seed).normal(size=outputs)
+
+
+def check(network: Case, c: np.ndarray, norm: str, mode: str, solver: str = "highs") -> None:
+    """An EXACT answer, equal to the oracle's, with a witness that shows it."""
+    weights, lower, upper = network
+    known = constant(regions(weights, lower, upper), c, norm)
+    net = to_network(weights)
+    result = lx.lipschitz(net, lx.Box(lower, upper), functional=c, input_norm=norm, mode=mode, solver=solver)
+    assert result.status is lx.Status.EXACT, result
+    assert result.value == pytest.approx(known, rel=1e-9, abs=0.0), result
+    assert result.upper == pytest.approx(known, rel=2e-9, abs=0.0)
+    witness = result.witness
+    assert witness is not None
+    assert ((lower < witness.point) & (witness.point < upper)).all()
+    assert witness.functional @ witness.jacobian @ witness.direction == pytest.approx(known, rel=1e-12, abs=0.0)
+    if witness.radius > 0:
+        assert net.jacobian(witness.point) == pytest.approx(witness.jacobian, rel=1e-9, abs=1e-300)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_equals_the_enumeration_of_regions(family: str, seed: int) -> None:
+    network = case(family, seed)
+    outputs = len(network.weights[-1][1])
+    for norm in NORMS:
+        for mode in MODES:
+            check(network, functional(outputs, seed), norm, mode)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_all_solvers_agree(family: str, solver: str) -> None:
+    network = case(family, 1)
+    outputs = len(network.weights[-1][1])
+    for norm in NORMS:
+        check(network, functional(outputs, 1), norm, "auto", solver)
+
+
+def test_the_degenerate_networks_are_hard() -> None:
+    """The gates' free choice at kinks, as in LipMIP, overestimates: else the tests above prove little."""
+    over = 0
+    for family in DEGENERATE:
+        weights, lower, upper = case(family, 1)
+        c = functional(len(weights[-1][1]), 1)
+        over += naive_constant(weights, lower, upper, c) > 1.001 * constant(regions(weights, lower, upper), c)
+    assert over >= len(DEGENERATE) // 2
+
+
+def test_the_identity_with_a_kink_is_1(solver: str) -> None:
+    weights = [(np.array([[1.0], [-1.0]]), np.zeros(2)), (np.array([[1.0, -1.0]]), np.zeros(1))]
+    result = lx.lipschitz(to_network(weights), lx.Box([-1], [1]), solver=solver)
+    assert (result.status, result.value) == (lx.Status.EXACT, 1.0)
+    assert result.stats["excluded"] > 0
+
+
+@pytest.mark.parametrize("gap", [1e-30, 1e-15, 1e-12, 1e-9, 1e-6])
+def test_a_thin_region_counts(gap: float) -> None:
+    """relu(x) + relu(gap - x) - 1 has slopes -1 and 1; relu(x) - relu(gap - x) has slope 2 between 0 and gap."""
+    weights = [(np.array([[1.0], [-1.0]]), np.array([0.0, gap])), (np.array([[1.0, -1.0]]), np.zeros(1))]
+    for mode in MODES:
+        result = lx.lipschitz(to_network(weights), lx.Box([-1], [1]), mode=mode)
+        assert (result.status, result.value) == (lx.Status.EXACT, 2.0)
+    weights = [(np.array([[1.0], [-1.0]]), np.array([0.0, -gap])), (np.array([[1.0, -1.0]]), np.zeros(1))]
+    for mode in MODES:
+        result = lx.lipschitz(to_network(weights), lx.Box([-1], [1]), mode=mode)
+        assert (result.status, result.value) == (lx.Status.EXACT, 1.0)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_all_solvers_and_modes_agree_on_the_example(norm: str, solver: str) -> None:
+    network = lx.load(EXAMPLE)
+    ball = lx.Ball(np.full(13, 0.5), 0.1)
+    values = [
+        lx.lipschitz(network, ball, functional=[1, -1, 0], input_norm=norm, mode=mode, solver=s)
+        for s, mode in [("highs", "forward"), (solver, "forward"), (solver, "reverse")]
+    ]
+    assert {value.status for value in values} == {lx.Status.EXACT}
+    assert values[1].value == pytest.approx(values[0].value, rel=1e-12)
+    assert values[2].value == pytest.approx(values[0].value, rel=1e-12)
+
+
+def test_a_time_limit_leaves_an_honest_interval(solver: str) -> None:
+    rng = np.random.default_rng(0)
+    sizes = (8, 24, 24, 24, 1)
+    weights = [
+        (rng.normal(size=(n, m)) / np.sqrt(m), rng.normal(size=n) / 4)
+        for m, n in zip(sizes[:-1], sizes[1:], strict=True)
+    ]
+    network = to_network(weights)
+    box = lx.Box(-np.ones(8), np.ones(8))
+    result = lx.lipschitz(network, box, time_limit=2.0, solver=solver)
+    assert result.status is lx.Status.BOUNDED
+    assert 0 < result.lower < result.upper
+    assert result.termination == "time limit"
+    assert result.witness is not None
+    # No sampled gradient is above the upper bound, and the lower bound is one.
+    gradients = np.abs(network.jacobian(box.sample(rng, 5000))[:, 0]).sum(axis=1)
+    assert gradients.max() <= result.upper
+    assert np.abs(network.jacobian(result.witness.point)).sum() == pytest.approx(result.lower, rel=1e-12)
+
+
+def test_a_gap_stops_early() -> None:
+    network, ball = lx.load(EXAMPLE), lx.Ball(np.full(13, 0.5), 0.3)
+    exact = lx.lipschitz(network, ball, functional=[1, -1, 0])
+    loose = lx.lipschitz(network, ball, functional=[1, -1, 0], gap=0.5)
+    assert loose.lower <= exact.value <= loose.upper
+    assert loose.gap <= 0.5
+
+
+def shared_constants() -> list[object]:
+    """The shared cases that take this version seconds, with a functional for each constant."""
+    here = Path(__file__).resolve().parents[2] / "shared" / "cases" / "expected.json"
+    if not here.exists():
+        return []
+    return [
+        pytest.param(known, constants, id=re.sub(r"\W", "_", known["model"]))
+        for known in json.loads(here.read_text())
+        if "synthetic_10" not in known["model"]  # minutes
+        for constants in [known["constants"]]
+    ]
+
+
+@pytest.mark.parametrize(("known", "constants"), shared_constants())
+def test_shared_cases(known: dict, constants: list[dict], shared: Path) -> None:
+    network = lx.load(shared / "cases" / known["model"])
+    box = lx.Box(known["lower"], known["upper"])
+    for entry in constants:
+        norm = entry["input_norm"]
+        if entry.get("functional") is not None or network.output.size == 1:
+            result = lx.lipschitz(network, box, functional=entry.get("functional"), input_norm=norm)
+            assert result.status is lx.Status.EXACT
+            assert result.value == pytest.approx(entry["value"], rel=1e-9)
+        elif norm == "linf":  # the largest row sum of |J|: the largest over the outputs
+            values = [lx.lipschitz(network, box, functional=i, input_norm=norm) for i in range(network.output.size)]
+            assert {value.status for value in values} == {lx.Status.EXACT}
+            assert max(value.value for value in values) == pytest.approx(entry["value"], rel=1e-9)
