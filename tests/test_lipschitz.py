@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -106,10 +107,7 @@ def test_all_solvers_and_modes_agree_on_the_example(norm: str, solver: str) -> N
 def test_a_time_limit_leaves_an_honest_interval(solver: str) -> None:
     rng = np.random.default_rng(0)
     sizes = (8, 24, 24, 24, 1)
-    weights = [
-        (rng.normal(size=(n, m)) / np.sqrt(m), rng.normal(size=n) / 4)
-        for m, n in zip(sizes[:-1], sizes[1:], strict=True)
-    ]
+    weights = [(rng.normal(size=(n, m)) / np.sqrt(m), rng.normal(size=n) / 4) for m, n in itertools.pairwise(sizes)]
     network = to_network(weights)
     box = lx.Box(-np.ones(8), np.ones(8))
     result = lx.lipschitz(network, box, time_limit=2.0, solver=solver)

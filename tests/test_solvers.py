@@ -671,6 +671,26 @@ def test_ctrl_c(solver):
     check(model, outcome, optimum=-1587.0)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals")
+def test_ctrl_c_after_gurobi_on_several_threads():
+    # Each solve puts back the signal handler that it found: of two at a time, one may put back Gurobi's own.
+    need("gurobi")
+    handler = signal.getsignal(signal.SIGINT)
+    for _ in range(5):
+        workers = [
+            threading.Thread(target=solve, args=(hard(), "gurobi", SolveOptions(time_limit=limit)))
+            for limit in (0.2, 0.3)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    test_ctrl_c(need("highs"))
+    assert signal.getsignal(signal.SIGINT) is handler
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
 def test_exception_of_the_callback_is_raised(solver):
     def report(moment: Progress) -> None:
         raise ZeroDivisionError("display broken")

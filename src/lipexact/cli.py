@@ -1,64 +1,124 @@
-"""The command line: ``lipexact solve`` and ``lipexact info``."""
+"""The command line: ``lipexact solve`` and ``lipexact info``.
+
+Exit codes: 0 for an answer, 1 for an error, 2 for a command line that is wrong, 3 where the search stopped early
+and left an interval, 130 for ctrl-C before there was one. An error is one line on stderr.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+import warnings
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 import typer
+import typer.core
 from rich.console import Console
 from rich.status import Status as Spinner
-from rich.table import Table
 
 from lipexact import __version__
 from lipexact.api import lipschitz, load, progress_line
 from lipexact.domains import Ball, Box
-from lipexact.errors import DomainError, LipExactError, NormError
+from lipexact.errors import DomainError, LipExactError, OptionError
 from lipexact.graph.ir import Affine, Switch
 from lipexact.mip.solvers import Progress, available, solver_names
+from lipexact.network import Network
+from lipexact.norms import norm_names
 from lipexact.result import LipschitzResult, Status
 
+_ERROR, _USAGE, _INTERVAL, _INTERRUPTED = 1, 2, 3, 130
+
+_NUMBERS = "a number for all entries, numbers with commas between, or a .npy or .csv file"
+_SECONDS_BETWEEN_LINES = 10.0
+
+# The base of BadParameter, of an unknown option or command and of a missing argument; typer does not name it.
+_UsageError: Any = typer.BadParameter.__base__
+
+
+class _Commands(typer.core.TyperGroup):
+    """Commands whose errors are one line on stderr, and an exit code."""
+
+    def main(self, *args: Any, **extra: Any) -> NoReturn:
+        extra |= {"standalone_mode": False, "prog_name": extra.get("prog_name") or "lipexact"}
+        try:
+            code = super().main(*args, **extra)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except _UsageError as error:
+            command = error.ctx.command_path if error.ctx is not None else "lipexact"
+            _fail(f"{error.format_message().rstrip('.')} (see {command} --help)", _USAGE)
+        except OptionError as error:
+            _fail(str(error), _USAGE)
+        except LipExactError as error:
+            _fail(str(error))
+        except BrokenPipeError:
+            _drop_output()
+            raise SystemExit(_ERROR) from None
+        except OSError as error:
+            _drop_output()
+            _fail(f"{error.strerror}: {error.filename}" if error.filename else error.strerror or str(error))
+        except MemoryError as error:
+            _fail(f"out of memory: {error}" if str(error) else "out of memory")
+        except (KeyboardInterrupt, typer.Abort):
+            code = _INTERRUPTED
+        if code == _INTERRUPTED:
+            _fail("interrupted", code)
+        raise SystemExit(code or 0)
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Exact Lipschitz constants of piecewise-linear networks in ONNX files.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-_NUMBERS = "a number for all entries, numbers with commas between, or a .npy or .csv file"
-
 
 def main() -> NoReturn:
-    """Run the command line; an error of lipexact's own is one line on stderr and the exit code 1."""
+    """Run the command line."""
+    app()
+    raise SystemExit(0)  # not reached: the commands raise their own
+
+
+def _fail(message: str, code: int = _ERROR) -> NoReturn:
+    print(f"lipexact: error: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _drop_output() -> None:
+    """Nobody can read what is left to print: keep Python from trying again, and from complaining, at its exit."""
     try:
-        app()
-    except LipExactError as error:
-        _fail(" ".join(str(error).split()))
-    except OSError as error:
-        _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error))
-    raise SystemExit(0)
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"lipexact: error: {message}", file=sys.stderr)
-    raise SystemExit(1)
+        number = sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):
+        return
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, number)
+    os.close(sink)
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(__version__)
+        print(f"lipexact {__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        if text := context.get_help():
+            print(text)
+        raise typer.Exit(_USAGE)
 
 
 @app.command()
@@ -68,25 +128,28 @@ def solve(
     radius: Annotated[float | None, typer.Option(help="The ball's radius, in the linf norm.")] = None,
     clip: Annotated[str | None, typer.Option(help="Cut the ball to LO,HI, as for pixels.")] = None,
     lower: Annotated[str | None, typer.Option(help=f"The box's lower corner: {_NUMBERS}.")] = None,
-    upper: Annotated[str | None, typer.Option(help=f"The box's upper corner: {_NUMBERS}.")] = None,
-    norm: Annotated[str, typer.Option(help="The norm on the input side: linf or l1.")] = "linf",
-    functional: Annotated[str | None, typer.Option(help="An output's index, or weights as numbers or a file.")] = None,
+    upper: Annotated[str | None, typer.Option(help="The box's upper corner, likewise.")] = None,
+    norm: Annotated[str, typer.Option(help=f"The norm on the input side: {' or '.join(norm_names())}.")] = "linf",
+    functional: Annotated[
+        str | None,
+        typer.Option(help="An output's index, or a weight for each: numbers with commas between, or a file."),
+    ] = None,
     solver: Annotated[str, typer.Option(help=f"One of {', '.join(solver_names())}.")] = "highs",
     mode: Annotated[str, typer.Option(help="auto, forward or reverse.")] = "auto",
     time_limit: Annotated[float | None, typer.Option(help="Seconds of wall-clock time.")] = None,
     gap: Annotated[float, typer.Option(help="Stop at this relative gap.")] = 0.0,
     threads: Annotated[int | None, typer.Option(help="For the solver.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole result as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
 ) -> None:
     """Compute the local Lipschitz constant of a network on a ball or a box.
 
-    Exits with 0 when the answer is exact, or within --gap; with 2 when a limit left an interval; with 1 on error.
+    Exit codes: 0 exact, or within --gap; 1 error; 2 wrong command line; 3 a limit or ctrl-C left an interval.
     """
     network = load(model)
-    domain = _domain(network.input.size, center, radius, clip, lower, upper)
-    console = Console(stderr=True)
-    with console.status("bounds", spinner="line") if console.is_terminal and not quiet else _Lines(quiet) as spinner:
+    domain = _domain(network, center, radius, clip, lower, upper)
+    show = _Show(quiet)
+    with show.display:
         result = lipschitz(
             network,
             domain,
@@ -97,14 +160,14 @@ def solve(
             time_limit=time_limit,
             gap=gap,
             threads=threads,
-            progress=lambda moment: _show(spinner, moment),
+            progress=show,
         )
     if as_json:
         print(result.to_json(indent=2))
     else:
-        Console(soft_wrap=True).print(_table(str(model), result))
+        _print_table(_rows(model, result))
     if result.status is not Status.EXACT and result.termination != "gap":
-        raise typer.Exit(2)
+        raise typer.Exit(_INTERVAL)
 
 
 @app.command()
@@ -128,70 +191,96 @@ def info(
     }
     if as_json:
         print(json.dumps(facts, indent=2))
-        return
-    table = Table(show_header=False)
-    for name, fact in facts.items():
-        table.add_row(name.replace("_", " "), ", ".join(map(str, fact)) if isinstance(fact, list) else str(fact))
-    Console(soft_wrap=True).print(table)
+    else:
+        _print_table({name.replace("_", " "): _listed(fact) for name, fact in facts.items()})
 
 
-class _Lines:
-    """Progress where there is no terminal: a line on stderr every ten seconds."""
+class _Show:
+    """Progress on stderr: a line that changes in a terminal, and elsewhere a new one every ten seconds."""
 
     def __init__(self, quiet: bool) -> None:
-        self.quiet, self.next = quiet, 10.0
+        console = Console(stderr=True)
+        self.quiet, self.next = quiet, _SECONDS_BETWEEN_LINES
+        self.spinner: Spinner | None = None
+        if console.is_terminal and not console.is_dumb_terminal and not quiet:
+            self.spinner = console.status("bounds and samples", spinner="line")
 
-    def __enter__(self) -> _Lines:
-        return self
+    @property
+    def display(self) -> AbstractContextManager[object]:
+        """What has to be open while progress is shown."""
+        return nullcontext() if self.spinner is None else self.spinner
 
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
-def _show(spinner: Spinner | _Lines, moment: Progress) -> None:
-    if isinstance(spinner, Spinner):
-        spinner.update(progress_line(moment))
-    elif not spinner.quiet and moment.seconds >= spinner.next:
-        print(progress_line(moment), file=sys.stderr, flush=True)
-        spinner.next = moment.seconds + 10.0
+    def __call__(self, moment: Progress) -> None:
+        if self.spinner is not None:
+            self.spinner.update(progress_line(moment))
+        elif not self.quiet and moment.seconds >= self.next:
+            print(progress_line(moment), file=sys.stderr, flush=True)
+            self.next = moment.seconds + _SECONDS_BETWEEN_LINES
 
 
-def _table(model: str, result: LipschitzResult) -> Table:
-    table = Table(show_header=False)
-    table.add_row("model", model)
-    table.add_row("status", f"{result.status} ({result.termination}; proof: {result.proof})")
+def _rows(model: Path, result: LipschitzResult) -> dict[str, str]:
+    rows = {"model": str(model), "status": f"{result.status} ({result.termination}; proof: {result.proof})"}
     if result.status is Status.EXACT:
-        table.add_row("Lipschitz constant", f"{result.value:.12g}")
+        rows["Lipschitz constant"] = f"{result.value:.12g}"
     else:
-        table.add_row("interval", f"[{result.lower:.12g}, {result.upper:.12g}], gap {100 * result.gap:.3g} %")
-    table.add_row("mode, solver", f"{result.mode}, {result.solver}")
+        rows["interval"] = f"[{result.lower:.12g}, {result.upper:.12g}], gap {100 * result.gap:.3g} %"
+    rows["mode, solver"] = f"{result.mode}, {result.solver}"
     if "binaries" in result.stats:
         sizes = (f"{result.stats[name]} {name}" for name in ("variables", "binaries", "constraints", "nodes"))
-        table.add_row("program", ", ".join(sizes))
-    table.add_row("seconds", f"{result.seconds:.3g}")
+        rows["program"] = ", ".join(sizes)
+    rows["seconds"] = f"{result.seconds:.3g}"
     if result.witness is not None:
-        table.add_row("witness", f"a linear region of radius at least {result.witness.radius:.3g} (see --json)")
-    return table
+        rows["witness"] = f"a linear region of radius at least {result.witness.radius:.3g} (see --json)"
+    return rows
+
+
+def _listed(fact: Any) -> str:
+    return (", ".join(map(str, fact)) or "none") if isinstance(fact, list) else str(fact)
+
+
+def _print_table(rows: dict[str, str]) -> None:
+    """Two columns of plain text: nothing is cut or coloured, wherever it goes."""
+    width = max(map(len, rows))
+    text = "\n".join(f"{name:<{width}}  {fact}" for name, fact in rows.items())
+    encoding = sys.stdout.encoding or "utf-8"  # which may not have all that a file's name has
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def _domain(
-    d: int, center: str | None, radius: float | None, clip: str | None, lower: str | None, upper: str | None
+    network: Network,
+    center: str | None,
+    radius: float | None,
+    clip: str | None,
+    lower: str | None,
+    upper: str | None,
 ) -> Box:
-    if (center is None) != (radius is None) or (lower is None) != (upper is None):
-        raise DomainError("give --center and --radius, or --lower and --upper")
-    if center is not None and lower is None:
-        limits = _numbers(clip, "--clip") if clip is not None else None
-        if limits is not None and limits.size != 2:
-            raise DomainError(f"--clip takes two numbers LO,HI, not {limits.size}")
-        return Ball(_spread(center, d, "--center"), radius, clip=None if limits is None else (limits[0], limits[1]))  # type: ignore[arg-type]
-    if center is None and lower is not None and upper is not None and clip is None:
-        return Box(_spread(lower, d, "--lower"), _spread(upper, d, "--upper"))
-    raise DomainError("give either a ball (--center, --radius, and --clip if wanted) or a box (--lower, --upper)")
+    ball = [name for name, given in (("--center", center), ("--radius", radius), ("--clip", clip)) if given is not None]
+    box = [name for name, given in (("--lower", lower), ("--upper", upper)) if given is not None]
+    if center is not None and radius is not None and not box:
+        middle = _corner(center, network, "--center")
+        if clip is None:
+            return Ball(middle, radius)
+        limits = _numbers(clip, "--clip")
+        if limits.size != 2:
+            _fail(f"--clip takes two numbers LO,HI, not {limits.size}", _USAGE)
+        return Ball(middle, radius, clip=(limits.flat[0], limits.flat[1]))
+    if lower is not None and upper is not None and not ball:
+        return Box(_corner(lower, network, "--lower"), _corner(upper, network, "--upper"))
+    given = ", ".join([*ball, *box]) or "neither"
+    _fail(f"give a ball by --center and --radius, or a box by --lower and --upper; this has {given}", _USAGE)
 
 
-def _spread(text: str, d: int, what: str) -> npt.NDArray[np.float64]:
-    numbers = _numbers(text, what)
-    return np.full(d, numbers.ravel()[0]) if numbers.size == 1 else numbers
+def _corner(text: str, network: Network, what: str) -> npt.NDArray[np.float64]:
+    """A point of the network's input space; flat."""
+    numbers, shape = _numbers(text, what), network.input_shape
+    if numbers.size == 1:
+        return np.full(network.input.size, numbers.flat[0])
+    axes, wanted = ([n for n in axes if n > 1] for axes in (numbers.shape, shape))
+    # Pixels of shape (32, 32, 3) are not those of a network that takes (3, 32, 32).
+    if numbers.size != network.input.size or (len(axes) > 1 and axes != wanted):
+        given = f"{numbers.size} numbers" if numbers.ndim == 1 else f"an array of shape {numbers.shape}"
+        raise DomainError(f"{what}: {given} where the network's input has the shape {shape}")
+    return numbers.ravel()
 
 
 def _functional(text: str | None) -> int | npt.NDArray[np.float64] | None:
@@ -200,18 +289,38 @@ def _functional(text: str | None) -> int | npt.NDArray[np.float64] | None:
     try:
         return int(text)
     except ValueError:
-        try:
-            return _numbers(text, "--functional").ravel()
-        except DomainError as error:
-            raise NormError(str(error)) from None
+        return _numbers(text, "--functional").ravel()
 
 
 def _numbers(text: str, what: str) -> npt.NDArray[np.float64]:
+    """Numbers as they stand, or of a file, in the shape that they have there."""
+    kind = Path(text).suffix.lower()
+    if kind not in (".npy", ".csv"):
+        try:
+            return np.array([float(entry) for entry in text.split(",")])
+        except ValueError as error:
+            _fail(f"{what} takes {_NUMBERS}: {error}", _USAGE)
     try:
-        if text.endswith(".npy"):
-            return np.asarray(np.load(text, allow_pickle=False), dtype=np.float64)
-        if text.endswith(".csv"):
-            return np.loadtxt(text, delimiter=",", dtype=np.float64)
-        return np.array([float(entry) for entry in text.split(",")])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            array = _npy(text) if kind == ".npy" else _csv(text)
+        if array.dtype.kind not in "fiub":
+            raise ValueError(f"its entries are of type {array.dtype}")
+        if array.size == 0:
+            raise ValueError("it is empty")
+        return array.astype(np.float64)
     except (ValueError, EOFError) as error:
-        raise DomainError(f"{what} takes {_NUMBERS}: {error}") from None
+        raise DomainError(f"{what}: '{text}' is not a {kind} file of numbers alone: {error}") from None
+
+
+def _npy(path: str) -> npt.NDArray[Any]:
+    with Path(path).open("rb") as stream:
+        array = np.load(stream, allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise ValueError("it holds several arrays")
+    return array
+
+
+def _csv(path: str) -> npt.NDArray[np.float64]:
+    with Path(path).open(encoding="utf-8-sig") as stream:
+        return np.loadtxt(stream, delimiter=",", dtype=np.float64)

@@ -27,8 +27,8 @@ def best_region(
     """The best of many linear regions, with the dual norm of its gradient: a lower bound of L.
 
     Uniform points and points next to corners of the box, then points around the best one at scales from
-    the whole box down to a millionth of it, and, as long as that helps, points in the regions next to the best. Gradients are evaluated in batches; what is returned is checked
-    (:func:`lipexact.regions.pattern_at`).
+    the whole box down to a millionth of it, and, as long as that helps, points in the regions next to its own.
+    Gradients are evaluated in batches; what is returned is checked (:func:`lipexact.regions.pattern_at`).
 
     Parameters
     ----------
@@ -45,45 +45,53 @@ def best_region(
         The bound and its region; None if no region could be shown to be one.
     """
     rng = np.random.default_rng(seed)
-    pulled = reverse(network.graph, network.output, network.input, Affine((), functional, "c"))
-    gradients = Graph(network.graph.inputs, (pulled,))
-    best: tuple[float, Region] | None = None
-
-    def improve(points: Vector) -> bool:
-        """Take the best of the points that can be checked, if it is better than the best so far."""
-        nonlocal best
-        values = evaluate(gradients, {network.input: points})[pulled]
-        sizes = norm.dual.value(np.broadcast_to(values, (len(points), network.input.size)))
-        for index in np.argsort(-sizes)[:3].tolist():
-            if best is not None and sizes[index] <= best[0]:
-                return False
-            pattern = pattern_at(network, points[index])
-            if pattern is not None:
-                value = norm_of_gradient(network, functional, norm, pattern)
-                if best is None or value > best[0]:
-                    best = value, Region(points[index], pattern)
-                    return True
-        return False
-
-    def late() -> bool:
-        return time.perf_counter() > deadline or not network.gates
-
+    search = _Search(network, functional, norm, deadline)
     points = box.sample(rng, _SAMPLES)
-    improve(points)
-    if not late():
-        improve(_near_corners(box, rng))
+    search.improve(points)
+    if not search.over:
+        search.improve(_near_corners(box, rng))
     for scale in np.geomspace(1.0, 1e-6, _ROUNDS):
-        if best is None or late():
+        if search.best is None or search.over:
             break
-        improve(_around(box, rng, best[1].point, scale))
-        while not late() and improve(_across(network, box, best[1])):
+        search.improve(_around(box, rng, search.best[1].point, scale))
+        while not search.over and search.improve(_across(network, box, search.best[1])):
             pass
-    if best is None:  # every point had a neuron near 0: one of them is looked at exactly
+    if search.best is None:  # every point had a neuron near 0: one of them is looked at exactly
         values = evaluate(network.graph, {network.input: points[:1]})
         found = decide(network, box, tuple(values[gate][0].astype(np.int8) for gate in network.gates))
         if isinstance(found, Region):
-            best = norm_of_gradient(network, functional, norm, found.pattern), found
-    return best
+            return norm_of_gradient(network, functional, norm, found.pattern), found
+    return search.best
+
+
+class _Search:
+    """The best region so far."""
+
+    def __init__(self, network: Network, functional: Vector, norm: Norm, deadline: float) -> None:
+        self.network, self.functional, self.norm, self.deadline = network, functional, norm, deadline
+        self.gradient = reverse(network.graph, network.output, network.input, Affine((), functional, "c"))
+        self.graph = Graph(network.graph.inputs, (self.gradient,))
+        self.best: tuple[float, Region] | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is up, or one point says it all."""
+        return time.perf_counter() > self.deadline or not self.network.gates
+
+    def improve(self, points: Vector) -> bool:
+        """Take the best of the points that can be checked, if it is better than the best so far."""
+        gradients = evaluate(self.graph, {self.network.input: points})[self.gradient]
+        sizes = self.norm.dual.value(np.broadcast_to(gradients, points.shape))
+        for index in np.argsort(-sizes)[:3].tolist():
+            if self.best is not None and sizes[index] <= self.best[0]:
+                return False
+            pattern = pattern_at(self.network, points[index])
+            if pattern is not None:
+                value = norm_of_gradient(self.network, self.functional, self.norm, pattern)
+                if self.best is None or value > self.best[0]:
+                    self.best = value, Region(points[index], pattern)
+                    return True
+        return False
 
 
 def norm_of_gradient(network: Network, functional: Vector, norm: Norm, pattern: Pattern) -> float:
@@ -124,4 +132,4 @@ def _across(network: Network, box: Box, region: Region) -> Vector:
     steps = -np.sign(values[nearest])[:, None] * np.sign(linear[nearest]) * width
     moved = [region.point + (factor * distance[nearest])[:, None] * steps for factor in _STRIDES]
     inset = np.minimum(width * 1e-9, width / 4)
-    return np.clip(np.vstack([region.point[None, :], *moved]), box.lower + inset, box.upper - inset)
+    return np.asarray(np.clip(np.vstack([region.point[None, :], *moved]), box.lower + inset, box.upper - inset))
