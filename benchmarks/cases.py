@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +16,7 @@ from lipexact.graph.lower import relu
 from lipexact.network import network
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+NETWORKS = Path(__file__).parent / "networks"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,14 @@ def case(make: Callable[[], Case]) -> Callable[[], Case]:
     """Register a case under its function's name."""
     CASES[make.__name__] = make
     return make
+
+
+def trained_network(model: str, input_norm: str = "linf") -> Case:
+    """A network of `networks/`, on the box for which `constants.json` knows its constants."""
+    known = next(
+        entry for entry in json.loads((NETWORKS / "constants.json").read_text()) if entry["model"] == f"{model}.onnx"
+    )
+    return Case(lx.load(NETWORKS / known["model"]), lx.Box(known["lower"], known["upper"]), (1, -1), input_norm)
 
 
 def random_network(sizes: Sequence[int], seed: int) -> lx.Network:
@@ -72,3 +82,33 @@ def random_64_16_16_2() -> Case:
 def random_64_16_16_2_l1() -> Case:
     """The same network with the norm l1 on its inputs."""
     return Case(random_network((64, 16, 16, 2), seed=0), lx.Ball([0.0] * 64, radius=0.05), (1, -1), "l1")
+
+
+@case
+def digits17_64_20_20_20_2() -> Case:
+    """Trained to tell the digits 1 and 7 apart, 8 by 8 pixels, in a ball of radius 0.1."""
+    return trained_network("digits17_64_20_20_20_2")
+
+
+@case
+def digits17_64_20_20_20_2_l1() -> Case:
+    """The same network with the norm l1 on its inputs."""
+    return trained_network("digits17_64_20_20_20_2", "l1")
+
+
+@case
+def synthetic_2_20_40_20_2() -> Case:
+    """Trained on points of the unit square; the box is all of it."""
+    return trained_network("synthetic_2_20_40_20_2")
+
+
+@case
+def synthetic_10_20_30_20_2() -> Case:
+    """Trained on points of the unit cube in 10 dimensions, where most gates are open: half a minute or more."""
+    return trained_network("synthetic_10_20_30_20_2")
+
+
+@case
+def mnist17_784_20_20_20_2() -> Case:
+    """Trained on MNIST's digits 1 and 7, in a ball of radius 0.1."""
+    return trained_network("mnist17_784_20_20_20_2")

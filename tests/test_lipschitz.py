@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,8 @@ import lipexact as lx
 from tests.networks import DEGENERATE, FAMILIES, Case, case, to_network
 from tests.oracle import constant, naive_constant, regions
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "wine_13_16_16_3.onnx"
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLE = ROOT / "examples" / "wine_13_16_16_3.onnx"
 MODES = ("forward", "reverse")
 NORMS = ("linf", "l1")
 
@@ -129,30 +129,34 @@ def test_a_gap_stops_early() -> None:
     assert loose.gap <= 0.5
 
 
-def shared_constants() -> list[object]:
-    """The shared cases that take this version seconds, with a functional for each constant."""
-    here = Path(__file__).resolve().parents[2] / "shared" / "cases" / "expected.json"
-    if not here.exists():
-        return []
+def known_constants(file: Path) -> list[object]:
+    """The networks of a file of known constants, but for the one that takes half a minute."""
     return [
-        pytest.param(known, constants, id=re.sub(r"\W", "_", known["model"]))
-        for known in json.loads(here.read_text())
-        if "synthetic_10" not in known["model"]  # minutes
-        for constants in [known["constants"]]
+        pytest.param(file.parent, known, id=known["model"].removesuffix(".onnx"))
+        for known in (json.loads(file.read_text()) if file.exists() else [])
+        if "synthetic_10" not in known["model"]
     ]
 
 
-@pytest.mark.parametrize(("known", "constants"), shared_constants())
-def test_shared_cases(known: dict, constants: list[dict], shared: Path) -> None:
-    network = lx.load(shared / "cases" / known["model"])
+@pytest.mark.parametrize(
+    ("folder", "known"),
+    known_constants(ROOT / "benchmarks/networks/constants.json")
+    + [
+        parameter
+        for parameter in known_constants(ROOT.parent / "shared/cases/expected.json")
+        if parameter.id.startswith(("iris", "sd"))
+    ],
+)
+def test_known_constants(folder: Path, known: dict) -> None:
+    network = lx.load(folder / known["model"])
     box = lx.Box(known["lower"], known["upper"])
-    for entry in constants:
-        norm = entry["input_norm"]
-        if entry.get("functional") is not None or network.output.size == 1:
-            result = lx.lipschitz(network, box, functional=entry.get("functional"), input_norm=norm)
-            assert result.status is lx.Status.EXACT
-            assert result.value == pytest.approx(entry["value"], rel=1e-9)
+    for entry in known["constants"]:
+        norm, c = entry["input_norm"], entry.get("functional")
+        if c is not None or network.output.size == 1:
+            results = [lx.lipschitz(network, box, functional=c, input_norm=norm)]
         elif norm == "linf":  # the largest row sum of |J|: the largest over the outputs
-            values = [lx.lipschitz(network, box, functional=i, input_norm=norm) for i in range(network.output.size)]
-            assert {value.status for value in values} == {lx.Status.EXACT}
-            assert max(value.value for value in values) == pytest.approx(entry["value"], rel=1e-9)
+            results = [lx.lipschitz(network, box, functional=i) for i in range(network.output.size)]
+        else:
+            continue
+        assert {result.status for result in results} == {lx.Status.EXACT}
+        assert max(result.value for result in results) == pytest.approx(entry["value"], rel=1e-9)
