@@ -305,6 +305,14 @@ def test_kinks_on_the_border_of_the_box():
     assert agree(weights, [0, 0], [1.25, 1], model=to_onnx(weights)) == 15
 
 
+def test_neurons_above_kinks_on_the_border_of_the_box():
+    """The second layer is 0 on the box, but for what rounding adds to its bounds."""
+    weights = [([[1.0, -1.0], [0.0, 1.0]], [-2.0, -1.0]), ([[1.0, -1.0]], [0.0]), ([[1.0]], [0.0])]
+    assert agree(weights, [-1, -1], [1, 1], model=to_onnx(weights)) == 0
+    weights[0] = ([[1.0, -1.0], [0.0, 1.0]], [-1.875, -1.0])
+    assert agree(weights, [-1, -1], [1, 1], model=to_onnx(weights)) == 2
+
+
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("lower", [-1, 0])
 def test_layers_without_bias(seed, lower):
@@ -612,7 +620,7 @@ def test_a_box_of_a_few_floats(seed):
         assert result.upper >= known * (1 - 1e-9)
 
 
-@pytest.mark.parametrize("half", [1e3, 1e6, 1e9])
+@pytest.mark.parametrize("half", [1e3, 1e9])
 def test_a_wide_box(half):
     agree(general(), [-half] * 2, [half] * 2, norms=["linf"])
 
@@ -888,7 +896,7 @@ def close(expected):
 modes, norms = st.sampled_from(MODES), st.sampled_from(NORMS)
 
 
-@some(8)
+@some(6)
 @given(cases(), st.floats(1e-6, 1e6), st.sampled_from([-1, 1]), modes, norms)
 def test_scaling_the_output(drawn, size, sign, mode, norm):
     c = functional_of(drawn)
@@ -897,7 +905,7 @@ def test_scaling_the_output(drawn, size, sign, mode, norm):
     assert value(scaled, c, mode, norm) / size == close(value(drawn, c, mode, norm))
 
 
-@some(8)
+@some(6)
 @given(cases(), st.integers(-20, 20), modes, norms)
 def test_scaling_the_input(drawn, power, mode, norm):
     c, size = functional_of(drawn), 2.0**power
@@ -906,7 +914,7 @@ def test_scaling_the_input(drawn, power, mode, norm):
     assert value(scaled, c, mode, norm) / size == close(value(drawn, c, mode, norm))
 
 
-@some(8)
+@some(6)
 @given(cases(), st.randoms(use_true_random=False), modes, norms)
 def test_turning_the_inputs_around(drawn, random, mode, norm):
     c, d = functional_of(drawn), drawn.weights[0][0].shape[1]
@@ -917,7 +925,7 @@ def test_turning_the_inputs_around(drawn, random, mode, norm):
     assert value(turned, c, mode, norm) == close(value(drawn, c, mode, norm))
 
 
-@some(8)
+@some(6)
 @given(cases(), st.randoms(use_true_random=False), modes, norms)
 def test_a_smaller_box_has_no_larger_constant(drawn, random, mode, norm):
     c = functional_of(drawn)
@@ -927,7 +935,7 @@ def test_a_smaller_box_has_no_larger_constant(drawn, random, mode, norm):
     assert value(smaller, c, mode, norm) <= value(drawn, c, mode, norm) * (1 + 1e-9) + 1e-12
 
 
-@some(8)
+@some(6)
 @given(cases(), st.randoms(use_true_random=False), modes, norms)
 def test_permuting_hidden_neurons(drawn, random, mode, norm):
     c = functional_of(drawn)
@@ -939,7 +947,7 @@ def test_permuting_hidden_neurons(drawn, random, mode, norm):
     assert value(drawn._replace(weights=weights), c, mode, norm) == close(value(drawn, c, mode, norm))
 
 
-@some(8)
+@some(6)
 @given(cases(), st.randoms(use_true_random=False), modes, norms)
 def test_adding_dead_neurons(drawn, random, mode, norm):
     c = functional_of(drawn)
@@ -955,7 +963,7 @@ def test_adding_dead_neurons(drawn, random, mode, norm):
     assert value(drawn._replace(weights=weights), c, mode, norm) == close(value(drawn, c, mode, norm))
 
 
-@some(8)
+@some(6)
 @given(cases(), st.randoms(use_true_random=False), modes, norms)
 def test_two_neurons_with_half_the_weights(drawn, random, mode, norm):
     c = functional_of(drawn)
@@ -967,7 +975,7 @@ def test_two_neurons_with_half_the_weights(drawn, random, mode, norm):
     assert value(doubled, c, mode, norm) == close(value(drawn, c, mode, norm))
 
 
-@some(8)
+@some(6)
 @given(cases(), modes, norms)
 def test_the_triangle_inequality_of_functionals(drawn, mode, norm):
     m = len(drawn.weights[-1][1])

@@ -10,6 +10,11 @@ import numpy as np
 import pytest
 
 import lipexact as lx
+from lipexact.bounds.linear import bound
+from lipexact.mip.search import Bracket, narrow
+from lipexact.mip.solvers import SolveOptions
+from lipexact.norms import norm as norm_of
+from lipexact.problem import lipschitz_problem
 from tests.networks import DEGENERATE, FAMILIES, Case, case, to_network
 from tests.oracle import constant, naive_constant, regions
 
@@ -89,6 +94,38 @@ def test_a_thin_region_counts(gap: float) -> None:
     for mode in MODES:
         result = lx.lipschitz(to_network(weights), lx.Box([-1], [1]), mode=mode)
         assert (result.status, result.value) == (lx.Status.EXACT, 1.0)
+
+
+def saws(rng: np.random.Generator, spread: float) -> Case:
+    """f(x) = saw(x_0) + saw(x_1), each rising three times with slopes within `spread` of 1, and flat between."""
+    rows, biases, out = [], [], []
+    for coordinate in range(2):
+        kinks = np.sort(rng.uniform(0.02, 0.98, 6))
+        for first, last in kinks.reshape(3, 2):
+            slope = 1 + spread * rng.uniform(-1, 1)
+            rows += [np.eye(2)[coordinate]] * 2
+            biases += [-first, -last]
+            out += [slope, -slope]
+    return Case([(np.array(rows), np.array(biases)), (np.array([out]), np.zeros(1))], np.zeros(2), np.ones(2))
+
+
+@pytest.mark.parametrize("spread", [1e-5, 1e-6, 1e-7, 1e-8, 3e-9])
+def test_a_solver_does_not_settle_for_the_second_best(spread: float, solver: str) -> None:
+    """Solvers' tolerances are absolute; regions whose norms differ by less than them must be told apart.
+
+    The search starts from nothing, so that the solver has to find the best region by itself.
+    """
+    for seed in range(6):
+        weights, lower, upper = saws(np.random.default_rng(seed), spread)
+        known = constant(regions(weights, lower, upper), [1.0], "linf")
+        network, box = to_network(weights), lx.Box(lower, upper)
+        for mode in MODES:
+            problem = lipschitz_problem(network, box, np.ones(1), norm_of("linf"), mode)
+            bounds = bound(problem.graph, problem.sets)
+            start = Bracket(0.0, float(bounds[problem.objective][1][0]), None)
+            found = narrow(problem, box, bounds, start, solver, SolveOptions(), deadline=np.inf)
+            assert found.upper >= known * (1 - 1e-12)
+            assert found.lower == pytest.approx(known, rel=1e-9)
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -117,19 +117,20 @@ def check(truth: Truth, gates: Sequence[Sequence[int]]) -> Verdict:
 # --- Every pattern of small networks -----------------------------------------------------------------
 
 
-def small_case(family: str, start: int, neurons: int) -> Case:
-    """The first case from this seed on that has at most so many neurons."""
-    return next(
-        found
-        for found in (case(family, seed) for seed in itertools.count(start))
-        if sum(widths_of(found.weights)) <= neurons
-    )
+def small_case(family: str, start: int) -> Case:
+    """One of 50 cases from this seed on: 6 neurons, or 8 in the family that has no smaller ones."""
+    return min((case(family, seed) for seed in range(start, start + 50)), key=neurons_wanted)
+
+
+def neurons_wanted(found: Case) -> tuple[int, int]:
+    """Order by the distance from 6 neurons, then by the number of inputs, the more the better."""
+    return abs(sum(widths_of(found.weights)) - 6), -len(found.lower)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_pattern_of_small_networks_is_decided_rightly(family):
     for start in (0, 100):
-        truth = truth_of(*small_case(family, start, neurons=7))
+        truth = truth_of(*small_case(family, start))
         verdicts = [check(truth, gates) for gates in all_gates(widths_of(truth.weights))]
         assert any(isinstance(verdict, Region) for verdict in verdicts)
 
@@ -146,7 +147,7 @@ def test_patterns_that_kinks_allow_are_decided_rightly(family):
             check(truth, [[int(gate) for gate in layer] for layer in proposed[index]])
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(drawn=integer_cases(max_inputs=2, max_neurons=4))
 def test_every_pattern_of_integer_networks_is_decided_rightly(drawn):
     truth = truth_of(*drawn)
@@ -158,10 +159,10 @@ def test_causes_name_few_gates():
     # z0 = x and z1 = -x - 1 are never on together; six other neurons have no part in it.
     rng = np.random.default_rng(0)
     first = np.vstack([[1.0, 0.0], [-1.0, 0.0], rng.normal(size=(3, 2))])
-    weights = [(first, np.array([0.0, -1.0, 0.1, 0.2, 0.3])), (rng.normal(size=(3, 5)), np.zeros(3))]
+    weights = [(first, np.array([0.0, -1.0, 0.1, 0.2, 0.3])), (rng.random((3, 5)) - 0.3, np.full(3, 0.5))]
     weights.append((np.ones((1, 3)), np.zeros(1)))
     truth = truth_of(weights, -np.ones(2), np.ones(2))
-    verdict = check(truth, [(1, 1, 0, 1, 0), (1, 0, 1)])
+    verdict = check(truth, [(1, 1, 0, 1, 0), (1, 1, 1)])
     assert isinstance(verdict, Empty)
     assert [layer.tolist() for layer in verdict.pattern] == [[1, 1, -1, -1, -1], [-1, -1, -1]]
 
@@ -301,7 +302,7 @@ def test_small_triangles(width):
 @pytest.mark.parametrize("size", [1e-3, 1e-6, 1e-9, 1e-12])
 def test_the_scale_of_the_box_does_not_matter(family, size):
     # The same network in other units: biases times `size`, box times `size`; and the other way round.
-    weights, low, high = small_case(family, 0, neurons=6)
+    weights, low, high = small_case(family, 0)
     for factor in (2.0 ** round(np.log2(size)), 2.0 ** -round(np.log2(size))):
         scaled = truth_of([(matrix, factor * bias) for matrix, bias in weights], factor * low, factor * high)
         plain = truth_of(weights, low, high)
@@ -313,7 +314,7 @@ def test_the_scale_of_the_box_does_not_matter(family, size):
 @pytest.mark.parametrize("factor", [1e-8, 1e8, 1e-30, 1e30])
 def test_the_scale_of_the_weights_does_not_matter(factor):
     for family in ("general", "sign_pairs", "border"):
-        weights, low, high = small_case(family, 0, neurons=6)
+        weights, low, high = small_case(family, 0)
         layers = [(factor * matrix, factor ** (k + 1) * bias) for k, (matrix, bias) in enumerate(weights)]
         truth = truth_of(layers, low, high)
         gates = list(all_gates(widths_of(weights)))
@@ -421,7 +422,7 @@ def test_pattern_at_agrees_with_the_exact_signs(family):
                 assert [layer.tolist() for layer in found] == [[int(z > 0) for z in layer] for layer in exact]
 
 
-def branched() -> tuple[Network, Input]:
+def branched() -> Network:
     """A graph with residual adds, leaky relus, abs, max and a switch under another value's gate."""
     rng = np.random.default_rng(7)
     x = Input(3)
@@ -434,11 +435,11 @@ def branched() -> tuple[Network, Input]:
     output = Affine(
         ((rng.normal(size=(2, 4)), c), (rng.normal(size=(2, 3)), d), (rng.normal(size=(2, 4)), e)), np.ones(2)
     )
-    return network(Graph((x,), (output,)), input_shape=(3,), output_shape=(2,), name="branched"), x
+    return network(Graph((x,), (output,)), input_shape=(3,), output_shape=(2,), name="branched")
 
 
 def test_affine_forms_agree_with_evaluation_and_with_exact_ones():
-    net, x = branched()
+    net = branched()
     rng = np.random.default_rng(1)
     for point in rng.uniform(-2, 2, (20, 3)):
         found = pattern_at(net, point)
@@ -509,7 +510,7 @@ def difference(weights: Layers, start: list[Fraction], j: int, c: np.ndarray) ->
 
 def test_regions_of_a_graph_with_branches():
     # No oracle for graphs: points show real patterns, and decide must find each again, and never call it empty.
-    net, x = branched()
+    net = branched()
     box = Box(-np.ones(3), np.ones(3))
     patterns = {}
     for point in box.sample(np.random.default_rng(3), 400):

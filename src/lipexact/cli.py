@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -44,7 +44,7 @@ class _Commands(typer.core.TyperGroup):
     """Commands whose errors are one line on stderr, and an exit code."""
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
-        extra |= {"standalone_mode": False, "prog_name": extra.get("prog_name") or "lipexact"}
+        extra |= {"standalone_mode": False, "prog_name": "lipexact"}
         try:
             code = super().main(*args, **extra)
             if sys.stdout is not None:
@@ -102,19 +102,14 @@ def _drop_output() -> None:
     os.close(sink)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"lipexact {__version__}")
-        raise typer.Exit
-
-
 @app.callback()
 def _root(
     context: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
+    if version:
+        print(f"lipexact {__version__}")
+        raise typer.Exit
     if context.invoked_subcommand is None:
         if text := context.get_help():
             print(text)
@@ -132,7 +127,7 @@ def solve(
     norm: Annotated[str, typer.Option(help=f"The norm on the input side: {' or '.join(norm_names())}.")] = "linf",
     functional: Annotated[
         str | None,
-        typer.Option(help="An output's index, or a weight for each: numbers with commas between, or a file."),
+        typer.Option(help="An output's index, or a weight for each: numbers or a file."),
     ] = None,
     solver: Annotated[str, typer.Option(help=f"One of {', '.join(solver_names())}.")] = "highs",
     mode: Annotated[str, typer.Option(help="auto, forward or reverse.")] = "auto",
@@ -149,7 +144,8 @@ def solve(
     network = load(model)
     domain = _domain(network, center, radius, clip, lower, upper)
     show = _Show(quiet)
-    with show.display:
+    # What a solver prints by itself is none of the answer.
+    with show.display, redirect_stdout(sys.stderr):
         result = lipschitz(
             network,
             domain,
@@ -303,24 +299,27 @@ def _numbers(text: str, what: str) -> npt.NDArray[np.float64]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            array = _npy(text) if kind == ".npy" else _csv(text)
-        if array.dtype.kind not in "fiub":
-            raise ValueError(f"its entries are of type {array.dtype}")
-        if array.size == 0:
-            raise ValueError("it is empty")
-        return array.astype(np.float64)
+            return _npy(text) if kind == ".npy" else _csv(text)
     except (ValueError, EOFError) as error:
         raise DomainError(f"{what}: '{text}' is not a {kind} file of numbers alone: {error}") from None
 
 
-def _npy(path: str) -> npt.NDArray[Any]:
+def _npy(path: str) -> npt.NDArray[np.float64]:
     with Path(path).open("rb") as stream:
         array = np.load(stream, allow_pickle=False)
     if not isinstance(array, np.ndarray):
         raise ValueError("it holds several arrays")
-    return array
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"its entries are of type {array.dtype}")
+    return _not_empty(array.astype(np.float64))
 
 
 def _csv(path: str) -> npt.NDArray[np.float64]:
     with Path(path).open(encoding="utf-8-sig") as stream:
-        return np.loadtxt(stream, delimiter=",", dtype=np.float64)
+        return _not_empty(np.loadtxt(stream, delimiter=",", dtype=np.float64))
+
+
+def _not_empty(array: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    if array.size == 0:
+        raise ValueError("it is empty")
+    return array

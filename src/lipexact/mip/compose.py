@@ -19,6 +19,10 @@ from lipexact.mip.blocks import Mask, Port, emit_affine, emit_conditional, emit_
 from lipexact.pattern import FREE, OFF, ON, Pattern
 from lipexact.problem import Problem
 
+# Solvers cut off what is better by no more than some 1e-6 of the objective, an absolute number. With a norm of up to
+# 64 in the program that was 1e-7 of it, and runners-up were called optimal; with this weight it is nothing.
+_WEIGHT = 2.0**20
+
 _RESERVED = ("objective", "excluded", "settled", "t", "t_is_norm", "t_is_settled")
 
 
@@ -30,13 +34,13 @@ class Composition:
     ----------
     model
         The ``ConcreteModel``: one block per node of the graph, an objective `objective` that minimises
-        -`norm`, and a constraint list `excluded`, empty at first.
+        `norm` times a negative constant, and a constraint list `excluded`, empty at first.
     input
         The network's input x: one Pyomo expression per coordinate, in the network's own units.
     output
         The network's output f(x) likewise; empty unless it was kept.
     norm
-        The variable of the derivative's norm, divided by `scale`.
+        The variable of the derivative's norm, in units of `scale`.
     gates
         For each layer of gates of the network, for each gate: a binary variable, 0.0 or 1.0 where bounds
         decide it, None where the objective does not depend on it.
@@ -55,6 +59,10 @@ class Composition:
     def objective(self) -> Any:
         """The derivative's norm in its own units, as a Pyomo expression."""
         return self.scale * self.norm
+
+    def to_norm(self, objective: float) -> float:
+        """The derivative's norm, in its own units, for a value of the model's objective."""
+        return -objective * self.scale / _WEIGHT
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -101,7 +109,7 @@ class Composition:
             model.t_is_norm = pyo.Constraint(expr=model.t <= self.norm)
             model.t_is_settled = pyo.Constraint(expr=model.t + (most - value / self.scale / 2) * model.settled <= most)
             model.del_component("objective")
-            model.objective = pyo.Objective(expr=-model.t, sense=pyo.minimize)
+            model.objective = pyo.Objective(expr=-_WEIGHT * model.t, sense=pyo.minimize)
         self._cut(pattern, [model.settled])
 
     @property
@@ -164,7 +172,7 @@ def compose(problem: Problem, bounds: Bounds) -> Composition:
         ports[node] = port
         model.add_component(names[node], block)
     objective = ports[problem.objective]
-    model.objective = pyo.Objective(expr=-objective.entries[0], sense=pyo.minimize)
+    model.objective = pyo.Objective(expr=-_WEIGHT * objective.entries[0], sense=pyo.minimize)
     model.excluded = pyo.ConstraintList()
     return Composition(
         model=model,

@@ -97,7 +97,7 @@ def narrow(
             composition.model,
             solver,
             replace(options, time_limit=None if np.isinf(remaining) else remaining),
-            None if on_progress is None else _in_units(on_progress, composition.scale),
+            None if on_progress is None else _in_units(on_progress, composition),
         )
         start = time.perf_counter()
         stats["solve_seconds"] += outcome.seconds
@@ -111,7 +111,7 @@ def narrow(
             bracket.termination = Termination.FAILED.value
             stats["message"] = f"{solver} calls the program infeasible, which it is not"
             break
-        ceiling = -outcome.bound * composition.scale if outcome.bound is not None else np.inf
+        ceiling = composition.to_norm(outcome.bound) if outcome.bound is not None else np.inf
         if ceiling + _CONTRADICTION * (bracket.lower + composition.scale) < bracket.lower and not settled:
             raise SolverError(
                 f"{solver} claims that the constant is at most {ceiling:.9g}, but {bracket.lower:.9g} is attained; "
@@ -152,11 +152,11 @@ def _certify(problem: Problem, domain: Box, composition: Composition, bracket: B
     return value
 
 
-def _in_units(report: ProgressCallback, scale: float) -> ProgressCallback:
+def _in_units(report: ProgressCallback, composition: Composition) -> ProgressCallback:
     """Report in the problem's own units, as a maximisation."""
 
     def convert(moment: Progress) -> None:
-        incumbent, bound = (None if v is None else -v * scale for v in (moment.incumbent, moment.bound))
+        incumbent, bound = (None if v is None else composition.to_norm(v) for v in (moment.incumbent, moment.bound))
         report(replace(moment, incumbent=incumbent, bound=bound))
 
     return convert

@@ -1,0 +1,581 @@
+"""The command line: what it prints where, and its exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from typer.testing import CliRunner
+
+import lipexact as lx
+from lipexact import cli
+from lipexact.mip.solvers import Progress, solver_names
+from tests.networks import random_weights
+from tests.onnx_files import onnx_model, pytorch_mlp
+
+# A console's colours and width are no matter of these tests.
+PLAIN = {
+    name: text for name, text in os.environ.items() if not re.search(r"COLOR|^GITHUB_ACTIONS$|^COLUMNS$|^LINES$", name)
+}
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch):
+    for name in set(os.environ) - set(PLAIN):
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def run():
+    """Run a command line in this process."""
+
+    def invoke(*arguments, code=0):
+        result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+        assert result.exit_code == code, result.output
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        assert "\x1b" not in result.output
+        return result
+
+    return invoke
+
+
+@pytest.fixture
+def fails(run):
+    """Run a command line that must end with one line on stderr and this code."""
+
+    def invoke(*arguments, code=1):
+        result = run(*arguments, code=code)
+        assert result.stdout == ""
+        assert re.fullmatch(r"lipexact: error: [^\n]+\n", result.stderr), result.stderr
+        assert "Traceback" not in result.stderr
+        return result.stderr
+
+    return invoke
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("with space and [brackets]")
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    """Four inputs of shape (1, 4), two outputs."""
+    path = folder / "a model.onnx"
+    onnx.save_model(pytorch_mlp(np.random.default_rng(0), (4, 5, 4, 2)), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def image(folder):
+    """An input of shape (1, 28, 28), one output."""
+    path = folder / "image.onnx"
+    weights = np.random.default_rng(0).normal(size=(1, 784)).astype(np.float32)
+    onnx.save_model(
+        onnx_model(
+            "(float[N,1,28,28] x) => (float[N,1] y) { f = Flatten (x)\n z = Gemm <transB = 1> (f, W)\n h = Relu (z)\n "
+            "y = Gemm <transB = 1> (h, V) }",
+            {"W": weights, "V": np.ones((1, 1), np.float32)},
+        ),
+        path,
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def hard(folder):
+    """A network that no solver finishes within seconds."""
+    path = folder / "hard.onnx"
+    weights = random_weights(np.random.default_rng(0), (8, 24, 24, 24, 1))
+    constants = {f"{name}{k}": array for k, pair in enumerate(weights) for name, array in zip("Wb", pair, strict=True)}
+    body = "\n".join(
+        f"z{k} = Gemm <transB = 1> ({f'h{k - 1}' if k else 'x'}, W{k}, b{k})\n h{k} = Relu (z{k})" for k in range(3)
+    )
+    text = f"(double[N,8] x) => (double[N,1] y) {{ {body}\n y = Gemm <transB = 1> (h2, W3, b3) }}"
+    onnx.save_model(onnx_model(text, constants), path)
+    return path
+
+
+def process(*arguments, **options):
+    """Run a command line in a process of its own."""
+    command = [sys.executable, "-m", "lipexact", *map(str, arguments)]
+    options = {"env": PLAIN, "capture_output": True, "text": True, "timeout": 60} | options
+    return subprocess.run(command, check=False, **options)
+
+
+def solved(result) -> dict:
+    """The JSON on stdout; nothing else may be there, or on stderr."""
+    assert result.stderr == ""
+    return json.loads(result.stdout, parse_constant=pytest.fail)
+
+
+# --- solve ---------------------------------------------------------------------------------------------------------
+
+
+def test_solve_prints_a_short_table(run, model):
+    result = run("solve", model, "--center", 0.5, "--radius", 0.1, "--functional", 0)
+    known = lx.lipschitz(model, lx.Ball([0.5] * 4, 0.1), functional=0)
+    lines = result.stdout.splitlines()
+    assert 4 <= len(lines) <= 10
+    assert f"model               {model}" in lines
+    assert any(line.startswith("status              EXACT") for line in lines)
+    assert f"Lipschitz constant  {known.value:.12g}" in lines
+    assert result.stderr == ""
+
+
+def test_solve_as_json(run, model):
+    result = run("solve", model, "--lower", 0, "--upper", 1, "--functional", "1,-1", "--norm", "l1", "--json")
+    known = lx.lipschitz(model, lx.Box.unit(4), functional=[1, -1], input_norm="l1")
+    printed = solved(result)
+    assert printed["status"] == "EXACT"
+    assert printed["value"] == known.value
+    assert set(printed) == set(known.to_dict())
+    assert printed["witness"]["functional"] == [1, -1]
+
+
+@pytest.mark.parametrize(
+    ("box", "lower", "upper"),
+    [
+        (["--lower", "-1", "--upper", "1"], [-1] * 4, [1] * 4),
+        (["--lower=-1", "--upper=-0.5"], [-1] * 4, [-0.5] * 4),
+        (["--lower", "-1,-2,-3,-4", "--upper", "0"], [-1, -2, -3, -4], [0] * 4),
+        (["--lower", "-.5,0,0,-1e-1", "--upper", "1,1,1,1"], [-0.5, 0, 0, -0.1], [1] * 4),
+        (["--center", "-0.5", "--radius", "0.25"], [-0.75] * 4, [-0.25] * 4),
+        (["--center", "-0.5,0,0,0.5", "--radius", "1", "--clip", "-1,1"], [-1, -1, -1, -0.5], [0.5, 1, 1, 1]),
+        (["--center", "0", "--radius", "1", "--clip", "-inf,0.5"], [-1] * 4, [0.5] * 4),
+    ],
+)
+def test_boxes_and_balls_from_numbers(run, model, box, lower, upper):
+    printed = solved(run("solve", model, *box, "--functional", 0, "--json"))
+    assert printed["value"] == lx.lipschitz(model, lx.Box(lower, upper), functional=0).value
+
+
+@pytest.mark.parametrize(
+    ("text", "functional"),
+    [("0", 0), ("1", 1), ("-1", -1), ("-2", -2), ("-1,1", [-1, 1]), ("0.5,-1e-3", [0.5, -1e-3]), ("1,0", [1, 0])],
+)
+def test_functionals(run, model, text, functional):
+    known = lx.lipschitz(model, lx.Box.unit(4), functional=functional).value
+    for given in (["--functional", text], [f"--functional={text}"]):
+        printed = solved(run("solve", model, "--lower", 0, "--upper", 1, *given, "--json"))
+        assert printed["value"] == known
+
+
+@pytest.mark.parametrize(
+    "name", ["lower.npy", "LOWER.NPY", "lower.csv", "column.csv", "bom.csv", "one.npy", "integer.npy"]
+)
+def test_a_box_from_files(run, model, folder, name):
+    path = folder / name
+    lower = np.array([-1.0, -0.5, 0.0, 0.25])
+    match name:
+        case "one.npy":
+            lower = np.zeros(4)
+            np.save(path, np.zeros(()))
+        case "integer.npy":
+            lower = np.array([-1, 0, 0, -2])
+            np.save(path, lower.reshape(1, 4))
+        case "lower.csv":
+            path.write_text(",".join(map(str, lower)) + "\n")
+        case "column.csv":
+            path.write_text("\n".join(map(str, lower)))
+        case "bom.csv":
+            path.write_text("\ufeff" + ", ".join(map(str, lower)), encoding="utf-8")
+        case _:
+            with path.open("wb") as stream:
+                np.save(stream, lower)
+    printed = solved(run("solve", model, "--lower", path, "--upper", 1, "--functional", 0, "--json"))
+    assert printed["value"] == lx.lipschitz(model, lx.Box(lower, np.ones(4)), functional=0).value
+
+
+def test_a_functional_from_a_file(run, model, folder):
+    np.save(folder / "functional.npy", np.array([[2.0], [-1.0]]))
+    printed = solved(
+        run("solve", model, "--lower", 0, "--upper", 1, "--functional", folder / "functional.npy", "--json")
+    )
+    assert printed["value"] == lx.lipschitz(model, lx.Box.unit(4), functional=[2, -1]).value
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (784,)])
+def test_an_image_as_centre(run, image, folder, shape):
+    pixels = np.random.default_rng(1).uniform(size=784)
+    np.save(folder / "pixels.npy", pixels.reshape(shape))
+    printed = solved(
+        run("solve", image, "--center", folder / "pixels.npy", "--radius", 0.01, "--clip", "0,1", "--json")
+    )
+    known = lx.lipschitz(image, lx.Ball(pixels, 0.01, clip=(0, 1)))
+    assert printed["value"] == known.value
+
+
+def test_an_image_in_a_table_and_a_number_for_the_other_corner(run, image, folder):
+    np.savetxt(folder / "image.csv", np.full((28, 28), 0.01), delimiter=",")
+    printed = solved(run("solve", image, "--lower", 0, "--upper", folder / "image.csv", "--json"))
+    assert printed["value"] == lx.lipschitz(image, lx.Box(np.zeros(784), np.full(784, 0.01))).value
+
+
+@pytest.mark.parametrize("shape", [(4, 196), (28, 28, 2), (783,), (785,), (2,), (27, 28)])
+def test_an_array_of_another_shape(fails, image, folder, shape):
+    np.save(folder / "other.npy", np.zeros(shape))
+    assert "(1, 28, 28)" in fails("solve", image, "--center", folder / "other.npy", "--radius", 1)
+
+
+@pytest.mark.parametrize("mode", ["forward", "reverse"])
+@pytest.mark.parametrize("solver", ["highs", "scip"])
+def test_solvers_and_modes(run, model, solver, mode):
+    printed = solved(
+        run(
+            *("solve", model, "--lower", 0, "--upper", 1, "--functional", 0, "--json"),
+            *("--solver", solver, "--mode", mode, "--threads", 1, "--time-limit", 60, "--gap", 1e-3),
+        )
+    )
+    assert (printed["solver"], printed["mode"]) == (solver, mode)
+    assert printed["gap"] <= 1e-3
+
+
+# --- Exit codes ----------------------------------------------------------------------------------------------------
+
+
+def test_a_limit_leaves_an_interval_and_code_3(run, hard):
+    options = ["--lower", -1, "--upper", 1, "--time-limit", 0.001]
+    result = run("solve", hard, *options, code=3)
+    assert re.search(r"^interval +\[\d\S*, \d\S*\], gap \d", result.stdout, re.MULTILINE)
+    assert re.search(r"^status +BOUNDED \(time limit", result.stdout, re.MULTILINE)
+    printed = solved(run("solve", hard, *options, "--json", code=3))
+    assert 0 < printed["lower"] < printed["upper"]
+
+
+def test_within_the_gap_is_code_0(run, hard):
+    result = run("solve", hard, "--lower", -1, "--upper", 1, "--gap", 0.9999)
+    assert re.search(r"^status +BOUNDED \(gap", result.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", ["solve", "info"])
+@pytest.mark.parametrize("name", ["missing.onnx", "", ".", "empty.onnx", "text.onnx", "table.csv"])
+def test_a_model_that_cannot_be_read(fails, folder, command, name):
+    path = folder / name if name else name
+    if name not in ("missing.onnx", "", "."):
+        path.write_text({"empty.onnx": "", "text.onnx": "hello\nworld"}.get(name, "1,2"))
+    fails(command, path, *(["--lower", 0, "--upper", 1] if command == "solve" else []))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--center", "0,0", "--radius", 1], "2 numbers"),
+        (["--lower", "0,0,0", "--upper", "1,1,1"], "3 numbers"),
+        (["--lower", 1, "--upper", 0], "empty"),
+        (["--lower", 1, "--upper", 1], "flat"),
+        (["--lower", "nan", "--upper", 1], "NaN"),
+        (["--lower", "-inf", "--upper", 1], "infinite"),
+        (["--center", "nan", "--radius", 1], "NaN"),
+        (["--center", 0, "--radius", -1], "positive"),
+        (["--center", 0, "--radius", 0], "positive"),
+        (["--center", 0, "--radius", "inf"], "positive"),
+        (["--center", 0, "--radius", 1, "--clip", "2,3"], "empty"),
+        (["--center", 0, "--radius", 1, "--clip", "1,2"], "flat"),
+        (["--lower", 0, "--upper", 1, "--functional", "2"], "2"),
+        (["--lower", 0, "--upper", 1, "--functional", "1,2,3"], "(3,)"),
+        (["--lower", 0, "--upper", 1, "--functional", "nan,1"], "NaN"),
+        (["--lower", 0, "--upper", 1, "--norm", "l7"], "l7"),
+        (["--center", "nowhere.npy", "--radius", 1], "nowhere.npy"),
+        (["--center", "nowhere.csv", "--radius", 1], "nowhere.csv"),
+    ],
+)
+def test_what_does_not_fit_is_code_1(fails, model, arguments, words):
+    given = [] if "--functional" in arguments else ["--functional", 0]
+    assert words in fails("solve", model, *arguments, *given)
+
+
+def test_a_functional_is_needed_for_several_outputs(fails, model):
+    assert "functional" in fails("solve", model, "--lower", 0, "--upper", 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "--center"),
+        (["--center", 0], "--radius"),
+        (["--radius", 1], "--center"),
+        (["--lower", 0], "--upper"),
+        (["--upper", 0], "--lower"),
+        (["--clip", "0,1"], "--center"),
+        (["--lower", 0, "--upper", 1, "--clip", "0,1"], "--clip"),
+        (["--lower", 0, "--upper", 1, "--radius", 1], "--radius"),
+        (["--center", 0, "--radius", 1, "--upper", 1], "--upper"),
+        (["--center", "a,b", "--radius", 1], "--center"),
+        (["--center", "0,,0,0", "--radius", 1], "--center"),
+        (["--center", "", "--radius", 1], "--center"),
+        (["--center", 0, "--radius", "wide"], "--radius"),
+        (["--center", 0, "--radius", 1, "--clip", 1], "--clip"),
+        (["--center", 0, "--radius", 1, "--clip", "0,1,2"], "--clip"),
+        (["--center", 0, "--radius"], "--radius"),
+        (["--lower", 0, "--upper", 1, "--functional", "first"], "--functional"),
+        (["--lower", 0, "--upper", 1, "--solver", "abacus"], "abacus"),
+        (["--lower", 0, "--upper", 1, "--mode", "sideways"], "sideways"),
+        (["--lower", 0, "--upper", 1, "--time-limit", 0], "time_limit"),
+        (["--lower", 0, "--upper", 1, "--time-limit", "nan"], "time_limit"),
+        (["--lower", 0, "--upper", 1, "--time-limit", "soon"], "--time-limit"),
+        (["--lower", 0, "--upper", 1, "--gap", -1], "gap"),
+        (["--lower", 0, "--upper", 1, "--threads", 0], "threads"),
+        (["--lower", 0, "--upper", 1, "--threads", 1.5], "--threads"),
+        (["--lower", 0, "--upper", 1, "--bogus"], "--bogus"),
+        (["--lower", 0, "--upper", 1, "another"], "another"),
+    ],
+)
+def test_a_wrong_command_line_is_code_2(fails, model, arguments, words):
+    given = [] if "--functional" in arguments else ["--functional", 0]
+    assert words in fails("solve", model, *given, *arguments, code=2)
+
+
+def test_an_unknown_command_and_a_missing_model(fails):
+    assert "compute" in fails("compute", code=2)
+    assert "model" in fails("solve", code=2)
+    assert "model" in fails("info", code=2)
+    assert "--bogus" in fails("--bogus", code=2)
+
+
+def test_files_that_hold_no_numbers(fails, model, folder):
+    def refuse(name, *words):
+        message = fails("solve", model, "--center", folder / name, "--radius", 1, "--functional", 0)
+        assert all(word in message for word in (name, *words)), message
+
+    np.save(folder / "objects.npy", np.array([{}, None, 1, 2], dtype=object), allow_pickle=True)
+    refuse("objects.npy", "pickle")
+    np.save(folder / "texts.npy", np.array(["a", "b", "c", "d"]))
+    refuse("texts.npy", "<U1")
+    np.save(folder / "complex.npy", np.ones(4, complex))
+    refuse("complex.npy", "complex")
+    np.save(folder / "nothing.npy", np.zeros((0, 4)))
+    refuse("nothing.npy", "empty")
+    with (folder / "archive.npy").open("wb") as stream:
+        np.savez(stream, a=np.zeros(4))
+    refuse("archive.npy", "several")
+    (folder / "text.npy").write_text("1,2,3,4")
+    refuse("text.npy")
+    (folder / "cut.npy").write_bytes((folder / "complex.npy").read_bytes()[:-9])
+    refuse("cut.npy")
+    (folder / "empty.npy").write_bytes(b"")
+    refuse("empty.npy")
+    (folder / "header.csv").write_text("a,b,c,d\n1,2,3,4\n")
+    refuse("header.csv", "'a'")
+    (folder / "semicolons.csv").write_text("1;2;3;4\n")
+    refuse("semicolons.csv")
+    (folder / "ragged.csv").write_text("1,2\n3\n")
+    refuse("ragged.csv")
+    (folder / "empty.csv").write_text("")
+    refuse("empty.csv", "empty")
+    (folder / "binary.csv").write_bytes(b"\xff\xfe\0\1")
+    refuse("binary.csv")
+    (folder / "folder.csv").mkdir()
+    refuse("folder.csv", "directory")
+    (folder / "folder.npy").mkdir()
+    refuse("folder.npy", "directory")
+
+
+def test_a_pickle_is_not_run(fails, model, folder, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "sprung",))
+
+    np.save(folder / "trap.npy", np.array([Trap()] * 4, dtype=object), allow_pickle=True)
+    fails("solve", model, "--center", folder / "trap.npy", "--radius", 1, "--functional", 0)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_solver_that_is_not_there(fails, model, monkeypatch):
+    def missing(*_, **__):
+        raise lx.SolverUnavailableError("the solver 'cbc' is not available here:\napt-get install coinor-cbc")
+
+    monkeypatch.setattr(cli, "lipschitz", missing)
+    assert "apt-get install" in fails("solve", model, "--lower", 0, "--upper", 1)
+
+
+def test_out_of_memory_is_one_line(fails, model, monkeypatch):
+    def greedy(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(cli, "lipschitz", greedy)
+    assert "memory" in fails("solve", model, "--lower", 0, "--upper", 1)
+
+
+# --- info, version, help -------------------------------------------------------------------------------------------
+
+
+def test_info(run, model):
+    result = run("info", model)
+    facts = dict(re.split(r"  +", line, maxsplit=1) for line in result.stdout.splitlines())
+    assert facts["model"] == str(model)
+    assert facts["input shape"] == "1, 4"
+    assert facts["output shape"] == "2"
+    assert facts["gates"] == "5, 4"
+    assert facts["relus"] == "9"
+    assert facts["parameters"] == str(5 * 5 + 4 * 6 + 2 * 5)
+    assert "highs" in facts["solvers"]
+
+
+def test_info_as_json(run, model):
+    printed = solved(run("info", model, "--json"))
+    assert printed["model"] == str(model)
+    assert printed["input_shape"] == [1, 4]
+    assert printed["relus"] == 9
+    assert set(printed["solvers"]) <= set(solver_names())
+
+
+def test_info_of_a_network_without_neurons(run, folder):
+    onnx.save_model(onnx_model("(float[2] x) => (float[2] y) { y = Identity (x) }"), folder / "identity.onnx")
+    assert re.search(r"^gates +none$", run("info", folder / "identity.onnx").stdout, re.MULTILINE)
+
+
+def test_version(run):
+    assert run("--version").stdout == f"lipexact {lx.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["solve", "--help"], ["info", "--help"]])
+def test_help(run, arguments):
+    result = run(*arguments)
+    assert "lipexact" in result.stdout
+    assert result.stderr == ""
+
+
+def test_nothing_at_all_shows_the_help(run):
+    assert "solve" in run(code=2).stdout
+
+
+# --- Progress ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """A search of 35 seconds, reported every half a second."""
+    real = cli.lipschitz
+
+    def report(*arguments, progress, **options):
+        for tick in range(1, 71):
+            progress(Progress(tick / 2, 1.0, 2.0, tick))
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(cli, "lipschitz", report)
+
+
+def test_progress_goes_to_stderr_every_ten_seconds(run, model, slow):
+    result = run("solve", model, "--lower", 0, "--upper", 1, "--functional", 0, "--json")
+    json.loads(result.stdout)
+    lines = result.stderr.splitlines()
+    assert len(lines) == 3
+    assert lines[0].split() == "10.0 s lower 1 upper 2 gap 50.000 %".split()
+
+
+def test_what_a_solver_prints_is_kept_out_of_the_answer(run, model, monkeypatch):
+    real = cli.lipschitz
+
+    def talkative(*arguments, **options):
+        sys.stdout.write("Warning: small coefficients, ignored\n")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(cli, "lipschitz", talkative)
+    result = run("solve", model, "--lower", 0, "--upper", 1, "--functional", 0, "--json")
+    assert json.loads(result.stdout)["status"] == "EXACT"
+    assert "Warning" in result.stderr
+
+
+def test_no_progress_when_quiet(run, model, slow):
+    assert run("solve", model, "--lower", 0, "--upper", 1, "--functional", 0, "--quiet").stderr == ""
+
+
+def test_a_terminal_shows_one_line_that_changes(hard):
+    """Progress on a terminal at stderr, and plain JSON in the pipe at stdout."""
+    control, terminal = pytest.importorskip("pty").openpty()
+    environment = {"env": PLAIN | {"TERM": "xterm-256color", "COLUMNS": "40"}}
+    try:
+        result = process(
+            *("solve", hard, "--lower", -1, "--upper", 1, "--time-limit", 1.5, "--json"),
+            **environment,
+            capture_output=False,
+            stdout=subprocess.PIPE,
+            stderr=terminal,
+        )
+    finally:
+        os.close(terminal)
+    shown = b""
+    try:
+        while part := os.read(control, 65536):
+            shown += part
+    except OSError:  # the terminal is gone, and all of it is read
+        pass
+    os.close(control)
+    assert result.returncode == 3
+    assert json.loads(result.stdout)["status"] == "BOUNDED"
+    for word in (b"lower", b"upper", b"gap", b"\x1b["):
+        assert word in shown
+
+
+# --- Interrupts and pipes ------------------------------------------------------------------------------------------
+
+
+def test_an_interrupt_before_there_is_an_answer_is_code_130(fails, model, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "lipschitz", interrupt)
+    assert "interrupted" in fails("solve", model, "--lower", 0, "--upper", 1, code=130)
+
+
+def test_ctrl_c_leaves_an_interval(hard):
+    """The signal comes with the first line of progress."""
+    script = "import lipexact.cli as cli; cli._SECONDS_BETWEEN_LINES = 0.0; cli.main()"
+    command = [sys.executable, "-c", script, "solve", str(hard), "--lower", "-1", "--upper", "1", "--json"]
+    with subprocess.Popen(command, env=PLAIN, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert "lower" in running.stderr.readline()
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    assert running.returncode == 3
+    assert "Traceback" not in err
+    printed = json.loads(out)
+    assert (printed["status"], printed["termination"]) == ("BOUNDED", "interrupted")
+    assert 0 < printed["lower"] < printed["upper"]
+
+
+def test_a_process_of_its_own(model):
+    result = process(
+        "solve", model, "--center", "-0.5", "--radius", "0.1", "--functional=-1,1", env=PLAIN | {"COLUMNS": "20"}
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "\x1b" not in result.stdout
+    assert re.search(r"^Lipschitz constant  \d\S+$", result.stdout, re.MULTILINE)
+    assert f"model               {model}\n" in result.stdout  # whole, however narrow the terminal
+
+
+def test_a_reader_that_leaves(model):
+    """As in `lipexact info ... | head -n 0`."""
+    source, sink = os.pipe()
+    os.close(source)
+    try:
+        result = process("info", model, capture_output=False, stdout=sink, stderr=subprocess.PIPE)
+    finally:
+        os.close(sink)
+    assert (result.returncode, result.stderr) == (1, "")
+
+
+def test_a_name_that_the_output_cannot_hold(folder, model, monkeypatch):
+    path = folder / "modèle.onnx"
+    path.write_bytes(model.read_bytes())
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "argv", ["lipexact", "info", str(path)])
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    assert rb"mod\xe8le.onnx" in written.getvalue()
+
+
+def test_the_console_script_is_this_main():
+    project = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    assert '[project.scripts]\nlipexact = "lipexact.cli:main"\n' in project

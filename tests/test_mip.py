@@ -1,0 +1,558 @@
+"""The mixed-integer program: one block per primitive, their composition, and a search that believes no solver."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+import pytest
+import scipy.sparse as sp
+from pyomo.repn import generate_standard_repn
+
+import lipexact as lx
+from lipexact.bounds.interval import gate_state
+from lipexact.bounds.linear import bound
+from lipexact.domains import Box, ConvexSet, Simplex
+from lipexact.errors import SolverError
+from lipexact.graph import lower
+from lipexact.graph.ir import Affine, Conditional, Graph, Input, Switch
+from lipexact.graph.lower import relu
+from lipexact.mip.blocks import Port, emit_affine, emit_conditional, emit_input, emit_switch
+from lipexact.mip.compose import Composition, compose
+from lipexact.mip.search import Bracket, narrow
+from lipexact.mip.solvers import SOLVERS, Outcome, SolveOptions, Solver, Termination, solve
+from lipexact.network import Network, network
+from lipexact.norms import norm
+from lipexact.pattern import FREE, OFF, ON, Pattern
+from lipexact.problem import lipschitz_problem
+from lipexact.result import closed
+from tests import oracle
+from tests.networks import FAMILIES, Layers, case, forward, random_weights, to_network
+
+MODES = ("forward", "reverse")
+NORMS = ("linf", "l1")
+WAYS = [(mode, alpha) for mode in MODES for alpha in NORMS]
+TIGHT = SolveOptions(extra={"mip_feasibility_tolerance": 1e-9, "primal_feasibility_tolerance": 1e-9})
+
+
+def composed(
+    net: Network, box: Box, functional: Any, alpha: str = "linf", mode: str = "forward", *, keep_output: bool = False
+) -> Composition:
+    problem = lipschitz_problem(net, box, np.asarray(functional), norm(alpha), mode, keep_output=keep_output)  # type: ignore[arg-type]
+    return compose(problem, bound(problem.graph, problem.sets))
+
+
+def blocks_of(model: Any) -> dict[str, Any]:
+    return {block.local_name: block for block in model.component_data_objects(pyo.Block, descend_into=False)}
+
+
+# --- One primitive ---------------------------------------------------------------------------------
+
+
+ALL = np.ones(1, dtype=bool)
+
+
+class Rig:
+    """A switch or a conditional of one coordinate on x in [low, high], x in units of `scale`."""
+
+    def __init__(self, low: float, high: float, *, own: bool, scale: float = 1.0, implied: bool = False) -> None:
+        self.model, self.scale = pyo.ConcreteModel(), scale
+        self.model.x = pyo.Var(bounds=(low / scale, high / scale))
+        x = Input(1)
+        gate = Conditional(x if own else Input(1, "other"))
+        bounds = np.array([low]), np.array([high])
+        port = Port([self.model.x], np.full(1, scale))
+        self.model.gate, a = emit_conditional(gate, port, bounds, np.full(1, np.nan), ALL, implied or not own)
+        self.model.switch, y = emit_switch(Switch(x, gate), port, a, bounds, ALL)
+        self.a, self.y, self.out_scale = a.entries[0], y.entries[0], float(y.scale[0])
+        self.model.cost = pyo.Objective(expr=0.0 * self.model.x)
+
+    def range(self, x: float, a: int | None) -> tuple[float, float] | None:
+        """The least and largest y in real units at a fixed x, and a fixed gate or any in [0, 1]; None if none."""
+        self.model.x.fix(x / self.scale)
+        if a is None:
+            self.a.unfix()
+            self.a.domain = pyo.UnitInterval
+        else:
+            self.a.fix(a)
+        ends = []
+        for sign in (1, -1):
+            self.model.del_component("cost")
+            self.model.cost = pyo.Objective(expr=sign * self.y)
+            outcome = solve(self.model, "highs", TIGHT)
+            if outcome.termination is Termination.INFEASIBLE:
+                return None
+            assert outcome.termination is Termination.OPTIMAL
+            assert outcome.bound is not None
+            ends.append(sign * outcome.bound * self.out_scale)
+        return ends[0], ends[1]
+
+
+RANGES = [(-1.0, 2.0), (-3.0, 0.5), (-1e3, 1e-3)]
+
+
+@pytest.mark.parametrize(("low", "high"), RANGES)
+@pytest.mark.parametrize("implied", [False, True])
+def test_the_switch_of_an_own_gate_is_a_relu(low, high, implied):
+    rig = Rig(low, high, own=True, scale=2.0 ** round(math.log2(high - low)), implied=implied)
+    room = 1e-7 * (high - low)
+    for x in (low, low / 2, 0.0, high / 2, high):
+        for a in (OFF, ON):
+            allowed = x <= 0 if a == OFF else x >= 0
+            found = rig.range(x, a)
+            assert (found is not None) == allowed, (x, a)
+            if found is not None:
+                assert found == pytest.approx((a * x, a * x), abs=room)
+
+
+@pytest.mark.parametrize(("low", "high"), RANGES)
+def test_the_relaxation_of_a_relu_is_its_convex_hull(low, high):
+    rig = Rig(low, high, own=True)
+    for x in np.linspace(low, high, 5).tolist():
+        chord = high * (x - low) / (high - low)
+        assert rig.range(x, None) == pytest.approx((max(x, 0.0), chord), abs=1e-7 * (high - low))
+
+
+@pytest.mark.parametrize(("low", "high"), [*RANGES, (1.0, 3.0), (-3.0, -1.0)])
+def test_the_switch_of_another_gate_is_x_or_zero(low, high):
+    rig = Rig(low, high, own=False, scale=0.25)
+    room = 1e-7 * (high - low)
+    for x in (low, (low + high) / 2, high):
+        for a in (OFF, ON):
+            assert rig.range(x, a) == pytest.approx((a * x, a * x), abs=room)
+        # The hull of {(0, x)} and {(x, x)}: from the chord of min(x, 0) to that of max(x, 0).
+        least, most = min(low, 0.0), max(high, 0.0)
+        above = most * (x - low) / (high - low) if low < 0 else x
+        below = least * (high - x) / (high - low) if high > 0 else x
+        assert rig.range(x, None) == pytest.approx((min(below, above), max(below, above)), abs=room)
+
+
+@pytest.mark.parametrize(("low", "high"), RANGES)
+def test_a_conditional_alone_keeps_its_gate(low, high):
+    model = pyo.ConcreteModel()
+    model.x = pyo.Var(bounds=(low, high))
+    x, bounds = Input(1), (np.array([low]), np.array([high]))
+    node = Conditional(x)
+    model.gate, port = emit_conditional(node, Port([model.x], np.ones(1)), bounds, np.full(1, np.nan), ALL, False)
+    a = port.entries[0]
+    assert a.is_binary()
+    for value, state in itertools.product((low, low / 3, 0.0, high / 3, high), (0, 1)):
+        model.x.fix(value)
+        a.fix(state)
+        assert feasible(model) == (value >= 0 if state else value <= 0)
+
+
+def feasible(model: Any) -> bool:
+    """Whether every row holds for the fixed variables."""
+    for row in model.component_data_objects(pyo.Constraint, active=True):
+        body = pyo.value(row.body)
+        if row.lower is not None and body < pyo.value(row.lower) - 1e-12:
+            return False
+        if row.upper is not None and body > pyo.value(row.upper) + 1e-12:
+            return False
+    return True
+
+
+def test_decided_gates_and_unread_entries_cost_nothing():
+    model = pyo.ConcreteModel()
+    model.x = pyo.Var(range(4), bounds=(-2, 2))
+    x = Input(4)
+    gate = Conditional(x)
+    bounds = np.array([-2.0, 1.0, -2.0, -2.0]), np.array([2.0, 2.0, -1.0, 2.0])
+    state, needed = np.array([np.nan, 1.0, 0.0, np.nan]), np.array([True, True, True, False])
+    port = Port([model.x[i] for i in range(4)], np.ones(4))
+    model.gate, gates = emit_conditional(gate, port, bounds, state, needed, False)
+    model.switch, y = emit_switch(Switch(x, gate), port, gates, bounds, needed)
+    assert [gates.entries[1], gates.entries[2]] == [1.0, 0.0]
+    assert y.entries[1] is model.x[1]
+    assert y.entries[2:] == [0.0, 0.0]
+    assert len(model.gate.a) == len(model.switch.y) == 1
+    rows = list(model.component_data_objects(pyo.Constraint, descend_into=True))
+    assert all(row.index() == 0 for row in rows)
+
+
+def test_an_affine_block_is_its_equation():
+    rng = np.random.default_rng(0)
+    for sparse, scale in itertools.product((False, True), (1.0, 2.0**20, 2.0**-20)):
+        weight, bias = rng.normal(size=(3, 4)) * (rng.random((3, 4)) < 0.7) * scale, rng.normal(size=3)
+        weight[0] = [0.0, 1.0, -2.0, 0.5]
+        box = Box(-np.ones(4), np.ones(4))
+        x = Input(4)
+        node = Affine(((sp.csr_array(weight) if sparse else weight, x),), bias)
+        model = pyo.ConcreteModel()
+        model.inputs, port = emit_input(x, box)
+        needed = np.array([True, False, True])
+        bounds = bound(Graph((x,), (node,)), {x: box})
+        model.affine, y = emit_affine(node, [port], bounds[node], needed)
+        assert len(model.affine.equation) == len(model.affine.y) == 2
+        assert y.entries[1] == 0.0
+        point = rng.uniform(-1, 1, 4)
+        for i, entry in enumerate(port.entries):
+            entry.fix(point[i] / port.scale[i])
+        for i in (0, 2):
+            y.entries[i].set_value(0.0)
+            row = model.affine.equation[i]
+            repn = generate_standard_repn(row.body)
+            assert [v is y.entries[i] for v in repn.linear_vars] == [True]
+            solution = (pyo.value(row.upper) - repn.constant) / repn.linear_coefs[0]
+            assert pyo.value(row.upper) == pyo.value(row.lower)
+            assert solution * y.scale[i] == pytest.approx(weight[i] @ point + bias[i], rel=1e-12)
+            low, high = (pyo.value(limit) * y.scale[i] for limit in y.entries[i].bounds)
+            assert low <= weight[i] @ point + bias[i] <= high
+
+
+@pytest.mark.parametrize("which", [Box([-1.0, 0.5], [3.0, 0.75]), Simplex(2)])
+def test_an_input_block_is_its_set(which: ConvexSet):
+    model = pyo.ConcreteModel()
+    model.inputs, port = emit_input(Input(2), which)
+    rows, limits = which.inequalities()
+    for point in itertools.product((-1.0, 0.0, 0.3, 0.5, 0.7, 1.0, 3.0), repeat=2):
+        inside = bool(((which.lower <= point) & (point <= which.upper)).all() and (rows @ point <= limits).all())
+        bounded = True
+        for entry, scale, value in zip(port.entries, port.scale, point, strict=True):
+            entry.set_value(value / scale, skip_validation=True)
+            bounded &= entry.lb <= value / scale <= entry.ub
+        assert (bounded and feasible(model)) == inside
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-8, 1e-3, 1.0, 3.0, 1e8])
+def test_variables_are_of_ordinary_size(size):
+    block, port = emit_input(Input(2), Box([-size, 0.0], [size / 2, size / 3]))
+    assert all(math.log2(scale).is_integer() for scale in port.scale)
+    for i, entry in enumerate(port.entries):
+        assert 1 / 32 < max(abs(entry.lb), abs(entry.ub)) <= 64
+        assert entry.ub * port.scale[i] == (size / 2, size / 3)[i]
+    assert block.y is port.entries[0].parent_component()
+
+
+# --- Names, sizes, what costs nothing ----------------------------------------------------------------
+
+
+def small_net() -> Network:
+    return to_network(random_weights(np.random.default_rng(1), (2, 3, 2, 1)))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_primitive_is_one_block(mode):
+    problem = lipschitz_problem(small_net(), Box(-np.ones(2), np.ones(2)), np.ones(1), norm("linf"), mode)
+    bounds = bound(problem.graph, problem.sets)
+    comp = compose(problem, bounds)
+    blocks = blocks_of(comp.model)
+    assert all(type(block) is not pyo.ConcreteModel for block in blocks.values())
+    assert len(blocks) == len(set(problem.graph.nodes) | set(problem.graph.inputs)) - sum(
+        1 for node in problem.graph.nodes if node.name not in {re.sub(r"_\d+$", "", name) for name in blocks} | set(blocks)
+    )
+    for node in problem.graph.nodes:
+        if isinstance(node, Conditional) and node.name in blocks:
+            assert isinstance(blocks[node.name].component("a"), pyo.Var)
+    # Nothing but blocks, the objective and the list of cuts.
+    own = [c for c in comp.model.component_objects(descend_into=False) if not isinstance(c, pyo.Block)]
+    assert sorted(c.local_name for c in own) == ["excluded", "objective"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_names_are_readable_and_written(mode, tmp_path):
+    comp = composed(small_net(), Box(-np.ones(2), np.ones(2)), [1.0], mode=mode)
+    file = tmp_path / "x.lp"
+    comp.model.write(str(file), io_options={"symbolic_solver_labels": True})
+    text = file.read_text()
+    for name in ("x_y(0)", "affine_0_y(0)", "relu_0_gate_a(", "relu_0_y(", "objective_y(0)" if mode == "forward" else "sum"):
+        assert name in text, name
+    assert ("v_y(1)" in text) == (mode == "forward")
+    # Each variable of the model under its own name.
+    variables = {v.name.replace(".", "_").replace("[", "(").replace("]", ")") for v in variables_of(comp.model)}
+    assert len(variables) == comp.sizes["variables"]
+    assert all(re.search(rf"(?<!\w){re.escape(name)}", text) for name in variables)
+
+
+def variables_of(model: Any) -> list[Any]:
+    return list(model.component_data_objects(pyo.Var, active=True, descend_into=True))
+
+
+def named(*names: str) -> Network:
+    """x -> affine -> relu -> affine ..., the affine nodes with these names."""
+    x = value = Input(2, "x")
+    rng = np.random.default_rng(0)
+    for k, name in enumerate(names):
+        value = relu(Affine(((rng.normal(size=(2, 2)), value),), rng.normal(size=2), name), f"{name}" if k % 2 else "relu")
+    output = Affine(((np.ones((1, 2)), value),), [0.0], "out")
+    return network(Graph((x,), (output,)), input_shape=(2,), output_shape=(1,), name="named")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a", "a", "a_2", "a"),
+        ("a_2", "a", "a", "a_2_2"),
+        ("/layer/Gemm:0", "/layer.Gemm.0", "layer Gemm 0"),
+        ("objective", "excluded", "settled", "t", "t_is_norm"),
+        ("", "", "affine"),
+        ("x", "v", "x_2"),
+        ("0", "1e5", "e9", "inf"),
+        ("name", "dim", "model", "index"),
+        ("clone", "write", "config", "active"),
+        ("é", "重み"),
+    ],
+    ids=lambda names: "-".join(names),
+)
+@pytest.mark.parametrize("mode", MODES)
+def test_any_names_will_do(names, mode, tmp_path):
+    box = Box(-np.ones(2), np.ones(2))
+    comp = composed(named(*names), box, [1.0], mode=mode)
+    plain = composed(named(*"bcdfg"[: len(names)]), box, [1.0], mode=mode)
+    assert comp.sizes == plain.sizes
+    assert len(blocks_of(comp.model)) == len(blocks_of(plain.model))
+    comp.model.write(str(tmp_path / "x.lp"), io_options={"symbolic_solver_labels": True})
+    comp.settle((np.full(2, ON, dtype=np.int8), *(np.full(2, FREE, dtype=np.int8) for _ in names[1:])), 1.0)
+    plain.settle((np.full(2, ON, dtype=np.int8), *(np.full(2, FREE, dtype=np.int8) for _ in names[1:])), 1.0)
+    assert solve(comp.model, "highs").bound == pytest.approx(solve(plain.model, "highs").bound, rel=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_stable_gates_cost_no_binary(mode):
+    for seed in range(8):
+        weights, low, high = case("dead" if seed % 2 else "general", seed)
+        c = np.random.default_rng(seed).normal(size=len(weights[-1][1]))
+        problem = lipschitz_problem(to_network(weights), Box(low, high), c, norm("linf"), mode)
+        bounds = bound(problem.graph, problem.sets)
+        comp = compose(problem, bounds)
+        opened = {gate: np.isnan(gate_state(gate, bounds)) for gate in problem.graph.gates}
+        assert comp.sizes["binaries"] <= sum(int(mask.sum()) for mask in opened.values())
+        for layer, gate in zip(comp.gates, problem.gates, strict=True):
+            for i, entry in enumerate(layer):
+                if gate is not None and not opened[gate][i]:
+                    assert entry in (None, 0.0, 1.0)
+
+
+def test_a_network_with_stable_gates_only_is_a_linear_program():
+    weights = [(np.eye(2), np.array([5.0, -5.0])), (np.array([[2.0, 3.0]]), np.zeros(1))]
+    for mode, alpha in WAYS:
+        comp = composed(to_network(weights), Box(-np.ones(2), np.ones(2)), [1.0], alpha, mode)
+        assert comp.sizes["binaries"] == 0
+        outcome = solve(comp.model, "highs")
+        assert outcome.bound is not None
+        assert -outcome.bound * comp.scale == pytest.approx(2.0, rel=1e-9)
+
+
+def test_gates_of_a_pattern_that_bounds_decide_are_known():
+    # The first neuron is 10 everywhere: no derivative passes through it, but the gates above depend on it.
+    weights = [
+        (np.array([[0.0], [1.0]]), np.array([10.0, 0.0])),
+        (np.array([[1.0, 20.0], [0.0, -1.0]]), np.array([-5.0, 0.3])),
+        (np.array([[1.0, -7.0]]), np.zeros(1)),
+    ]
+    for mode in MODES:
+        comp = composed(to_network(weights), Box([-1.0], [1.0]), [1.0], mode=mode)
+        solve(comp.model, "highs")
+        assert comp.pattern()[0][0] == ON
+        assert comp.pattern()[1][0] == ON
+
+
+def test_sizes_count_what_the_model_holds():
+    # x in 2 variables, z in 1, its gate, its relu; v in 2, dz, its switch, the objective.
+    weights = [(np.ones((1, 2)), np.zeros(1)), (np.ones((1, 1)), np.zeros(1))]
+    comp = composed(to_network(weights), Box(-np.ones(2), np.ones(2)), [1.0])
+    counted = {v.name for v in variables_of(comp.model)}
+    assert comp.sizes["variables"] == len(counted)
+    assert comp.sizes["binaries"] == 1
+    rows = [row for row in comp.model.component_data_objects(pyo.Constraint, active=True)]
+    assert comp.sizes["constraints"] == len(rows)
+    comp.exclude((np.ones(1, dtype=np.int8),))
+    assert comp.sizes["constraints"] == len(rows) + 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "keep", "most"),
+    [
+        # 784 inputs, 784 directions; per neuron z, its gate, its relu, and the same of the derivative.
+        ("forward", False, {"variables": 1900, "binaries": 60, "constraints": 560}),
+        ("forward", True, {"variables": 1950, "binaries": 60, "constraints": 580}),
+        # A gate, an absolute value and a bound for each of the 784 entries of the gradient.
+        ("reverse", False, {"variables": 3500, "binaries": 844, "constraints": 3750}),
+    ],
+)
+def test_a_network_of_mnist_size_makes_a_program_of_its_size(mode, keep, most):
+    net = to_network(random_weights(np.random.default_rng(0), (784, 20, 20, 20, 2)))
+    comp = composed(net, Box(np.full(784, 0.4), np.full(784, 0.6)), [1.0, -1.0], mode=mode, keep_output=keep)
+    assert all(comp.sizes[what] <= limit for what, limit in most.items()), comp.sizes
+
+
+# --- The composition is the network ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("mode", "alpha"), WAYS)
+def test_a_pinned_input_gives_the_output_and_the_norm(mode, alpha):
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        net = to_network(random_weights(rng, (3, 5, 4, 2)))
+        functional = rng.normal(size=2)
+        comp = composed(net, Box(-np.ones(3), np.ones(3)), functional, alpha, mode, keep_output=True)
+        pin = comp.model.pin = pyo.ConstraintList()
+        point = rng.uniform(-1, 1, 3)
+        for variable, value in zip(comp.input, point.tolist(), strict=True):
+            pin.add(variable == value)
+        outcome = solve(comp.model, "highs", TIGHT)
+        assert outcome.bound is not None
+        truth = norm(alpha).dual.value((functional @ net.jacobian(point))[None])[0]
+        assert -outcome.bound * comp.scale == pytest.approx(truth, rel=1e-6)
+        assert pyo.value(comp.objective) == pytest.approx(truth, rel=1e-6)
+        assert [pyo.value(y) for y in comp.output] == pytest.approx(net.evaluate(point).tolist(), rel=1e-6, abs=1e-6)
+        found = np.concatenate(comp.pattern())
+        exact = np.concatenate([[z > 0 for z in layer] for layer in oracle.trace(weights_of(net), point.tolist())[:-1]])
+        assert ((found == FREE) | (found == exact)).all()
+
+
+def weights_of(net: Network) -> Layers:
+    return [(np.asarray(node.terms[0][0]), node.bias) for node in net.graph.nodes if isinstance(node, Affine)]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_pinned_input_of_a_graph_with_branches(mode):
+    rng = np.random.default_rng(2)
+    x = Input(2)
+    a = Affine(((rng.normal(size=(3, 2)), x),), rng.normal(size=3))
+    b = lower.add((np.eye(3), lower.leaky_relu(a, 0.1)), (rng.normal(size=(3, 2)), x))
+    c = lower.maximum(lower.absolute(b), a)
+    output = Affine(((rng.normal(size=(2, 3)), c), (rng.normal(size=(2, 2)), relu(x, "of_x"))), np.ones(2))
+    net = network(Graph((x,), (output,)), input_shape=(2,), output_shape=(2,), name="branched")
+    for point in rng.uniform(-1, 1, (5, 2)):
+        comp = composed(net, Box(-np.ones(2), np.ones(2)), [1.0, -2.0], mode=mode, keep_output=True)
+        pin = comp.model.pin = pyo.ConstraintList()
+        for variable, value in zip(comp.input, point.tolist(), strict=True):
+            pin.add(variable == value)
+        assert solve(comp.model, "highs", TIGHT).termination is Termination.OPTIMAL
+        truth = np.abs(np.array([1.0, -2.0]) @ net.jacobian(point)).sum()
+        assert pyo.value(comp.objective) == pytest.approx(truth, rel=1e-6)
+        assert [pyo.value(y) for y in comp.output] == pytest.approx(net.evaluate(point).tolist(), rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize(("mode", "alpha"), WAYS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_optimum_is_between_the_constant_and_that_with_free_gates(family, mode, alpha):
+    weights, low, high = case(family, 7)
+    c = np.random.default_rng(0).normal(size=len(weights[-1][1]))
+    comp = composed(to_network(weights), Box(low, high), c, alpha, mode)
+    outcome = solve(comp.model, "highs")
+    assert outcome.bound is not None
+    found = -outcome.bound * comp.scale
+    exact = oracle.constant(oracle.regions(weights, low, high), c, alpha)
+    assert found >= exact * (1 - 1e-6)
+    assert found <= oracle.naive_constant(weights, low, high, c, alpha) * (1 + 1e-6) + 1e-6 * comp.scale
+
+
+def patterns_of(comp: Composition) -> list[Pattern]:
+    """Every pattern that the model allows, best first, by excluding one after the other."""
+    found: list[Pattern] = []
+    values = []
+    while (outcome := solve(comp.model, "highs")).termination is Termination.OPTIMAL:
+        assert outcome.incumbent is not None
+        found.append(comp.pattern())
+        values.append(-outcome.incumbent * comp.scale)
+        comp.exclude(found[-1])
+        assert len(found) < 200
+    assert outcome.termination is Termination.INFEASIBLE
+    assert all(a >= b - 1e-5 for a, b in itertools.pairwise(values))
+    return found
+
+
+def key(pattern: Iterable[np.ndarray]) -> tuple[int, ...]:
+    return tuple(np.concatenate(list(pattern)).tolist())
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("sizes", [(1, 4, 1), (2, 5, 1), (1, 3, 3, 1), (2, 3, 2, 1)])
+def test_the_model_allows_the_patterns_of_the_box_and_exclude_cuts_one(sizes, mode):
+    weights = random_weights(np.random.default_rng(3), sizes)
+    low, high = -np.ones(sizes[0]), np.ones(sizes[0])
+    comp = composed(to_network(weights), Box(low, high), [1.0], mode=mode)
+    found = patterns_of(comp)
+    assert len({key(pattern) for pattern in found}) == len(found)
+    allowed = {key(map(np.array, gates)) for gates in oracle.closed_patterns(weights, low, high)}
+    mask = np.array(key(found[0])) != FREE
+    projected = {tuple(np.array(gates)[mask].astype(int).tolist()) for gates in allowed}
+    assert {tuple(np.array(key(pattern))[mask].tolist()) for pattern in found} == projected
+
+
+def test_exclude_of_some_gates_cuts_all_that_share_them():
+    # Three kinks on a line: 4 patterns. Excluding "the second is on" leaves those below it.
+    weights = [(np.ones((3, 1)), np.array([0.5, 0.0, -0.5])), (np.ones((1, 3)), np.zeros(1))]
+    comp = composed(to_network(weights), Box([-1.0], [1.0]), [1.0])
+    comp.exclude((np.array([FREE, ON, FREE], dtype=np.int8),))
+    assert {key(pattern) for pattern in patterns_of(comp)} == {(0, 0, 0), (1, 0, 0)}
+
+
+def test_settle_keeps_the_model_feasible():
+    weights = random_weights(np.random.default_rng(5), (2, 4, 1))
+    low, high = -np.ones(2), np.ones(2)
+    for mode in MODES:
+        comp = composed(to_network(weights), Box(low, high), [1.0], mode=mode)
+        first: float | None = None
+        seen: list[tuple[int, ...]] = []
+        for _ in range(30):
+            outcome = solve(comp.model, "highs")
+            assert outcome.termination is Termination.OPTIMAL
+            assert outcome.bound is not None
+            value = -outcome.bound * comp.scale
+            if comp.is_settled:
+                break
+            assert key(comp.pattern()) not in seen
+            seen.append(key(comp.pattern()))
+            first = value if first is None else first
+            assert value <= first * (1 + 1e-6)
+            comp.settle(comp.pattern(), value)
+        else:
+            pytest.fail("never settled")
+        # What remains is worth half of the first one at most; nothing better was cut off.
+        assert first is not None
+        assert value == pytest.approx(first / 2, rel=1e-6)
+        exact = oracle.naive_constant(weights, low, high, [1.0])
+        assert first == pytest.approx(exact, rel=1e-6)
+
+
+def test_a_composition_leaves_its_problem_as_it_was():
+    problem = lipschitz_problem(small_net(), Box(-np.ones(2), np.ones(2)), np.ones(1), norm("linf"), "forward")
+    bounds = bound(problem.graph, problem.sets)
+    one, other = compose(problem, bounds), compose(problem, bounds)
+    one.exclude(tuple(np.ones(len(layer), dtype=np.int8) for layer in one.gates))
+    assert other.sizes["constraints"] == one.sizes["constraints"] - 1
+    assert one.model is not other.model
+
+
+# --- Embedding in a user's own model ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("family", ["general", "small_integers", "relu_of_relu", "border"])
+def test_the_largest_output_over_a_box_in_a_model_of_ones_own(family, mode):
+    weights, low, high = case(family, 4)
+    comp = lx.build(to_network(weights), lx.Box(low, high), functional=0, mode=mode)
+    comp.model.objective.deactivate()
+    user = pyo.ConcreteModel()
+    user.net = comp.model
+    user.slack = pyo.Var(bounds=(0, 1))
+    user.cost = pyo.Objective(expr=-comp.output[0] - 0.5 * user.slack)
+    outcome = solve(user, "highs")
+    largest = max(
+        sum(j * x for j, x in zip(region.jacobian[0], vertex, strict=True)) + region.offset[0]
+        for region in oracle.regions(weights, low, high)
+        for vertex in region.vertices
+    )
+    assert outcome.bound is not None
+    assert -outcome.bound - 0.5 == pytest.approx(float(largest), rel=1e-6, abs=1e-6)
+    point = np.array([pyo.value(x) for x in comp.input])
+    assert forward(weights, point[None])[0, 0] == pytest.approx(float(largest), rel=1e-5, abs=1e-5)
+    assert pyo.value(comp.output[0]) == pytest.approx(float(largest), rel=1e-5, abs=1e-5)
+
+
+def test_two_networks_in_one_model():
+    # The largest difference between two networks at a common input: each in a block of its own.
+    one, other = (to_network(random_weights(np.random.default_rng(seed), (2, 4, 1))) for seed in (1, 2))
+    box = lx.Box(-np.ones(2), np.ones(2))
+    user = pyo.ConcreteModel()
+    user.one, user.other = (lx.build(net, box) for net in (one, other)), None  # type: ignore[assignment]
