@@ -337,8 +337,8 @@ def test_a_wrong_command_line_is_code_2(fails, model, arguments, words):
 
 def test_an_unknown_command_and_a_missing_model(fails):
     assert "compute" in fails("compute", code=2)
-    assert "model" in fails("solve", code=2)
-    assert "model" in fails("info", code=2)
+    assert "model" in fails("solve", code=2).lower()
+    assert "model" in fails("info", code=2).lower()
     assert "--bogus" in fails("--bogus", code=2)
 
 
@@ -562,6 +562,13 @@ def test_a_reader_that_leaves(model):
     finally:
         os.close(sink)
     assert (result.returncode, result.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk(model):
+    with Path("/dev/full").open("w") as sink:
+        result = process("info", model, capture_output=False, stdout=sink, stderr=subprocess.PIPE)
+    assert (result.returncode, result.stderr) == (1, "lipexact: error: No space left on device\n")
 
 
 def test_a_name_that_the_output_cannot_hold(folder, model, monkeypatch):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import re
+import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -241,16 +241,19 @@ def small_net() -> Network:
 @pytest.mark.parametrize("mode", MODES)
 def test_one_primitive_is_one_block(mode):
     problem = lipschitz_problem(small_net(), Box(-np.ones(2), np.ones(2)), np.ones(1), norm("linf"), mode)
-    bounds = bound(problem.graph, problem.sets)
-    comp = compose(problem, bounds)
+    comp = compose(problem, bound(problem.graph, problem.sets))
     blocks = blocks_of(comp.model)
-    assert all(type(block) is not pyo.ConcreteModel for block in blocks.values())
-    assert len(blocks) == len(set(problem.graph.nodes) | set(problem.graph.inputs)) - sum(
-        1 for node in problem.graph.nodes if node.name not in {re.sub(r"_\d+$", "", name) for name in blocks} | set(blocks)
-    )
-    for node in problem.graph.nodes:
-        if isinstance(node, Conditional) and node.name in blocks:
-            assert isinstance(blocks[node.name].component("a"), pyo.Var)
+    kinds = {"equation": Affine, "a": Conditional, "below_x": Switch}
+    counted = dict.fromkeys((Affine, Conditional, Switch, Input), 0)
+    for block in blocks.values():
+        marks = [kind for name, kind in kinds.items() if block.component(name) is not None]
+        assert len(marks) <= 1
+        counted[marks[0] if marks else Input] += 1
+    nodes = set(problem.graph.nodes) | set(problem.graph.inputs)
+    for kind, count in counted.items():
+        of_kind = sum(isinstance(node, kind) for node in nodes)
+        # A node that nothing reads has no block; here, all of forward mode is read.
+        assert count == of_kind if mode == "forward" else 0 < count <= of_kind
     # Nothing but blocks, the objective and the list of cuts.
     own = [c for c in comp.model.component_objects(descend_into=False) if not isinstance(c, pyo.Block)]
     assert sorted(c.local_name for c in own) == ["excluded", "objective"]
@@ -262,7 +265,13 @@ def test_names_are_readable_and_written(mode, tmp_path):
     file = tmp_path / "x.lp"
     comp.model.write(str(file), io_options={"symbolic_solver_labels": True})
     text = file.read_text()
-    for name in ("x_y(0)", "affine_0_y(0)", "relu_0_gate_a(", "relu_0_y(", "objective_y(0)" if mode == "forward" else "sum"):
+    for name in (
+        "x_y(0)",
+        "affine_0_y(0)",
+        "relu_0_gate_a(",
+        "relu_0_y(",
+        "objective_2_y(0)" if mode == "forward" else "sum",
+    ):
         assert name in text, name
     assert ("v_y(1)" in text) == (mode == "forward")
     # Each variable of the model under its own name.
@@ -280,7 +289,9 @@ def named(*names: str) -> Network:
     x = value = Input(2, "x")
     rng = np.random.default_rng(0)
     for k, name in enumerate(names):
-        value = relu(Affine(((rng.normal(size=(2, 2)), value),), rng.normal(size=2), name), f"{name}" if k % 2 else "relu")
+        value = relu(
+            Affine(((rng.normal(size=(2, 2)), value),), rng.normal(size=2), name), f"{name}" if k % 2 else "relu"
+        )
     output = Affine(((np.ones((1, 2)), value),), [0.0], "out")
     return network(Graph((x,), (output,)), input_shape=(2,), output_shape=(1,), name="named")
 
@@ -299,7 +310,7 @@ def named(*names: str) -> Network:
         ("clone", "write", "config", "active"),
         ("é", "重み"),
     ],
-    ids=lambda names: "-".join(names),
+    ids="-".join,
 )
 @pytest.mark.parametrize("mode", MODES)
 def test_any_names_will_do(names, mode, tmp_path):
@@ -361,7 +372,7 @@ def test_sizes_count_what_the_model_holds():
     counted = {v.name for v in variables_of(comp.model)}
     assert comp.sizes["variables"] == len(counted)
     assert comp.sizes["binaries"] == 1
-    rows = [row for row in comp.model.component_data_objects(pyo.Constraint, active=True)]
+    rows = list(comp.model.component_data_objects(pyo.Constraint, active=True))
     assert comp.sizes["constraints"] == len(rows)
     comp.exclude((np.ones(1, dtype=np.int8),))
     assert comp.sizes["constraints"] == len(rows) + 1
@@ -551,8 +562,396 @@ def test_the_largest_output_over_a_box_in_a_model_of_ones_own(family, mode):
 
 
 def test_two_networks_in_one_model():
-    # The largest difference between two networks at a common input: each in a block of its own.
-    one, other = (to_network(random_weights(np.random.default_rng(seed), (2, 4, 1))) for seed in (1, 2))
+    # The largest difference of two networks at a common input: each in a block of its own.
+    pair = [random_weights(np.random.default_rng(seed), (2, 4, 1)) for seed in (1, 2)]
     box = lx.Box(-np.ones(2), np.ones(2))
+    one, other = (lx.build(to_network(weights), box) for weights in pair)
     user = pyo.ConcreteModel()
-    user.one, user.other = (lx.build(net, box) for net in (one, other)), None  # type: ignore[assignment]
+    user.one, user.other = one.model, other.model
+    for comp in (one, other):
+        comp.model.objective.deactivate()
+    user.same = pyo.ConstraintList()
+    for x, y in zip(one.input, other.input, strict=True):
+        user.same.add(x == y)
+    user.cost = pyo.Objective(expr=other.output[0] - one.output[0])
+    outcome = solve(user, "highs")
+    (first, bias), (last, offset) = (
+        [np.vstack([u, v]) if u.ndim > 1 else np.append(u, v) for u, v in zip(*layers, strict=True)]
+        for layers in zip(*pair, strict=True)
+    )
+    joined = [(first, bias), (np.hstack([last[:1], -last[1:]]), offset[:1] - offset[1:])]
+    largest = max(
+        sum(j * x for j, x in zip(region.jacobian[0], vertex, strict=True)) + region.offset[0]
+        for region in oracle.regions(joined, box.lower, box.upper)
+        for vertex in region.vertices
+    )
+    assert outcome.bound is not None
+    assert -outcome.bound == pytest.approx(float(largest), rel=1e-6)
+
+
+# --- The search ------------------------------------------------------------------------------------
+
+
+Run = Callable[[Any, SolveOptions, Any], Outcome]
+HIGHS: Run = SOLVERS["highs"].run
+
+# The identity as relu(x) - relu(-x): at x = 0 both gates may be on, for a slope of 2.
+KINK: Layers = [(np.array([[1.0], [-1.0]]), np.zeros(2)), (np.array([[1.0, -1.0]]), np.zeros(1))]
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Register a solver under the name "fake"."""
+
+    def enter(run: Run) -> list[int]:
+        calls = [0]
+
+        def counted(model: Any, options: SolveOptions, watch: Any) -> Outcome:
+            calls[0] += 1
+            if calls[0] > 300:
+                pytest.fail("the search does not end")
+            return run(model, options, watch)
+
+        monkeypatch.setitem(SOLVERS, "fake", Solver("fake", "none", lambda: True, counted))
+        return calls
+
+    return enter
+
+
+def searched(
+    weights: Layers,
+    low: Any,
+    high: Any,
+    c: Any,
+    *,
+    solver: str = "highs",
+    mode: str = "forward",
+    alpha: str = "linf",
+    lower: float = 0.0,
+    deadline: float = math.inf,
+    gap: float = 0.0,
+) -> tuple[Bracket, float]:
+    """The search from no more than a root bound, and the truth."""
+    problem = lipschitz_problem(to_network(weights), Box(low, high), np.asarray(c), norm(alpha), mode)  # type: ignore[arg-type]
+    bounds = bound(problem.graph, problem.sets)
+    start = Bracket(lower, float(bounds[problem.objective][1][0]), None)
+    found = narrow(problem, Box(low, high), bounds, start, solver, SolveOptions(gap=gap), deadline=deadline)
+    return found, oracle.constant(oracle.regions(weights, low, high), c, alpha)
+
+
+def on_kink(**options: Any) -> Bracket:
+    found, truth = searched(KINK, [-1.0], [1.0], [1.0], **options)
+    assert_honest(found, truth)
+    return found
+
+
+def assert_honest(bracket: Bracket, truth: float) -> None:
+    """The bounds hold, and those that meet are the truth."""
+    assert bracket.lower <= truth * (1 + 1e-9)
+    assert bracket.upper >= truth * (1 - 1e-9)
+    if closed(bracket.lower, bracket.upper):
+        assert bracket.lower == pytest.approx(truth, rel=1e-9)
+
+
+def root(model: Any) -> float:
+    """A bound that is true: minus the largest value that the model's norm may have."""
+    return -max(
+        v.ub for v in generate_standard_repn(next(model.component_data_objects(pyo.Objective)).expr).linear_vars
+    )
+
+
+def set_binaries(model: Any, choose: Callable[[int], int]) -> None:
+    """Set the gates, and that the solution is none of those that were settled."""
+    settled = model.component("settled")
+    for k, variable in enumerate(v for v in variables_of(model) if v.is_binary() and v is not settled):
+        variable.set_value(choose(k))
+    if settled is not None:
+        settled.set_value(0)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_search_alone_finds_the_constant(family, mode):
+    for seed in range(3):
+        weights, low, high = case(family, seed)
+        c = np.random.default_rng(seed).normal(size=len(weights[-1][1]))
+        found, truth = searched(weights, low, high, c, mode=mode, alpha=NORMS[seed % 2])
+        assert closed(found.lower, found.upper), seed
+        assert found.lower == pytest.approx(truth, rel=1e-9)
+        assert found.termination == "optimal"
+        assert truth == 0 or found.region is not None
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_kink_is_cut_off(mode):
+    found = on_kink(mode=mode)
+    assert found.lower == 1.0
+    assert closed(found.lower, found.upper)
+    assert found.proof == "solver"
+    assert found.stats["excluded"] >= 2
+
+
+def test_a_region_above_a_constant_neuron_is_not_missed():
+    # The first neuron is 10 everywhere. Slope 50 between -0.5 - 1e-7 and -0.5, where the third neuron is on; else 20.
+    width = 1e-7
+    weights = [
+        (np.array([[0.0], [1.0], [-1.0]]), np.array([10.0, 0.0, 0.0])),
+        (np.array([[1.0, 20.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]), np.array([-5.0, -0.5, -0.5 - width])),
+        (np.array([[1.0, 50.0, -50.0]]), np.zeros(1)),
+    ]
+    for mode in MODES:
+        found, truth = searched(weights, [-1.0], [1.0], [1.0], mode=mode)
+        assert truth == 50.0
+        assert_honest(found, truth)
+        assert found.lower == pytest.approx(50.0, rel=1e-9)
+        result = lx.lipschitz(to_network(weights), lx.Box([-1.0], [1.0]), mode=mode)  # type: ignore[arg-type]
+        assert result.lower == pytest.approx(50.0, rel=1e-9)
+
+
+def test_no_time_leaves_the_bracket_as_it_was(fake):
+    calls = fake(HIGHS)
+    found = on_kink(solver="fake", deadline=0.0)
+    assert calls == [0]
+    assert (found.lower, found.termination, found.proof) == (0.0, "time limit", "float")
+
+
+def test_a_gap_ends_the_search_early():
+    weights, low, high = case("general", 3)
+    c = np.ones(len(weights[-1][1]))
+    found, truth = searched(weights, low, high, c, gap=0.5)
+    assert_honest(found, truth)
+    assert closed(found.lower, found.upper, 0.5)
+
+
+def test_infeasible_is_a_lie(fake):
+    calls = fake(lambda model, options, watch: Outcome(Termination.INFEASIBLE, math.inf, None, 0, 0.0))
+    found = on_kink(solver="fake", lower=1.0)
+    assert (found.lower, found.termination, found.proof) == (1.0, "failed", "float")
+    assert found.upper == pytest.approx(2.0)
+    assert "infeasible, which it is not" in found.stats["message"]
+    assert calls == [1]
+
+
+def test_infeasible_in_a_later_round_is_a_lie(fake):
+    rounds = itertools.count()
+
+    def run(model, options, watch):
+        if next(rounds) == 1:
+            return Outcome(Termination.INFEASIBLE, math.inf, None, 0, 0.0)
+        return HIGHS(model, options, watch)
+
+    fake(run)
+    found = on_kink(solver="fake")
+    assert not closed(found.lower, found.upper)
+    assert found.termination == "failed"
+
+
+@pytest.mark.parametrize("claim", [0.0, 0.5, 0.999])
+def test_a_bound_below_an_attained_value_is_an_error(fake, claim):
+    def run(model, options, watch):
+        return Outcome(Termination.OPTIMAL, claim * root(model) / 2, claim * root(model) / 2, 0, 0.0)
+
+    fake(run)
+    with pytest.raises(
+        SolverError, match=r"fake claims that the constant is at most 0\.\d+|at most 0, but 1 is attained"
+    ):
+        on_kink(solver="fake", lower=1.0)
+
+
+def test_a_bound_below_the_value_of_the_solvers_own_pattern_is_an_error(fake):
+    # The pattern x > 0 is real, with the value 1, and the claim is 0.6: whatever was known before.
+    def run(model, options, watch):
+        set_binaries(model, lambda k: int(k == 0))
+        return Outcome(Termination.OPTIMAL, 0.3 * root(model), 0.3 * root(model), 0, 0.0)
+
+    fake(run)
+    for known in (0.0, 0.5):
+        with pytest.raises(SolverError, match="is attained"):
+            on_kink(solver="fake", lower=known)
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Outcome(Termination.FAILED, None, None, None, 0.0, "broken"),
+        Outcome(Termination.FAILED, -0.1, -0.1, None, 0.0, "broken, and lying"),
+        Outcome(Termination.OPTIMAL, -200.0, None, 0, 0.0, "no incumbent"),
+        Outcome(Termination.OPTIMAL, None, -0.1, 0, 0.0, "no bound"),
+        Outcome(Termination.OPTIMAL, math.nan, math.nan, 0, 0.0, "not numbers"),
+        Outcome(Termination.OPTIMAL, -math.inf, -0.1, 0, 0.0, "infinite"),
+        Outcome(Termination.TIME_LIMIT, None, None, 0, 0.0, "nothing yet"),
+        Outcome(Termination.TIME_LIMIT, -200.0, None, 0, 0.0, "a bound"),
+        Outcome(Termination.INTERRUPTED, -200.0, None, 0, 0.0),
+        Outcome(Termination.LIMIT, -200.0, None, 0, 0.0, "memory"),
+    ],
+    ids=lambda outcome: f"{outcome.termination.value}-{outcome.message}",
+)
+def test_a_solver_without_an_answer_leaves_honest_bounds(fake, outcome):
+    calls = fake(lambda model, options, watch: outcome)
+    found = on_kink(solver="fake", lower=1.0)
+    assert (found.lower, found.upper) == (1.0, pytest.approx(2.0))
+    expected = "failed" if outcome.termination is Termination.OPTIMAL else outcome.termination.value
+    assert found.termination == expected
+    assert calls == [1]
+    if outcome.message:
+        assert outcome.message in found.stats["message"]
+
+
+def test_a_solver_that_crashes_is_a_solver_error(fake):
+    def run(model, options, watch):
+        raise RuntimeError("out of luck")
+
+    fake(run)
+    with pytest.raises(SolverError, match="fake failed: RuntimeError: out of luck"):
+        on_kink(solver="fake")
+    with pytest.raises(SolverError, match="out of luck"):
+        narrow_all("fake")
+
+
+def narrow_all(solver: str) -> None:
+    weights, low, high = case("sign_pairs", 1)
+    searched(weights, low, high, np.ones(len(weights[-1][1])), solver=solver)
+
+
+@pytest.mark.parametrize("ending", [Termination.TIME_LIMIT, Termination.INTERRUPTED, Termination.LIMIT])
+def test_what_an_interrupted_solver_found_counts(fake, ending):
+    # Both gates off are no region, x > 0 is one: its value 1 is certified, and the bound is the solver's.
+    def run(model, options, watch):
+        set_binaries(model, lambda k: int(k == 0))
+        return Outcome(ending, 0.9 * root(model), 0.5 * root(model), 7, 0.0, "stopped")
+
+    calls = fake(run)
+    found = on_kink(solver="fake")
+    assert (found.lower, found.termination) == (1.0, ending.value)
+    assert found.upper == pytest.approx(1.8)
+    assert found.proof == "solver"
+    assert found.region is not None
+    assert found.stats["nodes"] == 7
+    assert calls == [1]
+
+
+@pytest.mark.parametrize("state", [OFF, ON])
+def test_a_solver_that_returns_the_same_kink_for_ever_is_stopped(fake, state):
+    def run(model, options, watch):
+        set_binaries(model, lambda k: state)
+        return Outcome(Termination.OPTIMAL, root(model), root(model), 0, 0.0)
+
+    fake(run)
+    try:
+        found = on_kink(solver="fake", lower=1.0)
+    except SolverError:
+        return
+    assert not closed(found.lower, found.upper)
+    assert found.termination != "optimal"
+
+
+def test_a_solver_that_returns_the_same_region_for_ever_is_stopped(fake):
+    def run(model, options, watch):
+        set_binaries(model, lambda k: int(k == 0))
+        return Outcome(Termination.OPTIMAL, root(model), root(model), 0, 0.0)
+
+    fake(run)
+    try:
+        found = on_kink(solver="fake")
+    except SolverError:
+        return
+    assert not closed(found.lower, found.upper)
+    assert found.termination != "optimal"
+
+
+def test_a_solver_that_loads_nothing_gives_no_more_than_it_shows(fake):
+    def run(model, options, watch):
+        for variable in variables_of(model):
+            variable.set_value(None)
+        return Outcome(Termination.OPTIMAL, root(model), root(model), 0, 0.0)
+
+    fake(run)
+    try:
+        found = on_kink(solver="fake")
+    except SolverError:
+        return
+    assert not closed(found.lower, found.upper)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("family", ["general", "sign_pairs", "duplicated", "late_coincidence", "relu_of_relu"])
+def test_random_patterns_never_make_a_wrong_constant(fake, family, mode):
+    # Bounds that are true but loose, and patterns that are real by chance only.
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        weights, low, high = case(family, seed)
+
+        def run(model, options, watch, rng=rng):
+            set_binaries(model, lambda k: int(rng.integers(2)))
+            return Outcome(Termination.OPTIMAL, root(model), root(model), 0, 0.0)
+
+        fake(run)
+        c = rng.normal(size=len(weights[-1][1]))
+        try:
+            found, truth = searched(weights, low, high, c, solver="fake", mode=mode)
+        except SolverError:
+            continue
+        assert_honest(found, truth)
+
+
+@pytest.mark.parametrize("family", ["sign_pairs", "duplicated", "late_coincidence", "relu_of_relu", "bias_free"])
+def test_a_solver_that_is_right_with_loose_bounds_never_closes_a_gap_wrongly(fake, family):
+    def run(model, options, watch):
+        true = HIGHS(model, options, watch)
+        assert true.bound is not None
+        return Outcome(Termination.OPTIMAL, true.bound - 0.01 * abs(true.bound), true.incumbent, 0, 0.0)
+
+    fake(run)
+    for seed in range(2):
+        weights, low, high = case(family, seed)
+        c = np.random.default_rng(seed).normal(size=len(weights[-1][1]))
+        found, truth = searched(weights, low, high, c, solver="fake")
+        assert_honest(found, truth)
+        assert found.lower == pytest.approx(truth, rel=1e-9)
+
+
+def test_lies_reach_the_public_result(fake):
+    box, net = lx.Box([-1.0], [1.0]), to_network(KINK)
+    fake(lambda model, options, watch: Outcome(Termination.INFEASIBLE, math.inf, None, 0, 0.0))
+    result = lx.lipschitz(net, box, solver="fake")
+    assert result.status is lx.Status.BOUNDED
+    assert result.lower == 1.0
+    assert result.value == result.upper == pytest.approx(2.0)
+    fake(lambda model, options, watch: Outcome(Termination.OPTIMAL, -1e-9, -1e-9, 0, 0.0))
+    with pytest.raises(SolverError, match="but 1 is attained"):
+        lx.lipschitz(net, box, solver="fake")
+
+
+def test_progress_is_reported_in_the_problems_own_units(fake):
+    seen = []
+
+    def run(model, options, watch):
+        watch.record(0.5 * root(model), 0.75 * root(model), 3)
+        watch.run(lambda: time.sleep(0.7), lambda: None)
+        return HIGHS(model, options, watch)
+
+    fake(run)
+    problem = lipschitz_problem(to_network(KINK), Box([-1.0], [1.0]), np.ones(1), norm("linf"), "forward")
+    bounds = bound(problem.graph, problem.sets)
+    start = Bracket(0.0, 2.0, None)
+    narrow(
+        problem, Box([-1.0], [1.0]), bounds, start, "fake", SolveOptions(), deadline=math.inf, on_progress=seen.append
+    )
+    assert seen
+    assert seen[0].incumbent == pytest.approx(1.0)
+    assert seen[0].bound == pytest.approx(1.5)
+    assert seen[0].nodes == 3
+
+
+def test_stats_say_what_was_done():
+    found = on_kink()
+    assert found.stats["binaries"] == 2
+    assert found.stats["rounds"] == found.stats["excluded"] or found.stats["rounds"] == found.stats["excluded"] + 1
+    assert {
+        "variables",
+        "constraints",
+        "nodes",
+        "build_seconds",
+        "solve_seconds",
+        "certify_seconds",
+    } <= found.stats.keys()

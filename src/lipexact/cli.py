@@ -92,14 +92,13 @@ def _fail(message: str, code: int = _ERROR) -> NoReturn:
 
 
 def _drop_output() -> None:
-    """Nobody can read what is left to print: keep Python from trying again, and from complaining, at its exit."""
+    """Where nobody can read what is left to print, keep Python from trying again, and complaining, at its exit."""
     try:
-        number = sys.stdout.fileno()
-    except (AttributeError, OSError, ValueError):
-        return
-    sink = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, number)
-    os.close(sink)
+        sys.stdout.flush()
+    except OSError:
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, sys.stdout.fileno())
+        os.close(sink)
 
 
 @app.callback()
