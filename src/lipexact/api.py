@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 import sys
 import time
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from lipexact.bounds.interval import Bounds, point_bounds
 from lipexact.bounds.linear import bound
 from lipexact.domains import Box
-from lipexact.errors import DomainError, OptionError
+from lipexact.errors import DomainError, ModelError, OptionError
 from lipexact.functionals import functional_vector
 from lipexact.mip.compose import Composition, compose
 from lipexact.mip.search import Bracket, narrow
@@ -140,7 +141,7 @@ def lipschitz(
     SolverUnavailableError
         If the solver is not installed, or its licence too small.
     SolverError
-        If the solver contradicts a checked bound.
+        If the solver breaks down.
     """
     start = time.perf_counter()
     options = _options(method, mode, solver, time_limit, gap, threads, solver_options)
@@ -214,8 +215,12 @@ def _question(
     start = time.perf_counter()
     asked: dict[DerivativeMode, tuple[Problem, Bounds]] = {}
     for each in _MODES:
-        problem = lipschitz_problem(network, domain, c, alpha, each, keep_output=keep_output)
-        asked[each] = problem, bound(problem.graph, problem.sets)
+        with np.errstate(over="ignore", invalid="ignore"):
+            problem = lipschitz_problem(network, domain, c, alpha, each, keep_output=keep_output)
+            bounds = bound(problem.graph, problem.sets)
+        if not all(np.isfinite(side).all() for sides in bounds.values() for side in sides):
+            raise ModelError("the network's numbers overflow on this domain; scale its weights or inputs")
+        asked[each] = problem, bounds
     upper = max(min(_root(*both) for both in asked.values()), 0.0)
     bounds_seconds = time.perf_counter() - start
     lower, region = best_region(network, domain, c, alpha, deadline=deadline) or (0.0, None)
@@ -302,21 +307,34 @@ def _options(
     threads: int | None,
     solver_options: Mapping[str, Any] | None,
 ) -> SolveOptions:
-    if method not in ("auto", "mip"):
+    if not (isinstance(method, str) and method in ("auto", "mip")):
         raise OptionError(f"method={method!r} is none of 'auto', 'mip'")
     _check_mode(mode)
-    if time_limit is not None and not time_limit > 0:
+    if time_limit is not None and not (_is_number(time_limit) and time_limit > 0):
         raise OptionError(f"time_limit must be a positive number of seconds, not {time_limit!r}")
-    if not 0 <= gap < 1:
-        raise OptionError(f"gap must be at least 0 and below 1, not {gap!r}")
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
+    if not (_is_number(gap) and 0 <= gap < 1):
+        raise OptionError(f"gap must be a number, at least 0 and below 1, not {gap!r}")
+    if threads is not None and not (isinstance(threads, numbers.Integral) and _is_number(threads) and threads >= 1):
         raise OptionError(f"threads must be a positive integer, not {threads!r}")
+    if solver_options is not None and not isinstance(solver_options, Mapping):
+        raise OptionError(f"solver_options must be a dictionary of the solver's own options, not {solver_options!r}")
+    if not isinstance(solver, str):
+        raise OptionError(f"solver must be a name, not {solver!r}")
     require_solver(solver)
-    return SolveOptions(time_limit, gap, threads, dict(solver_options or {}))
+    return SolveOptions(
+        None if time_limit is None else float(time_limit),
+        float(gap),
+        None if threads is None else int(threads),
+        dict(solver_options or {}),
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _check_mode(mode: str) -> None:
-    if mode not in ("auto", "forward", "reverse"):
+    if not (isinstance(mode, str) and mode in ("auto", *_MODES)):
         raise OptionError(f"mode={mode!r} is none of 'auto', 'forward', 'reverse'")
 
 

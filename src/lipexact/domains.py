@@ -6,7 +6,9 @@ which is all that the bounds (:mod:`lipexact.bounds`) and the programs (:mod:`li
 
 from __future__ import annotations
 
+import numbers
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,6 +88,8 @@ class Box(ConvexSet):
                 )
             corners.append(array)
         low, high = corners
+        if low.shape == high.shape and not (np.abs(np.subtract(high / 2, low / 2)) < 2.0**1000).all():
+            raise DomainError("the box is too wide for floating-point arithmetic; scale the inputs")
         if low.shape != high.shape:
             raise DomainError(f"the box's corners have different shapes: {low.shape} and {high.shape}")
         if (low > high).any():
@@ -105,6 +109,8 @@ class Box(ConvexSet):
     @classmethod
     def unit(cls, d: int) -> Box:
         """The unit cube [0, 1]^d."""
+        if isinstance(d, bool) or not isinstance(d, numbers.Integral) or d < 1:
+            raise DomainError(f"the unit cube's dimension must be a positive integer, not {d!r}")
         return cls(np.zeros(d), np.ones(d))
 
     def inequalities(self) -> tuple[Matrix, Vector]:
@@ -163,8 +169,11 @@ class Ball(Box):
             raise DomainError(f"{reach.size} radii do not fit a centre of {middle.size} entries")
         middle = middle.ravel()
         reach = reach.ravel()
-        low, high = middle - reach, middle + reach
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite corners are refused by the box
+            low, high = middle - reach, middle + reach
         if clip is not None:
+            if not isinstance(clip, Sequence) or len(clip) != 2:
+                raise DomainError(f"the ball's clip must be a pair (lo, hi), not {clip!r}")
             least, most = (_numbers(limit, "the ball's clip") for limit in clip)
             for limit in (least, most):
                 if limit.size not in (1, middle.size):
@@ -209,9 +218,13 @@ def split_signs(weights: Matrix) -> tuple[Matrix, Matrix]:
 
 def _numbers(values: npt.ArrayLike, what: str) -> Vector:
     try:
-        array = np.array(values, dtype=np.float64)
+        array = np.array(values)
+        if not np.iscomplexobj(array):
+            array = array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise DomainError(f"{what} is not an array of numbers: {error}") from None
+    if np.iscomplexobj(array):
+        raise DomainError(f"{what} has complex numbers")
     if array.size == 0:
         raise DomainError(f"{what} is empty")
     if np.isnan(array).any():

@@ -50,9 +50,13 @@ def functional_vector(functional: int | npt.ArrayLike | None, output_norm: str |
             raise NormError(f"functional={index} names no output: the network has {outputs}")
         return np.asarray(np.eye(1, outputs, index % outputs)[0])
     try:
-        vector = np.array(functional, dtype=np.float64)
+        vector = np.array(functional)
+        if not np.iscomplexobj(vector):
+            vector = vector.astype(np.float64)
     except (TypeError, ValueError):
         raise NormError(f"a functional is an output's index or a vector of numbers, not {functional!r}") from None
+    if np.iscomplexobj(vector):
+        raise NormError("the functional has complex numbers")
     if vector.shape != (outputs,):
         raise NormError(
             f"a functional of shape {vector.shape} does not fit {outputs} outputs; give a vector of length {outputs}"

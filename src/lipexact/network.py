@@ -140,4 +140,5 @@ class Network:
 
 def network(graph: Graph, *, input_shape: tuple[int, ...], output_shape: tuple[int, ...], name: str) -> Network:
     """The network of a graph after folding its affine nodes (:func:`lipexact.graph.simplify.fuse`)."""
-    return Network(fuse(graph), input_shape, output_shape, name)
+    with np.errstate(over="ignore", invalid="ignore"):  # products that overflow are refused by the nodes
+        return Network(fuse(graph), input_shape, output_shape, name)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from lipexact.graph.ir import Vector
 
 _UNIT = 2.0**-53
-# Far above what n underflows lose (n * 2^-1074), far below any weight or input of interest.
-TINY = 1e-290
+# More than n underflows lose (n * 2^-1074), for n below 10^5.
+TINY = 1e-318
 
 
 def gamma(n: int) -> float:

@@ -69,7 +69,7 @@ class Affine:
                 )
         for array in (bias, *(weight.data if sp.issparse(weight) else weight for weight, _ in terms)):
             if not np.isfinite(array).all():
-                raise ModelError(f"affine '{self.name}' has weights that are NaN or infinite")
+                raise ModelError(f"affine '{self.name}' has weights, or products of weights, that are NaN or infinite")
         bias.setflags(write=False)
         object.__setattr__(self, "bias", bias)
         object.__setattr__(self, "terms", terms)

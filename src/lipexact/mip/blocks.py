@@ -1,15 +1,16 @@
 """One primitive, one ``pyo.Block``.
 
 An emitter takes the ports of its operands and returns a block and the port of its result. A port holds
-one entry per coordinate, a Pyomo variable or a number, and a scale: coordinate i has the value
-``scale[i] * entries[i]``. Scales are powers of two, chosen from the bounds, so that solvers, whose
-tolerances are absolute, see numbers of ordinary size and the weights are scaled without rounding.
+one entry per coordinate, a Pyomo variable or a number, with a scale and an offset: coordinate i has the value
+``offset[i] + scale[i] * entries[i]``. They are chosen from the bounds, so that solvers, whose tolerances are
+absolute, see numbers of ordinary size. Scales are powers of two, so the weights are scaled without rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,43 +28,56 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 # Scaled variables reach up to S = 64. Solvers keep rows to an absolute 1e-6 or so; with S = 1 HiGHS
 # returned 143.50241 for a constant of 143.502156 (MNIST 784-20-20-20-2), with 64 it is right to 1e-14.
 _SPAN = 64.0
+# HiGHS and SCIP drop smaller coefficients than 1e-9 without a word, and HiGHS refuses larger ones than 1e15.
+_LEAST, _MOST = 1e-8, 2.0**30
 
 
 @dataclass(frozen=True)
 class Port:
-    """The coordinates of a node in the program; 0.0 where they are always 0, or nothing reads them."""
+    """The coordinates of a node in the program; the entry is 0.0 where they are always 0, or nothing reads them."""
 
     entries: Sequence[Any]
     scale: Vector
+    offset: Vector
+
+    @classmethod
+    def nothing(cls, size: int) -> Port:
+        """A port that nothing reads."""
+        return cls([0.0] * size, np.ones(size), np.zeros(size))
+
+    def value(self, i: int) -> Any:
+        """Coordinate i in the graph's own units."""
+        return float(self.offset[i]) + float(self.scale[i]) * self.entries[i]
 
 
 def emit_input(node: Input, domain: ConvexSet) -> tuple[pyo.Block, Port]:
     """x in {lower <= x <= upper, A x <= b}."""
     block = pyo.Block(concrete=True)
+    port = _variables(block, (domain.lower, domain.upper), np.ones(node.size, dtype=bool), np.zeros(node.size))
     rows, limits = domain.inequalities()
-    box = domain.lower, domain.upper
-    port = _variables(block, box, _scale(box), np.ones(node.size, dtype=bool))
     if rows.shape[0]:
-        block.rows = pyo.Constraint(pyo.RangeSet(0, rows.shape[0] - 1))
         rows = sp.csr_array(rows)
+        block.rows = pyo.Constraint(list(range(rows.shape[0])))
         for k in range(rows.shape[0]):
-            constant, coefficients, variables = _linear([(_row(rows, k), port)], 0.0, 1.0)
-            block.rows.add(k, (None, _expression(coefficients, variables), float(limits[k]) - constant))
+            unit = float(max(abs(w) * port.scale[j] for j, w in _entries(rows, k)))
+            block.rows.add(k, _row([(w, port, j) for j, w in _entries(rows, k)], None, float(limits[k]), unit))
     return block, port
 
 
 def emit_affine(node: Affine, operands: Sequence[Port], bounds: Interval, needed: Mask) -> tuple[pyo.Block, Port]:
     """y = sum_k W_k x_k + b, one variable and one equation per coordinate that is read."""
     block = pyo.Block(concrete=True)
-    scale = _scale(bounds)
-    port = _variables(block, bounds, scale, needed)
-    weights = [(sp.csr_array(weight), operand) for (weight, _), operand in zip(node.terms, operands, strict=True)]
-    block.equation = pyo.Constraint(list(np.flatnonzero(needed).tolist()))
-    for i in block.equation.index_set():
-        terms = [(_row(weight, i), operand) for weight, operand in weights]
-        constant, coefficients, variables = _linear(terms, float(node.bias[i]), float(scale[i]))
-        row = _expression([*coefficients, -1.0], [*variables, port.entries[i]])
-        block.equation.add(i, (-constant, row, -constant))
+    weights = [sp.csr_array(weight) for weight, _ in node.terms]
+    largest = np.zeros(node.size)
+    for weight, x in zip(weights, operands, strict=True):
+        largest = np.maximum(largest, (abs(weight) @ sp.diags_array(x.scale)).max(axis=1).toarray().ravel())
+    port = _variables(block, bounds, needed, largest / _MOST)
+    indices = np.flatnonzero(needed).tolist()
+    block.equation = pyo.Constraint(indices)
+    for i in indices:
+        terms = [(w, x, j) for weight, x in zip(weights, operands, strict=True) for j, w in _entries(weight, i)]
+        bias = float(node.bias[i])
+        block.equation.add(i, _row([*terms, (-1.0, port, i)], -bias, -bias, float(port.scale[i])))
     return block, port
 
 
@@ -83,15 +97,15 @@ def emit_conditional(
     block.a = pyo.Var(opened, domain=pyo.Binary)
     for i in opened:
         entries[i] = block.a[i]
+    gate = Port(entries, np.ones(node.size), np.zeros(node.size))
     if opened and not implied:
-        lower, upper = bounds[0] / x.scale, bounds[1] / x.scale
         block.on = pyo.Constraint(opened)
         block.off = pyo.Constraint(opened)
         for i in opened:
-            a, xi, low, high = block.a[i], x.entries[i], float(lower[i]), float(upper[i])
-            block.on.add(i, (None, _expression([1.0, -high], [xi, a]), 0.0))
-            block.off.add(i, (low, _expression([1.0, low], [xi, a]), None))
-    return block, Port(entries, np.ones(node.size))
+            low, high, unit = float(bounds[0][i]), float(bounds[1][i]), float(x.scale[i])
+            block.on.add(i, _row([(1.0, x, i), (-high, gate, i)], None, 0.0, unit))
+            block.off.add(i, _row([(1.0, x, i), (low, gate, i)], low, None, unit))
+    return block, gate
 
 
 def emit_switch(node: Switch, x: Port, gate: Port, bounds: Interval, needed: Mask) -> tuple[pyo.Block, Port]:
@@ -107,74 +121,85 @@ def emit_switch(node: Switch, x: Port, gate: Port, bounds: Interval, needed: Mas
     """
     block = pyo.Block(concrete=True)
     own = node.gate.x is node.x
-    lower, upper = bounds[0] / x.scale, bounds[1] / x.scale
-    entries: list[Any] = [0.0] * node.size
     opened = []
+    entries: list[Any] = [0.0] * node.size
+    scale, offset = _scale(magnitude(bounds)), np.zeros(node.size)
     for i in np.flatnonzero(needed).tolist():
         if isinstance(gate.entries[i], float):
-            entries[i] = x.entries[i] if gate.entries[i] else 0.0
+            if gate.entries[i]:
+                entries[i], scale[i], offset[i] = x.entries[i], x.scale[i], x.offset[i]
         elif not isinstance(x.entries[i], float):  # else x is always 0, and so is y
             opened.append(i)
-    least = np.zeros(node.size) if own else np.minimum(lower, 0.0)
-    most = np.maximum(upper, 0.0)
-    block.y = pyo.Var(opened, bounds=lambda _, i: (float(least[i]), float(most[i])))
+    lower = np.zeros(node.size) if own else np.minimum(bounds[0], 0.0) / scale
+    upper = np.maximum(bounds[1], 0.0) / scale
+    block.y = pyo.Var(opened, bounds=lambda _, i: (float(lower[i]), float(upper[i])))
+    for i in opened:
+        entries[i] = block.y[i]
+    y = Port(entries, scale, offset)
     rows = {name: pyo.Constraint(opened) for name in ("above_zero", "below_zero", "above_x", "below_x")}
     for name, row in rows.items():
         if not (own and name == "above_zero"):
             setattr(block, name, row)
     for i in opened:
-        y, a, xi, low, high = block.y[i], gate.entries[i], x.entries[i], float(lower[i]), float(upper[i])
-        entries[i] = y
-        block.below_zero.add(i, (None, _expression([1.0, -high], [y, a]), 0.0))
-        block.below_x.add(i, (None, _expression([1.0, -1.0, -low], [y, xi, a]), -low))
+        low, high, unit = float(bounds[0][i]), float(bounds[1][i]), float(scale[i])
+        block.below_zero.add(i, _row([(1.0, y, i), (-high, gate, i)], None, 0.0, unit))
+        block.below_x.add(i, _row([(1.0, y, i), (-1.0, x, i), (-low, gate, i)], None, -low, unit))
         if own:
-            block.above_x.add(i, (0.0, _expression([1.0, -1.0], [y, xi]), None))
+            block.above_x.add(i, _row([(1.0, y, i), (-1.0, x, i)], 0.0, None, unit))
         else:
-            block.above_zero.add(i, (0.0, _expression([1.0, -low], [y, a]), None))
-            block.above_x.add(i, (-high, _expression([1.0, -1.0, -high], [y, xi, a]), None))
-    return block, Port(entries, x.scale)
+            block.above_zero.add(i, _row([(1.0, y, i), (-low, gate, i)], 0.0, None, unit))
+            block.above_x.add(i, _row([(1.0, y, i), (-1.0, x, i), (-high, gate, i)], -high, None, unit))
+    return block, y
 
 
-def _scale(bounds: Interval) -> Vector:
-    """The powers of two that bring the largest absolute values within the bounds into (S/2, S]."""
-    size = magnitude(bounds)
-    return np.asarray(np.exp2(np.ceil(np.log2(np.where(size > 0, size, 1.0)))) / _SPAN)
+def _scale(reach: Vector) -> Vector:
+    """The powers of two that bring numbers of up to that reach, where it is not 0 nor next to it, into (S/2, S]."""
+    return np.asarray(np.exp2(np.ceil(np.log2(np.where(reach > 0, np.maximum(reach, 1e-300), 1.0)))) / _SPAN)
 
 
-def _variables(block: pyo.Block, bounds: Interval, scale: Vector, needed: Mask) -> Port:
-    lower, upper = bounds[0] / scale, bounds[1] / scale
+def _variables(block: pyo.Block, bounds: Interval, needed: Mask, least_scale: Vector) -> Port:
+    """Variables for bounded coordinates; around the middle of those that keep one sign, else around 0."""
+    lower, upper = bounds
+    offset = np.where((lower > 0) | (upper < 0), lower / 2 + upper / 2, 0.0)
+    scale = np.maximum(_scale(np.maximum(upper - offset, offset - lower)), _scale(least_scale) * (least_scale > 0))
+    low, high = (lower - offset) / scale, (upper - offset) / scale
     indices = np.flatnonzero(needed).tolist()
-    block.y = pyo.Var(indices, bounds=lambda _, i: (float(lower[i]), float(upper[i])))
+    block.y = pyo.Var(indices, bounds=lambda _, i: (float(low[i]), float(high[i])))
     entries: list[Any] = [0.0] * needed.size
     for i in indices:
         entries[i] = block.y[i]
-    return Port(entries, scale)
+    return Port(entries, scale, np.where(needed, offset, 0.0))
 
 
-def _row(weight: Any, i: int) -> tuple[list[int], list[float]]:
+def _entries(weight: Any, i: int) -> Iterator[tuple[int, float]]:
+    """Columns and values of a row of a sparse matrix."""
     start, stop = weight.indptr[i], weight.indptr[i + 1]
-    return weight.indices[start:stop].tolist(), weight.data[start:stop].tolist()
+    return zip(weight.indices[start:stop].tolist(), weight.data[start:stop].tolist(), strict=True)
 
 
-def _linear(
-    terms: Sequence[tuple[tuple[list[int], list[float]], Port]], bias: float, scale: float
-) -> tuple[float, list[float], list[Any]]:
-    """(sum of the terms + bias) / scale as a constant, coefficients and variables."""
-    constant, coefficients, variables = bias / scale, [], []
-    for (columns, weights), port in terms:
-        for column, weight in zip(columns, weights, strict=True):
-            if weight == 0.0:
-                continue
-            coefficient = weight * (float(port.scale[column]) / scale)
-            entry = port.entries[column]
-            if isinstance(entry, float):
-                constant += coefficient * entry
-            else:
-                coefficients.append(coefficient)
-                variables.append(entry)
-    return constant, coefficients, variables
+def _row(
+    terms: Iterable[tuple[float, Port, int]], lower: float | None, upper: float | None, unit: float
+) -> tuple[float | None, Any, float | None]:
+    """lower <= sum of weight * coordinate <= upper, divided by `unit`, as Pyomo takes it.
 
-
-def _expression(coefficients: list[float], variables: list[Any]) -> LinearExpression:
-    # Constants belong in the limits of a row: Pyomo's interface to SCIP takes them from one side only.
-    return LinearExpression(constant=0.0, linear_coefs=coefficients, linear_vars=variables)
+    A coefficient too small for a solver is left out, and the limits are widened by the most that it can matter, so
+    the program never cuts off what is possible. Constants go to the limits: Pyomo's interface to SCIP takes them from
+    one side only. They are added up in Fractions, since offsets may be far larger than what is left.
+    """
+    coefficients, variables, slack = [], [], 0.0
+    constant = Fraction(0)
+    for weight, port, j in terms:
+        if port.offset[j]:
+            constant += Fraction(weight) * Fraction(float(port.offset[j]))
+        coefficient, entry = weight * (float(port.scale[j]) / unit), port.entries[j]
+        if isinstance(entry, float):
+            constant += Fraction(coefficient * entry * unit)
+        elif abs(coefficient) < _LEAST:
+            slack += abs(coefficient) * _SPAN
+        else:
+            coefficients.append(coefficient)
+            variables.append(entry)
+    expression = LinearExpression(constant=0.0, linear_coefs=coefficients, linear_vars=variables)
+    low = None if lower is None else float(Fraction(lower) - constant) / unit - slack
+    high = None if upper is None else float(Fraction(upper) - constant) / unit + slack
+    return low, expression, high

@@ -40,12 +40,12 @@ class Composition:
     output
         The network's output f(x) likewise; empty unless it was kept.
     norm
-        The variable of the derivative's norm, in units of `scale`.
+        The variable of the derivative's norm, which is `offset` + `scale` times that variable.
     gates
         For each layer of gates of the network, for each gate: a binary variable, 0.0 or 1.0 where bounds
         decide it, None where the objective does not depend on it.
-    scale
-        A power of two.
+    scale, offset
+        Numbers.
     """
 
     model: pyo.ConcreteModel
@@ -54,15 +54,16 @@ class Composition:
     norm: Any
     gates: tuple[tuple[Any, ...], ...]
     scale: float
+    offset: float
 
     @property
     def objective(self) -> Any:
         """The derivative's norm in its own units, as a Pyomo expression."""
-        return self.scale * self.norm
+        return self.offset + self.scale * self.norm
 
     def to_norm(self, objective: float) -> float:
         """The derivative's norm, in its own units, for a value of the model's objective."""
-        return -objective * self.scale / _WEIGHT
+        return self.offset - objective * self.scale / _WEIGHT
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -107,7 +108,8 @@ class Composition:
             model.settled = pyo.Var(domain=pyo.Binary)
             model.t = pyo.Var(bounds=(None, most))
             model.t_is_norm = pyo.Constraint(expr=model.t <= self.norm)
-            model.t_is_settled = pyo.Constraint(expr=model.t + (most - value / self.scale / 2) * model.settled <= most)
+            cap = (value / 2 - self.offset) / self.scale
+            model.t_is_settled = pyo.Constraint(expr=model.t + (most - cap) * model.settled <= most)
             model.del_component("objective")
             model.objective = pyo.Objective(expr=-_WEIGHT * model.t, sense=pyo.minimize)
         self._cut(pattern, [model.settled])
@@ -155,7 +157,7 @@ def compose(problem: Problem, bounds: Bounds) -> Composition:
     ports: dict[Node, Port] = {}
     for node in dict.fromkeys((*graph.inputs, *graph.nodes)):
         if not needed[node].any():
-            ports[node] = Port([0.0] * node.size, np.ones(node.size))
+            ports[node] = Port.nothing(node.size)
             continue
         match node:
             case Input():
@@ -184,6 +186,7 @@ def compose(problem: Problem, bounds: Bounds) -> Composition:
             for gate, node in zip(problem.network.gates, problem.gates, strict=True)
         ),
         scale=float(objective.scale[0]),
+        offset=float(objective.offset[0]),
     )
 
 
@@ -192,7 +195,7 @@ def _gates(port: Port, needed: Mask) -> tuple[Any, ...]:
 
 
 def _values(ports: dict[Node, Port], node: Value) -> tuple[Any, ...]:
-    return tuple(ports[node].scale[i] * ports[node].entries[i] for i in range(node.size))
+    return tuple(ports[node].value(i) for i in range(node.size))
 
 
 def _needed(graph: Graph, states: dict[Conditional, npt.NDArray[np.float64]], bounds: Bounds) -> dict[Node, Mask]:
