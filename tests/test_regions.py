@@ -129,10 +129,9 @@ def neurons_wanted(found: Case) -> tuple[int, int]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_pattern_of_small_networks_is_decided_rightly(family):
-    for start in (0, 100):
-        truth = truth_of(*small_case(family, start))
-        verdicts = [check(truth, gates) for gates in all_gates(widths_of(truth.weights))]
-        assert any(isinstance(verdict, Region) for verdict in verdicts)
+    truth = truth_of(*small_case(family, 0))
+    verdicts = [check(truth, gates) for gates in all_gates(widths_of(truth.weights))]
+    assert any(isinstance(verdict, Region) for verdict in verdicts)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -143,7 +142,7 @@ def test_patterns_that_kinks_allow_are_decided_rightly(family):
         weights, low, high = case(family, seed)
         truth = truth_of(weights, low, high)
         proposed = sorted(oracle.closed_patterns(weights, low, high))
-        for index in rng.permutation(len(proposed))[:12].tolist():
+        for index in rng.permutation(len(proposed))[:10].tolist():
             check(truth, [[int(gate) for gate in layer] for layer in proposed[index]])
 
 
@@ -213,10 +212,10 @@ def test_all_gates_free_is_any_region():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_free_gates_below_others_never_make_a_verdict_wrong(family):
     # A gate further up depends on what a free one does: undecided is fair then, wrong is not.
-    for seed in range(4):
+    for seed in range(3):
         rng = np.random.default_rng(seed)
         truth = truth_of(*case(family, seed))
-        for _ in range(8):
+        for _ in range(7):
             gates = [
                 [int(rng.choice((FREE, OFF, ON), p=(0.4, 0.3, 0.3))) for _ in range(width)]
                 for width in widths_of(truth.weights)

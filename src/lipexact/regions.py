@@ -24,7 +24,7 @@ from lipexact.bounds.interval import point_bounds
 from lipexact.domains import Box
 from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Vector, columns_read, dense
 from lipexact.network import Network
-from lipexact.pattern import FREE, ON, Pattern
+from lipexact.pattern import FREE, OFF, ON, Pattern
 
 # Arrays of floats, or of exact Fractions (dtype object).
 Numbers: TypeAlias = npt.NDArray[Any]
@@ -168,11 +168,14 @@ def decide(network: Network, box: Box, pattern: Pattern) -> Verdict:
     middle, half = (box.lower + box.upper) / 2, (box.upper - box.lower) / 2
     solution = _largest_slack(rows.linear * half, rows.linear @ middle + rows.constant)
     if solution is not None and solution.slack > 0:
-        # A quarter of the slack moves the point off the box's border and keeps the rest.
-        point = middle + half * (solution.point * (1 - min(solution.slack, 1.0) / 4))
-        found = pattern_at(network, point)
-        if found is not None and _inside(point, box) and _agree(found, pattern):
-            return Region(point, found)
+        # A quarter of the slack moves the point off the box's border, another off kinks of free gates.
+        slack = min(solution.slack, 1.0) / 4
+        rng = np.random.default_rng(0)
+        for shift in (0.0, *rng.uniform(-slack, slack, (3, middle.size))):
+            point = middle + half * (solution.point * (1 - 2 * slack) + shift)
+            found = pattern_at(network, point)
+            if found is not None and _inside(point, box) and _agree(found, pattern):
+                return Region(point, found)
     return _decide_exactly(network, box, pattern)
 
 
@@ -203,7 +206,8 @@ def _decide_exactly(network: Network, box: Box, pattern: Pattern) -> Verdict:
             # Towards the middle of the box, by so little that no row changes its sign.
             change = abs(rows.linear @ (centre - point))
             step = min([Fraction(1), *(s / (2 * c) for s, c in zip(slack, change, strict=True) if c)])
-            return _region_at(network, box, rows, point + step * (centre - point))
+            region = _region_at(network, box, rows, point + step * (centre - point))
+            return region if _holds(network, pattern, region) else Undecided()
         for weights in (_fractions(solution.weights), _kernel(rows.linear[near] * reach / size[near, None], solution)):
             scaled = _fractions(np.zeros(near.size))
             scaled[near] = weights / size[near]
@@ -283,15 +287,19 @@ def _kernel(linear: Numbers, solution: _Solution) -> Numbers:
 
 
 class _Rows:
-    """The forms s_i (G_i x + g_i) of the gates that are not free, and where they come from."""
+    """The forms s_i (G_i x + g_i) of the gates that are not free, and where they come from.
+
+    Gates whose input depends on a free one are left out: their forms are not known.
+    """
 
     def __init__(self, network: Network, forms: dict[Node, tuple[Numbers, Numbers]], pattern: Pattern) -> None:
         linear: list[Numbers] = []
         constant: list[Any] = []
         self.origin: list[tuple[int, int]] = []
+        unknown = _unknown(network, pattern)
         for layer, (gate, states) in enumerate(zip(network.gates, pattern, strict=True)):
             below, offset = forms[gate.x]
-            for i in np.flatnonzero(states != FREE).tolist():
+            for i in np.flatnonzero((states != FREE) & ~unknown[gate.x]).tolist():
                 sign = 1 if states[i] == ON else -1
                 linear.append(sign * below[i])
                 constant.append(sign * offset[i])
@@ -304,6 +312,28 @@ class _Rows:
         kept.linear, kept.constant = self.linear[mask], self.constant[mask]
         kept.origin = [origin for origin, keep in zip(self.origin, mask.tolist(), strict=True) if keep]
         return kept
+
+
+def _unknown(network: Network, pattern: Pattern) -> dict[Node, npt.NDArray[np.bool_]]:
+    """Which coordinates depend on a free gate."""
+    states = dict(zip(network.gates, pattern, strict=True))
+    unknown: dict[Node, npt.NDArray[np.bool_]] = {}
+    for node in network.graph.nodes:
+        match node:
+            case Input():
+                unknown[node] = np.zeros(node.size, dtype=bool)
+            case Affine():
+                unknown[node] = np.zeros(node.size, dtype=bool)
+                for weight, x in node.terms:
+                    unknown[node] |= abs(weight) @ unknown[x] > 0
+            case Conditional():
+                pass
+            case Switch():
+                gate = states[node.gate]
+                unknown[node] = (gate == FREE) | ((gate == ON) & unknown[node.x])
+            case _:
+                assert_never(node)
+    return unknown
 
 
 def _cause(network: Network, pattern: Pattern, rows: _Rows, support: list[int]) -> Pattern:
@@ -348,8 +378,23 @@ def _region_at(network: Network, box: Box, rows: _Rows, point: Numbers) -> Regio
     return Region(point, _states(network, point))
 
 
+def _holds(network: Network, pattern: Pattern, region: Region) -> bool:
+    """Whether no gate above a free one, of which no row speaks, is at the point the opposite of what the pattern says."""
+    unknown = _unknown(network, pattern)
+    inputs = _gate_inputs(network, _fractions(region.point) if region.point.dtype != object else region.point)
+    return not any(
+        bool((unknown[gate.x] & (((states == ON) & (values < 0)) | ((states == OFF) & (values > 0)))).any())
+        for gate, states, values in zip(network.gates, pattern, inputs, strict=True)
+    )
+
+
 def _states(network: Network, point: Numbers) -> Pattern:
-    """The gates at a point, computed in Fractions; off where the gate's input is 0."""
+    """The gates at a point of Fractions; off where the gate's input is 0."""
+    return tuple((values > 0).astype(np.int8) for values in _gate_inputs(network, point))
+
+
+def _gate_inputs(network: Network, point: Numbers) -> tuple[Numbers, ...]:
+    """What each layer of gates reads at a point, in Fractions."""
     values: dict[Node, Numbers] = {}
     for node in network.graph.nodes:
         match node:
@@ -366,7 +411,7 @@ def _states(network: Network, point: Numbers) -> Pattern:
                 values[node] = values[node.x] * values[node.gate]
             case _:
                 assert_never(node)
-    return tuple(values[gate].astype(np.int8) for gate in network.gates)
+    return tuple(values[gate.x] for gate in network.gates)
 
 
 def _inside(point: Vector, box: Box) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ class Composition:
         The variable of the derivative's norm, which is `offset` + `scale` times that variable.
     gates
         For each layer of gates of the network, for each gate: a binary variable, 0.0 or 1.0 where bounds
-        decide it, None where the objective does not depend on it.
+        decide it, None where they do not and the objective does not depend on it.
     scale, offset
         Numbers.
     """
@@ -158,6 +158,8 @@ def compose(problem: Problem, bounds: Bounds) -> Composition:
     for node in dict.fromkeys((*graph.inputs, *graph.nodes)):
         if not needed[node].any():
             ports[node] = Port.nothing(node.size)
+            if isinstance(node, Conditional):
+                ports[node] = replace(ports[node], entries=[None if np.isnan(s) else float(s) for s in states[node]])
             continue
         match node:
             case Input():
@@ -191,7 +193,8 @@ def compose(problem: Problem, bounds: Bounds) -> Composition:
 
 
 def _gates(port: Port, needed: Mask) -> tuple[Any, ...]:
-    return tuple(entry if used else None for entry, used in zip(port.entries, needed.tolist(), strict=True))
+    known = zip(port.entries, needed.tolist(), strict=True)
+    return tuple(entry if used or isinstance(entry, float) else None for entry, used in known)
 
 
 def _values(ports: dict[Node, Port], node: Value) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ from lipexact.bounds.interval import Bounds
 from lipexact.domains import Box
 from lipexact.mip.compose import Composition, compose
 from lipexact.mip.solvers import Progress, ProgressCallback, SolveOptions, Termination, solve
+from lipexact.pattern import Pattern
 from lipexact.primal import norm_of_gradient
 from lipexact.problem import Problem
 from lipexact.regions import Empty, Region, decide
@@ -85,6 +86,7 @@ def narrow(
     stats |= {**composition.sizes, "nodes": 0, "rounds": 0, "excluded": 0, "build_seconds": time.perf_counter() - start}
     stats |= {"solve_seconds": 0.0, "certify_seconds": 0.0}
     proven = bracket.upper
+    seen: set[bytes] = set()
     settled = 0.0  # the largest value of a pattern that was cut off although it is, or may be, a region
     while not closed(bracket.lower, bracket.upper, options.gap):
         remaining = deadline - time.perf_counter()
@@ -115,7 +117,14 @@ def narrow(
         claim = max(ceiling, settled)  # on all that is not cut off, and what is known of the rest
         stuck = outcome.incumbent is None or composition.is_settled
         if not stuck:
-            settled = max(settled, _certify(problem, domain, composition, bracket))
+            pattern = composition.pattern()
+            fingerprint = b"".join(states.tobytes() for states in pattern)
+            if fingerprint in seen:
+                bracket.termination = Termination.FAILED.value
+                stats["message"] = f"{solver} returned a pattern that was cut off"
+                break
+            seen.add(fingerprint)
+            settled = max(settled, _certify(problem, domain, composition, pattern, bracket))
             stats["excluded"] += 1
         if claim < bracket.upper:
             bracket.upper, bracket.proof = float(claim), "solver"
@@ -133,15 +142,14 @@ def narrow(
     return bracket
 
 
-def _certify(problem: Problem, domain: Box, composition: Composition, bracket: Bracket) -> float:
-    """Look at the pattern of the model's solution, cut it off, and raise the bracket's lower bound.
+def _certify(problem: Problem, domain: Box, composition: Composition, pattern: Pattern, bracket: Bracket) -> float:
+    """Look at a pattern, cut it off, and raise the bracket's lower bound.
 
     Returns
     -------
     float
         The value of the pattern where it is a region, or could not be shown to be none; else 0.
     """
-    pattern = composition.pattern()
     verdict = decide(problem.network, domain, pattern)
     if isinstance(verdict, Empty):
         composition.exclude(verdict.pattern)
