@@ -341,6 +341,21 @@ def test_sums_are_rounded_outward(kind):
                 assert Fraction(high) - most <= room
 
 
+def test_large_constants_are_rounded_outward():
+    # Next to the bias, what is known of the rest is too small to make up for the rounding of the sum.
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        box, weight = decimal_box(rng, 3), rng.normal(size=(4, 3)) * 10.0 ** rng.uniform(-8, 0)
+        bias = rng.normal(size=4) * 1e8
+        x = Input(3)
+        node = Affine(((weight, x),), bias)
+        exact = exact_range(fractions(weight), list(fractions(bias)), box)
+        for bounds in (interval_bounds(Graph((x,), (node,)), {x: box}), bound(Graph((x,), (node,)), {x: box})):
+            for low, high, (least, most) in zip(*bounds[node], exact, strict=True):
+                assert Fraction(low) <= least
+                assert most <= Fraction(high)
+
+
 @pytest.mark.parametrize("kind", [gaussian, ill_conditioned, cancelling])
 def test_products_of_matrices_are_rounded_outward(kind):
     # f = W2 (W1 x + b1) + W3 x + b2 with W3 near -W2 W1: the coefficients are nothing but what rounding left.
@@ -521,6 +536,18 @@ def test_the_dual_norm_is_bounded_jointly():
     graph, sets = Graph((x, v), (total,)), {x: Box([-1.0], [1.0]), v: Box(-np.ones(2), np.ones(2))}
     assert bound(graph, sets)[total][1][0] == pytest.approx(2.0, rel=1e-12)
     assert interval_bounds(graph, sets)[total][1][0] == pytest.approx(6.0, rel=1e-12)
+
+
+def test_what_an_open_gate_switches_is_sharpened_even_where_it_keeps_one_sign():
+    # 2 v - v + 0.5 for v in [1, 2], from a node for 2 v and one for v.
+    x, v = Input(1), Input(1, "v")
+    gate = Conditional(Affine(((np.eye(1), x),), np.zeros(1)))
+    twice, once = (Affine(((np.full((1, 1), factor), v),), np.zeros(1)) for factor in (2.0, 1.0))
+    difference = Affine(((np.eye(1), twice), (-np.eye(1), once)), np.array([0.5]))
+    switch = Switch(difference, gate)
+    graph, sets = Graph((x, v), (switch,)), {x: Box([-1.0], [1.0]), v: Box([1.0], [2.0])}
+    assert [side[0] for side in interval_bounds(graph, sets)[difference]] == pytest.approx([0.5, 3.5])
+    assert [side[0] for side in bound(graph, sets)[difference]] == pytest.approx([1.5, 2.5])
 
 
 def states(bounds: Bounds, gate: Conditional) -> list[float | None]:

@@ -23,6 +23,7 @@ from lipexact.errors import SolverError
 from lipexact.graph import lower
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Switch
 from lipexact.graph.lower import relu
+from lipexact.mip import search
 from lipexact.mip.blocks import Port, emit_affine, emit_conditional, emit_input, emit_switch
 from lipexact.mip.compose import Composition, compose
 from lipexact.mip.search import Bracket, narrow
@@ -31,6 +32,7 @@ from lipexact.network import Network, network
 from lipexact.norms import norm
 from lipexact.pattern import FREE, OFF, ON, Pattern
 from lipexact.problem import lipschitz_problem
+from lipexact.regions import Undecided
 from lipexact.result import closed
 from tests import oracle
 from tests.networks import FAMILIES, Layers, case, forward, random_weights, to_network
@@ -662,10 +664,10 @@ def assert_honest(bracket: Bracket, truth: float) -> None:
         assert bracket.lower == pytest.approx(truth, rel=1e-9)
 
 
-def assert_refused(search: Callable[[], Bracket]) -> None:
+def assert_refused(ask: Callable[[], Bracket]) -> None:
     """Either an error, or bounds that stay apart and do not pass for an optimum."""
     try:
-        found = search()
+        found = ask()
     except SolverError:
         return
     assert not closed(found.lower, found.upper)
@@ -725,6 +727,30 @@ def test_a_region_above_a_constant_neuron_is_not_missed():
         assert found.lower == pytest.approx(50.0, rel=1e-9)
         result = lx.lipschitz(to_network(weights), lx.Box([-1.0], [1.0]), mode=mode)  # type: ignore[arg-type]
         assert result.lower == pytest.approx(50.0, rel=1e-9)
+
+
+def test_a_pattern_that_nobody_can_decide_keeps_its_value_in_the_upper_bound(monkeypatch):
+    monkeypatch.setattr(search, "decide", lambda *_: Undecided())
+    for family in ("general", "sign_pairs"):
+        weights, low, high = case(family, 1)
+        c = np.ones(len(weights[-1][1]))
+        found, truth = searched(weights, low, high, c)
+        assert found.lower == 0.0
+        assert found.upper >= truth * (1 - 1e-9)
+        assert found.region is None
+        assert found.stats["rounds"] < 300
+
+
+def test_a_kink_is_cut_off_at_once_for_all_states_of_other_neurons():
+    # 25 (relu(x) - relu(-x)) beside five neurons that have no part in it: not a cut for each of their patterns.
+    rng = np.random.default_rng(0)
+    first = np.vstack([[1.0, 0.0], [-1.0, 0.0], rng.normal(size=(5, 2))])
+    weights = [(first, np.append([0.0, 0.0], 0.3 * rng.normal(size=5)))]
+    weights.append((np.append([25.0, -25.0], rng.normal(size=5))[None], np.zeros(1)))
+    found, truth = searched(weights, -np.ones(2), np.ones(2), [1.0])
+    assert_honest(found, truth)
+    assert closed(found.lower, found.upper)
+    assert found.stats["excluded"] <= 4
 
 
 def test_no_time_leaves_the_bracket_as_it_was(fake):

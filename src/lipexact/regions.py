@@ -379,7 +379,7 @@ def _region_at(network: Network, box: Box, rows: _Rows, point: Numbers) -> Regio
 
 
 def _holds(network: Network, pattern: Pattern, region: Region) -> bool:
-    """Whether no gate above a free one, of which no row speaks, is at the point the opposite of what the pattern says."""
+    """Whether no gate above a free one, of which no row speaks, contradicts the pattern at the point."""
     unknown = _unknown(network, pattern)
     inputs = _gate_inputs(network, _fractions(region.point) if region.point.dtype != object else region.point)
     return not any(

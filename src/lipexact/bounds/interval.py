@@ -42,7 +42,7 @@ def interval(node: Node, bounds: Mapping[Node, Interval]) -> Interval:
             return _affine(node, bounds)
         case Conditional():
             lower, upper = bounds[node.x]
-            return (lower >= 0).astype(np.float64), (upper > 0).astype(np.float64)
+            return (lower >= 0).astype(np.float64), ((lower >= 0) | (upper > 0)).astype(np.float64)
         case Switch():
             lower, upper = bounds[node.x]
             least, most = bounds[node.gate]
