@@ -170,7 +170,11 @@ def test_an_input_needs_an_entry():
         (lambda x: ((np.ones(3), x),), np.zeros(2), r"must be a matrix, not of shape \(3,\)"),
         (lambda x: ((np.ones((2, 3)), x),), np.zeros((2, 1)), "affine 'A': the bias must be a vector"),
         (lambda x: ((np.ones((2, 3)), x),), np.array(0.0), "the bias must be a vector"),
-        (lambda x: ((np.full((2, 3), np.nan), x),), np.zeros(2), "affine 'A' has weights, or products of weights, that are NaN or infinite"),
+        (
+            lambda x: ((np.full((2, 3), np.nan), x),),
+            np.zeros(2),
+            "affine 'A' has weights, or products of weights, that are NaN or infinite",
+        ),
         (lambda x: ((np.ones((2, 3)), x),), np.array([0.0, np.inf]), "NaN or infinite"),
         (lambda x: ((sp.csr_array([[np.nan, 0, 0]]), x),), np.zeros(1), "NaN or infinite"),
     ],

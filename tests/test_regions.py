@@ -365,6 +365,19 @@ def test_regions_at_the_border_of_the_box():
             check(truth, [gates])
 
 
+@pytest.mark.parametrize("ulps", [1, 2, 3])
+def test_a_box_of_a_few_floats(ulps):
+    # Its border is not its interior: between two neighbouring floats, the point has to be a fraction.
+    low = np.array([1.0, -0.3])
+    high = low
+    for _ in range(ulps):
+        high = np.nextafter(high, 2.0)
+    rows = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    truth = truth_of([(rows, np.array([0.0, 0.0, -0.7])), (np.ones((1, 3)), np.zeros(1))], low, high)
+    for gates in itertools.product((OFF, ON), repeat=3):
+        check(truth, [gates])
+
+
 def test_a_neuron_without_weights_has_the_state_of_its_bias():
     rows = np.array([[0.0], [0.0], [0.0], [1.0]])
     truth = truth_of([(rows, np.array([1e-30, -1e-30, 0.0, 0.0])), (np.ones((1, 4)), np.zeros(1))], [-1.0], [1.0])

@@ -11,6 +11,7 @@ program cannot see at its own tolerance is looked at again at a finer scale.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeAlias
@@ -21,8 +22,21 @@ import scipy.optimize
 from typing_extensions import assert_never
 
 from lipexact.bounds.interval import point_bounds
+from lipexact.bounds.rounding import gamma
 from lipexact.domains import Box
-from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Vector, columns_read, dense
+from lipexact.graph.derivative import reverse
+from lipexact.graph.ir import (
+    Affine,
+    Conditional,
+    Input,
+    Node,
+    Switch,
+    Value,
+    Vector,
+    columns_read,
+    dense,
+    topological,
+)
 from lipexact.network import Network
 from lipexact.pattern import FREE, OFF, ON, Pattern
 
@@ -138,9 +152,35 @@ def pattern_at(network: Network, point: Vector) -> Pattern | None:
 
 
 def gradient(network: Network, functional: Vector, pattern: Pattern) -> Vector:
-    """J^T c under the pattern, shape (d,)."""
-    linear, _ = affine_forms(network, pattern)[network.output]
-    return np.asarray(functional @ linear)
+    """J^T c under the pattern, shape (d,), accurate to rounding of the result.
+
+    In floats where these do not cancel much, else in Fractions.
+    """
+    pulled = reverse(network.graph, network.output, network.input, Affine((), functional, "c"))
+    nodes = topological([pulled])
+    values = _pull(nodes, pulled, network, pattern, np.asarray)
+    sizes = _pull(nodes, pulled, network, pattern, np.abs)
+    steps = sum(node.size for node in nodes)
+    if (sizes.max() * gamma(steps) > 1e-12 * np.abs(values).max()) and sizes.max() > 0:
+        values = _pull(nodes, pulled, network, pattern, _fractions).astype(np.float64)
+    return np.asarray(values, dtype=np.float64)
+
+
+def _pull(
+    nodes: tuple[Node, ...], pulled: Value, network: Network, pattern: Pattern, convert: Callable[[Vector], Numbers]
+) -> Numbers:
+    """The value of a derivative's node, all of whose numbers go through `convert` first."""
+    states = dict(zip(network.gates, pattern, strict=True))
+    values: dict[Node, Numbers] = {}
+    for node in nodes:
+        if isinstance(node, Affine) and all(x in values for _, x in node.terms):
+            total = convert(node.bias)
+            for weight, x in node.terms:
+                total = total + convert(dense(weight)) @ values[x]
+            values[node] = total
+        elif isinstance(node, Switch) and node.x in values:
+            values[node] = values[node.x] * (states[node.gate] == ON).astype(int)
+    return values[pulled]
 
 
 def decide(network: Network, box: Box, pattern: Pattern) -> Verdict:

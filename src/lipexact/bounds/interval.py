@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from typing_extensions import assert_never
 
-from lipexact.bounds.rounding import down, up
+from lipexact.bounds.rounding import TINY, down, up
 from lipexact.domains import split_signs
 from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Vector
 
@@ -42,7 +42,7 @@ def interval(node: Node, bounds: Mapping[Node, Interval]) -> Interval:
             return _affine(node, bounds)
         case Conditional():
             lower, upper = bounds[node.x]
-            return (lower >= 0).astype(np.float64), ((lower >= 0) | (upper > 0)).astype(np.float64)
+            return ((lower >= 0) & (upper > 0)).astype(np.float64), (upper > 0).astype(np.float64)
         case Switch():
             lower, upper = bounds[node.x]
             least, most = bounds[node.gate]
@@ -72,6 +72,8 @@ def _affine(node: Affine, bounds: Mapping[Node, Interval]) -> Interval:
     # Sums of absolute values on either side: an entry that is exactly 0 stays exactly 0.
     below, above = np.abs(node.bias), np.abs(node.bias)
     operations = 1
+    # Products may underflow to 0: whether there were any is counted apart.
+    any_below, any_above = node.bias != 0, node.bias != 0
     for weight, x in node.terms:
         positive, negative = split_signs(weight)
         low, high = bounds[x]
@@ -79,8 +81,10 @@ def _affine(node: Affine, bounds: Mapping[Node, Interval]) -> Interval:
         upper = upper + (positive @ high + negative @ low)
         below = below + (positive @ np.abs(low) - negative @ np.abs(high))
         above = above + (positive @ np.abs(high) - negative @ np.abs(low))
+        any_below = any_below | ((positive != 0) @ (low != 0)) | ((negative != 0) @ (high != 0))
+        any_above = any_above | ((positive != 0) @ (high != 0)) | ((negative != 0) @ (low != 0))
         operations += x.size + 1
-    return down(lower, below, operations), up(upper, above, operations)
+    return down(lower, below, operations) - TINY * any_below, up(upper, above, operations) + TINY * any_above
 
 
 def gate_state(gate: Conditional, bounds: Mapping[Node, Interval]) -> Vector:

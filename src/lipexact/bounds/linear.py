@@ -24,7 +24,7 @@ import scipy.sparse as sp
 from typing_extensions import assert_never
 
 from lipexact.bounds.interval import Bounds, Interval, interval, magnitude
-from lipexact.bounds.rounding import down, gamma, up
+from lipexact.bounds.rounding import TINY, down, gamma, up
 from lipexact.domains import ConvexSet, split_signs
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Matrix, Node, Switch, Value, Vector, dense
 
@@ -108,10 +108,11 @@ def _back_substitute(
     def push(x: Value, coefficients: Matrix, error: Matrix, steps: int) -> None:
         """Add coefficients that are off by at most gamma(steps) * error."""
         nonlocal loss
-        loss = loss + gamma(steps + 3) * (error @ magnitude(bounds[x]))
+        reach = magnitude(bounds[x])
+        loss = loss + gamma(steps + 3) * (error @ reach) + TINY * (1 + reach.sum())
         if x in pending:
             coefficients = pending[x] + coefficients
-            loss = loss + gamma(1) * (abs(coefficients) @ magnitude(bounds[x]))
+            loss = loss + gamma(1) * (abs(coefficients) @ reach)
         pending[x] = coefficients
 
     for node in reversed(nodes):

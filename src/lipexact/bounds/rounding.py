@@ -21,8 +21,7 @@ def gamma(n: int) -> float:
 
 def up(values: Vector, magnitude: Vector, n: int) -> Vector:
     """Upper bounds of true values, from computed ones and the sum of the absolute values behind them."""
-    loss = gamma(n + 2) * magnitude
-    return values + (loss + TINY * (loss > 0))
+    return values + gamma(n + 2) * magnitude
 
 
 def down(values: Vector, magnitude: Vector, n: int) -> Vector:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from fractions import Fraction
 
 import numpy as np
 import scipy.sparse as sp
 from typing_extensions import assert_never
 
-from lipexact.graph.ir import Affine, Conditional, Graph, Input, Matrix, Node, Switch, Value, operands
+from lipexact.graph.ir import Affine, Conditional, Graph, Input, Matrix, Node, Switch, Value, dense, operands
 
 
 def fuse(graph: Graph) -> Graph:
@@ -21,7 +22,7 @@ def fuse_mapped(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
 
     An affine node with one reader, itself affine, is substituted into it, unless that makes more coefficients
     (a bottleneck); and so is a constant or a node whose matrices have at most one entry in a row (a selection,
-    a scaling), whoever reads it. Terms that read the same node are added. The products are rounded to float64.
+    a scaling), whoever reads it. Terms that read the same node are added. Every entry is rounded once to float64.
 
     Returns
     -------
@@ -59,7 +60,9 @@ def _fuse_once(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
                     inner = value(x)
                     products = _products(weight, inner, readers[x] == 1) if isinstance(inner, Affine) else None
                     if products is not None and isinstance(inner, Affine):
-                        bias = bias + weight @ inner.bias
+                        bias = _accurate(
+                            np.hstack([dense(weight), bias[:, None]]), np.append(inner.bias, 1.0)[:, None]
+                        )[:, 0]
                         for product, (_, below) in zip(products, inner.terms, strict=True):
                             _accumulate(terms, below, product)
                     else:
@@ -83,12 +86,26 @@ def _accumulate(terms: dict[Value, Matrix], x: Value, weight: Matrix) -> None:
 def _products(weight: Matrix, inner: Affine, only_reader: bool) -> list[Matrix] | None:
     """The matrices of weight @ inner, or None where the two had better stay apart."""
     if _thin(inner):
-        return [weight @ matrix for matrix, _ in inner.terms]
+        return [_accurate(weight, matrix) for matrix, _ in inner.terms]
     if not only_reader:
         return None
-    products = [weight @ matrix for matrix, _ in inner.terms]
+    products = [_accurate(weight, matrix) for matrix, _ in inner.terms]
     apart = _entries(weight) + sum(_entries(matrix) for matrix, _ in inner.terms)
     return products if sum(map(_entries, products)) <= apart else None
+
+
+def _accurate(left: Matrix, right: Matrix) -> Matrix:
+    """The product, every entry accurate to rounding: what cancels in floats is computed in Fractions."""
+    product = left @ right
+    doubtful = abs(left) @ abs(right) * left.shape[1] * 2.0**-52 > 1e-13 * abs(product)
+    rows, columns = np.nonzero(dense(doubtful))
+    if rows.size:
+        product, a, b = dense(product).copy(), dense(left), dense(right)
+        for i, j in zip(rows.tolist(), columns.tolist(), strict=True):
+            shared = np.flatnonzero((a[i] != 0) & (b[:, j] != 0))
+            terms = zip(a[i, shared].tolist(), b[shared, j].tolist(), strict=True)
+            product[i, j] = float(sum((Fraction(p) * Fraction(q) for p, q in terms), Fraction(0)))
+    return product
 
 
 def _entries(matrix: Matrix) -> int:

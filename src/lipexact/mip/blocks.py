@@ -29,7 +29,7 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 # returned 143.50241 for a constant of 143.502156 (MNIST 784-20-20-20-2), with 64 it is right to 1e-14.
 _SPAN = 64.0
 # HiGHS and SCIP drop smaller coefficients than 1e-9 without a word, and HiGHS refuses larger ones than 1e15.
-_LEAST, _MOST = 1e-8, 2.0**30
+_LEAST, _MOST = 1e-8, 2.0**20
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,9 @@ def _variables(block: pyo.Block, bounds: Interval, needed: Mask, least_scale: Ve
     """Variables for bounded coordinates; around the middle of those that keep one sign, else around 0."""
     lower, upper = bounds
     offset = np.where((lower > 0) | (upper < 0), lower / 2 + upper / 2, 0.0)
-    scale = np.maximum(_scale(np.maximum(upper - offset, offset - lower)), _scale(least_scale) * (least_scale > 0))
+    scale = np.maximum(
+        _scale(np.maximum(upper - offset, offset - lower)), _scale(least_scale * _SPAN) * (least_scale > 0)
+    )
     low, high = (lower - offset) / scale, (upper - offset) / scale
     indices = np.flatnonzero(needed).tolist()
     block.y = pyo.Var(indices, bounds=lambda _, i: (float(low[i]), float(high[i])))

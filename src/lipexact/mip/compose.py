@@ -23,6 +23,9 @@ from lipexact.problem import Problem
 # 64 in the program that was 1e-7 of it, and runners-up were called optimal; with this weight it is nothing.
 _WEIGHT = 2.0**20
 
+# How far below a settled value the price of it lies, as a share of the largest norm.
+_MARGIN = 1e-4
+
 _RESERVED = ("objective", "excluded", "settled", "t", "t_is_norm", "t_is_settled")
 
 
@@ -55,6 +58,11 @@ class Composition:
     gates: tuple[tuple[Any, ...], ...]
     scale: float
     offset: float
+
+    @property
+    def top(self) -> float:
+        """The largest norm that the program's bounds allow."""
+        return float(self.offset + self.scale * self.norm.ub)
 
     @property
     def objective(self) -> Any:
@@ -99,8 +107,9 @@ class Composition:
         """Cut off a pattern that may be a region, whose value is known to be at most `value`.
 
         So that the model keeps a solution, and "infeasible" remains a claim that must be wrong, the pattern
-        stays allowed at the price of an objective of at most `value` / 2: the model minimises -t with t at most
-        the scaled norm, and a binary `settled` weakens the cuts and bounds t.
+        stays allowed at a price: the model minimises -t with t at most the scaled norm, and a binary `settled` weakens
+        the cuts and bounds t, so far below `value` that a solver can tell. A solution that is settled thus says that
+        every other pattern is worth less than `value`.
         """
         model = self.model
         if model.component("settled") is None:
@@ -108,7 +117,7 @@ class Composition:
             model.settled = pyo.Var(domain=pyo.Binary)
             model.t = pyo.Var(bounds=(None, most))
             model.t_is_norm = pyo.Constraint(expr=model.t <= self.norm)
-            cap = (value / 2 - self.offset) / self.scale
+            cap = (min(value / 2, value - _MARGIN * self.top) - self.offset) / self.scale
             model.t_is_settled = pyo.Constraint(expr=model.t + (most - cap) * model.settled <= most)
             model.del_component("objective")
             model.objective = pyo.Objective(expr=-_WEIGHT * model.t, sense=pyo.minimize)

@@ -11,15 +11,18 @@ import numpy as np
 from lipexact.bounds.interval import Bounds
 from lipexact.domains import Box
 from lipexact.mip.compose import Composition, compose
-from lipexact.mip.solvers import Progress, ProgressCallback, SolveOptions, Termination, solve
+from lipexact.mip.solvers import Outcome, Progress, ProgressCallback, SolveOptions, Termination, solve
 from lipexact.pattern import Pattern
 from lipexact.primal import norm_of_gradient
 from lipexact.problem import Problem
 from lipexact.regions import Empty, Region, decide
 from lipexact.result import EXACT_GAP, closed
 
-# A solver cannot tell a bound this small, in the program's unit, from 0.
-_ZERO = 1e-9
+UNDECIDED = "undecided"
+# What a solver says of norms below this share of the program's largest one is not believed.
+_ACCURACY = 1e-7
+# So many rounds in a row that narrow nothing end the search.
+_PATIENCE = 500
 
 
 @dataclass
@@ -85,7 +88,7 @@ def narrow(
     stats = bracket.stats
     stats |= {**composition.sizes, "nodes": 0, "rounds": 0, "excluded": 0, "build_seconds": time.perf_counter() - start}
     stats |= {"solve_seconds": 0.0, "certify_seconds": 0.0}
-    proven = bracket.upper
+    proven, idle = bracket.upper, 0
     seen: set[bytes] = set()
     settled = 0.0  # the largest value of a pattern that was cut off although it is, or may be, a region
     while not closed(bracket.lower, bracket.upper, options.gap):
@@ -100,6 +103,7 @@ def narrow(
             None if on_progress is None else _in_units(on_progress, composition),
         )
         start = time.perf_counter()
+        before = bracket.lower, bracket.upper
         stats["solve_seconds"] += outcome.seconds
         stats["nodes"] += outcome.nodes or 0
         stats["rounds"] += 1
@@ -111,10 +115,7 @@ def narrow(
             bracket.termination = Termination.FAILED.value
             stats["message"] = f"{solver} calls the program infeasible, which it is not"
             break
-        ceiling = composition.to_norm(outcome.bound) if outcome.bound is not None else np.inf
-        if bracket.lower == 0.0 and ceiling <= _ZERO * composition.scale:
-            ceiling = 0.0
-        claim = max(ceiling, settled)  # on all that is not cut off, and what is known of the rest
+        claim = max(_ceiling(composition, outcome, settled), settled)
         stuck = outcome.incumbent is None or composition.is_settled
         if not stuck:
             pattern = composition.pattern()
@@ -128,18 +129,38 @@ def narrow(
             stats["excluded"] += 1
         if claim < bracket.upper:
             bracket.upper, bracket.proof = float(claim), "solver"
-        if bracket.lower > bracket.upper * (1 + EXACT_GAP):
-            stats["message"] = (
-                f"{solver} claimed that the constant is at most {bracket.upper:.17g}, "
-                f"but {bracket.lower:.17g} is attained"
-            )
-            bracket.upper, bracket.proof = proven, "float"
-            bracket.termination = Termination.FAILED.value
-        bracket.upper = max(bracket.upper, bracket.lower)
+        _reconcile(bracket, proven, solver)
+        idle = 0 if (bracket.lower, bracket.upper) != before else idle + 1
+        if idle >= _PATIENCE or (bracket.upper <= settled and not closed(bracket.lower, bracket.upper)):
+            bracket.termination = UNDECIDED
+            break
         stats["certify_seconds"] += time.perf_counter() - start
         if outcome.termination is not Termination.OPTIMAL or stuck:
             break
+    if bracket.termination == Termination.OPTIMAL.value and not closed(bracket.lower, bracket.upper, options.gap):
+        bracket.termination = UNDECIDED
     return bracket
+
+
+def _ceiling(composition: Composition, outcome: Outcome, settled: float) -> float:
+    """What the solver claims of all patterns that are not cut off, as far as its accuracy goes."""
+    if outcome.bound is None:
+        return np.inf
+    ceiling = composition.to_norm(outcome.bound)
+    if composition.is_settled and ceiling < settled - _ACCURACY * composition.top:
+        return 0.0  # all others are worth less than what was settled, by more than a solver's accuracy
+    return max(ceiling, _ACCURACY * composition.top)
+
+
+def _reconcile(bracket: Bracket, proven: float, solver: str) -> None:
+    """Drop a solver's claim that a checked region contradicts by more than rounding."""
+    if bracket.lower > bracket.upper * (1 + EXACT_GAP):
+        bracket.stats["message"] = (
+            f"{solver} claimed that the constant is at most {bracket.upper:.17g}, but {bracket.lower:.17g} is attained"
+        )
+        bracket.upper, bracket.proof = proven, "float"
+        bracket.termination = Termination.FAILED.value
+    bracket.upper = max(bracket.upper, bracket.lower)
 
 
 def _certify(problem: Problem, domain: Box, composition: Composition, pattern: Pattern, bracket: Bracket) -> float:
