@@ -128,6 +128,41 @@ def test_a_solver_does_not_settle_for_the_second_best(spread: float, solver: str
             assert found.lower == pytest.approx(known, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("inner", "outer"),
+    [
+        ([1.0, 1.0, 1.0], [1e12 / 3, 0.1, -1e12 / 3]),
+        ([1.0, 1.0, 1.0], [1e16, 1.0, -1e16]),
+        ([1.0 / 3, 0.1, 0.7], [1e8 / 7, 0.1, -1e8 / 7 / 2.1]),
+        ([3.0, 1.0, 1.0], [0.1, -0.3, 0.0]),
+    ],
+)
+def test_gradients_that_cancel(inner: list[float], outer: list[float]) -> None:
+    weights = [(np.array(inner)[:, None], np.zeros(3)), (np.array([outer]), np.zeros(1))]
+    known = constant(regions(weights, [-1.0], [1.0]), [1.0], "linf")
+    for mode in MODES:
+        result = lx.lipschitz(to_network(weights), lx.Box([-1], [1]), mode=mode)
+        assert result.lower == pytest.approx(known, rel=1e-12, abs=0.0)
+        assert result.upper >= known * (1 - 1e-12)
+
+
+@pytest.mark.parametrize(("rows", "c"), [([1.0, 1.0, 1.0], [1e16, 1, -1e16]), ([0.3, 0.3 + 1e-9], [0.1, -0.1])])
+def test_functionals_that_cancel(rows: list[float], c: list[float]) -> None:
+    weights = [(np.ones((1, 1)), np.zeros(1)), (np.array(rows)[:, None], np.zeros(len(rows)))]
+    known = constant(regions(weights, [-1.0], [1.0]), c, "linf")
+    for mode in MODES:
+        result = lx.lipschitz(to_network(weights), lx.Box([-1], [1]), functional=c, mode=mode)
+        assert result.status is lx.Status.EXACT
+        assert result.value == pytest.approx(known, rel=1e-9, abs=0.0)
+
+
+def test_products_that_underflow() -> None:
+    weights = [(np.array([[w]]), np.zeros(1)) for w in (1e-160, 1e-160, 1e300)]
+    result = lx.lipschitz(to_network(weights), lx.Box([-1], [1]))
+    assert result.upper >= 1e-20 * (1 - 1e-9)
+    assert result.status is lx.Status.BOUNDED or result.value == pytest.approx(1e-20, rel=1e-9, abs=0.0)
+
+
 @pytest.mark.parametrize("norm", NORMS)
 def test_all_solvers_and_modes_agree_on_the_example(norm: str, solver: str) -> None:
     network = lx.load(EXAMPLE)

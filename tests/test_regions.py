@@ -239,6 +239,23 @@ def test_a_constant_neuron_may_be_free():
         assert not isinstance(decide(truth.network, truth.box, pattern([(FREE, second), (OFF,)])), Region)
 
 
+def test_what_depends_on_a_free_gate_two_layers_below_is_unknown():
+    # z = 10 + relu(x) with the 10 from a neuron that is free, then relu(z) - 5: on everywhere.
+    weights = [
+        (np.array([[0.0], [1.0]]), np.array([10.0, 0.0])),
+        (np.array([[1.0, 1.0]]), np.zeros(1)),
+        (np.ones((1, 1)), np.full(1, -5.0)),
+        (np.ones((1, 1)), np.zeros(1)),
+    ]
+    truth = truth_of(weights, [-1.0], [1.0])
+    for second in (OFF, ON):
+        for known in (ON, FREE):
+            gates = [(known, second), (ON,), (ON,)]
+            assert not isinstance(decide(truth.network, truth.box, pattern(gates)), Empty)
+            gates = [(known, second), (ON,), (OFF,)]
+            assert not isinstance(decide(truth.network, truth.box, pattern(gates)), Region)
+
+
 # --- Small regions, and hard numbers ---------------------------------------------------------------
 
 
@@ -373,9 +390,10 @@ def test_a_box_of_a_few_floats(ulps):
     for _ in range(ulps):
         high = np.nextafter(high, 2.0)
     rows = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-    truth = truth_of([(rows, np.array([0.0, 0.0, -0.7])), (np.ones((1, 3)), np.zeros(1))], low, high)
-    for gates in itertools.product((OFF, ON), repeat=3):
-        check(truth, [gates])
+    for kink in (0.7, 0.5):  # within the box, and beside it
+        truth = truth_of([(rows, np.array([0.0, 0.0, -kink])), (np.ones((1, 3)), np.zeros(1))], low, high)
+        for gates in itertools.product((OFF, ON), repeat=3):
+            check(truth, [gates])
 
 
 def test_a_neuron_without_weights_has_the_state_of_its_bias():
