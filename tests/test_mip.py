@@ -215,6 +215,27 @@ def test_an_affine_block_is_its_equation():
             assert high >= truth - 1e-9 * abs(truth)
 
 
+def test_coefficients_too_small_for_a_solver_cut_nothing_off():
+    # Terms of 1e-9 and less next to 1: left out or not, every true point stays possible.
+    rng = np.random.default_rng(0)
+    box, x = Box(-np.ones(4), np.ones(4)), Input(4)
+    for size in (1e-7, 1e-9, 1e-11):
+        node = Affine(((np.array([[1.0, -size, size, -0.7 * size], [-1.0, size, -0.3 * size, 0.5]]), x),), np.ones(2))
+        bounds = bound(Graph((x,), (node,)), {x: box})
+        model = pyo.ConcreteModel()
+        model.inputs, port = emit_input(x, box)
+        model.affine, y = emit_affine(node, [port], bounds[node], np.ones(2, dtype=bool))
+        for point in rng.uniform(-1, 1, (20, 4)):
+            values = np.asarray(node.terms[0][0] @ point + node.bias)
+            for which, coordinates in ((port, point), (y, values)):
+                for i, entry in enumerate(which.entries):
+                    entry.set_value((coordinates[i] - which.offset[i]) / which.scale[i], skip_validation=True)
+            assert feasible(model)
+        for row in model.affine.equation.values():
+            repn = generate_standard_repn(row.body)
+            assert min(map(abs, repn.linear_coefs)) >= 1e-9
+
+
 @pytest.mark.parametrize("which", [Box([-1.0, 0.5], [3.0, 0.75]), Simplex(2)])
 def test_an_input_block_is_its_set(which: ConvexSet):
     model = pyo.ConcreteModel()
@@ -374,6 +395,25 @@ def test_gates_of_a_pattern_that_bounds_decide_are_known():
         solve(comp.model, "highs")
         assert comp.pattern()[0][0] == ON
         assert comp.pattern()[1][0] == ON
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_layer_that_nothing_reads_has_the_states_that_bounds_decide(mode):
+    # A branch that is 10 everywhere has a layer of gates of its own, without a block; what is added to it is not.
+    x = Input(1)
+    ten = relu(Affine(((np.zeros((1, 1)), x),), np.array([10.0])), "ten")
+    minus = relu(Affine(((np.zeros((1, 1)), x),), np.array([-10.0])), "minus")
+    bent = relu(x, "bent")
+    one = np.ones((1, 1))
+    z = Affine(((one, ten), (one, minus), (20 * one, bent)), np.array([-5.0]))
+    net = network(
+        Graph((x,), (Affine(((one, relu(z, "top")),), np.zeros(1)),)), input_shape=(1,), output_shape=(1,), name="net"
+    )
+    comp = composed(net, Box([-1.0], [1.0]), [1.0], mode=mode)
+    assert solve(comp.model, "highs").termination is Termination.OPTIMAL
+    names = [gate.name for gate in net.gates]
+    states = {name: int(layer[0]) for name, layer in zip(names, comp.pattern(), strict=True)}
+    assert (states["ten_gate"], states["minus_gate"], states["bent_gate"], states["top_gate"]) == (ON, OFF, ON, ON)
 
 
 def test_sizes_count_what_the_model_holds():
@@ -809,6 +849,25 @@ def test_a_bound_below_the_value_of_the_solvers_own_pattern_is_refused(fake):
     fake(run)
     for known in (0.0, 0.5):
         assert_refused(lambda known=known: on_kink(solver="fake", lower=known))
+
+
+def test_a_solver_that_was_caught_is_not_believed_later(fake):
+    # Slopes 0, 1 and 3. The solver claims 0.9, shows the slope 1, and claims 0.9 of all the rest.
+    weights = [(np.ones((2, 1)), np.array([0.0, -0.5])), (np.array([[1.0, 2.0]]), np.zeros(1))]
+    shown = itertools.chain([(1, 0), (0, 0)], itertools.repeat((0, 1)))
+
+    def run(model, options, watch):
+        gates = next(shown)
+        set_binaries(model, lambda k: gates[k])
+        return Outcome(Termination.OPTIMAL, 0.3 * root(model), 0.3 * root(model), 0, 0.0)
+
+    fake(run)
+    try:
+        found, truth = searched(weights, [-1.0], [1.0], [1.0], solver="fake")
+    except SolverError:
+        return
+    assert truth == 3.0
+    assert_honest(found, truth)
 
 
 @pytest.mark.parametrize(

@@ -347,7 +347,7 @@ def test_neurons_of_very_different_scales():
         check(truth, [gates])
 
 
-@pytest.mark.parametrize("difference", [1e-3, 1e-6])
+@pytest.mark.parametrize("difference", [1e-3, 1e-6, 1e-9, 1e-12, 2e-16])
 def test_nearly_parallel_neurons(difference):
     # Thin wedges between a row and itself turned a little, or moved a little, and opposite signs of them.
     row = np.array([0.6, -0.8])

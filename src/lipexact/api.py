@@ -85,7 +85,7 @@ def lipschitz(
 ) -> LipschitzResult:
     """The exact local Lipschitz constant of a network's functional on a domain.
 
-    For f: R^d -> R^m, the functional c and the input norm alpha, it is
+    For f: R^d -> R^m, the functional c and the input norm alpha, it is::
 
         L = sup |c f(x) - c f(y)| / ||x - y||_alpha  over x != y in X
           = max ||J^T c||_alpha*  over the linear regions of f whose interior meets X

@@ -40,6 +40,9 @@ from lipexact.graph.ir import (
 from lipexact.network import Network
 from lipexact.pattern import FREE, OFF, ON, Pattern
 
+# Rows and inputs of the largest systems that are solved in Fractions from scratch.
+_SIMPLEX_SIZE = 60
+
 # Arrays of floats, or of exact Fractions (dtype object).
 Numbers: TypeAlias = npt.NDArray[Any]
 
@@ -243,11 +246,7 @@ def _decide_exactly(network: Network, box: Box, pattern: Pattern) -> Verdict:
         point = middle + reach * _fractions(solution.point)
         slack = rows.linear @ point + rows.constant
         if all(entry > 0 for entry in slack):
-            # Towards the middle of the box, by so little that no row changes its sign.
-            change = abs(rows.linear @ (centre - point))
-            step = min([Fraction(1), *(s / (2 * c) for s, c in zip(slack, change, strict=True) if c)])
-            region = _region_at(network, box, rows, point + step * (centre - point))
-            return region if _holds(network, pattern, region) else Undecided()
+            return _region_near(network, box, pattern, rows, point, centre)
         for weights in (_fractions(solution.weights), _kernel(rows.linear[near] * reach / size[near, None], solution)):
             scaled = _fractions(np.zeros(near.size))
             scaled[near] = weights / size[near]
@@ -255,7 +254,81 @@ def _decide_exactly(network: Network, box: Box, pattern: Pattern) -> Verdict:
                 return Empty(_cause(network, pattern, rows, np.flatnonzero(scaled > 0).tolist()))
         reach = reach / 10**6
         middle = np.minimum(np.maximum(point, lower + reach), upper - reach)
+    if len(rows.origin) + network.input.size > _SIMPLEX_SIZE:
+        return Undecided()
+    found, multipliers = _simplex(rows.linear, rows.constant, lower, upper)
+    if found is not None and all(entry > 0 for entry in rows.linear @ found + rows.constant):
+        return _region_near(network, box, pattern, rows, found, centre)
+    if multipliers is not None and _rules_out(multipliers, rows, lower, upper):
+        return Empty(_cause(network, pattern, rows, np.flatnonzero(multipliers > 0).tolist()))
     return Undecided()
+
+
+def _region_near(
+    network: Network, box: Box, pattern: Pattern, rows: _Rows, point: Numbers, centre: Numbers
+) -> Region | Undecided:
+    """The region of a point at which all rows are positive, moved off the border of the box."""
+    # Towards the middle of the box, by so little that no row changes its sign.
+    slack, change = rows.linear @ point + rows.constant, abs(rows.linear @ (centre - point))
+    step = min([Fraction(1), *(s / (2 * c) for s, c in zip(slack, change, strict=True) if c)])
+    region = _region_at(network, box, rows, point + step * (centre - point))
+    return region if _holds(network, pattern, region) else Undecided()
+
+
+def _simplex(
+    linear: Numbers, constant: Numbers, lower: Numbers, upper: Numbers, pivots: int = 1000
+) -> tuple[Numbers | None, Numbers | None]:
+    """A point of the box with all of linear x + constant > 0, or multipliers that rule it out, in Fractions.
+
+    Chvatal's dictionaries with Bland's rule: the slacks z = linear x + constant + e and w = upper - x in terms of
+    x - lower >= 0 and e, which is free of sign and minimised until it is negative.
+    """
+    count, d = linear.shape
+    one, zero = Fraction(1), Fraction(0)
+    head = [*(constant + linear @ lower), *(upper - lower)]
+    body = [[*row, one] for row in linear.tolist()]
+    body += [[-one if i == j else zero for j in range(d)] + [zero] for i in range(d)]
+    goal, least = [zero] * d + [one], zero  # e
+    columns, basis = list(range(d + 1)), list(range(d + 1, d + 1 + count + d))
+
+    def pivot(r: int, c: int) -> None:
+        nonlocal goal, least
+        new = [-entry / body[r][c] for entry in body[r]]
+        start, new[c] = -head[r] / body[r][c], one / body[r][c]
+
+        def substituted(row: list[Fraction]) -> list[Fraction]:
+            return [(0 if k == c else b) + row[c] * n for k, (b, n) in enumerate(zip(row, new, strict=True))]
+
+        for i in range(len(body)):
+            if i != r and body[i][c]:
+                head[i] += body[i][c] * start
+                body[i] = substituted(body[i])
+        body[r], head[r] = new, start
+        least, goal = least + goal[c] * start, substituted(goal)
+        columns[c], basis[r] = basis[r], columns[c]
+
+    def corner(entering: int | None = None, step: Fraction = zero) -> Numbers:
+        values = {
+            b: h + (step * row[entering] if entering is not None else 0)
+            for b, h, row in zip(basis, head, body, strict=True)
+        }
+        if entering is not None:
+            values[columns[entering]] = step
+        return np.array([lower[j] + values.get(j, zero) for j in range(d)], dtype=object)
+
+    pivot(min(range(count), key=lambda i: head[i]), d)  # e enters, and never leaves
+    for _ in range(pivots):
+        if least < 0:
+            return corner(), None
+        entering = min((c for c in range(d + 1) if goal[c] < 0), key=lambda c: columns[c], default=None)
+        if entering is None:
+            prices = dict(zip(columns, goal, strict=True))
+            return None, np.array([prices.get(d + 1 + i, zero) for i in range(count)], dtype=object)
+        rows = [i for i in range(len(body)) if body[i][entering] < 0 and basis[i] != d]
+        if not rows:  # e falls without limit
+            return corner(entering, (least + 1) / -body[basis.index(d)][entering]), None
+        pivot(min(rows, key=lambda i: (head[i] / -body[i][entering], basis[i])), entering)
+    return None, None
 
 
 @dataclass(frozen=True, eq=False)

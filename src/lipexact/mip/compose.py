@@ -99,7 +99,7 @@ class Composition:
     def exclude(self, pattern: Pattern) -> None:
         """Cut off every solution that agrees with all of the pattern's gates that are not free.
 
-        The cut is sum over the gates of |a - pattern| >= 1.
+        The cut is ``sum over the gates of |a - pattern| >= 1``.
         """
         self._cut(pattern, [])
 

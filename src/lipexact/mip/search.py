@@ -129,7 +129,10 @@ def narrow(
             stats["excluded"] += 1
         if claim < bracket.upper:
             bracket.upper, bracket.proof = float(claim), "solver"
+        caught = bracket.lower > bracket.upper + _ACCURACY * composition.top
         _reconcile(bracket, proven, solver)
+        if caught:  # by more than its accuracy: nothing else that it says is believed
+            break
         idle = 0 if (bracket.lower, bracket.upper) != before else idle + 1
         if idle >= _PATIENCE or (bracket.upper <= settled and not closed(bracket.lower, bracket.upper)):
             bracket.termination = UNDECIDED
