@@ -156,6 +156,15 @@ def test_functionals_that_cancel(rows: list[float], c: list[float]) -> None:
         assert result.value == pytest.approx(known, rel=1e-9, abs=0.0)
 
 
+def test_constant_cotangents_are_no_noise(solver: str) -> None:
+    """In reverse mode the first cotangent is constant; scaled by its rounding, it misled a solver's presolve."""
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        sizes = (4, 5, 4, 2)
+        weights = [(rng.normal(size=(n, m)), rng.normal(size=n)) for m, n in itertools.pairwise(sizes)]
+        check(Case(weights, np.zeros(4), np.ones(4)), np.array([1.0, -1.0]), "l1", "reverse", solver)
+
+
 def test_products_that_underflow() -> None:
     weights = [(np.array([[w]]), np.zeros(1)) for w in (1e-160, 1e-160, 1e300)]
     result = lx.lipschitz(to_network(weights), lx.Box([-1], [1]))

@@ -161,9 +161,10 @@ def _variables(block: pyo.Block, bounds: Interval, needed: Mask, least_scale: Ve
     """Variables for bounded coordinates; around the middle of those that keep one sign, else around 0."""
     lower, upper = bounds
     offset = np.where((lower > 0) | (upper < 0), lower / 2 + upper / 2, 0.0)
-    scale = np.maximum(
-        _scale(np.maximum(upper - offset, offset - lower)), _scale(least_scale * _SPAN) * (least_scale > 0)
-    )
+    reach = np.maximum(upper - offset, offset - lower)
+    # A width that is only rounding is no scale: HiGHS's presolve cut off an optimum over such variables.
+    reach = np.where(reach < 2.0**-40 * np.abs(offset), np.abs(offset), reach)
+    scale = np.maximum(_scale(reach), _scale(least_scale * _SPAN) * (least_scale > 0))
     low, high = (lower - offset) / scale, (upper - offset) / scale
     indices = np.flatnonzero(needed).tolist()
     block.y = pyo.Var(indices, bounds=lambda _, i: (float(low[i]), float(high[i])))
