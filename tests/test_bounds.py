@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from lipexact.bounds.interval import Bounds, gate_state, interval, point_bounds
 from lipexact.bounds.linear import _Lines, bound
-from lipexact.bounds.rounding import down, gamma, up
+from lipexact.rounding import down, gamma, up
 from lipexact.domains import Box, ConvexSet
 from lipexact.graph import lower
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value, dense

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import lipexact as lx
+from lipexact.bodies import Hull
 from lipexact.bounds.linear import bound
-from lipexact.mip.search import Bracket, narrow
+from lipexact.mip.search import Bracket, Goal, narrow
 from lipexact.mip.solvers import SolveOptions
 from lipexact.norms import norm as norm_of
 from lipexact.problem import lipschitz_problem
@@ -120,10 +121,11 @@ def test_a_solver_does_not_settle_for_the_second_best(spread: float, solver: str
         known = constant(regions(weights, lower, upper), [1.0], "linf")
         network, box = to_network(weights), lx.Box(lower, upper)
         for mode in MODES:
-            problem = lipschitz_problem(network, box, np.ones(1), norm_of("linf"), mode)
+            problem = lipschitz_problem(network, box, Hull(np.ones((1, 1))), norm_of("linf").ball(2), mode)
+            assert problem is not None
             bounds = bound(problem.graph, problem.sets)
             start = Bracket(0.0, float(bounds[problem.objective][1][0]), None)
-            found = narrow(problem, box, bounds, start, solver, SolveOptions(), deadline=np.inf)
+            found = narrow(problem, bounds, start, solver, SolveOptions(), Goal(), deadline=np.inf)
             assert found.upper >= known * (1 - 1e-12)
             assert found.lower == pytest.approx(known, rel=1e-9)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linprog
 from scipy.spatial import ConvexHull, QhullError
 
 from tests.networks import (
@@ -24,7 +25,21 @@ from tests.networks import (
     linearize,
     random_weights,
 )
-from tests.oracle import Region, closed_patterns, constant, naive_constant, operator_norm, regions, trace
+from tests.oracle import (
+    Polyhedral,
+    Region,
+    closed_patterns,
+    constant,
+    cross_functionals,
+    dual,
+    l1_ball_halfspaces,
+    naive_constant,
+    operator_norm,
+    regions,
+    robust_radius,
+    trace,
+    vector_norm,
+)
 
 NORMS = ("linf", "l1", "l2")
 IDENTITY = [([[1], [-1]], [0, 0]), ([[1, -1]], [0])]  # relu(x) - relu(-x)
@@ -323,6 +338,103 @@ def test_layers_that_do_not_fit_are_refused():
         regions([([[1, 1]], [0]), ([[1, 2]], [0])], [0, 0], [1, 1])
 
 
+# --- Domains cut by half-spaces --------------------------------------------------------------------
+
+
+def halfspaces_through(rng, lower, upper, count):
+    """Random half-spaces that cut the box and leave its centre inside."""
+    normals = rng.normal(size=(count, len(lower)))
+    offsets = normals @ ((lower + upper) / 2) + rng.uniform(0.1, 0.8, count) * (np.abs(normals) @ (upper - lower)) / 2
+    return list(zip(normals, offsets, strict=True))
+
+
+@every_family
+@pytest.mark.parametrize("seed", range(3))
+def test_redundant_halfspaces_change_nothing(family, seed):
+    weights, lower, upper = case(family, seed)
+    signs = list(itertools.product((-1, 1), repeat=len(lower)))
+    touching = [(a, sum(max(s * lo, s * hi) for s, lo, hi in zip(a, lower, upper, strict=True))) for a in signs]
+    facets = [(row, hi) for row, hi in zip(np.eye(len(lower)), upper, strict=True)]
+    away = [(np.ones(len(lower)), 1e6), (np.zeros(len(lower)), 0)]
+    plain, cut = regions(weights, lower, upper), regions(weights, lower, upper, [*touching, *facets, *away])
+    assert {(r.pattern, r.jacobian, frozenset(r.vertices)) for r in plain} == {
+        (r.pattern, r.jacobian, frozenset(r.vertices)) for r in cut
+    }
+
+
+@every_family
+@pytest.mark.parametrize("seed", range(3))
+def test_a_polytope_is_tiled_and_sampling_sees_its_regions_and_no_other(family, seed):
+    rng = np.random.default_rng(seed)
+    weights, lower, upper = case(family, seed)
+    halfspaces = halfspaces_through(rng, lower, upper, 3)
+    found = regions(weights, lower, upper, halfspaces)
+    for region in found:
+        check_exactly(region, weights)
+        for a, b in halfspaces:
+            assert all(
+                sum(Fraction(p) * q for p, q in zip(a.tolist(), x, strict=True)) <= b
+                for x in (*region.vertices, region.point)
+            )
+    # Off come the parts beyond the first half-space, beyond the second but not the first, and so on.
+    outside = [[*halfspaces[:k], (-a, -b)] for k, (a, b) in enumerate(halfspaces)]
+    removed = 0.0
+    for chosen in outside:
+        try:
+            removed += sum(map(volume, regions(weights, lower, upper, chosen)))
+        except ValueError:  # nothing is beyond it
+            continue
+    assert removed + sum(map(volume, found)) == pytest.approx(np.prod(upper - lower), rel=1e-9)
+    points = rng.uniform(lower, upper, (1000, len(lower)))
+    inside = [x for x in points if all(a @ x < b for a, b in halfspaces)]
+    seen = {gates(weights, x) for x in inside} - {None}
+    assert seen <= {region.pattern for region in found}
+    assert {region.pattern for region in found if volume(region) > 0.05 * np.prod(upper - lower)} <= seen
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3, 4])
+def test_the_l1_ball(dimension):
+    center = np.random.default_rng(dimension).normal(size=dimension)
+    (ball,) = regions(
+        [(np.ones((1, dimension)), [0])], center - 1, center + 1, l1_ball_halfspaces(center, Fraction(3, 4))
+    )
+    exact = tuple(map(Fraction, center.tolist()))
+    corners = {
+        tuple(c + (i == j) * sign * Fraction(3, 4) for i, c in enumerate(exact))
+        for j in range(dimension)
+        for sign in (-1, 1)
+    }
+    assert len(ball.vertices) == 2 * dimension
+    assert set(ball.vertices) == corners
+    assert ball.point == exact
+
+
+def test_a_domain_cut_at_a_kink_loses_the_region_behind_it():
+    # relu(x - y) + 3 relu(y - x): the kink x = y.
+    weights = [([[1, -1], [-1, 1]], [0, 0]), ([[1, 3]], [0])]
+    assert constant(regions(weights, [0, 0], [1, 1])) == 6
+    behind = [([-1, 1], 0)]
+    (region,) = regions(weights, [0, 0], [1, 1], behind)
+    assert region.pattern == ((True, False),)
+    assert constant([region]) == 2
+    assert constant(regions(weights, [0, 0], [1, 1], [([-1, 1], 2.0**-80)])) == 6
+    # Free gates still see the kink in the closed domain, and both gates on at it: 1 - 3.
+    assert naive_constant(weights, [0, 0], [1, 1], halfspaces=behind) == 6
+    assert len(closed_patterns(weights, [0, 0], [1, 1], behind)) == 4
+    assert len(closed_patterns(weights, [0, 0], [1, 1], [([-1, 1], -0.5)])) == 1
+
+
+@pytest.mark.parametrize("halfspaces", [[([1, 0], -0.5)], [([1, 0], 0)], [([1, 1], 1), ([-1, -1], -1)], [([0, 0], -1)]])
+def test_a_cut_that_leaves_no_interior_is_refused(halfspaces):
+    with pytest.raises(ValueError, match="interior"):
+        regions([([[1, 1]], [0])], [0, 0], [1, 1], halfspaces)
+
+
+def test_a_halfspace_of_another_dimension_is_refused():
+    with pytest.raises(ValueError, match="shapes"):
+        regions([([[1, 1]], [0])], [0, 0], [1, 1], [([1], 1)])
+
+
 # --- Norms -----------------------------------------------------------------------------------------
 
 MATRIX = ((Fraction(1), Fraction(-2)), (Fraction(3), Fraction(4)), (Fraction(0), Fraction(-1)))
@@ -378,6 +490,163 @@ def test_a_functional_takes_the_dual_norm_of_the_gradient(input_norm, dual):
     assert constant(regions(composed, lower, upper), None, input_norm) == pytest.approx(expected, rel=1e-12)
 
 
+def cube(size):
+    return np.array(list(itertools.product((-1, 1), repeat=size)))
+
+
+def cross(size):
+    return np.vstack([np.eye(size), -np.eye(size)])
+
+
+def polyhedral(size, form):
+    """A random norm; some rows are redundant."""
+    rows = np.random.default_rng(10 * size).normal(size=(size + 2, size))
+    rows = np.vstack([rows, 0.25 * rows[0] + 0.25 * rows[-1]])
+    return Polyhedral(**{form: np.vstack([rows, -rows])})
+
+
+def norm_of(name, size):
+    return polyhedral(size, name) if name in ("halfspaces", "vertices") else name
+
+
+def lengths(vectors, norm):
+    """The norm of each row, in floating point."""
+    if isinstance(norm, str):
+        return np.linalg.norm(vectors, {"linf": np.inf, "l1": 1, "l2": 2}[norm], axis=1)
+    return (vectors @ np.array(norm.polar.corners, dtype=float).T).max(axis=1)
+
+
+ALL_NORMS = (*NORMS, "halfspaces", "vertices")
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 3), (2, 4), (3, 2), (4, 1), (4, 3)])
+def test_cube_and_cross_polytope_in_both_forms_are_the_named_norms(inputs, outputs):
+    twins = {
+        "linf": (lambda n: Polyhedral(halfspaces=cross(n)), lambda n: Polyhedral(vertices=cube(n))),
+        "l1": (lambda n: Polyhedral(halfspaces=cube(n)), lambda n: Polyhedral(vertices=cross(n))),
+        "l2": (lambda n: "l2",),
+    }
+    matrix = np.random.default_rng(inputs).normal(size=(outputs, inputs))
+    exact = tuple(tuple(map(Fraction, row)) for row in matrix.tolist())
+    for alpha, beta in itertools.product(NORMS, NORMS):
+        expected = operator_norm(exact, alpha, beta)
+        for left, right in itertools.product(twins[alpha], twins[beta]):
+            value = operator_norm(exact, left(inputs), right(outputs))
+            assert value == (pytest.approx(expected, rel=1e-14) if "l2" in (alpha, beta) else expected)
+    for name in ("linf", "l1"):
+        assert {vector_norm(exact[0], twin(inputs)) for twin in twins[name]} == {vector_norm(exact[0], name)}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+@pytest.mark.parametrize("form", ["halfspaces", "vertices"])
+def test_a_polyhedral_norm_is_the_dual_of_its_dual_and_the_same_in_the_other_form(size, form):
+    norm = polyhedral(size, form)
+    other = Polyhedral(vertices=norm.corners) if form == "halfspaces" else Polyhedral(halfspaces=norm.polar.corners)
+    for vector in np.random.default_rng(0).normal(size=(5, size)).tolist():
+        exact = list(map(Fraction, vector))
+        length = vector_norm(exact, norm)
+        assert length == vector_norm(exact, other) == vector_norm(exact, dual(dual(norm)))
+        assert vector_norm(exact, dual(norm)) == max(sum(map(Fraction.__mul__, exact, v)) for v in norm.corners)
+        assert vector_norm([entry / length for entry in exact], norm) == 1
+    assert {vector_norm(corner, norm) for corner in other.corners} <= {1} or form == "vertices"
+
+
+@pytest.mark.parametrize(("input_norm", "output_norm"), list(itertools.product(ALL_NORMS, ALL_NORMS)))
+@pytest.mark.parametrize("shape", [(1, 2), (2, 1), (3, 2), (2, 3), (3, 3)])
+def test_operator_norm_of_all_norms_against_directions_and_duality(input_norm, output_norm, shape):
+    alpha, beta = norm_of(input_norm, shape[1]), norm_of(output_norm, shape[0])
+    rng = np.random.default_rng(3)
+    matrix = rng.normal(size=shape)
+    exact = tuple(tuple(map(Fraction, row)) for row in matrix.tolist())
+    value = operator_norm(exact, alpha, beta)
+    swapped = operator_norm(tuple(zip(*exact, strict=True)), dual(beta), dual(alpha))
+    assert value == (pytest.approx(swapped, rel=1e-12) if "l2" in (input_norm, output_norm) else swapped)
+    directions = rng.normal(size=(20_000, shape[1]))
+    reached = (lengths(directions @ matrix.T, beta) / lengths(directions, alpha)).max()
+    assert reached <= value * (1 + 1e-12)
+    assert reached == pytest.approx(value, rel=3e-2)
+
+
+@pytest.mark.parametrize("input_norm", ALL_NORMS)
+@pytest.mark.parametrize("output_norm", ALL_NORMS)
+@pytest.mark.parametrize("seed", range(2))
+def test_difference_quotients_in_all_norms_stay_below_the_constant(input_norm, output_norm, seed):
+    rng = np.random.default_rng(seed)
+    weights = random_weights(rng, (2, 4, 3, 3))
+    alpha, beta = norm_of(input_norm, 2), norm_of(output_norm, 3)
+    low, high = -np.ones(2), np.ones(2)
+    halfspaces = halfspaces_through(rng, low, high, 2)
+    found = regions(weights, low, high, halfspaces)
+    bound = constant(found, None, alpha, beta)
+    assert naive_constant(weights, low, high, None, alpha, beta, halfspaces) >= bound
+    x, y = rng.uniform(low, high, (2, 1000, 2))
+    y[500:] = x[500:] + 1e-3 * y[500:]
+    inside = np.all([(z @ a < b) & (np.abs(z) < 1).all(axis=1) for a, b in halfspaces for z in (x, y)], axis=0)
+    x, y = x[inside], y[inside]
+    ratios = lengths(forward(weights, x) - forward(weights, y), beta) / lengths(x - y, alpha)
+    assert ratios.max() <= bound * (1 + 1e-9)
+    assert ratios.max() >= 0.5 * bound
+
+
+def test_an_output_norm_defaults_to_a_polyhedral_input_norm():
+    weights = [([[1, -2], [3, 4]], [0, 0])]
+    found = regions(weights, [0, 0], [1, 1])
+    norm = polyhedral(2, "vertices")
+    assert constant(found, None, norm) == constant(found, None, norm, norm)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({}, "either"),
+        ({"halfspaces": [[1], [-1]], "vertices": [[1], [-1]]}, "either"),
+        ({"halfspaces": [[1, 0], [0, 1], [-1, -1]]}, "negative"),
+        ({"vertices": [[1, 2], [-1, -2]]}, "span"),
+        ({"halfspaces": [[1, 2], [-1, -2], [0.5, 1], [-0.5, -1]]}, "span"),
+    ],
+)
+def test_what_is_no_polyhedral_norm_is_refused(arguments, match):
+    with pytest.raises(ValueError, match=match):
+        Polyhedral(**arguments)
+
+
+@pytest.mark.parametrize("form", ["halfspaces", "vertices"])
+def test_a_polyhedral_norm_of_another_dimension_is_refused(form):
+    found = regions([([[1, 2]], [0])], [0, 0], [1, 1])
+    for norms in [(polyhedral(3, form), "linf"), ("linf", polyhedral(3, form))]:
+        with pytest.raises(ValueError, match="dimension 3"):
+            constant(found, None, *norms)
+
+
+@pytest.mark.parametrize("input_norm", ALL_NORMS)
+def test_several_functionals_give_the_largest_over_their_hull(input_norm):
+    rng = np.random.default_rng(5)
+    found = regions(random_weights(rng, (2, 5, 3)), [-1, -1], [1, 1])
+    norm = norm_of(input_norm, 2)
+    vectors = rng.normal(size=(4, 3))
+    each = [constant(found, vector, norm) for vector in vectors]
+    value = constant(found, vectors, norm)
+    assert value == max(each) == constant(found, [tuple(map(Fraction, v)) for v in vectors.tolist()], norm)
+    for shares in rng.dirichlet(np.ones(4), 5):
+        assert constant(found, shares @ vectors, norm) <= value * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("label", [None, 0, 2])
+def test_cross_functionals_are_the_pairs(label):
+    vectors = cross_functionals(4, label)
+    pairs = [(i, j) for i in range(4) for j in range(4) if (i < j if label is None else i == label != j)]
+    assert vectors == [list(np.eye(4)[i] - np.eye(4)[j]) for i, j in pairs]
+    found = regions(random_weights(np.random.default_rng(1), (2, 5, 4)), [-1, -1], [1, 1])
+    differences = [region.jacobian_float[i] - region.jacobian_float[j] for region in found for i, j in pairs]
+    assert constant(found, vectors) == pytest.approx(np.abs(differences).sum(axis=1).max(), rel=1e-12)
+
+
+@pytest.mark.parametrize("functional", [[1.0], [[1.0, 2.0, 3.0]], []])
+def test_a_functional_of_another_size_is_refused(functional):
+    with pytest.raises(ValueError, match="functional"):
+        constant(regions([([[1], [2]], [0, 0])], [0], [1]), functional)
+
+
 def test_an_unknown_norm_is_refused():
     with pytest.raises(ValueError, match="unknown norm"):
         constant(regions(IDENTITY, [-1], [1]), None, "linf", "l3")
@@ -408,3 +677,137 @@ def test_free_gates_never_underestimate(drawn: Case, input_norm, output_norm):
     found = regions(*drawn)
     assert closed_patterns(*drawn) >= {region.pattern for region in found}
     assert naive_constant(*drawn, None, input_norm, output_norm) >= constant(found, None, input_norm, output_norm)
+
+
+# --- The robust radius -----------------------------------------------------------------------------
+
+
+def classifier(seed, sizes):
+    rng = np.random.default_rng(seed)
+    weights = random_weights(rng, sizes)
+    return weights, rng.uniform(-0.5, 0.5, sizes[0]), -np.ones(sizes[0]), np.ones(sizes[0])
+
+
+@pytest.mark.parametrize(
+    ("norm", "expected", "below"),
+    [
+        ("linf", Fraction(1, 2), 1),
+        ("l1", 1, Fraction(5, 4)),
+        ("l2", math.sqrt(0.5), math.sqrt(17) / 4),
+        # Nearest are (1/3, 2/3) and (-1/4, 1).
+        (Polyhedral(halfspaces=[[1, 0], [-1, 0], [0, 0.5], [0, -0.5]]), Fraction(1, 3), Fraction(1, 2)),
+    ],
+)
+def test_radius_where_the_rival_is_a_sum_of_relus(norm, expected, below):
+    weights = [(np.eye(2), [0, 0]), ([[0, 0], [1, 1]], [1, 0])]  # 1 against relu(x) + relu(y)
+    box = [-1, -1], [1, 1]
+    assert robust_radius(weights, [0, 0], *box, norm) == expected
+    # Domains that touch x + y = 1 from below, in an edge and in a corner.
+    assert robust_radius(weights, [0, 0], *box, norm, [([1, 1], 1)]) == expected
+    corner = [Fraction(1, 4), Fraction(3, 4)]
+    assert robust_radius(weights, [0, 0], [-1, -1], corner, norm) == vector_norm(corner, norm)
+    # Without that segment (1, -1/4) and (-1/4, 1) are nearest; in a smaller box nothing is left.
+    assert robust_radius(weights, [0, 0], *box, norm, [([1, 1], 0.75)]) == below
+    assert robust_radius(weights, [0, 0], [-1, -1], [0.5, 0.25], norm) == math.inf
+    # Where y <= 0, only x counts; at a tie; from outside the box.
+    assert robust_radius(weights, [0, -1], [-1, -1], [1, -0.5], norm) == 1
+    assert robust_radius(weights, [0.75, 0.25], *box, norm) == 0
+    assert robust_radius(weights, [-1, -2], [0.5, -2], [2, 0], norm) == 2
+
+
+def test_a_rival_that_ties_everywhere_is_at_distance_zero_and_one_output_has_no_rival():
+    assert robust_radius([([[1, 0], [1, 0]], [0, 0])], [0.5, 0], [0, -1], [1, 1]) == 0
+    assert robust_radius([([[1, 0], [1, 0]], [0, 0])], [-1, 0], [0, -1], [1, 1], "l1") == 1
+    assert robust_radius([([[1, 0]], [0])], [0.5, 0], [0, 0], [1, 1]) == math.inf
+
+
+def test_radius_in_four_dimensions():
+    x = np.array([0.5, 0.25, -0.25, 0.0])
+    normal = np.array([4.0, -2.0, 1.0, 1.0])
+    weights = [(np.vstack([normal, -normal]), [0, 0]), ([[1, -1], [0, 0]], [0, 0])]  # normal x against 0
+    for norm, other in (("linf", 1), ("l1", np.inf), ("l2", 2)):
+        expected = normal @ x / np.linalg.norm(normal, other)
+        assert robust_radius(weights, x, -np.ones(4), np.ones(4), norm) == pytest.approx(expected, rel=1e-14)
+
+
+def lp_radius(weights, x, lower, upper, norm, halfspaces=()):
+    """The radius in linf or l1 by one linear program for each region and rival."""
+    label, best = int(np.argmax(forward(weights, x))), math.inf
+    for region in regions(weights, lower, upper, halfspaces):
+        vertices = np.array(region.vertices, dtype=float)
+        values = forward(weights, vertices)
+        count, size = vertices.shape
+        # Shares of the vertices, and sizes t >= |y - x|: one t, or one for each entry.
+        caps = np.ones((size, 1)) if norm == "linf" else np.eye(size)
+        for rival in set(range(values.shape[1])) - {label}:
+            solved = linprog(
+                np.concatenate([np.zeros(count), np.ones(caps.shape[1])]),
+                A_ub=np.block(
+                    [
+                        [vertices.T, -caps],
+                        [-vertices.T, -caps],
+                        [(values[:, label] - values[:, rival])[None], np.zeros((1, caps.shape[1]))],
+                    ]
+                ),
+                b_ub=np.concatenate([x, -x, [0.0]]),
+                A_eq=np.concatenate([np.ones(count), np.zeros(caps.shape[1])])[None],
+                b_eq=[1.0],
+            )
+            if solved.status == 0:
+                best = min(best, solved.fun)
+    return best
+
+
+@pytest.mark.parametrize("norm", ["linf", "l1"])
+@pytest.mark.parametrize("sizes", [(1, 5, 2), (2, 4, 3, 3), (3, 4, 2, 2)])
+@pytest.mark.parametrize("seed", range(3))
+def test_radius_by_linear_programs(norm, sizes, seed):
+    drawn = classifier(seed, sizes)
+    halfspaces = halfspaces_through(np.random.default_rng(seed), *drawn[2:], 2)
+    for domain in ((), halfspaces):
+        assert robust_radius(*drawn, norm, domain) == pytest.approx(lp_radius(*drawn, norm, domain), rel=1e-6, abs=1e-8)
+
+
+@pytest.mark.parametrize("norm_name", ALL_NORMS)
+@pytest.mark.parametrize("sizes", [(1, 5, 2), (2, 4, 3, 3), (3, 4, 2)])
+@pytest.mark.parametrize("seed", range(3))
+def test_no_sampled_point_is_nearer_than_the_radius(norm_name, sizes, seed):
+    weights, x, lower, upper = classifier(seed, sizes)
+    norm = norm_of(norm_name, sizes[0])
+    radius = float(robust_radius(weights, x, lower, upper, norm))
+    rng = np.random.default_rng(seed)
+    directions = rng.normal(size=(30_000, sizes[0]))
+    directions /= lengths(directions, norm)[:, None]
+    spread = 1.0 if math.isinf(radius) else radius
+    points = x + directions * spread * rng.uniform(0.5, 1.05, (len(directions), 1))
+    points = np.vstack([points, rng.uniform(lower, upper, (30_000, sizes[0]))])
+    points = points[((points >= lower) & (points <= upper)).all(axis=1)]
+    values, label = forward(weights, points), int(np.argmax(forward(weights, x)))
+    beaten = (np.delete(values, label, axis=1) >= values[:, [label]]).any(axis=1)
+    nearest = lengths(points[beaten] - x, norm).min(initial=math.inf)
+    assert nearest >= radius * (1 - 1e-9)
+    assert nearest <= radius * 1.06 or sizes[0] == 3  # where a thin wedge may hold no sample
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_radius_in_l2_between_those_of_two_polygons(seed):
+    drawn = classifier(seed, (2, 5, 4, 3))
+    angles = np.arange(24) * math.pi / 24
+    normals = np.column_stack([np.cos(angles), np.sin(angles)])
+    inner = robust_radius(*drawn, Polyhedral(halfspaces=np.vstack([normals, -normals])))
+    value = robust_radius(*drawn, "l2")
+    assert inner <= value * (1 + 1e-15)
+    assert value * math.cos(math.pi / 48) * (1 - 1e-15) <= inner
+
+
+@relaxed(max_examples=30)
+@given(integer_cases(max_inputs=2, max_neurons=5), st.sampled_from(NORMS))
+def test_radius_of_integer_networks_is_never_passed_by_a_grid(drawn: Case, norm):
+    x = (drawn.lower + drawn.upper) / 2
+    radius = robust_radius(drawn.weights, x, drawn.lower, drawn.upper, norm)
+    grid = np.stack(np.meshgrid(*[np.linspace(lo, hi, 25) for lo, hi in zip(*drawn[1:], strict=True)]), -1)
+    points = grid.reshape(-1, len(x))
+    values, label = forward(drawn.weights, points), int(np.argmax(forward(drawn.weights, x)))
+    # One and the same rounding on both sides of a tie would be luck.
+    beaten = (np.delete(values, label, axis=1) > values[:, [label]] + 1e-9).any(axis=1)
+    assert lengths(points[beaten] - x, norm).min(initial=math.inf) >= radius - 1e-12

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from lipexact.domains import Box
+from lipexact.domains import Ball, Box, Domain, Polytope
 from lipexact.graph import lower
 from lipexact.graph.ir import Affine, Graph, Input, Switch
 from lipexact.network import Network, network
 from lipexact.pattern import FREE, OFF, ON, Pattern
-from lipexact.regions import Empty, Region, Undecided, Verdict, affine_forms, decide, gradient, pattern_at
+from lipexact.regions import Empty, Region, Undecided, Verdict, affine_forms, decide, gradients, pattern_at
 from tests import oracle
 from tests.networks import FAMILIES, Case, Layers, case, integer_cases, random_weights, to_network
 
@@ -31,7 +31,7 @@ class Truth(NamedTuple):
 
     weights: Layers
     network: Network
-    box: Box
+    domain: Domain
     regions: list[tuple[tuple[bool | None, ...], ...]]
 
     def is_real(self, gates: Iterable[Iterable[int]]) -> bool:
@@ -48,8 +48,12 @@ class Truth(NamedTuple):
 
 
 def truth_of(weights: Layers, low: Sequence[float], high: Sequence[float]) -> Truth:
+    return truth_on(weights, Box(low, high))
+
+
+def truth_on(weights: Layers, domain: Domain) -> Truth:
     found = []
-    for region in oracle.regions(weights, low, high):
+    for region in oracle.regions(weights, domain.lower, domain.upper, halfspaces_of(domain)):
         vertices = [oracle.trace(weights, vertex)[:-1] for vertex in region.vertices]
         found.append(
             tuple(
@@ -57,7 +61,44 @@ def truth_of(weights: Layers, low: Sequence[float], high: Sequence[float]) -> Tr
                 for k, layer in enumerate(region.pattern)
             )
         )
-    return Truth(weights, to_network(weights), Box(low, high), found)
+    return Truth(weights, to_network(weights), domain, found)
+
+
+def halfspaces_of(domain: Domain) -> list[oracle.HalfSpace]:
+    """What cuts the domain out of its bounding box."""
+    cut = list(zip(domain.rows.tolist(), domain.limits.tolist(), strict=True))
+    return cut + [half for center, radius in domain.balls for half in oracle.l1_ball_halfspaces(center, radius)]
+
+
+CUTS = ("ball", "clipped", "two balls", "polytope", "bare", "both")
+
+
+def cut_domain(kind: str, low: np.ndarray, high: np.ndarray, seed: int) -> Domain:
+    """A domain that is no box, about as large as this one; of even seeds all numbers are multiples of 1/4."""
+    rng = np.random.default_rng(seed)
+
+    def number(values: np.ndarray) -> np.ndarray:
+        return values if seed % 2 else np.round(values * 4) / 4
+
+    d, width = low.size, high - low
+    center = number(low + rng.uniform(0.25, 0.75, d) * width)
+    size = float(np.max(width)) * 0.75
+    rows = number(rng.normal(size=(3, d)))
+    rows[~rows.any(axis=1)] = 1.0
+    limits = rows @ center + 0.25 * np.abs(rows) @ width
+    match kind:
+        case "ball":
+            return Ball(center, size, "l1")
+        case "clipped":
+            return Ball(center, size, "l1", clip=(low, high))
+        case "two balls":
+            return Ball(center, size, "l1") & Ball(number(center + rng.uniform(-0.25, 0.25, d) * width), size, "l1")
+        case "polytope":
+            return Polytope(rows, limits, low, high)
+        case "bare":
+            return Polytope(np.vstack([rows, np.eye(d), -np.eye(d)]), np.concatenate([limits, high, -low]))
+        case _:
+            return Ball(center, size, "l1") & Polytope(rows, limits, low, high)
 
 
 def pattern(gates: Iterable[Iterable[int]]) -> Pattern:
@@ -75,9 +116,11 @@ def widths_of(weights: Layers) -> list[int]:
 
 
 def check_point(truth: Truth, region: Region, gates: Sequence[Sequence[int]]) -> None:
-    """The point is inside the box, and in rationals on the right side of every kink."""
-    for low, entry, high in zip(truth.box.lower, region.point, truth.box.upper, strict=True):
+    """The point is inside the domain, and in rationals on the right side of every kink."""
+    for low, entry, high in zip(truth.domain.lower, region.point, truth.domain.upper, strict=True):
         assert Fraction(low) < Fraction(entry) < Fraction(high)
+    for row, limit in halfspaces_of(truth.domain):
+        assert sum(Fraction(a) * Fraction(x) for a, x in zip(row, region.point, strict=True)) < Fraction(limit)
     assert truth.is_real(region.pattern)
     layers = oracle.trace(truth.weights, list(region.point))[:-1]
     matching = [r for r in truth.regions if all_match(r, layers)]
@@ -98,7 +141,7 @@ def all_match(region: tuple[tuple[bool | None, ...], ...], layers: list[list[Fra
 
 def check(truth: Truth, gates: Sequence[Sequence[int]]) -> Verdict:
     """`decide` is right about these gates."""
-    verdict = decide(truth.network, truth.box, pattern(gates))
+    verdict = decide(truth.network, truth.domain, pattern(gates))
     match verdict:
         case Region():
             assert truth.is_real(gates)
@@ -179,10 +222,89 @@ def test_causes_hold_the_gates_that_a_form_depends_on():
 
 def test_a_network_without_gates_is_one_region():
     truth = truth_of([(np.ones((1, 2)), np.zeros(1))], [-1.0, 0.0], [3.0, 1.0])
-    verdict = decide(truth.network, truth.box, ())
+    verdict = decide(truth.network, truth.domain, ())
     assert isinstance(verdict, Region)
     assert verdict.pattern == ()
     check_point(truth, verdict, [])
+
+
+# --- Domains that are no boxes -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", CUTS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_patterns_on_cut_domains_are_decided_rightly(family, kind):
+    for seed in range(2):
+        weights, low, high = small_case(family, seed)
+        truth = truth_on(weights, cut_domain(kind, low, high, seed))
+        for region in truth.regions:
+            gates = [[int(bool(gate)) for gate in layer] for layer in region]
+            assert isinstance(check(truth, gates), Region)
+        rest = list(all_gates(widths_of(weights)))
+        for index in np.random.default_rng(seed).permutation(len(rest))[:8].tolist():
+            check(truth, rest[index])
+        # Those of the whole box that the cuts may take away.
+        for region in truth_of(weights, low, high).regions[:12]:
+            check(truth, [[int(bool(gate)) for gate in layer] for layer in region])
+
+
+@pytest.mark.parametrize("kind", CUTS)
+def test_free_gates_on_cut_domains(kind):
+    for family, seed in itertools.product(("general", "sign_pairs", "concurrent"), range(2)):
+        rng = np.random.default_rng(seed)
+        weights, low, high = case(family, seed)
+        truth = truth_on(weights, cut_domain(kind, low, high, seed))
+        assert isinstance(check(truth, [(FREE,) * width for width in widths_of(weights)]), Region)
+        for _ in range(6):
+            gates = [rng.integers(0, 2, width).tolist() for width in widths_of(weights)]
+            gates[-1] = [FREE if rng.random() < 0.5 else gate for gate in gates[-1]]
+            check(truth, gates)
+
+
+@pytest.mark.parametrize("kind", CUTS)
+@pytest.mark.parametrize("size", [2.0**-40, 2.0**-20, 2.0**20])
+def test_the_scale_of_a_cut_domain_does_not_matter(kind, size):
+    for seed in range(2):
+        weights, low, high = small_case("general", 0)
+        scaled = [(matrix, size * bias) for matrix, bias in weights]
+        plain = cut_domain(kind, low, high, 0)
+        truth = truth_on(weights, plain)
+        cuts = [Polytope(plain.rows, size * plain.limits, size * plain.lower, size * plain.upper)]
+        if not plain.limits.size:
+            cuts = [Box(size * plain.lower, size * plain.upper)]
+        domain = cuts[0]
+        for center, radius in plain.balls:
+            domain = domain & Ball(size * center, size * radius, "l1")
+        other = truth_on(scaled, domain)
+        gates = list(all_gates(widths_of(weights)))
+        for index in np.random.default_rng(seed).permutation(len(gates))[:8].tolist():
+            assert type(check(other, gates[index])) is type(check(truth, gates[index]))
+
+
+@pytest.mark.parametrize("gap", [1e-3, 1e-9, 1e-12, 1e-15, 0.0, -1e-15, -1e-9])
+def test_regions_at_the_corners_and_faces_of_a_ball(gap):
+    # Kinks a hair inside of, on and beyond the corner (1, 0) of the ball, and its face x + y = 1.
+    rows = np.array([[1.0, 0.0], [1.0, 1.0], [-1.0, 1.0]])
+    weights = [(rows, np.array([-1.0 + gap, -1.0 + gap, -1.0 + gap])), (np.ones((1, 3)), np.zeros(1))]
+    ball = Ball([0.0, 0.0], 1.0, "l1")
+    diamond = Polytope([[1, 1], [1, -1], [-1, 1], [-1, -1]], np.ones(4))
+    for domain in (ball, diamond, ball & Box([-2.0, -2.0], [0.5, 2.0]), ball & diamond):
+        truth = truth_on(weights, domain)
+        verdicts = {gates: check(truth, [gates]) for gates in itertools.product((OFF, ON), repeat=3)}
+        assert isinstance(verdicts[OFF, OFF, OFF], Region)
+        corner = 1 - gap < 1 and domain.upper[0] > 0.75
+        assert isinstance(verdicts[ON, ON, OFF], Region if corner else Empty)
+
+
+@pytest.mark.parametrize("width", [1e-3, 1e-9, 1e-13])
+def test_kinks_that_nearly_meet_in_a_ball(width):
+    # x > 0, x < width: beside, and at, the border of balls around (1, 0).
+    for radius in (0.5, 1.0, 1.0 + width / 2, 1.5):
+        weights = [(np.array([[1.0, 0.0], [-1.0, 0.0]]), np.array([0.0, width])), (np.ones((1, 2)), np.zeros(1))]
+        truth = truth_on(weights, Ball([1.0, 0.0], radius, "l1"))
+        verdicts = {gates: check(truth, [gates]) for gates in itertools.product((OFF, ON), repeat=2)}
+        assert isinstance(verdicts[ON, OFF], Region)
+        assert isinstance(verdicts[ON, ON], Region if radius > 1 - width else Empty)
 
 
 # --- Free gates ------------------------------------------------------------------------------------
@@ -220,7 +342,7 @@ def test_free_gates_below_others_never_make_a_verdict_wrong(family):
                 [int(rng.choice((FREE, OFF, ON), p=(0.4, 0.3, 0.3))) for _ in range(width)]
                 for width in widths_of(truth.weights)
             ]
-            verdict = decide(truth.network, truth.box, pattern(gates))
+            verdict = decide(truth.network, truth.domain, pattern(gates))
             if not isinstance(verdict, Undecided):
                 check(truth, gates)
 
@@ -234,9 +356,9 @@ def test_a_constant_neuron_may_be_free():
     ]
     truth = truth_of(weights, [-1.0], [1.0])
     for second in (OFF, ON):
-        assert not isinstance(decide(truth.network, truth.box, pattern([(FREE, second), (ON,)])), Empty)
+        assert not isinstance(decide(truth.network, truth.domain, pattern([(FREE, second), (ON,)])), Empty)
         assert isinstance(check(truth, [(ON, second), (ON,)]), Region)
-        assert not isinstance(decide(truth.network, truth.box, pattern([(FREE, second), (OFF,)])), Region)
+        assert not isinstance(decide(truth.network, truth.domain, pattern([(FREE, second), (OFF,)])), Region)
 
 
 def test_what_depends_on_a_free_gate_two_layers_below_is_unknown():
@@ -251,9 +373,9 @@ def test_what_depends_on_a_free_gate_two_layers_below_is_unknown():
     for second in (OFF, ON):
         for known in (ON, FREE):
             gates = [(known, second), (ON,), (ON,)]
-            assert not isinstance(decide(truth.network, truth.box, pattern(gates)), Empty)
+            assert not isinstance(decide(truth.network, truth.domain, pattern(gates)), Empty)
             gates = [(known, second), (ON,), (OFF,)]
-            assert not isinstance(decide(truth.network, truth.box, pattern(gates)), Region)
+            assert not isinstance(decide(truth.network, truth.domain, pattern(gates)), Region)
 
 
 # --- Small regions, and hard numbers ---------------------------------------------------------------
@@ -271,7 +393,7 @@ def test_kinks_that_nearly_meet_at_zero(width):
     verdicts = {gates: check(truth, [gates]) for gates in itertools.product((OFF, ON), repeat=2)}
     assert isinstance(verdicts[ON, ON], Region)
     assert 0 < verdicts[ON, ON].point[0] < width
-    assert gradient(truth.network, np.ones(1), pattern([(ON, ON)])).tolist() == [2.0]
+    assert gradients(truth.network, np.ones((1, 1)), pattern([(ON, ON)])).tolist() == [[2.0]]
     assert isinstance(verdicts[OFF, OFF], Empty)
     # The two that overlap nowhere, one kink passed the other.
     turned = hat(0.0, -width)
@@ -483,8 +605,8 @@ def test_affine_forms_agree_with_evaluation_and_with_exact_ones():
             assert slopes.dtype == object
             assert slopes.astype(float) == pytest.approx(forms[node][0], rel=1e-12, abs=1e-12)
             assert offsets.astype(float) == pytest.approx(forms[node][1], rel=1e-12, abs=1e-12)
-        for c in rng.normal(size=(3, 2)):
-            assert gradient(net, c, found) == pytest.approx(c @ linear, rel=1e-12)
+        functionals = rng.normal(size=(3, 2))
+        assert gradients(net, functionals, found) == pytest.approx(functionals @ linear, rel=1e-12)
 
 
 def test_exact_forms_are_exact():
@@ -510,15 +632,43 @@ def test_gradients_are_finite_differences_at_the_point(family):
     # In rationals, with a step that stays within the region: no rounding, so equal.
     for seed in range(3):
         truth = truth_of(*case(family, seed))
-        c = np.random.default_rng(seed).integers(-3, 4, len(truth.weights[-1][1])).astype(np.float64)
+        functionals = np.random.default_rng(seed).integers(-3, 4, (2, len(truth.weights[-1][1]))).astype(np.float64)
         real = [[[int(bool(gate)) for gate in layer] for layer in region] for region in truth.regions]
         for gates in real[:: max(1, len(real) // 4)]:
             verdict = check(truth, gates)
             assert isinstance(verdict, Region)
             start = [Fraction(entry) for entry in verdict.point]
-            slopes = gradient(truth.network, c, verdict.pattern)
-            for j, slope in enumerate(slopes.tolist()):
-                assert slope == pytest.approx(float(difference(truth.weights, start, j, c)), rel=1e-9, abs=1e-9)
+            slopes = gradients(truth.network, functionals, verdict.pattern)
+            for c, row in zip(functionals, slopes.tolist(), strict=True):
+                for j, slope in enumerate(row):
+                    assert slope == pytest.approx(float(difference(truth.weights, start, j, c)), rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-8, 1e8])
+def test_gradients_of_functionals_that_cancel(size):
+    # Outputs that are equal, and nearly: differences of them are what their last bits leave.
+    rng = np.random.default_rng(0)
+    (first, bias), (row, _) = random_weights(rng, (3, 5, 1))
+    last = size * np.vstack([row, row, row * (1 + 2.0**-50), row + 1e-13 * rng.normal(size=row.shape)])
+    net, gates = to_network([(first, bias), (last, np.zeros(4))]), pattern([(ON, OFF, ON, ON, ON)])
+    exact = affine_forms(net, gates, exact=True)[net.output][0]
+    differences = [np.eye(4)[i] - np.eye(4)[j] for i, j in itertools.combinations(range(4), 2)]
+    functionals = np.array([*np.eye(4), *differences, [1, 1, -1, -1], [1e8, -1e8, 1, 1]])
+    truth = np.array([[float(entry) for entry in c] for c in fractions(functionals) @ exact])
+    # Each alone up to its own size, the batch up to the largest of all; one after the other in any order.
+    for c, expected in zip(functionals, truth, strict=True):
+        alone = gradients(net, c[None, :], gates)
+        assert np.abs(alone[0] - expected).max() <= 1e-11 * np.abs(expected).max()
+    assert not gradients(net, functionals[4:5], gates).any()
+    assert np.abs(truth[5:10]).max() < 1e-11 * np.abs(truth[0]).max()
+    for chosen in (slice(None), slice(4, 10), slice(9, None, -2)):
+        batch = gradients(net, functionals[chosen], gates)
+        assert batch.shape == truth[chosen].shape
+        assert np.abs(batch - truth[chosen]).max() <= 1e-11 * np.abs(truth[chosen]).max()
+
+
+def fractions(values: np.ndarray) -> np.ndarray:
+    return np.array([[Fraction(entry) for entry in row] for row in values.tolist()], dtype=object)
 
 
 def difference(weights: Layers, start: list[Fraction], j: int, c: np.ndarray) -> Fraction:

@@ -27,12 +27,14 @@ from lipexact.mip.solvers import (
     Termination,
     Watch,
     available,
+    quadratic_solvers,
     require_solver,
     solve,
     solver_names,
 )
 
 TOLERANCE = 1e-6
+QUADRATIC = 3e-6
 
 
 def need(name):
@@ -45,6 +47,11 @@ def need(name):
 
 @pytest.fixture(params=solver_names())
 def solver(request):
+    return need(request.param)
+
+
+@pytest.fixture(params=quadratic_solvers())
+def quadratic_solver(request):
     return need(request.param)
 
 
@@ -172,6 +179,101 @@ PROBLEMS = [
 ]
 
 
+# Quadratic programs: the largest norm or coordinate of a vector that is affine in v, as the program of an l2 norm has
+# it, with vectors of norm up to 64 and a weight on the objective. Optima in the objective's own units.
+
+RADIUS, WEIGHT = 64.0, 2.0**20
+
+
+def maximise(size, ball):
+    """Return a model with v in the ball or the box, t as its largest, and minus t as its cost."""
+    model = pyo.ConcreteModel()
+    model.v = pyo.Var(range(size), bounds=(-RADIUS, RADIUS))
+    if ball:
+        model.ball = pyo.Constraint(expr=sum(v**2 for v in model.v.values()) <= RADIUS**2)
+    model.t = pyo.Var(bounds=(-1e3, 1e3))
+    model.rows = pyo.ConstraintList()
+    model.cost = pyo.Objective(expr=-WEIGHT * model.t)
+    return model
+
+
+def rows(model, matrix):
+    return [sum(float(c) * v for c, v in zip(row, model.v.values(), strict=True)) for row in matrix]
+
+
+def norm_of(model, matrices, reach):
+    """Let t be at most the norm of ``matrix @ v``, for the matrix that a binary chooses."""
+    model.u = pyo.Var(range(len(matrices[0])), bounds=(-reach, reach))
+    model.chosen = pyo.Var(range(len(matrices)), domain=pyo.Binary)
+    model.rows.add(sum(model.chosen.values()) == 1)
+    for matrix, chosen in zip(matrices, model.chosen.values(), strict=True):
+        for u, row in zip(model.u.values(), rows(model, matrix), strict=True):
+            model.rows.add(u - row <= 2 * reach * (1 - chosen))
+            model.rows.add(row - u <= 2 * reach * (1 - chosen))
+    model.norm = pyo.Constraint(expr=model.t * model.t <= sum(u**2 for u in model.u.values()))
+    model.t.setlb(0)
+
+
+def longest_in_the_ball():
+    """Convex and continuous: the norm of a functional."""
+    functional = np.random.default_rng(0).normal(size=6)
+    model = maximise(6, ball=True)
+    model.rows.add(model.t <= rows(model, [functional])[0])
+    return model, -WEIGHT * RADIUS * np.linalg.norm(functional)
+
+
+def longer_of_two_in_the_ball():
+    """Convex with a binary: the larger norm of two functionals."""
+    functionals = np.random.default_rng(1).normal(size=(2, 4))
+    model = maximise(4, ball=True)
+    model.second = pyo.Var(domain=pyo.Binary)
+    first, second = rows(model, functionals)
+    model.rows.add(model.t <= first + 2e3 * model.second)
+    model.rows.add(model.t <= second + 2e3 * (1 - model.second))
+    return model, -WEIGHT * RADIUS * np.linalg.norm(functionals, axis=1).max()
+
+
+def singular_value():
+    """Nonconvex, over the ball: the largest singular value."""
+    matrix = np.random.default_rng(2).normal(size=(3, 3)) / 3
+    model = maximise(3, ball=True)
+    norm_of(model, [matrix], reach=RADIUS * float(np.linalg.norm(matrix, axis=1).max()))
+    return model, -WEIGHT * RADIUS * np.linalg.norm(matrix, 2)
+
+
+def norm_on_the_box():
+    """Nonconvex with a binary, over the box: a vertex has the largest norm."""
+    matrices = np.random.default_rng(3).normal(size=(2, 3, 4)) / 4
+    vertices = RADIUS * np.array(list(itertools.product((-1, 1), repeat=4)))
+    model = maximise(4, ball=False)
+    norm_of(model, matrices, reach=RADIUS * float(np.abs(matrices).sum(axis=2).max()))
+    return model, -WEIGHT * max(np.linalg.norm(vertices @ matrix.T, axis=1).max() for matrix in matrices)
+
+
+def out_of_the_ball():
+    model = maximise(2, ball=True)
+    model.rows.add(model.v[0] + model.v[1] >= 1.5 * RADIUS)
+    return model, math.inf
+
+
+QUADRATIC_PROBLEMS = [
+    longest_in_the_ball,
+    longer_of_two_in_the_ball,
+    singular_value,
+    norm_on_the_box,
+    out_of_the_ball,
+]
+
+
+def hard_quadratic():
+    """No solver here closes it in a minute; the second value is no more than a bound."""
+    matrix = np.random.default_rng(4).normal(size=(20, 20)) / 20
+    model = maximise(20, ball=False)
+    norm_of(model, [matrix], reach=RADIUS * float(np.abs(matrix).sum(axis=1).max()))
+    vertices = RADIUS * np.sign(np.linalg.svd(matrix)[2])
+    return model, -WEIGHT * np.linalg.norm(vertices @ matrix.T, axis=1).max()
+
+
 def multi_knapsack(columns, rows, seed):
     rng = np.random.default_rng(seed)
     weights, values = rng.integers(1, 100, (rows, columns)), rng.integers(50, 100, columns)
@@ -210,9 +312,9 @@ def hard_to_satisfy():
     return model, float(planted.sum())
 
 
-def check(model, outcome, optimum):
+def check(model, outcome, optimum, tolerance=TOLERANCE):
     """Check an outcome of any kind against the true optimum, and the loaded solution against the model."""
-    slack = TOLERANCE * max(1.0, abs(optimum))
+    slack = tolerance * max(1.0, abs(optimum))
     if outcome.bound is not None:
         assert outcome.bound <= optimum + slack
     if outcome.incumbent is not None:
@@ -240,6 +342,41 @@ def test_problem(solver, problem):
     check(model, outcome, optimum)
     assert outcome.termination is (Termination.INFEASIBLE if optimum == math.inf else Termination.OPTIMAL)
     assert 0 < outcome.seconds < 10
+
+
+@pytest.mark.parametrize("gap", [0.0, 1e-6])
+@pytest.mark.parametrize("problem", QUADRATIC_PROBLEMS, ids=lambda problem: problem.__name__)
+def test_quadratic_problem(quadratic_solver, problem, gap):
+    model, optimum = problem()
+    outcome = solve(model, quadratic_solver, SolveOptions(gap=gap, time_limit=30))
+    check(model, outcome, optimum, QUADRATIC)
+    assert outcome.termination is (Termination.INFEASIBLE if optimum == math.inf else Termination.OPTIMAL)
+    if optimum < math.inf:
+        assert outcome.bound <= optimum * (1 - 1e-9)
+
+
+def test_quadratic_time_limit_gives_a_valid_bracket(quadratic_solver):
+    model, reached = hard_quadratic()
+    outcome = solve(model, quadratic_solver, SolveOptions(time_limit=1.0))
+    assert outcome.termination is Termination.TIME_LIMIT
+    assert outcome.bound <= reached * (1 - 1e-9)
+    assert outcome.incumbent == pytest.approx(pyo.value(model.cost))
+
+
+def test_many_quadratic_solves_in_one_process(quadratic_solver):
+    # SCIP's CppAD crashes in the 64th thread that it meets.
+    for _ in range(80):
+        model, optimum = longest_in_the_ball()
+        check(model, solve(model, quadratic_solver), optimum, QUADRATIC)
+
+
+def test_fixed_variables_in_a_quadratic_program(quadratic_solver):
+    model, _ = longest_in_the_ball()
+    model.v[0].fix(RADIUS)  # the ball leaves nothing to the others: 1e-3, with a tolerance of 1e-6
+    outcome = solve(model, quadratic_solver)
+    check(model, outcome, -WEIGHT * RADIUS * np.random.default_rng(0).normal(), tolerance=1e-3)
+    assert outcome.termination is Termination.OPTIMAL
+    assert model.v[0].value == RADIUS
 
 
 def test_every_solver_agrees_with_enumeration_where_solutions_nearly_tie(solver):
@@ -353,7 +490,7 @@ def test_unbounded_is_failed(solver):
 
 def test_a_solver_that_never_ran_is_failed(solver, monkeypatch):
     # HiGHS says "Not Set", SCIP "unknown", Gurobi "LOADED", CBC has written nothing.
-    monkeypatch.setattr(Watch, "run", lambda self, job, cancel: None)
+    monkeypatch.setattr(Watch, "run", lambda self, job, cancel, fresh=True: None)
     model, _ = knapsack()
     outcome = solve(model, solver)
     assert outcome.termination is Termination.FAILED
@@ -479,6 +616,24 @@ def test_nonlinear_model(solver, capfd):
     model.cost = pyo.Objective(expr=pyo.sin(model.x) * model.x)
     with pytest.raises(SolverError):
         solve(model, solver)
+
+
+def test_quadratic_solvers():
+    assert quadratic_solvers() == ("scip", "gurobi")
+    for name in quadratic_solvers():
+        require_solver(need(name), quadratic=True)
+
+
+@pytest.mark.parametrize("name", sorted(set(solver_names()) - set(quadratic_solvers())))
+def test_quadratic_program_refused(name, capfd):
+    message = rf"^{name} cannot solve the quadratic program .* l2 norm .*; use solver='scip' or solver='gurobi'$"
+    with pytest.raises(SolverUnavailableError, match=message):
+        require_solver(name, quadratic=True)
+    need(name)
+    for problem in QUADRATIC_PROBLEMS:
+        with pytest.raises(SolverUnavailableError, match=message):
+            solve(problem()[0], name)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_coefficients_that_highs_refuses():
@@ -658,6 +813,47 @@ def test_interrupt_from_the_callback(solver):
     assert outcome.incumbent is not None
 
 
+def test_stop_by_the_callback(solver):
+    seen = []
+
+    def report(moment: Progress) -> bool:
+        seen.append(moment)
+        return len(seen) == 3
+
+    model = hard()
+    outcome = solve(model, solver, SolveOptions(time_limit=30), report)
+    assert len(seen) == 3
+    assert outcome.termination is Termination.INTERRUPTED
+    assert outcome.seconds < 10
+    check(model, outcome, optimum=-1587.0)
+    assert outcome.bound is not None
+    assert outcome.incumbent is not None
+
+
+def test_stop_of_a_quadratic_program_by_the_callback(quadratic_solver):
+    model, reached = hard_quadratic()
+    outcome = solve(model, quadratic_solver, SolveOptions(time_limit=30), lambda moment: moment.seconds > 0.8)
+    assert outcome.termination is Termination.INTERRUPTED
+    assert outcome.seconds < 10
+    assert outcome.bound <= reached * (1 - 1e-9)
+    assert outcome.incumbent == pytest.approx(pyo.value(model.cost))
+
+
+def test_a_new_incumbent_is_reported_at_once():
+    seen, stop = [], threading.Event()
+    watch = Watch(None, lambda moment: seen.append(moment) or moment.incumbent == 2.0)
+
+    def job():
+        for incumbent in (1.0, 2.0):
+            watch.record(incumbent, None, None)
+            stop.wait(0.3)
+
+    watch.run(job, stop.set)
+    assert [moment.incumbent for moment in seen] == [1.0, 2.0]
+    assert watch.cancelled
+    assert watch.stopped is Termination.INTERRUPTED
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals")
 def test_ctrl_c(solver):
     model = hard()
@@ -736,22 +932,39 @@ def test_silence(solver, problem, capfd, caplog):
     assert not caplog.records
 
 
-def test_gurobi_licence_too_small(capfd):
+def need_small_licence():
     need("gurobi")
     if GurobiDirect().available() is not Availability.LimitedLicense:
         pytest.skip("the licence here covers models of any size")
+
+
+def test_gurobi_licence_too_small(capfd):
+    need_small_licence()
     model = pyo.ConcreteModel()
     model.x = pyo.Var(range(2100), domain=pyo.Binary)
     model.c = pyo.Constraint(range(3), rule=lambda m, i: sum(m.x[j] for j in range(i, 2100, 3)) >= 5)
     model.cost = pyo.Objective(expr=sum(model.x.values()))
-    with pytest.raises(SolverUnavailableError, match=r"2100 variables and 3 constraints.*2000"):
+    with pytest.raises(SolverUnavailableError, match=r"2100 variables, 3 linear and 0 quadratic.* 2000 var"):
         solve(model, "gurobi")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_gurobi_licence_too_small_for_a_quadratic_program(capfd):
+    need_small_licence()
+    model = maximise(200, ball=True)
+    model.rows.add(model.t <= sum(model.v.values()))
+    with pytest.raises(SolverUnavailableError, match=r"201 variables, 1 linear and 1 quadratic.*\(200 with quadratic"):
+        solve(model, "gurobi")
+    model = maximise(199, ball=True)
+    model.rows.add(model.t <= sum(model.v.values()))
+    assert solve(model, "gurobi").termination is Termination.OPTIMAL
     assert capfd.readouterr() == ("", "")
 
 
 def test_no_files_and_no_threads_are_left(solver, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
+    solve(knapsack()[0], solver)  # SCIP keeps a thread
     before = threading.active_count()
     for problem in (knapsack, parity, linear):
         solve(problem()[0], solver)

@@ -6,43 +6,61 @@ import numbers
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from lipexact.bounds.interval import Bounds, point_bounds
+from lipexact.bounds.interval import Bounds, length_bound, point_bounds
 from lipexact.bounds.linear import bound
-from lipexact.domains import Box
-from lipexact.errors import DomainError, ModelError, OptionError
-from lipexact.functionals import functional_vector
+from lipexact.domains import Domain
+from lipexact.errors import DomainError, ModelError, NormError, OptionError
+from lipexact.functionals import Functional, functional_body
 from lipexact.mip.compose import Composition, compose
-from lipexact.mip.search import Bracket, narrow
-from lipexact.mip.solvers import Progress, SolveOptions, require_solver
+from lipexact.mip.search import TARGET, Bracket, Goal, narrow, relax
+from lipexact.mip.solvers import Progress, ProgressCallback, SolveOptions, require_solver
 from lipexact.network import Network
-from lipexact.norms import norm
+from lipexact.norms import Norm, norm
 from lipexact.onnx.reader import read_onnx
 from lipexact.pattern import ON
-from lipexact.primal import best_region
-from lipexact.problem import DerivativeMode, Problem, lipschitz_problem
+from lipexact.primal import Found, best_region
+from lipexact.problem import MODES, Problem, lipschitz_problem
 from lipexact.regions import Region, affine_forms
 from lipexact.result import LipschitzResult, Status, Witness, closed
 
 Mode = Literal["auto", "forward", "reverse"]
-Method = Literal["auto", "mip"]
-
-_MODES: tuple[DerivativeMode, ...] = ("reverse", "forward")
+Method = Literal["auto", "mip", "lp"]
 
 
 @dataclass(frozen=True, eq=False)
-class _Question:
-    """A problem in the chosen mode, the bounds of its graph, and what is known before any program is solved."""
+class _Program:
+    """A problem in one mode, and the bounds of its graph."""
 
     problem: Problem
     bounds: Bounds
-    bracket: Bracket
+
+    @property
+    def root(self) -> float:
+        """The upper bound of the constant that comes from the bounds alone."""
+        return max(length_bound(self.bounds[self.problem.objective]), 0.0)
+
+    @property
+    def open_gates(self) -> int:
+        """How many gates the bounds leave open: the program's binaries."""
+        return sum(int((self.bounds[gate][0] != self.bounds[gate][1]).sum()) for gate in self.problem.graph.gates)
+
+    def cost(self, lower: float) -> tuple[int, float]:
+        """An estimate of the effort, to compare modes by.
+
+        Squares that make a program nonconvex come first. Then the size of the search tree's logarithm: open gates, by
+        how far the bounds are apart. Measured with HiGHS on some thirty networks, the mode with the smaller product is
+        the faster one, but where the two are close (docs, "Forward and reverse mode").
+        """
+        size = self.problem.objective.size
+        apart = float(np.log(max(self.root / lower, 1.0))) if lower > 0 else 1.0
+        return (size if size > 1 else 0), self.open_gates * apart
 
 
 def load(model: str | os.PathLike[str] | Any) -> Network:
@@ -69,57 +87,64 @@ def load(model: str | os.PathLike[str] | Any) -> Network:
 
 def lipschitz(
     model: str | os.PathLike[str] | Network | Any,
-    domain: Box,
+    domain: Domain,
     *,
-    input_norm: str = "linf",
-    output_norm: str | None = None,
-    functional: int | npt.ArrayLike | None = None,
+    input_norm: str | Norm = "linf",
+    output_norm: str | Norm | None = None,
+    functional: Functional = None,
     method: Method = "auto",
     solver: str = "highs",
     mode: Mode = "auto",
     time_limit: float | None = None,
     gap: float = 0.0,
+    target: float | None = None,
     threads: int | None = None,
-    progress: bool | Callable[[Progress], None] = False,
+    progress: bool | ProgressCallback = False,
     solver_options: Mapping[str, Any] | None = None,
 ) -> LipschitzResult:
-    """The exact local Lipschitz constant of a network's functional on a domain.
+    """The exact local Lipschitz constant of a network on a domain.
 
-    For f: R^d -> R^m, the functional c and the input norm alpha, it is::
+    For f: R^d -> R^m, the input norm alpha and the output norm beta, it is::
 
-        L = sup |c f(x) - c f(y)| / ||x - y||_alpha  over x != y in X
-          = max ||J^T c||_alpha*  over the linear regions of f whose interior meets X
+        L = sup ||f(x) - f(y)||_beta / ||x - y||_alpha  over x != y in X
+          = max ||J||_(alpha -> beta)  over the linear regions of f whose interior meets X
 
-    (Jordan and Dimakis, NeurIPS 2020, Theorem 1; here without their condition of general position).
+    (Jordan and Dimakis, NeurIPS 2020, Theorems 1 and 2; here without their condition of general position). With a
+    functional c, it is the constant of c^T f; with several, the largest of theirs.
 
     Parameters
     ----------
     model
         A path to an ONNX file, an ``onnx.ModelProto``, or a :class:`Network`.
     domain
-        X: a :class:`Box` or :class:`Ball` of the network's input dimension.
+        X: a :class:`Box`, :class:`Ball` or :class:`Polytope` of the network's input dimension d, or an intersection
+        of these by ``&``.
     input_norm
-        alpha: "linf" or "l1".
+        alpha: "linf", "l1", "l2", or a :class:`PolyhedralNorm` on R^d.
     output_norm
-        Only the absolute value is supported, which every norm is on one output.
+        beta, likewise on R^m; None for that of the input. It has no meaning with a functional.
     functional
-        c: the index of an output, or a vector of shape (m,). None if the network has one output.
+        None: the whole output. Else the index of an output, a vector c of shape (m,), :class:`CrossLipschitz`, or the
+        vertices of a polytope of functionals, shape (k, m).
     method
-        "mip", or "auto", which picks it.
+        "mip"; "lp", the linear relaxation alone, for an upper bound (LipLP); or "auto", which is "mip".
     solver
-        "highs", "scip", "cbc" or "gurobi".
+        "highs", "scip", "cbc" or "gurobi". Where an l2 norm makes the program quadratic, "scip" or "gurobi".
     mode
-        How the derivative is encoded: "forward" as max c J v over directions v, "reverse" as ||J^T c||, "auto"
-        by an estimate of the cost.
+        How the derivative is encoded: "forward" as J v over directions v, "reverse" as J^T c over functionals c,
+        "auto" by an estimate of the cost; with method "lp" it is the better one of both.
     time_limit
         Seconds of wall-clock time for the whole call; None for no limit. Solvers overstay at times.
     gap
         Stop as soon as (upper - lower) / upper is at most this.
+    target
+        Stop as soon as L <= target or L > target is known; the result's `within_target` says which.
     threads
         For the solver; None leaves it to the solver.
     progress
         True prints a line now and then to stderr; a function is called with a
-        :class:`~lipexact.mip.solvers.Progress`, incumbent and bound in the constant's own units.
+        :class:`~lipexact.mip.solvers.Progress`, incumbent and bound in the constant's own units, and stops the
+        search by returning True.
     solver_options
         Passed through under the solver's own names.
 
@@ -139,33 +164,43 @@ def lipschitz(
     OptionError
         If an option is not valid.
     SolverUnavailableError
-        If the solver is not installed, or its licence too small.
+        If the solver is not installed, its licence too small, or it cannot solve quadratic programs.
     SolverError
         If the solver breaks down.
     """
     start = time.perf_counter()
-    options = _options(method, mode, solver, time_limit, gap, threads, solver_options)
+    options = _options(method, solver, time_limit, gap, target, threads, solver_options)
+    goal = Goal(float(gap), None if target is None else float(target))
     deadline = start + (np.inf if time_limit is None else time_limit)
     network = load(model)
     read_seconds = time.perf_counter() - start
-    question = _question(network, domain, input_norm, output_norm, functional, mode, deadline)
-    bracket = question.bracket
+    programs = _programs(network, domain, input_norm, output_norm, functional, mode)
+    bracket = _bracket(programs, deadline)
     bracket.stats["read_seconds"] = read_seconds
-    if not closed(bracket.lower, bracket.upper, gap):
-        report = _reporter(progress, start, bracket)
-        bracket = narrow(
-            question.problem, domain, question.bounds, bracket, solver, options, deadline=deadline, on_progress=report
-        )
-    return _result(question.problem, domain, bracket, solver, gap, time.perf_counter() - start)
+    chosen = _cheapest(programs, bracket.lower)
+    if not goal.reached(bracket.lower, bracket.upper):
+        if method == "lp":
+            for program in programs:
+                require_solver(solver, quadratic=program.problem.quadratic)
+                before = bracket.upper
+                bracket = relax(program.problem, program.bounds, bracket, solver, options, deadline=deadline)
+                chosen = program if bracket.upper < before else chosen
+        else:
+            require_solver(solver, quadratic=chosen.problem.quadratic)
+            report = _reporter(progress, start, bracket)
+            bracket = narrow(
+                chosen.problem, chosen.bounds, bracket, solver, options, goal, deadline=deadline, on_progress=report
+            )
+    return _result(chosen.problem, bracket, "lp" if method == "lp" else "mip", solver, goal, start)
 
 
 def build(
     model: str | os.PathLike[str] | Network | Any,
-    domain: Box,
+    domain: Domain,
     *,
-    input_norm: str = "linf",
-    output_norm: str | None = None,
-    functional: int | npt.ArrayLike | None = None,
+    input_norm: str | Norm = "linf",
+    output_norm: str | Norm | None = None,
+    functional: Functional = None,
     mode: Mode = "auto",
 ) -> Composition:
     """The Pyomo model behind :func:`lipschitz`, to be solved or embedded in a model of one's own.
@@ -188,106 +223,120 @@ def build(
     ModelError, UnsupportedOperatorError, DomainError, NormError, OptionError
         As for :func:`lipschitz`.
     """
-    question = _question(load(model), domain, input_norm, output_norm, functional, mode, np.inf, keep_output=True)
-    return compose(question.problem, question.bounds)
+    programs = _programs(load(model), domain, input_norm, output_norm, functional, mode, keep_output=True)
+    chosen = programs[0]
+    if len(programs) > 1:
+        chosen = _cheapest(programs, _bracket(programs, np.inf).lower)
+    return compose(chosen.problem, chosen.bounds)
 
 
-def _question(
+def _programs(
     network: Network,
-    domain: Box,
-    input_norm: str,
-    output_norm: str | None,
-    functional: int | npt.ArrayLike | None,
+    domain: Domain,
+    input_norm: str | Norm,
+    output_norm: str | Norm | None,
+    functional: Functional,
     mode: Mode,
-    deadline: float,
     *,
     keep_output: bool = False,
-) -> _Question:
-    if not isinstance(domain, Box):
-        raise DomainError(f"the domain must be a Box or a Ball, not {type(domain).__name__}; every input needs limits")
+) -> list[_Program]:
+    """The question in each mode that may be chosen, with bounds; at least one."""
+    if not isinstance(domain, Domain):
+        raise DomainError(
+            f"the domain must be a Box, a Ball or a Polytope, not {type(domain).__name__}; every input needs limits"
+        )
     if domain.dim != network.input.size:
         raise DomainError(
             f"the domain has {domain.dim} dimensions, the network's input {network.input.size} "
             f"(shape {network.input_shape})"
         )
-    _check_mode(mode)
-    c, alpha = functional_vector(functional, output_norm, network.output.size), norm(input_norm)
-    start = time.perf_counter()
-    asked: dict[DerivativeMode, tuple[Problem, Bounds]] = {}
-    for each in _MODES:
+    if not (isinstance(mode, str) and mode in ("auto", *MODES)):
+        raise OptionError(f"mode={mode!r} is none of 'auto', 'forward', 'reverse'")
+    alpha, beta = norm(input_norm), norm(input_norm if output_norm is None else output_norm)
+    directions, functionals = alpha.ball(network.input.size), functional_body(functional, beta, network.output.size)
+    programs = []
+    for each in MODES if mode == "auto" else (mode,):
         with np.errstate(over="ignore", invalid="ignore"):
-            problem = lipschitz_problem(network, domain, c, alpha, each, keep_output=keep_output)
+            problem = lipschitz_problem(network, domain, functionals, directions, each, keep_output=keep_output)
+            if problem is None:
+                continue
             bounds = bound(problem.graph, problem.sets)
         if not all(np.isfinite(side).all() for sides in bounds.values() for side in sides):
             raise ModelError("the network's numbers overflow on this domain; scale its weights or inputs")
-        asked[each] = problem, bounds
-    upper = max(min(_root(*both) for both in asked.values()), 0.0)
-    bounds_seconds = time.perf_counter() - start
-    lower, region = best_region(network, domain, c, alpha, deadline=deadline) or (0.0, None)
+        programs.append(_Program(problem, bounds))
+    if not programs:
+        raise NormError(
+            "there is no program for these norms: give the output norm by half-spaces, or the input norm by vertices"
+            + ("" if mode == "auto" else ", or leave the mode to be chosen")
+        )
+    return programs
+
+
+def _cheapest(programs: list[_Program], lower: float) -> _Program:
+    return min(programs, key=lambda program: program.cost(lower))
+
+
+def _bracket(programs: list[_Program], deadline: float) -> Bracket:
+    """What is known before any program is solved."""
+    problem, start = programs[0].problem, time.perf_counter()
+    found = best_region(problem.network, problem.domain, problem.functionals, problem.directions, deadline=deadline)
+    lower = 0.0 if found is None else found.norm.lower
+    upper = min(program.root for program in programs)
+    if found is not None and any(_single(program) for program in programs):
+        upper = min(upper, found.norm.upper)
     # The bound may lie below the attained value by what rounding does to that value.
-    bracket = Bracket(lower, max(upper, lower), region)
-    bracket.stats["bounds_seconds"] = bounds_seconds
-    bracket.stats["primal_seconds"] = time.perf_counter() - start - bounds_seconds
-    chosen = min(_MODES, key=lambda each: _cost(*asked[each], lower)) if mode == "auto" else mode
-    return _Question(*asked[chosen], bracket)
+    bracket = Bracket(lower, max(upper, lower), found)
+    bracket.stats["primal_seconds"] = time.perf_counter() - start
+    return bracket
 
 
-def _root(problem: Problem, bounds: Bounds) -> float:
-    return float(bounds[problem.objective][1][0])
+def _single(program: _Program) -> bool:
+    """Whether bounds decide all of the network's gates on which its derivative depends: one region, or as good as."""
+    gates = [gate for gate in program.problem.gates if gate is not None]
+    return all(bool((program.bounds[gate][0] == program.bounds[gate][1]).all()) for gate in gates)
 
 
-def _cost(problem: Problem, bounds: Bounds, lower: float) -> float:
-    """An estimate of the size of the search tree's logarithm: open gates, by how far the bounds are apart.
-
-    Measured with HiGHS on some thirty networks, the mode with the smaller product is the faster one, but where the
-    two are close (docs, "Forward and reverse mode").
-    """
-    open_gates = sum(int((bounds[gate][0] != bounds[gate][1]).sum()) for gate in problem.graph.gates)
-    root = _root(problem, bounds)
-    return open_gates * float(np.log(max(root / lower, 1.0))) if lower > 0 else float(open_gates)
-
-
-def _result(
-    problem: Problem, domain: Box, bracket: Bracket, solver: str, gap: float, seconds: float
-) -> LipschitzResult:
+def _result(problem: Problem, bracket: Bracket, method: str, solver: str, goal: Goal, start: float) -> LipschitzResult:
     exact = closed(bracket.lower, bracket.upper)
     if exact:
         bracket.termination = "optimal"
-    elif closed(bracket.lower, bracket.upper, gap):
+    elif closed(bracket.lower, bracket.upper, goal.gap):
         bracket.termination = "gap"
+    elif goal.decided(bracket.lower, bracket.upper):
+        bracket.termination = TARGET
     return LipschitzResult(
         lower=bracket.lower,
         upper=bracket.upper,
         status=Status.EXACT if exact else Status.BOUNDED,
         termination=bracket.termination,
         proof=bracket.proof,
-        witness=None if bracket.region is None else _witness(problem, domain, bracket.region),
-        method="mip",
+        witness=None if bracket.found is None else _witness(problem, bracket.found),
+        target=goal.target,
+        method=method,
         mode=problem.mode,
         solver=solver,
-        seconds=seconds,
+        seconds=time.perf_counter() - start,
         stats=bracket.stats,
     )
 
 
-def _witness(problem: Problem, domain: Box, region: Region) -> Witness:
-    network = problem.network
+def _witness(problem: Problem, found: Found) -> Witness:
+    network, region = problem.network, found.region
     forms = affine_forms(network, region.pattern)
-    jacobian = np.asarray(forms[network.output][0], dtype=np.float64)
     point = region.point.astype(np.float64)
     return Witness(
         point=point,
         pattern=tuple(layer == ON for layer in region.pattern),
-        jacobian=jacobian,
-        direction=problem.norm.attains(problem.functional @ jacobian),
-        functional=problem.functional,
-        radius=_radius(network, domain, region, point),
+        jacobian=np.asarray(forms[network.output][0], dtype=np.float64),
+        direction=found.norm.direction,
+        functional=found.norm.functional,
+        radius=_radius(network, problem.domain, region, point),
     )
 
 
-def _radius(network: Network, domain: Box, region: Region, point: npt.NDArray[np.float64]) -> float:
+def _radius(network: Network, domain: Domain, region: Region, point: npt.NDArray[np.float64]) -> float:
     """The radius of the largest linf ball around the point in its region and the domain, rounded down."""
-    reach = [point - domain.lower, domain.upper - point]
+    reach = [domain.margin(point[None, :])]
     enclosures = point_bounds(network.graph.nodes, network.input, point)
     forms = affine_forms(network, region.pattern)
     for gate in network.gates:
@@ -300,20 +349,21 @@ def _radius(network: Network, domain: Box, region: Region, point: npt.NDArray[np
 
 def _options(
     method: str,
-    mode: str,
     solver: str,
     time_limit: float | None,
     gap: float,
+    target: float | None,
     threads: int | None,
     solver_options: Mapping[str, Any] | None,
 ) -> SolveOptions:
-    if not (isinstance(method, str) and method in ("auto", "mip")):
-        raise OptionError(f"method={method!r} is none of 'auto', 'mip'")
-    _check_mode(mode)
+    if not (isinstance(method, str) and method in ("auto", "mip", "lp")):
+        raise OptionError(f"method={method!r} is none of 'auto', 'mip', 'lp'")
     if time_limit is not None and not (_is_number(time_limit) and time_limit > 0):
         raise OptionError(f"time_limit must be a positive number of seconds, not {time_limit!r}")
     if not (_is_number(gap) and 0 <= gap < 1):
         raise OptionError(f"gap must be a number, at least 0 and below 1, not {gap!r}")
+    if target is not None and not (_is_number(target) and target >= 0):
+        raise OptionError(f"target must be a number, at least 0, not {target!r}")
     if threads is not None and not (isinstance(threads, numbers.Integral) and _is_number(threads) and threads >= 1):
         raise OptionError(f"threads must be a positive integer, not {threads!r}")
     if solver_options is not None and not isinstance(solver_options, Mapping):
@@ -323,7 +373,7 @@ def _options(
     require_solver(solver)
     return SolveOptions(
         None if time_limit is None else float(time_limit),
-        float(gap),
+        0.0,
         None if threads is None else int(threads),
         dict(solver_options or {}),
     )
@@ -333,26 +383,19 @@ def _is_number(value: object) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def _check_mode(mode: str) -> None:
-    if not (isinstance(mode, str) and mode in ("auto", *_MODES)):
-        raise OptionError(f"mode={mode!r} is none of 'auto', 'forward', 'reverse'")
-
-
-def _reporter(
-    progress: bool | Callable[[Progress], None], start: float, bracket: Bracket
-) -> Callable[[Progress], None] | None:
+def _reporter(progress: bool | ProgressCallback, start: float, bracket: Bracket) -> ProgressCallback | None:
     if not progress:
         return None
 
-    def report(moment: Progress) -> None:
+    def report(moment: Progress) -> bool | None:
         """Certified bounds and the call's own clock in place of the solver's."""
         incumbent = max(bracket.lower, moment.incumbent or 0.0)
         bound = bracket.upper if moment.bound is None else min(bracket.upper, max(moment.bound, bracket.lower))
         now = replace(moment, seconds=time.perf_counter() - start, incumbent=incumbent, bound=bound)
         if callable(progress):
-            progress(now)
-        else:
-            print(progress_line(now), file=sys.stderr)
+            return progress(now)
+        print(progress_line(now), file=sys.stderr)
+        return None
 
     return report
 

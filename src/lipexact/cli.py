@@ -23,7 +23,7 @@ from rich.status import Status as Spinner
 
 from lipexact import __version__
 from lipexact.api import lipschitz, load, progress_line
-from lipexact.domains import Ball, Box
+from lipexact.domains import Ball, Box, Domain
 from lipexact.errors import DomainError, LipExactError, OptionError
 from lipexact.graph.ir import Affine, Switch
 from lipexact.mip.solvers import Progress, available, solver_names
@@ -248,7 +248,7 @@ def _domain(
     clip: str | None,
     lower: str | None,
     upper: str | None,
-) -> Box:
+) -> Domain:
     ball = [name for name, given in (("--center", center), ("--radius", radius), ("--clip", clip)) if given is not None]
     box = [name for name, given in (("--lower", lower), ("--upper", upper)) if given is not None]
     if center is not None and radius is not None and not box:

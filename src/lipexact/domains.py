@@ -1,7 +1,7 @@
-"""Convex sets: the domains of networks, and the balls that directions range over.
+"""Convex sets: the domains of networks, and what directions and functionals range over.
 
-Every set here is a polyhedron {z : lower <= z <= upper, A z <= b} and knows its support function,
-which is all that the bounds (:mod:`lipexact.bounds`) and the programs (:mod:`lipexact.mip`) ask of it.
+Bounds (:mod:`lipexact.bounds`) ask a set for its support function, programs (:mod:`lipexact.mip`) for a
+system of inequalities whose shadow it is.
 """
 
 from __future__ import annotations
@@ -10,46 +10,268 @@ import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from lipexact.errors import DomainError
 from lipexact.graph.ir import Matrix, Vector, dense
+from lipexact.lp import LinearProgram, System, largest_slack
+from lipexact.rounding import TINY, down, gamma, up
+
+_STEPS = 24  # of a random walk, before its points count as random
+_DIRECTIONS = 64  # in which extreme points are looked for
 
 
 class ConvexSet(ABC):
-    """A bounded polyhedron in R^n.
+    """A bounded convex set in R^n.
 
     Attributes
     ----------
     lower, upper
         The bounding box, each of shape (n,).
+    euclidean_radius
+        Points have at most this Euclidean norm; None where that is no constraint of its own.
     """
 
     lower: Vector
     upper: Vector
+    euclidean_radius: float | None = None
 
     @property
     def dim(self) -> int:
         """The dimension n of the space around the set."""
         return int(self.lower.size)
 
-    @abstractmethod
-    def inequalities(self) -> tuple[Matrix, Vector]:
-        """A of shape (k, n) and b of shape (k,): the rows A z <= b beyond the bounding box."""
+    def system(self) -> System:
+        """A polyhedron in R^(n + k) whose shadow on the first n coordinates is the set, but for `euclidean_radius`."""
+        return System(self.lower, self.upper, sp.csr_array((0, self.dim)), np.zeros(0))
 
     @abstractmethod
     def support(self, weights: Matrix) -> Vector:
-        """max{w z : z in the set} for each row w of `weights`, shape (k, n); rounded to nearest."""
-
-    @abstractmethod
-    def sample(self, rng: np.random.Generator, count: int) -> Vector:
-        """`count` random points of the set, shape (count, n)."""
+        """At least max{w z : z in the set} for each row w of `weights`, of shape (k, n), and hardly more."""
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class Box(ConvexSet):
+class Domain(ConvexSet):
+    """What a network's input ranges over: {x : lower <= x <= upper, A x <= b}, cut by balls of the l1 norm.
+
+    Made by :class:`Box`, :class:`Ball`, :class:`Polytope`, and ``&``, which intersects two of them.
+
+    Attributes
+    ----------
+    lower, upper
+        The bounding box, each of shape (d,).
+    rows, limits
+        A, of shape (k, d), and b, of shape (k,).
+    balls
+        Pairs of a centre, of shape (d,), and a radius.
+    """
+
+    lower: Vector
+    upper: Vector
+    rows: Vector
+    limits: Vector
+    balls: tuple[tuple[Vector, float], ...]
+
+    def _fill(
+        self,
+        lower: Vector,
+        upper: Vector,
+        rows: Vector | None = None,
+        limits: Vector | None = None,
+        balls: tuple[tuple[Vector, float], ...] = (),
+        what: str = "the domain",
+    ) -> None:
+        _check_corners(lower, upper, what)
+        object.__setattr__(self, "lower", _frozen(lower.ravel()))
+        object.__setattr__(self, "upper", _frozen(upper.ravel()))
+        object.__setattr__(self, "rows", _frozen(np.zeros((0, self.dim)) if rows is None else rows))
+        object.__setattr__(self, "limits", _frozen(np.zeros(0) if limits is None else limits))
+        object.__setattr__(self, "balls", balls)
+        if not self.is_box and not self.margin(self.centre[None, :])[0] > 0:
+            raise DomainError(
+                f"{what} is empty, flat, or too thin for floating-point arithmetic: no point was found "
+                "in its interior, and a set without interior has no Lipschitz constant"
+            )
+
+    def __and__(self, other: Domain) -> Domain:
+        """The intersection of two domains of the same dimension.
+
+        Raises
+        ------
+        DomainError
+            If the dimensions differ, or nothing with interior is left.
+        """
+        if not isinstance(other, Domain):
+            return NotImplemented
+        if other.dim != self.dim:
+            raise DomainError(f"domains of {self.dim} and {other.dim} dimensions do not intersect")
+        both = object.__new__(Domain)
+        both._fill(
+            np.maximum(self.lower, other.lower),
+            np.minimum(self.upper, other.upper),
+            np.vstack([self.rows, other.rows]),
+            np.concatenate([self.limits, other.limits]),
+            (*self.balls, *other.balls),
+            "the intersection",
+        )
+        return both
+
+    @property
+    def is_box(self) -> bool:
+        """Whether the domain is its bounding box."""
+        return not (self.limits.size or self.balls)
+
+    @cached_property
+    def centre(self) -> Vector:
+        """A point deep inside, shape (d,)."""
+        middle, half = self.lower / 2 + self.upper / 2, self.upper / 2 - self.lower / 2
+        if self.is_box:
+            return middle
+        system = self.system()
+        centre, reach = system.lower / 2 + system.upper / 2, system.upper / 2 - system.lower / 2
+        found = largest_slack(
+            -system.rows @ sp.diags_array(reach), np.asarray(system.limits - system.rows @ centre, dtype=np.float64)
+        )
+        if found is None:
+            return middle
+        # Off the borders of the box by half of the slack.
+        shrunk = found.point[: self.dim] * (1 - max(min(found.slack, 1.0), 0.0) / 2)
+        return np.asarray(middle + half * shrunk)
+
+    def system(self) -> System:
+        """Rows for A x <= b, and for each ball z >= |x - center|, sum(z) <= radius, with z of its own."""
+        d, count = self.dim, len(self.balls)
+        identity, none = sp.eye_array(d), None
+        blocks: list[list[Matrix | None]] = []
+        limits: list[Vector] = []
+        if self.limits.size:
+            blocks.append([sp.csr_array(self.rows), *[none] * count])
+            limits.append(self.limits)
+        for k, (center, radius) in enumerate(self.balls):
+            before, after = [none] * k, [none] * (count - k - 1)
+            blocks.append([identity, *before, -identity, *after])
+            blocks.append([-identity, *before, -identity, *after])
+            blocks.append([none, *before, sp.csr_array(np.ones((1, d))), *after])
+            limits += [center, -center, np.array([radius])]
+        if not blocks:
+            return super().system()
+        radii = [np.full(d, radius) for _, radius in self.balls]
+        return System(
+            np.concatenate([self.lower, np.zeros(count * d)]),
+            np.concatenate([self.upper, *radii]),
+            _stack(blocks, [d] * (1 + count)),
+            np.concatenate(limits),
+        )
+
+    def support(self, weights: Matrix) -> Vector:
+        """At least max{w x}: in closed form for boxes and for balls around a point of their box, else by LP."""
+        if self.is_box:
+            return _box_support(weights, self.lower, self.upper)
+        weights = dense(weights)
+        if not self.limits.size and len(self.balls) == 1:
+            center, radius = self.balls[0]
+            if (self.lower <= center).all() and (center <= self.upper).all():
+                return _ball_support(weights, center, radius, self.lower, self.upper)
+        system, program = self.system(), self._program
+        duals = np.zeros((len(weights), system.limits.size))
+        padded = np.hstack([weights, np.zeros((len(weights), system.lower.size - self.dim))])
+        for k, row in enumerate(padded):
+            found = program.maximise(row)
+            if found is not None:
+                duals[k] = found[1]
+        # Weak duality: for every mu >= 0, w y <= mu b + max over the box of (w - mu A) y.
+        left = padded - duals @ system.rows
+        error = gamma(system.limits.size + 2) * (np.abs(padded) + duals @ abs(system.rows))
+        reach = np.maximum(np.abs(system.lower), np.abs(system.upper))
+        total = duals @ system.limits + _box_support(left, system.lower, system.upper)
+        bound = up(total, duals @ np.abs(system.limits) + np.abs(left) @ reach, system.limits.size) + 1.01 * (
+            error @ reach
+        )
+        return np.asarray(np.minimum(bound + TINY, _box_support(weights, self.lower, self.upper)))
+
+    @cached_property
+    def _program(self) -> LinearProgram:
+        return LinearProgram(self.system())
+
+    def margin(self, points: Vector) -> Vector:
+        """For each row x, at most the radius of the largest linf ball around x in the domain; < 0 or 0 outside."""
+        sides = np.minimum(points - self.lower, self.upper - points).min(axis=1)
+        sides = np.where(sides > 0, sides * (1 - 2.0**-52), sides)
+        if self.limits.size:
+            values = up(points @ self.rows.T, np.abs(points) @ np.abs(self.rows.T), self.dim + 1)
+            left = down(self.limits - values, np.abs(self.limits) + np.abs(values), 2)
+            sides = np.minimum(sides, (left / np.abs(self.rows).sum(axis=1)).min(axis=1) * (1 - 1e-9))
+        for center, radius in self.balls:
+            distance = np.abs(points - center).sum(axis=1) * (1 + gamma(self.dim + 2))
+            sides = np.minimum(sides, (radius - distance) / self.dim * (1 - 1e-9))
+        return np.asarray(sides)
+
+    def maximisers(self, weights: Vector) -> Vector:
+        """For each row w a point of the domain, up to the tolerance of a linear program, with the largest w x."""
+        padding = np.zeros(self.system().lower.size - self.dim)
+        found = (self._program.maximise(np.concatenate([row, padding])) for row in weights)
+        return np.array([self.centre if each is None else each[0][: self.dim] for each in found])
+
+    def pull(self, points: Vector) -> Vector:
+        """The points, those outside moved inside: into the box, then towards the centre."""
+        width = self.upper - self.lower
+        inset = np.minimum(width * 1e-9, width / 4)
+        points = np.clip(points, self.lower + inset, self.upper - inset)
+        if self.is_box:
+            return np.asarray(points)
+        away = points - self.centre
+        factor = np.minimum(1.0, self._reach(np.broadcast_to(self.centre, points.shape), away) * (1 - 1e-9))
+        return np.asarray(self.centre + factor[:, None] * away)
+
+    def sample(self, rng: np.random.Generator, count: int) -> Vector:
+        """Random points of the interior, shape (count, d): uniform in a box, by hit-and-run in other domains."""
+        if self.is_box:
+            return rng.uniform(self.lower, self.upper, (count, self.dim))
+        points = np.repeat(self.centre[None, :], count, axis=0)
+        for _ in range(_STEPS):
+            step = rng.normal(size=points.shape) * (self.upper - self.lower)
+            ahead, back = self._reach(points, step), self._reach(points, -step)
+            points = points + rng.uniform(-back, ahead)[:, None] * step
+        return self.pull(points)
+
+    def extremes(self, rng: np.random.Generator, count: int) -> Vector:
+        """Points a little inside of random vertices, where gradients of trained networks are often largest."""
+        if self.is_box:
+            width = self.upper - self.lower
+            inset = width * rng.uniform(1e-9, 1e-3, (count, self.dim))
+            return np.where(rng.random((count, self.dim)) < 0.5, self.lower + inset, self.upper - inset)
+        weights = rng.normal(size=(min(count, _DIRECTIONS), self.dim)) / (self.upper - self.lower)
+        vertices = self.maximisers(weights)
+        vertices = np.repeat(vertices, -(-count // len(vertices)), axis=0)[:count]
+        inset = rng.uniform(1e-9, 1e-3, (len(vertices), 1))
+        return self.pull(self.centre + (1 - inset) * (vertices - self.centre))
+
+    def _reach(self, points: Vector, steps: Vector) -> Vector:
+        """About how far each point, inside the domain, can go in the direction of its step, in steps."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            room = np.where(steps > 0, self.upper - points, self.lower - points) / steps
+            far = np.where(steps != 0, room, np.inf).min(axis=1)
+            if self.limits.size:
+                speed = steps @ self.rows.T
+                room = (self.limits - points @ self.rows.T) / speed
+                far = np.minimum(far, np.where(speed > 0, room, np.inf).min(axis=1))
+        far = np.clip(far, 0.0, 1e300)
+        for center, radius in self.balls:
+            least, most = np.zeros_like(far), far
+            for _ in range(50):
+                middle = (least + most) / 2
+                inside = np.abs(points + middle[:, None] * steps - center).sum(axis=1) <= radius
+                least, most = np.where(inside, middle, least), np.where(inside, most, middle)
+            far = least
+        return np.asarray(far)
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Box(Domain):
     """The points between two corners.
 
     Parameters
@@ -74,37 +296,14 @@ class Box(ConvexSet):
     lipexact.errors.DomainError: the box is flat in coordinate 1 (lower = upper = 0.0): ...
     """
 
-    lower: Vector
-    upper: Vector
-
     def __init__(self, lower: npt.ArrayLike, upper: npt.ArrayLike) -> None:
-        corners = []
-        for what, corner in (("lower", lower), ("upper", upper)):
-            array = _numbers(corner, f"the box's {what} corner")
-            if not np.isfinite(array).all():
-                raise DomainError(
-                    f"the box's {what} corner is infinite in coordinate {np.argmin(np.isfinite(array))}: "
-                    "the method needs bounded inputs; give finite limits"
-                )
-            corners.append(array)
-        low, high = corners
-        if low.shape == high.shape and not (np.abs(np.subtract(high / 2, low / 2)) < 2.0**1000).all():
-            raise DomainError("the box is too wide for floating-point arithmetic; scale the inputs")
+        low, high = (
+            _finite(_numbers(corner, f"the box's {what} corner"), f"the box's {what} corner")
+            for what, corner in (("lower", lower), ("upper", upper))
+        )
         if low.shape != high.shape:
             raise DomainError(f"the box's corners have different shapes: {low.shape} and {high.shape}")
-        if (low > high).any():
-            index = int(np.argmax(low > high))
-            raise DomainError(
-                f"the box is empty: lower {low.flat[index]} > upper {high.flat[index]} in coordinate {index}"
-            )
-        if (low == high).any():
-            index = int(np.argmax(low == high))
-            raise DomainError(
-                f"the box is flat in coordinate {index} (lower = upper = {low.flat[index]}): a set without "
-                "interior has no Lipschitz constant; widen it, or fix that input to a constant in the network"
-            )
-        object.__setattr__(self, "lower", _frozen(low.ravel()))
-        object.__setattr__(self, "upper", _frozen(high.ravel()))
+        self._fill(low, high, what="the box")
 
     @classmethod
     def unit(cls, d: int) -> Box:
@@ -113,32 +312,19 @@ class Box(ConvexSet):
             raise DomainError(f"the unit cube's dimension must be a positive integer, not {d!r}")
         return cls(np.zeros(d), np.ones(d))
 
-    def inequalities(self) -> tuple[Matrix, Vector]:
-        """No rows: the box is its bounding box."""
-        return np.zeros((0, self.dim)), np.zeros(0)
-
-    def support(self, weights: Matrix) -> Vector:
-        """max{w z}: each coordinate at the corner that its weight likes."""
-        positive, negative = split_signs(weights)
-        return np.asarray(positive @ self.upper + negative @ self.lower)
-
-    def sample(self, rng: np.random.Generator, count: int) -> Vector:
-        """Uniform points."""
-        return rng.uniform(self.lower, self.upper, (count, self.dim))
-
 
 @dataclass(frozen=True, eq=False, init=False)
-class Ball(Box):
-    """The ball of a radius around a centre, in the linf norm.
+class Ball(Domain):
+    """The ball of a radius around a centre.
 
     Parameters
     ----------
     center
         The centre, of any shape with as many entries as the network's input.
     radius
-        A positive number, or one radius per coordinate.
+        A positive number, or, in the linf norm, one radius per coordinate.
     norm
-        "linf".
+        "linf" or "l1".
     clip
         A pair (lo, hi) of numbers or arrays: the ball is cut to lo <= x <= hi, as for pixels.
 
@@ -147,10 +333,15 @@ class Ball(Box):
     DomainError
         If the centre or radius is not a number, infinite, or the radius not positive; if the cut
         leaves nothing or something flat.
+
+    Notes
+    -----
+    The corners of a ball in linf are `center` - `radius` and `center` + `radius`, rounded to float64.
     """
 
     center: Vector
     radius: float | Vector
+    norm: str
 
     def __init__(
         self,
@@ -159,18 +350,20 @@ class Ball(Box):
         norm: str = "linf",
         clip: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
     ) -> None:
-        if norm != "linf":
-            raise DomainError(f"balls in the norm {norm!r} are not supported yet; use norm='linf'")
+        if norm not in ("linf", "l1"):
+            raise DomainError(f"a ball is one of norm 'linf' or 'l1', not {norm!r}; for others use a Polytope")
         middle = _numbers(center, "the ball's centre")
         reach = _numbers(radius, "the ball's radius")
         if not (np.isfinite(reach).all() and (reach > 0).all()):
             raise DomainError(f"the ball's radius must be positive and finite, not {radius!r}")
-        if reach.size not in (1, middle.size):
-            raise DomainError(f"{reach.size} radii do not fit a centre of {middle.size} entries")
+        if reach.size != 1 and (norm == "l1" or reach.size != middle.size):
+            raise DomainError(f"{reach.size} radii do not fit a centre of {middle.size} entries in the norm {norm!r}")
         middle = middle.ravel()
         reach = reach.ravel()
-        with np.errstate(over="ignore", invalid="ignore"):  # infinite corners are refused by the box
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite corners are refused
             low, high = middle - reach, middle + reach
+            if norm == "l1":  # here it is the ball that counts: its box may be larger, not smaller
+                low, high = np.nextafter(low, -np.inf), np.nextafter(high, np.inf)
         if clip is not None:
             if not isinstance(clip, Sequence) or len(clip) != 2:
                 raise DomainError(f"the ball's clip must be a pair (lo, hi), not {clip!r}")
@@ -179,14 +372,66 @@ class Ball(Box):
                 if limit.size not in (1, middle.size):
                     raise DomainError(f"a clip of {limit.size} entries does not fit a centre of {middle.size}")
             low, high = np.maximum(low, least.ravel()), np.minimum(high, most.ravel())
-        super().__init__(low, high)
+        for corner in (low, high):
+            _finite(corner, "the ball's corner")
+        size = float(reach[0]) if reach.size == 1 else _frozen(reach)
+        balls = ((_frozen(middle), float(reach[0])),) if norm == "l1" else ()
+        self._fill(low, high, balls=balls, what="the ball" if clip is None else "the clipped ball")
         object.__setattr__(self, "center", _frozen(middle))
-        object.__setattr__(self, "radius", float(reach[0]) if reach.size == 1 else _frozen(reach))
+        object.__setattr__(self, "radius", size)
+        object.__setattr__(self, "norm", norm)
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Polytope(Domain):
+    """The points with A x <= b, between two corners where they are given.
+
+    Parameters
+    ----------
+    A
+        Shape (k, d).
+    b
+        Shape (k,).
+    lower, upper
+        Numbers or corners of shape (d,); None, or infinite entries, where A x <= b alone bounds x.
+
+    Raises
+    ------
+    DomainError
+        If a number is not finite, the shapes do not fit, or the polytope is unbounded, empty or flat.
+
+    Examples
+    --------
+    >>> triangle = Polytope([[1, 1]], [1], lower=0)
+    >>> triangle.upper.round(6)
+    array([1., 1.])
+    """
+
+    def __init__(
+        self,
+        A: npt.ArrayLike,
+        b: npt.ArrayLike,
+        lower: npt.ArrayLike | None = None,
+        upper: npt.ArrayLike | None = None,
+    ) -> None:
+        rows = _finite(_numbers(A, "the polytope's A"), "the polytope's A")
+        limits = _finite(_numbers(b, "the polytope's b"), "the polytope's b")
+        if rows.ndim != 2 or limits.shape != (len(rows),):
+            raise DomainError(f"A of shape {rows.shape} and b of shape {limits.shape} are no system A x <= b")
+        low = _corner(lower, rows.shape[1], -np.inf, "the polytope's lower corner")
+        high = _corner(upper, rows.shape[1], np.inf, "the polytope's upper corner")
+        empty = ~rows.any(axis=1)
+        if (limits[empty] < 0).any():
+            raise DomainError("the polytope is empty: a row of A is 0, and its limit below 0")
+        rows, limits = rows[~empty], limits[~empty]
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            low, high = _bounding_box(low, high, rows, limits)
+        self._fill(low, high, rows, limits, what="the polytope")
 
 
 @dataclass(frozen=True, eq=False, init=False)
 class Simplex(ConvexSet):
-    """{z >= 0 : z_1 + ... + z_n <= 1}, whose image under [I, -I] is the unit ball of l1."""
+    """{z >= 0 : z_1 + ... + z_n <= 1}, whose image under [P, -P] is the hull of the columns of P and of -P."""
 
     lower: Vector
     upper: Vector
@@ -195,25 +440,126 @@ class Simplex(ConvexSet):
         object.__setattr__(self, "lower", _frozen(np.zeros(n)))
         object.__setattr__(self, "upper", _frozen(np.ones(n)))
 
-    def inequalities(self) -> tuple[Matrix, Vector]:
+    def system(self) -> System:
         """One row: the sum is at most 1."""
-        return np.ones((1, self.dim)), np.ones(1)
+        return System(self.lower, self.upper, sp.csr_array(np.ones((1, self.dim))), np.ones(1))
 
     def support(self, weights: Matrix) -> Vector:
         """max{w z}: the largest weight, or 0."""
         positive, _ = split_signs(weights)
-        largest = positive.max(axis=1)
-        return dense(largest).ravel()
+        return dense(positive.max(axis=1)).ravel()
 
-    def sample(self, rng: np.random.Generator, count: int) -> Vector:
-        """Uniform points."""
-        return rng.dirichlet(np.ones(self.dim + 1), count)[:, 1:]
+
+@dataclass(frozen=True, eq=False, init=False)
+class EuclideanBall(ConvexSet):
+    """{z : z_1^2 + ... + z_n^2 <= 1}."""
+
+    lower: Vector
+    upper: Vector
+
+    def __init__(self, n: int) -> None:
+        object.__setattr__(self, "lower", _frozen(-np.ones(n)))
+        object.__setattr__(self, "upper", _frozen(np.ones(n)))
+        object.__setattr__(self, "euclidean_radius", 1.0)
+
+    def support(self, weights: Matrix) -> Vector:
+        """max{w z}: the Euclidean norm of w."""
+        weights = dense(weights)
+        largest = np.abs(weights).max(axis=1, initial=0.0)
+        scale = np.where(largest > 0, largest, 1.0)
+        return np.asarray(scale * np.sqrt(((weights / scale[:, None]) ** 2).sum(axis=1)) * (1 + gamma(self.dim + 8)))
 
 
 def split_signs(weights: Matrix) -> tuple[Matrix, Matrix]:
     """The positive and the negative part of a dense or sparse matrix; their sum is the matrix."""
     positive = weights.maximum(0) if hasattr(weights, "tocsr") else np.maximum(weights, 0.0)
     return positive, weights - positive
+
+
+def _box_support(weights: Matrix, lower: Vector, upper: Vector) -> Vector:
+    positive, negative = split_signs(weights)
+    total = positive @ upper + negative @ lower
+    return up(np.asarray(total), abs(weights) @ np.maximum(np.abs(lower), np.abs(upper)), lower.size)
+
+
+def _ball_support(weights: Vector, center: Vector, radius: float, lower: Vector, upper: Vector) -> Vector:
+    """max{w x} over an l1 ball in a box that holds its centre.
+
+    A fractional knapsack: the coordinates with the largest |w| move first, each as far as the box allows. Its dual,
+    valid for every price, closes the bound: w c + price r + sum of room_i max(|w_i| - price, 0).
+    """
+    size = np.abs(weights)
+    room = np.where(weights > 0, upper - center, center - lower) * (1 + 2.0**-52)
+    order = np.argsort(-size, axis=1)
+    used = np.cumsum(np.take_along_axis(room, order, axis=1), axis=1)
+    last = np.argmax(used >= radius, axis=1)
+    price = np.take_along_axis(np.take_along_axis(size, order, axis=1), last[:, None], axis=1)[:, 0]
+    price = np.where(used[:, -1] >= radius, price, 0.0)
+    gain = (np.maximum(size - price[:, None], 0.0) * room).sum(axis=1)
+    total = weights @ center + price * radius + gain
+    return up(total, size @ np.abs(center) + price * radius + gain, 2 * center.size + 4) + TINY
+
+
+def _bounding_box(lower: Vector, upper: Vector, rows: Vector, limits: Vector) -> tuple[Vector, Vector]:
+    """Corners of {lower <= x <= upper, rows x <= limits}, where infinite ones follow from the rest, rounded outward.
+
+    With multipliers mu of all inequalities, x_i <= mu b + r x for the residual r = e_i - mu A, which is rounding; so
+    |x|_inf <= max |mu b| / (1 - max |r|_1), and that closes the bound of x_i.
+    """
+    d = lower.size
+    sides = [*np.flatnonzero(np.isfinite(upper)), *np.flatnonzero(np.isfinite(lower))]
+    signs = np.repeat([1.0, -1.0], [int(np.isfinite(upper).sum()), int(np.isfinite(lower).sum())])
+    matrix = np.vstack([rows, signs[:, None] * np.eye(d)[sides]])
+    right = np.concatenate([limits, upper[np.isfinite(upper)], -lower[np.isfinite(lower)]])
+    program = LinearProgram(System(np.full(d, -np.inf), np.full(d, np.inf), sp.csr_array(matrix), right))
+    bounds, residuals = np.zeros(2 * d), np.zeros(2 * d)
+    for k in range(2 * d):
+        goal = np.eye(1, d, k % d)[0] * (1.0 if k < d else -1.0)
+        found = program.maximise(goal)
+        if found is None:
+            raise DomainError(
+                f"the polytope is empty, or unbounded in coordinate {k % d}: the method needs bounded inputs; "
+                "add limits by lower= and upper="
+            )
+        duals = found[1]
+        bounds[k] = up(duals @ right, duals @ np.abs(right), right.size)
+        error = gamma(right.size + 2) * (np.abs(goal) + duals @ np.abs(matrix))
+        residuals[k] = (np.abs(goal - duals @ matrix) + error).sum() * (1 + gamma(2 * d))
+    if residuals.max() > 0.5:
+        raise DomainError("the polytope is too thin or too long for floating-point bounds; give lower= and upper=")
+    largest = max(np.abs(bounds).max() / (1 - residuals.max()) * (1 + 1e-9), TINY)
+    bounds = up(bounds + residuals * largest, np.abs(bounds) + largest, 2)
+    return np.maximum(lower, -bounds[d:]), np.minimum(upper, bounds[:d])
+
+
+def _stack(blocks: Sequence[Sequence[Matrix | None]], widths: Sequence[int]) -> Matrix:
+    """Blocks below each other, where None is zero."""
+    filled = []
+    for row in blocks:
+        height = next(block.shape[0] for block in row if block is not None)
+        filled.append([sp.csr_array((height, w)) if b is None else b for b, w in zip(row, widths, strict=True)])
+    return sp.block_array(filled, format="csr")
+
+
+def _check_corners(low: Vector, high: Vector, what: str) -> None:
+    if not (np.abs(np.subtract(high / 2, low / 2)) < 2.0**1000).all():
+        raise DomainError(f"{what} is too wide for floating-point arithmetic; scale the inputs")
+    if (low > high).any():
+        index = int(np.argmax(low > high))
+        raise DomainError(f"{what} is empty: lower {low.flat[index]} > upper {high.flat[index]} in coordinate {index}")
+    if (low == high).any():
+        index = int(np.argmax(low == high))
+        raise DomainError(
+            f"{what} is flat in coordinate {index} (lower = upper = {low.flat[index]}): a set without "
+            "interior has no Lipschitz constant; widen it, or fix that input to a constant in the network"
+        )
+
+
+def _corner(values: npt.ArrayLike | None, d: int, default: float, what: str) -> Vector:
+    corner = np.full(d, default) if values is None else _numbers(values, what).ravel()
+    if corner.size not in (1, d):
+        raise DomainError(f"{what} has {corner.size} entries where A has {d} columns")
+    return np.broadcast_to(corner, (d,)).copy()
 
 
 def _numbers(values: npt.ArrayLike, what: str) -> Vector:
@@ -229,6 +575,15 @@ def _numbers(values: npt.ArrayLike, what: str) -> Vector:
         raise DomainError(f"{what} is empty")
     if np.isnan(array).any():
         raise DomainError(f"{what} is NaN in coordinate {int(np.argmax(np.isnan(array)))}")
+    return array
+
+
+def _finite(array: Vector, what: str) -> Vector:
+    if not np.isfinite(array).all():
+        raise DomainError(
+            f"{what} is infinite in coordinate {np.argmin(np.isfinite(array))}: "
+            "the method needs bounded inputs; give finite limits"
+        )
     return array
 
 

@@ -1,66 +1,109 @@
-"""Linear functionals on a network's output."""
+"""What of a network's output is asked about: a body of linear functionals c."""
 
 from __future__ import annotations
 
 import numbers
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from lipexact.bodies import Body, Differences, Hull
 from lipexact.errors import NormError
 from lipexact.graph.ir import Vector
-from lipexact.norms import norm
+from lipexact.norms import Norm, norm
 
 
-def functional_vector(functional: int | npt.ArrayLike | None, output_norm: str | None, outputs: int) -> Vector:
-    """The vector c whose c^T f is asked about.
+@dataclass(frozen=True)
+class CrossLipschitz:
+    """The largest constant of a difference of two outputs, f_i - f_j: what a change of the decision takes.
+
+    For inputs within r of x in the domain, a classifier's decision for the class k at x holds while
+    f_k(x) - f_j(x) > r L for all j.
+
+    Parameters
+    ----------
+    label
+        Only the differences f_label - f_j (targeted); None for all pairs (untargeted).
+
+    Notes
+    -----
+    The cross-Lipschitz constant of Hein and Andriushchenko (NeurIPS 2017). LipMIP's `crossLipschitz` maximises over
+    c in [-1, 1]^m instead, which is larger.
+    """
+
+    label: int | None = None
+
+    def body(self, outputs: int) -> Body:
+        """The functionals e_i - e_j."""
+        if outputs < 2:
+            raise NormError("CrossLipschitz needs a network with at least two outputs")
+        if self.label is None:
+            return Differences(outputs)
+        label = _index(self.label, outputs, "CrossLipschitz(label={})")
+        others = np.delete(np.eye(outputs), label, axis=0)
+        return Hull(np.eye(outputs)[label] - others)
+
+
+Functional: TypeAlias = int | npt.ArrayLike | CrossLipschitz | None
+
+
+def functional_body(functional: Functional, output_norm: str | Norm, outputs: int) -> Body:
+    """The body of functionals c over which the constant of c^T f is maximised.
 
     Parameters
     ----------
     functional
-        An output's index (negative counts from the end), a vector of shape (m,), or None: the whole
-        output, which is supported for m = 1, where every output norm is |.|.
+        An output's index (negative counts from the end), a vector of shape (m,), the vertices of a polytope of
+        functionals of shape (k, m), :class:`CrossLipschitz`, or None: the whole output, in `output_norm`, whose
+        functionals are those of dual norm at most 1.
     output_norm
-        Checked for being a norm; with a functional it has no meaning and must be None or "linf".
+        Only for None.
     outputs
         The number m of the network's outputs.
 
     Returns
     -------
-    numpy.ndarray
-        c, of shape (m,).
+    Body
 
     Raises
     ------
     NormError
-        If the functional does not fit the output, is NaN, or is needed and missing.
+        If the functional or the norm does not fit the output, or is not a number.
     """
-    if output_norm is not None:
-        norm(output_norm)
     if functional is None:
-        if outputs > 1:
-            raise NormError(
-                f"the network has {outputs} outputs: name one with functional=INDEX, or weigh them with "
-                "functional=[...]; norms of the whole output are not supported yet"
-            )
-        return np.ones(1)
+        return norm(output_norm).polar(outputs)
+    if isinstance(functional, CrossLipschitz):
+        return functional.body(outputs)
     if isinstance(functional, numbers.Integral) and not isinstance(functional, bool):
-        index = int(functional)
-        if not -outputs <= index < outputs:
-            raise NormError(f"functional={index} names no output: the network has {outputs}")
-        return np.asarray(np.eye(1, outputs, index % outputs)[0])
+        return Hull(np.eye(1, outputs, _index(int(functional), outputs, "functional={}")))
+    return Hull(np.atleast_2d(_vectors(functional, outputs)))
+
+
+def _vectors(functional: object, outputs: int) -> Vector:
     try:
-        vector = np.array(functional)
-        if not np.iscomplexobj(vector):
-            vector = vector.astype(np.float64)
+        vectors = np.array(functional)
+        if not np.iscomplexobj(vectors):
+            vectors = vectors.astype(np.float64)
     except (TypeError, ValueError):
-        raise NormError(f"a functional is an output's index or a vector of numbers, not {functional!r}") from None
-    if np.iscomplexobj(vector):
-        raise NormError("the functional has complex numbers")
-    if vector.shape != (outputs,):
         raise NormError(
-            f"a functional of shape {vector.shape} does not fit {outputs} outputs; give a vector of length {outputs}"
+            "a functional is an output's index, a vector of numbers, a matrix of them, or CrossLipschitz(), "
+            f"not {functional!r}"
+        ) from None
+    if np.iscomplexobj(vectors):
+        raise NormError("the functional has complex numbers")
+    if vectors.ndim not in (1, 2) or vectors.shape[-1] != outputs or vectors.size == 0:
+        raise NormError(
+            f"a functional of shape {vectors.shape} does not fit {outputs} outputs; give a vector of length {outputs}"
         )
-    if not np.isfinite(vector).all():
+    if not np.isfinite(vectors).all():
         raise NormError("the functional has entries that are NaN or infinite")
-    return vector
+    return vectors
+
+
+def _index(index: Any, outputs: int, what: str) -> int:
+    known = isinstance(index, numbers.Integral) and not isinstance(index, bool)
+    if not known or not -outputs <= index < outputs:
+        raise NormError(f"{what.format(index)} names no output: the network has {outputs}")
+    return int(index) % outputs

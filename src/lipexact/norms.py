@@ -1,6 +1,6 @@
-"""Norms, with their duals, their unit balls as polyhedra, and themselves as graphs.
+"""Norms, each by its unit ball and the ball's polar.
 
-One registry entry per norm; whoever needs a norm asks :func:`norm`.
+One registry entry per norm with a name; whoever needs a norm asks :func:`norm`.
 """
 
 from __future__ import annotations
@@ -10,69 +10,56 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
-import scipy.sparse as sp
+import numpy.typing as npt
 
-from lipexact.domains import Box, ConvexSet, Simplex
+from lipexact.bodies import Body, CrossPolytope, Cube, EuclideanUnitBall, HalfSpaces, Hull
 from lipexact.errors import NormError
-from lipexact.graph.ir import Affine, Input, Value, Vector
-from lipexact.graph.lower import absolute, add, reduce_max, reduce_sum
+from lipexact.graph.ir import Vector
 
 
 class Norm(ABC):
-    """A norm on R^n for every n."""
+    """A norm on R^n for every n, or for one."""
 
     name: str
-    dual_name: str
-
-    @property
-    def dual(self) -> Norm:
-        """The norm max{w z : ||z|| <= 1} of w."""
-        return norm(self.dual_name)
 
     @abstractmethod
-    def value(self, vectors: Vector) -> Vector:
-        """||z|| for each row z of an array of shape (k, n) of floats, or of any exact numbers."""
+    def ball(self, n: int) -> Body:
+        """{z : ||z|| <= 1} in R^n."""
 
     @abstractmethod
-    def attains(self, weights: Vector) -> Vector:
-        """A z with ||z|| = 1 and w z = max{w z : ||z|| <= 1}, for one w of shape (n,)."""
-
-    @abstractmethod
-    def lower(self, x: Value) -> Value:
-        """||x|| as a graph, of size 1."""
-
-    @abstractmethod
-    def ball(self, n: int, name: str) -> tuple[Input, ConvexSet, Value]:
-        """The unit ball: a new input, the polyhedron it ranges over, and the ball's point, of size n."""
+    def polar(self, n: int) -> Body:
+        """The unit ball of the dual norm, max{w z : ||z|| <= 1}: the forms w of norm at most 1."""
 
 
 _NORMS: dict[str, Norm] = {}
 _Class = TypeVar("_Class", bound=type[Norm])
 
 
-def register(name: str, dual: str) -> Callable[[_Class], _Class]:
+def register(name: str) -> Callable[[_Class], _Class]:
     """Add a class to the registry of norms."""
 
     def enter(cls: _Class) -> _Class:
-        cls.name, cls.dual_name = name, dual
+        cls.name = name
         _NORMS[name] = cls()
         return cls
 
     return enter
 
 
-def norm(name: str) -> Norm:
-    """The norm of that name.
+def norm(which: str | Norm) -> Norm:
+    """The norm of that name; a norm itself is handed back.
 
     Raises
     ------
     NormError
         If there is none.
     """
+    if isinstance(which, Norm):
+        return which
     try:
-        return _NORMS[name]
+        return _NORMS[which]
     except (KeyError, TypeError):
-        raise NormError(f"unknown norm {name!r}; supported: {', '.join(norm_names())}") from None
+        raise NormError(f"unknown norm {which!r}; supported: {', '.join(norm_names())}, or a PolyhedralNorm") from None
 
 
 def norm_names() -> list[str]:
@@ -80,48 +67,122 @@ def norm_names() -> list[str]:
     return sorted(_NORMS)
 
 
-@register("linf", dual="l1")
+@register("linf")
 class Linf(Norm):
     """The largest absolute value."""
 
-    def value(self, vectors: Vector) -> Vector:
-        """max_i |z_i|."""
-        return np.asarray(abs(vectors).max(axis=1))
+    def ball(self, n: int) -> Body:
+        """The cube."""
+        return _segment() if n == 1 else Cube(n)
 
-    def attains(self, weights: Vector) -> Vector:
-        """The signs of w."""
-        return np.where(weights < 0, -1.0, 1.0)
-
-    def lower(self, x: Value) -> Value:
-        """max_i |x_i| by a tree of maxima: 2n - 1 gates."""
-        return reduce_max(absolute(x, "abs"), "max")
-
-    def ball(self, n: int, name: str) -> tuple[Input, ConvexSet, Value]:
-        """The cube [-1, 1]^n."""
-        point = Input(n, name)
-        return point, Box(-np.ones(n), np.ones(n)), point
+    def polar(self, n: int) -> Body:
+        """The cross-polytope."""
+        return _segment() if n == 1 else CrossPolytope(n)
 
 
-@register("l1", dual="linf")
+@register("l1")
 class L1(Norm):
     """The sum of the absolute values."""
 
-    def value(self, vectors: Vector) -> Vector:
-        """sum_i |z_i|."""
-        return np.asarray(abs(vectors).sum(axis=1))
+    def ball(self, n: int) -> Body:
+        """The cross-polytope."""
+        return _segment() if n == 1 else CrossPolytope(n)
 
-    def attains(self, weights: Vector) -> Vector:
-        """The unit vector of the largest |w_i|, with its sign."""
-        index = int(np.argmax(np.abs(weights)))
-        return np.asarray(np.eye(1, weights.size, index)[0] * (-1.0 if weights[index] < 0 else 1.0))
+    def polar(self, n: int) -> Body:
+        """The cube."""
+        return _segment() if n == 1 else Cube(n)
 
-    def lower(self, x: Value) -> Value:
-        """sum_i |x_i|: n gates."""
-        return reduce_sum(absolute(x, "abs"), "sum")
 
-    def ball(self, n: int, name: str) -> tuple[Input, ConvexSet, Value]:
-        """{p - q : p, q >= 0, sum(p + q) <= 1}."""
-        parts = Input(2 * n, f"{name}_parts")
-        identity = sp.eye_array(n)
-        point: Affine = add((sp.hstack([identity, -identity]), parts), name=name)
-        return parts, Simplex(2 * n), point
+@register("l2")
+class L2(Norm):
+    """The Euclidean norm."""
+
+    def ball(self, n: int) -> Body:
+        """The Euclidean ball."""
+        return _segment() if n == 1 else EuclideanUnitBall(n)
+
+    def polar(self, n: int) -> Body:
+        """The Euclidean ball again."""
+        return self.ball(n)
+
+
+class PolyhedralNorm(Norm):
+    """A norm whose unit ball is a polytope, given by its half-spaces or by its vertices.
+
+    Parameters
+    ----------
+    halfspaces
+        H of shape (k, n): the ball is {z : H z <= 1}, and the norm max_k h_k z.
+    vertices
+        P of shape (k, n): the ball is the hull of the rows.
+
+    Raises
+    ------
+    NormError
+        Unless exactly one of the two is given, as a finite matrix whose rows come in pairs h and -h, and span R^n.
+
+    Examples
+    --------
+    The norm max(|z_1| / 2, |z_2|), under which the first entry may change twice as far:
+
+    >>> H = np.array([[0.5, 0], [0, 1]])
+    >>> weighted = PolyhedralNorm(halfspaces=np.vstack([H, -H]))
+    >>> weighted.polar(2).value(np.array([[2.0, 0.0]]))
+    array([1.])
+    """
+
+    name = "polyhedral"
+
+    def __init__(self, *, halfspaces: npt.ArrayLike | None = None, vertices: npt.ArrayLike | None = None) -> None:
+        if (halfspaces is None) == (vertices is None):
+            raise NormError("give a PolyhedralNorm either halfspaces=H, for the ball H z <= 1, or vertices=P")
+        what = "halfspaces" if vertices is None else "vertices"
+        self.rows = _half(vertices if halfspaces is None else halfspaces, what)
+        self.by_vertices = halfspaces is None
+
+    @property
+    def dim(self) -> int:
+        """The dimension n of the space that it measures."""
+        return int(self.rows.shape[1])
+
+    def ball(self, n: int) -> Body:
+        """By half-spaces or vertices, as given."""
+        return self._body(n, self.by_vertices)
+
+    def polar(self, n: int) -> Body:
+        """The other way round: the half-spaces' normals are the polar's vertices."""
+        return self._body(n, not self.by_vertices)
+
+    def _body(self, n: int, by_vertices: bool) -> Body:
+        if n != self.dim:
+            raise NormError(f"a PolyhedralNorm of {self.dim} dimensions does not measure {n} entries")
+        return Hull(self.rows) if by_vertices else HalfSpaces(self.rows)
+
+    def __repr__(self) -> str:
+        what = "vertices" if self.by_vertices else "half-spaces"
+        return f"PolyhedralNorm({2 * len(self.rows)} {what} in {self.dim} dimensions)"
+
+
+def _segment() -> Body:
+    """[-1, 1], on which all norms are one."""
+    return Hull(np.ones((1, 1)))
+
+
+def _half(values: npt.ArrayLike | None, what: str) -> Vector:
+    """One row of each pair; checked."""
+    try:
+        rows = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise NormError(f"a PolyhedralNorm's {what} are a matrix of numbers") from None
+    if rows.ndim != 2 or rows.size == 0 or not np.isfinite(rows).all():
+        raise NormError(f"a PolyhedralNorm's {what} are a finite matrix of shape (k, n), not of shape {rows.shape}")
+    rows = np.unique(rows[rows.any(axis=1)] + 0.0, axis=0)
+    if {row.tobytes() for row in rows} != {(0.0 - row).tobytes() for row in rows}:
+        raise NormError(
+            f"a PolyhedralNorm's {what} must come in pairs h and -h, since a norm is symmetric: "
+            f"add the missing ones, as by np.vstack([H, -H])"
+        )
+    if np.linalg.matrix_rank(rows) < rows.shape[1]:
+        shape = "unbounded" if what == "halfspaces" else "flat"
+        raise NormError(f"the ball of a PolyhedralNorm must be bounded, with interior; these {what} leave it {shape}")
+    return np.asarray(rows[rows.shape[0] // 2 :])

@@ -1,16 +1,18 @@
 """The Lipschitz constant as the maximum of a graph's output.
 
-For a functional c and a norm alpha on the input side, Theorem 1 of Jordan and Dimakis (2020) gives
+For the unit ball V of the input norm and a body C of functionals,
 
-    L = max over the linear regions of ||J^T c||_alpha*,
+    L = max over the linear regions of max{c^T J v : c in C, v in V}
 
-and ||J^T c||_alpha* = max{c^T J v : ||v||_alpha <= 1}. Both sides are graphs over the network's gates:
+(Theorems 1 and 2 of Jordan and Dimakis, 2020, with C the polar of the output norm's ball). Either side can range
+over its body as variables; the other one's maximum is then a norm of what comes out:
 
-* reverse mode: g = J^T c, then the dual norm of g (LipMIP); the norm needs gates of its own;
-* forward mode: u = J v for v in the ball of alpha, then c^T u; no gates but the network's.
+* reverse mode: g = J^T c for c in C, then max{g v : v in V}, the dual norm of g (LipMIP);
+* forward mode: u = J v for v in V, then max{c u : c in C}.
 
-The maximum over all gates that a graph allows (any gate at 0) is an upper bound of L, equal to it for
-networks in general position.
+The norm needs gates of its own, unless its body is one functional; the Euclidean norm is left to the program. The
+maximum over all gates that a graph allows (any gate at 0) is an upper bound of L, equal to it for networks in general
+position.
 """
 
 from __future__ import annotations
@@ -18,39 +20,38 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from lipexact.domains import ConvexSet
+from lipexact.bodies import Body
+from lipexact.domains import ConvexSet, Domain
 from lipexact.graph.derivative import forward, reverse
-from lipexact.graph.ir import Affine, Conditional, Graph, Input, Value, Vector
+from lipexact.graph.ir import Conditional, Graph, Input, Value
 from lipexact.graph.simplify import fuse_mapped
 from lipexact.network import Network
-from lipexact.norms import Norm
 
 DerivativeMode: TypeAlias = Literal["forward", "reverse"]
+MODES: tuple[DerivativeMode, ...] = ("reverse", "forward")
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Maximise `objective` over the inputs' sets.
+    """Maximise the Euclidean length of `objective`, which is the number itself where it is one, over the inputs' sets.
 
     Attributes
     ----------
-    network, domain, functional, norm, mode
-        What the problem was made of: f, X, c, alpha and the mode of differentiation.
+    network, domain, functionals, directions, mode
+        What the problem was made of: f, X, C, V and the mode of differentiation.
     graph
-        The outputs are the objective, of size 1, and, where it was asked for, f(x).
+        The outputs are the objective and, where it was asked for, f(x).
     sets
-        What each input ranges over: x over X, and in forward mode the direction over its ball.
-    point
-        The node that is the network's input x.
+        What each input ranges over: x over X, and what the derivative is applied to over its body.
     gates
         For each of `network.gates` its node in `graph`, or None where the objective does not
         depend on it.
     """
 
     network: Network
-    domain: ConvexSet
-    functional: Vector
-    norm: Norm
+    domain: Domain
+    functionals: Body
+    directions: Body
     mode: DerivativeMode
     graph: Graph
     sets: dict[Input, ConvexSet]
@@ -63,20 +64,25 @@ class Problem:
 
     @property
     def objective(self) -> Value:
-        """The node that is maximised, of size 1."""
+        """The node that is maximised."""
         return self.graph.outputs[0]
+
+    @property
+    def quadratic(self) -> bool:
+        """Whether its program has quadratic constraints, as an l2 norm has."""
+        return self.objective.size > 1 or any(one.euclidean_radius is not None for one in self.sets.values())
 
 
 def lipschitz_problem(
     network: Network,
-    domain: ConvexSet,
-    functional: Vector,
-    norm: Norm,
+    domain: Domain,
+    functionals: Body,
+    directions: Body,
     mode: DerivativeMode,
     *,
     keep_output: bool = False,
-) -> Problem:
-    """The problem whose maximum bounds the Lipschitz constant of c^T f on the domain.
+) -> Problem | None:
+    """The problem whose maximum bounds the Lipschitz constant of f on the domain.
 
     Parameters
     ----------
@@ -84,25 +90,31 @@ def lipschitz_problem(
         f: R^d -> R^m.
     domain
         X, a subset of R^d.
-    functional
-        c, of shape (m,).
-    norm
-        The norm alpha on the input side.
+    functionals
+        C, in R^m.
+    directions
+        V, in R^d.
     mode
         How to differentiate.
     keep_output
         Whether f(x) shall be an output of the graph, too.
+
+    Returns
+    -------
+    Problem or None
+        None where the norm that this mode needs has no graph.
     """
-    x, sets = network.input, {network.input: domain}
+    x = network.input
     if mode == "forward":
-        free, ball, direction = norm.ball(x.size, "v")
-        sets[free] = ball
-        tangent = forward(network.graph, network.output, x, direction)
-        objective: Value = Affine(((functional[None, :], tangent),), [0.0], "objective")  # type: ignore[arg-type]
+        free = directions.ranged("v")
+        objective = functionals.lower(forward(network.graph, network.output, x, free.point), free.symmetric)
     else:
-        cotangent = Affine((), functional, "c")
-        objective = norm.dual.lower(reverse(network.graph, network.output, x, cotangent))
+        free = functionals.ranged("c")
+        objective = directions.lower(reverse(network.graph, network.output, x, free.point), free.symmetric)
+    if objective is None:
+        return None
+    sets: dict[Input, ConvexSet] = {x: domain, **free.sets}
     outputs = (objective, network.output) if keep_output else (objective,)
     graph, renamed = fuse_mapped(Graph(tuple(sets), outputs))
     gates = tuple(renamed.get(gate) for gate in network.gates)
-    return Problem(network, domain, functional, norm, mode, graph, sets, gates)  # type: ignore[arg-type]
+    return Problem(network, domain, functionals, directions, mode, graph, sets, gates)  # type: ignore[arg-type]

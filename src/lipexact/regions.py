@@ -1,12 +1,13 @@
 """Whether an activation pattern is a linear region with interior in the domain, decided exactly.
 
 Under a pattern every neuron's input is an affine function z_i(x) = G_i x + g_i. The pattern is real when
-some x in the interior of the box has s_i z_i(x) > 0 for every gate i, s_i = 1 for on and -1 for off; a
-neuron whose z_i is identically 0 may have either state. A linear program finds a candidate for x, or
-multipliers w >= 0 whose combination sum_i w_i s_i z_i is nowhere positive on the box, which rules x out
-(Farkas, Gordan). Neither is believed before it is checked: the point by interval arithmetic or in
-rationals, the multipliers in rationals. Floats are rationals, so the check is exact; what the linear
-program cannot see at its own tolerance is looked at again at a finer scale.
+some x in the interior of the domain has s_i z_i(x) > 0 for every gate i, s_i = 1 for on and -1 for off; a
+neuron whose z_i is identically 0 may have either state. The domain is the shadow of a box cut by rows
+b - A x >= 0 (:meth:`lipexact.domains.Domain.system`), whose interior is where all of them are positive: they
+join the z_i as forms. A linear program finds a candidate for x, or multipliers w >= 0 whose combination of the
+forms is nowhere positive on the box, which rules x out (Farkas, Gordan). Neither is believed before it is checked:
+the point by interval arithmetic or in rationals, the multipliers in rationals. Floats are rationals, so the check is
+exact; what the linear program cannot see at its own tolerance is looked at again at a finer scale.
 """
 
 from __future__ import annotations
@@ -18,12 +19,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import scipy.optimize
 from typing_extensions import assert_never
 
 from lipexact.bounds.interval import point_bounds
-from lipexact.bounds.rounding import gamma
-from lipexact.domains import Box
+from lipexact.domains import Domain
 from lipexact.graph.derivative import reverse
 from lipexact.graph.ir import (
     Affine,
@@ -37,8 +36,10 @@ from lipexact.graph.ir import (
     dense,
     topological,
 )
+from lipexact.lp import Slack, System, largest_slack
 from lipexact.network import Network
 from lipexact.pattern import FREE, OFF, ON, Pattern
+from lipexact.rounding import gamma
 
 # Rows and inputs of the largest systems that are solved in Fractions from scratch.
 _SIMPLEX_SIZE = 60
@@ -49,7 +50,7 @@ Numbers: TypeAlias = npt.NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A linear region of a network with interior in the box.
+    """A linear region of a network with interior in the domain.
 
     Attributes
     ----------
@@ -154,47 +155,72 @@ def pattern_at(network: Network, point: Vector) -> Pattern | None:
     return tuple(layers)
 
 
-def gradient(network: Network, functional: Vector, pattern: Pattern) -> Vector:
-    """J^T c under the pattern, shape (d,), accurate to rounding of the result.
+def gradients(network: Network, functionals: Vector, pattern: Pattern) -> Vector:
+    """c^T J under the pattern for each row c, accurate to rounding of the largest entry of the result.
 
     In floats where these do not cancel much, else in Fractions.
-    """
-    pulled = reverse(network.graph, network.output, network.input, Affine((), functional, "c"))
-    nodes = topological([pulled])
-    values = _pull(nodes, pulled, network, pattern, np.asarray)
-    sizes = _pull(nodes, pulled, network, pattern, np.abs)
-    steps = sum(node.size for node in nodes)
-    if (sizes.max() * gamma(steps) > 1e-12 * np.abs(values).max()) and sizes.max() > 0:
-        values = _pull(nodes, pulled, network, pattern, _fractions).astype(np.float64)
-    return np.asarray(values, dtype=np.float64)
-
-
-def _pull(
-    nodes: tuple[Node, ...], pulled: Value, network: Network, pattern: Pattern, convert: Callable[[Vector], Numbers]
-) -> Numbers:
-    """The value of a derivative's node, all of whose numbers go through `convert` first."""
-    states = dict(zip(network.gates, pattern, strict=True))
-    values: dict[Node, Numbers] = {}
-    for node in nodes:
-        if isinstance(node, Affine) and all(x in values for _, x in node.terms):
-            total = convert(node.bias)
-            for weight, x in node.terms:
-                total = total + convert(dense(weight)) @ values[x]
-            values[node] = total
-        elif isinstance(node, Switch) and node.x in values:
-            values[node] = values[node.x] * (states[node.gate] == ON).astype(int)
-    return values[pulled]
-
-
-def decide(network: Network, box: Box, pattern: Pattern) -> Verdict:
-    """Whether the pattern's gates, but for the free ones, are those of a region with interior in the box.
 
     Parameters
     ----------
     network
         f: R^d -> R^m.
-    box
-        The domain.
+    functionals
+        Shape (k, m).
+    pattern
+        The gates' states.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (k, d).
+    """
+    cotangent = Input(network.output.size, "c")
+    pulled = reverse(network.graph, network.output, network.input, cotangent)
+    nodes = topological([pulled])
+
+    def pull(rows: Vector, convert: Callable[[Vector], Numbers]) -> Numbers:
+        return _pull(nodes, pulled, network, pattern, {cotangent: convert(rows.T)}, convert).T
+
+    values, sizes = pull(functionals, np.asarray), pull(functionals, np.abs)
+    loss = gamma(sum(node.size for node in nodes)) * sizes.max(axis=1, initial=0.0)
+    doubtful = (loss > 1e-12 * np.abs(values).max(initial=0.0)) & (loss > 0)
+    if doubtful.any():
+        values = np.array(values, dtype=np.float64)
+        values[doubtful] = pull(functionals[doubtful], _fractions).astype(np.float64)
+    return np.asarray(values, dtype=np.float64)
+
+
+def _pull(
+    nodes: tuple[Node, ...],
+    pulled: Value,
+    network: Network,
+    pattern: Pattern,
+    values: dict[Node, Numbers],
+    convert: Callable[[Vector], Numbers],
+) -> Numbers:
+    """The value of a derivative's node for a batch of columns, all of whose numbers go through `convert` first."""
+    states = dict(zip(network.gates, pattern, strict=True))
+    count = next(iter(values.values())).shape[1]
+    for node in nodes:
+        if isinstance(node, Affine) and all(x in values for _, x in node.terms):
+            total = convert(np.zeros((node.size, count)))
+            for weight, x in node.terms:
+                total = total + convert(dense(weight)) @ values[x]
+            values[node] = total
+        elif isinstance(node, Switch) and node.x in values:
+            values[node] = values[node.x] * (states[node.gate] == ON).astype(int)[:, None]
+    return values[pulled]
+
+
+def decide(network: Network, domain: Domain, pattern: Pattern) -> Verdict:
+    """Whether the pattern's gates, but for the free ones, are those of a region with interior in the domain.
+
+    Parameters
+    ----------
+    network
+        f: R^d -> R^m.
+    domain
+        X.
     pattern
         The gates' states.
 
@@ -207,37 +233,40 @@ def decide(network: Network, box: Box, pattern: Pattern) -> Verdict:
     Undecided
         Where neither could be shown.
     """
-    rows = _Rows(network, affine_forms(network, pattern), pattern)
-    middle, half = (box.lower + box.upper) / 2, (box.upper - box.lower) / 2
-    solution = _largest_slack(rows.linear * half, rows.linear @ middle + rows.constant)
+    system = domain.system()
+    rows = _rows(network, system, affine_forms(network, pattern), pattern)
+    middle, half = (system.lower + system.upper) / 2, (system.upper - system.lower) / 2
+    solution = largest_slack(rows.linear * half, rows.linear @ middle + rows.constant)
     if solution is not None and solution.slack > 0:
-        # A quarter of the slack moves the point off the box's border, another off kinks of free gates.
+        # A quarter of the slack moves the point off the domain's border, another off kinks of free gates.
         slack = min(solution.slack, 1.0) / 4
         rng = np.random.default_rng(0)
         for shift in (0.0, *rng.uniform(-slack, slack, (3, middle.size))):
-            point = middle + half * (solution.point * (1 - 2 * slack) + shift)
+            point = (middle + half * (solution.point * (1 - 2 * slack) + shift))[: domain.dim]
             found = pattern_at(network, point)
-            if found is not None and _inside(point, box) and _agree(found, pattern):
+            if found is not None and domain.margin(point[None, :])[0] > 0 and _agree(found, pattern):
                 return Region(point, found)
-    return _decide_exactly(network, box, pattern)
+    return _decide_exactly(network, domain, system, pattern)
 
 
-def _decide_exactly(network: Network, box: Box, pattern: Pattern) -> Verdict:
-    rows = _Rows(network, affine_forms(network, pattern, exact=True), pattern)
+def _decide_exactly(network: Network, domain: Domain, system: System, pattern: Pattern) -> Verdict:
+    rows = _rows(network, system, affine_forms(network, pattern, exact=True), pattern)
     vanishing = np.array([not any(row) for row in rows.linear], dtype=bool)
     for k in np.flatnonzero(vanishing).tolist():
         if rows.constant[k] < 0:  # a constant of the wrong sign
             return Empty(_cause(network, pattern, rows, [k]))
     rows = rows.keep(~vanishing)
-    lower, upper = _fractions(box.lower), _fractions(box.upper)
+    lower, upper = _fractions(system.lower), _fractions(system.upper)
     centre = middle = (lower + upper) / 2
+    if not domain.is_box:
+        centre = _fractions(_lifted(domain))
     reach = (upper - lower) / 2
     for _ in range(4):  # each time at a scale a million times finer
         offset = rows.linear @ middle + rows.constant
         size = abs(rows.linear) @ reach
         # Rows that stay positive so near to the middle do not take part.
         near = np.array([o < s for o, s in zip(offset, size, strict=True)], dtype=bool)
-        solution = _largest_slack(
+        solution = largest_slack(
             (rows.linear[near] * reach / size[near, None]).astype(np.float64),
             (offset[near] / size[near]).astype(np.float64),
         )
@@ -246,7 +275,7 @@ def _decide_exactly(network: Network, box: Box, pattern: Pattern) -> Verdict:
         point = middle + reach * _fractions(solution.point)
         slack = rows.linear @ point + rows.constant
         if all(entry > 0 for entry in slack):
-            return _region_near(network, box, pattern, rows, point, centre)
+            return _region_near(network, domain, pattern, rows, point, centre)
         for weights in (_fractions(solution.weights), _kernel(rows.linear[near] * reach / size[near, None], solution)):
             scaled = _fractions(np.zeros(near.size))
             scaled[near] = weights / size[near]
@@ -254,24 +283,34 @@ def _decide_exactly(network: Network, box: Box, pattern: Pattern) -> Verdict:
                 return Empty(_cause(network, pattern, rows, np.flatnonzero(scaled > 0).tolist()))
         reach = reach / 10**6
         middle = np.minimum(np.maximum(point, lower + reach), upper - reach)
-    if len(rows.origin) + network.input.size > _SIMPLEX_SIZE:
+    if sum(rows.linear.shape) > _SIMPLEX_SIZE:
         return Undecided()
     found, multipliers = _simplex(rows.linear, rows.constant, lower, upper)
     if found is not None and all(entry > 0 for entry in rows.linear @ found + rows.constant):
-        return _region_near(network, box, pattern, rows, found, centre)
+        return _region_near(network, domain, pattern, rows, found, centre)
     if multipliers is not None and _rules_out(multipliers, rows, lower, upper):
         return Empty(_cause(network, pattern, rows, np.flatnonzero(multipliers > 0).tolist()))
     return Undecided()
 
 
+def _lifted(domain: Domain) -> Vector:
+    """A point inside the domain's system, above the domain's centre."""
+    # The smallest z >= |x - c|, and half of what the ball leaves.
+    parts = [domain.centre]
+    for center, radius in domain.balls:
+        distance = np.abs(domain.centre - center)
+        parts.append(distance + (radius - distance.sum()) / (2 * domain.dim))
+    return np.concatenate(parts)
+
+
 def _region_near(
-    network: Network, box: Box, pattern: Pattern, rows: _Rows, point: Numbers, centre: Numbers
+    network: Network, domain: Domain, pattern: Pattern, rows: _Rows, point: Numbers, centre: Numbers
 ) -> Region | Undecided:
     """The region of a point at which all rows are positive, moved off the border of the box."""
-    # Towards the middle of the box, by so little that no row changes its sign.
+    # Towards the domain's centre, by so little that no row changes its sign.
     slack, change = rows.linear @ point + rows.constant, abs(rows.linear @ (centre - point))
     step = min([Fraction(1), *(s / (2 * c) for s, c in zip(slack, change, strict=True) if c)])
-    region = _region_at(network, box, rows, point + step * (centre - point))
+    region = _region_at(network, domain, rows, point + step * (centre - point))
     return region if _holds(network, pattern, region) else Undecided()
 
 
@@ -331,36 +370,6 @@ def _simplex(
     return None, None
 
 
-@dataclass(frozen=True, eq=False)
-class _Solution:
-    point: Vector  # in [-1, 1]^d
-    slack: float
-    weights: Vector  # of the rows, >= 0
-    cancelled: npt.NDArray[np.bool_]  # coordinates in which the weighted rows add up to nothing but rounding
-
-
-def _largest_slack(linear: Vector, constant: Vector) -> _Solution | None:
-    """max t with G_i y + g_i >= t |G_i|_1 for all i, on y in [-1, 1]^d and t <= 1."""
-    size = np.abs(linear).sum(axis=1)
-    size = np.where(size > 0, size, np.where(constant != 0, np.abs(constant), 1.0))
-    count, d = linear.shape
-    if count == 0:
-        return _Solution(np.zeros(d), 1.0, np.zeros(0), np.zeros(d, dtype=bool))
-    result = scipy.optimize.linprog(
-        np.append(np.zeros(d), -1.0),
-        A_ub=np.hstack([-linear / size[:, None], np.ones((count, 1))]),
-        b_ub=constant / size,
-        bounds=[(-1.0, 1.0)] * d + [(None, 1.0)],
-        method="highs",
-    )
-    if result.status != 0:
-        return None
-    point = np.clip(result.x[:d], -1.0, 1.0)
-    weights = np.maximum(-result.ineqlin.marginals, 0.0) / size
-    cancelled = np.abs(weights @ linear) <= 1e-9 * (weights @ np.abs(linear))
-    return _Solution(point, float(result.x[d]), weights, cancelled)
-
-
 def _rules_out(weights: Numbers, rows: _Rows, lower: Numbers, upper: Numbers) -> bool:
     """Whether sum_i w_i (G_i x + g_i) <= 0 on the box, for w >= 0, w not 0: then no x has all terms > 0."""
     if any(w < 0 for w in weights) or not any(weights):
@@ -370,7 +379,7 @@ def _rules_out(weights: Numbers, rows: _Rows, lower: Numbers, upper: Numbers) ->
     return bool(slopes @ corner + weights @ rows.constant <= 0)
 
 
-def _kernel(linear: Numbers, solution: _Solution) -> Numbers:
+def _kernel(linear: Numbers, solution: Slack) -> Numbers:
     """Multipliers near the program's own that cancel exactly what those cancel up to rounding."""
     support = np.flatnonzero(solution.weights > 1e-9 * solution.weights.max(initial=0.0))
     # Row reduction: one column per multiplier, one equation per coordinate.
@@ -399,32 +408,43 @@ def _kernel(linear: Numbers, solution: _Solution) -> Numbers:
     return weights
 
 
+@dataclass(frozen=True, eq=False)
 class _Rows:
-    """The forms s_i (G_i x + g_i) of the gates that are not free, and where they come from.
+    """Forms G_i y + g_i that shall be positive, and the gates (layer, index) that they come from."""
+
+    linear: Numbers
+    constant: Numbers
+    origin: list[tuple[int, int] | None]  # None: the domain
+
+    def keep(self, mask: npt.NDArray[np.bool_]) -> _Rows:
+        kept = [origin for origin, keep in zip(self.origin, mask.tolist(), strict=True) if keep]
+        return _Rows(self.linear[mask], self.constant[mask], kept)
+
+
+def _rows(network: Network, system: System, forms: dict[Node, tuple[Numbers, Numbers]], pattern: Pattern) -> _Rows:
+    """The forms s_i (G_i x + g_i) of the gates that are not free, and b - A y of the domain's system.
 
     Gates whose input depends on a free one are left out: their forms are not known.
     """
-
-    def __init__(self, network: Network, forms: dict[Node, tuple[Numbers, Numbers]], pattern: Pattern) -> None:
-        linear: list[Numbers] = []
-        constant: list[Any] = []
-        self.origin: list[tuple[int, int]] = []
-        unknown = _unknown(network, pattern)
-        for layer, (gate, states) in enumerate(zip(network.gates, pattern, strict=True)):
-            below, offset = forms[gate.x]
-            for i in np.flatnonzero((states != FREE) & ~unknown[gate.x]).tolist():
-                sign = 1 if states[i] == ON else -1
-                linear.append(sign * below[i])
-                constant.append(sign * offset[i])
-                self.origin.append((layer, i))
-        self.linear = np.array(linear).reshape(len(linear), network.input.size)
-        self.constant = np.array(constant)
-
-    def keep(self, mask: npt.NDArray[np.bool_]) -> _Rows:
-        kept = object.__new__(_Rows)
-        kept.linear, kept.constant = self.linear[mask], self.constant[mask]
-        kept.origin = [origin for origin, keep in zip(self.origin, mask.tolist(), strict=True) if keep]
-        return kept
+    linear: list[Numbers] = []
+    constant: list[Any] = []
+    origin: list[tuple[int, int] | None] = []
+    unknown = _unknown(network, pattern)
+    exact = False
+    padding = np.zeros(system.lower.size - network.input.size, dtype=int)
+    for layer, (gate, states) in enumerate(zip(network.gates, pattern, strict=True)):
+        below, offset = forms[gate.x]
+        exact |= below.dtype == object
+        for i in np.flatnonzero((states != FREE) & ~unknown[gate.x]).tolist():
+            sign = 1 if states[i] == ON else -1
+            linear.append(np.concatenate([sign * below[i], padding]))
+            constant.append(sign * offset[i])
+            origin.append((layer, i))
+    convert = _fractions if exact else np.asarray
+    linear += list(convert(-dense(system.rows)))
+    constant += list(convert(system.limits))
+    origin += [None] * system.limits.size
+    return _Rows(np.array(linear).reshape(len(linear), system.lower.size), np.array(constant), origin)
 
 
 def _unknown(network: Network, pattern: Pattern) -> dict[Node, npt.NDArray[np.bool_]]:
@@ -458,8 +478,7 @@ def _cause(network: Network, pattern: Pattern, rows: _Rows, support: list[int]) 
     def want(node: Node, mask: npt.NDArray[np.bool_]) -> None:
         wanted[node] = wanted.get(node, False) | mask
 
-    for k in support:
-        layer, i = rows.origin[k]
+    for layer, i in filter(None, (rows.origin[k] for k in support)):
         kept[layer][i] = pattern[layer][i]
         gate = network.gates[layer]
         want(gate.x, np.arange(gate.size) == i)
@@ -481,14 +500,19 @@ def _cause(network: Network, pattern: Pattern, rows: _Rows, support: list[int]) 
     return kept
 
 
-def _region_at(network: Network, box: Box, rows: _Rows, point: Numbers) -> Region:
+def _region_at(network: Network, domain: Domain, rows: _Rows, point: Numbers) -> Region:
     """The region around a point at which all rows are positive, if possible at a float nearby."""
-    rounded = point.astype(np.float64)
-    if _inside(rounded, box):
+    d = domain.dim
+    rounded = point[:d].astype(np.float64)
+    if domain.margin(rounded[None, :])[0] > 0:
         nearby = _fractions(rounded)
-        if all(entry > 0 for entry in rows.linear @ nearby + rows.constant):
+        if all(
+            entry > 0
+            for entry, origin in zip(rows.linear[:, :d] @ nearby + rows.constant, rows.origin, strict=True)
+            if origin is not None
+        ):
             return Region(rounded, _states(network, nearby))
-    return Region(point, _states(network, point))
+    return Region(point[:d], _states(network, point[:d]))
 
 
 def _holds(network: Network, pattern: Pattern, region: Region) -> bool:
@@ -525,10 +549,6 @@ def _gate_inputs(network: Network, point: Numbers) -> tuple[Numbers, ...]:
             case _:
                 assert_never(node)
     return tuple(values[gate.x] for gate in network.gates)
-
-
-def _inside(point: Vector, box: Box) -> bool:
-    return bool(((box.lower < point) & (point < box.upper)).all())
 
 
 def _agree(found: Pattern, pattern: Pattern) -> bool:

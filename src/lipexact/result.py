@@ -37,9 +37,10 @@ class Witness:
     jacobian
         The network's Jacobian in the region, shape (m, d).
     direction
-        A direction v of norm 1 in which the functional grows fastest: c^T J v = `lower`; shape (d,).
+        A direction v of norm 1 with c^T J v = `lower`; shape (d,).
     functional
-        c, shape (m,).
+        c: the functional that was asked for, or the one among several, or among those of dual norm 1, that attains the
+        norm; shape (m,).
     radius
         The network is affine on the linf ball of this radius around `point`, which lies in the domain;
         0.0 where the region is too thin for a float inside it.
@@ -77,12 +78,14 @@ class LipschitzResult:
     status
         EXACT when `upper` - `lower` <= 1e-9 `upper`, else BOUNDED.
     termination
-        Why the search stopped: "optimal", "time limit", "gap", ...
+        Why the search stopped: "optimal", "time limit", "gap", "target", "relaxation", ...
     proof
         "float": the upper bound comes from outward-rounded arithmetic alone; "solver": it rests on a
         MIP solver's claim in floating-point arithmetic.
     witness
         Where the lower bound is attained; None when nothing was found.
+    target
+        The number that the constant was to be compared with, if any.
     method, mode, solver
         How it was computed.
     seconds
@@ -97,6 +100,7 @@ class LipschitzResult:
     termination: str
     proof: str
     witness: Witness | None
+    target: float | None
     method: str
     mode: str
     solver: str
@@ -107,6 +111,13 @@ class LipschitzResult:
     def value(self) -> float:
         """The constant when `status` is EXACT, else `upper`."""
         return self.lower if self.status is Status.EXACT else self.upper
+
+    @property
+    def within_target(self) -> bool | None:
+        """Whether the constant is at most `target`; None where that is not known, or was not asked."""
+        if self.target is None or self.lower <= self.target < self.upper:
+            return None
+        return self.upper <= self.target
 
     @property
     def gap(self) -> float:
@@ -132,6 +143,8 @@ class LipschitzResult:
             "gap": self.gap,
             "termination": self.termination,
             "proof": self.proof,
+            "target": self.target,
+            "within_target": self.within_target,
             "method": self.method,
             "mode": self.mode,
             "solver": self.solver,

@@ -8,9 +8,9 @@ from typing import TypeAlias
 import numpy as np
 from typing_extensions import assert_never
 
-from lipexact.bounds.rounding import TINY, down, up
 from lipexact.domains import split_signs
 from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Vector
+from lipexact.rounding import TINY, down, gamma, up
 
 Interval: TypeAlias = tuple[Vector, Vector]
 Bounds: TypeAlias = dict[Node, Interval]
@@ -65,6 +65,14 @@ def point_bounds(nodes: tuple[Node, ...], x: Input, point: Vector) -> Bounds:
 def magnitude(bounds: Interval) -> Vector:
     """The largest absolute value within the bounds."""
     return np.maximum(np.abs(bounds[0]), np.abs(bounds[1]))
+
+
+def length_bound(bounds: Interval) -> float:
+    """At least the Euclidean length of every vector within the bounds; of a single number the upper bound."""
+    if bounds[0].size == 1:
+        return float(bounds[1][0])
+    reach = magnitude(bounds)
+    return float(np.linalg.norm(reach) * (1 + gamma(reach.size + 4)))
 
 
 def _affine(node: Affine, bounds: Mapping[Node, Interval]) -> Interval:

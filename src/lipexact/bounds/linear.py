@@ -24,9 +24,9 @@ import scipy.sparse as sp
 from typing_extensions import assert_never
 
 from lipexact.bounds.interval import Bounds, Interval, interval, magnitude
-from lipexact.bounds.rounding import TINY, down, gamma, up
 from lipexact.domains import ConvexSet, split_signs
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Matrix, Node, Switch, Value, Vector, dense
+from lipexact.rounding import TINY, down, gamma, up
 
 Rows: TypeAlias = npt.NDArray[np.intp]
 

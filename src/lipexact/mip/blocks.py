@@ -51,17 +51,34 @@ class Port:
 
 
 def emit_input(node: Input, domain: ConvexSet) -> tuple[pyo.Block, Port]:
-    """x in {lower <= x <= upper, A x <= b}."""
+    """x in a convex set: the variables and rows of its system, and its Euclidean ball."""
     block = pyo.Block(concrete=True)
-    port = _variables(block, (domain.lower, domain.upper), np.ones(node.size, dtype=bool), np.zeros(node.size))
-    rows, limits = domain.inequalities()
-    if rows.shape[0]:
-        rows = sp.csr_array(rows)
-        block.rows = pyo.Constraint(list(range(rows.shape[0])))
-        for k in range(rows.shape[0]):
-            unit = float(max(abs(w) * port.scale[j] for j, w in _entries(rows, k)))
-            block.rows.add(k, _row([(w, port, j) for j, w in _entries(rows, k)], None, float(limits[k]), unit))
+    system = domain.system()
+    size = system.lower.size
+    port = _variables(block, (system.lower, system.upper), np.ones(size, dtype=bool), np.zeros(size))
+    block.rows = pyo.Constraint(list(range(system.rows.shape[0])))
+    for k in range(system.rows.shape[0]):
+        unit = float(max(abs(w) * port.scale[j] for j, w in _entries(system.rows, k)))
+        block.rows.add(
+            k, _row([(w, port, j) for j, w in _entries(system.rows, k)], None, float(system.limits[k]), unit)
+        )
+    if domain.euclidean_radius is not None:
+        block.ball = pyo.Constraint(expr=_squares(port, 1 / _SPAN) <= (domain.euclidean_radius * _SPAN) ** 2)
+    return block, Port(port.entries[: node.size], port.scale[: node.size], port.offset[: node.size])
+
+
+def emit_length(x: Port, top: float) -> tuple[pyo.Block, Port]:
+    """0 <= y <= top with y^2 <= sum_i x_i^2, which is y <= |x| in the Euclidean norm."""
+    block = pyo.Block(concrete=True)
+    port = _variables(block, (np.zeros(1), np.array([top])), np.ones(1, dtype=bool), np.zeros(1))
+    block.length = pyo.Constraint(expr=port.entries[0] ** 2 <= _squares(x, float(port.scale[0])))
     return block, port
+
+
+def _squares(port: Port, unit: float) -> Any:
+    """The sum of the squares of the coordinates, divided by `unit` squared."""
+    entries = zip((port.scale / unit).tolist(), port.entries, (port.offset / unit).tolist(), strict=True)
+    return sum((scale * entry + offset) ** 2 for scale, entry, offset in entries)
 
 
 def emit_affine(node: Affine, operands: Sequence[Port], bounds: Interval, needed: Mask) -> tuple[pyo.Block, Port]:

@@ -13,9 +13,9 @@ import pyomo.environ as pyo
 from pyomo.core.expr import LinearExpression
 from typing_extensions import assert_never
 
-from lipexact.bounds.interval import Bounds, gate_state, magnitude
+from lipexact.bounds.interval import Bounds, gate_state, length_bound, magnitude
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value, columns_read
-from lipexact.mip.blocks import Mask, Port, emit_affine, emit_conditional, emit_input, emit_switch
+from lipexact.mip.blocks import Mask, Port, emit_affine, emit_conditional, emit_input, emit_length, emit_switch
 from lipexact.pattern import FREE, OFF, ON, Pattern
 from lipexact.problem import Problem
 
@@ -26,7 +26,11 @@ _WEIGHT = 2.0**20
 # How far below a settled value the price of it lies, as a share of the largest norm.
 _MARGIN = 1e-4
 
-_RESERVED = ("objective", "excluded", "settled", "t", "t_is_norm", "t_is_settled")
+# How far a solver's bound may be off, as a share of the largest norm.
+_ACCURACY = 1e-7
+_QUADRATIC_ACCURACY = 1e-5
+
+_RESERVED = ("objective", "length", "excluded", "settled", "t", "t_is_norm", "t_is_settled")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +53,8 @@ class Composition:
         decide it, None where they do not and the objective does not depend on it.
     scale, offset
         Numbers.
+    quadratic
+        Whether the model has quadratic constraints, as an l2 norm has.
     """
 
     model: pyo.ConcreteModel
@@ -58,6 +64,12 @@ class Composition:
     gates: tuple[tuple[Any, ...], ...]
     scale: float
     offset: float
+    quadratic: bool = False
+
+    @property
+    def accuracy(self) -> float:
+        """What a solver says of the norm is believed up to this."""
+        return (_QUADRATIC_ACCURACY if self.quadratic else _ACCURACY) * self.top
 
     @property
     def top(self) -> float:
@@ -83,6 +95,10 @@ class Composition:
             "binaries": sum(variable.is_binary() for variable in variables),
             "constraints": sum(1 for _ in constraints),
         }
+
+    def relax(self) -> None:
+        """Let every gate be anything between off and on: the program's linear relaxation (LipLP)."""
+        pyo.TransformationFactory("core.relax_integer_vars").apply_to(self.model)
 
     def pattern(self) -> Pattern:
         """The gates of the solution that the model's variables hold."""
@@ -185,6 +201,8 @@ def compose(problem: Problem, bounds: Bounds) -> Composition:
         ports[node] = port
         model.add_component(names[node], block)
     objective = ports[problem.objective]
+    if problem.objective.size > 1:
+        model.length, objective = emit_length(objective, length_bound(bounds[problem.objective]))
     model.objective = pyo.Objective(expr=-_WEIGHT * objective.entries[0], sense=pyo.minimize)
     model.excluded = pyo.ConstraintList()
     return Composition(
@@ -198,6 +216,7 @@ def compose(problem: Problem, bounds: Bounds) -> Composition:
         ),
         scale=float(objective.scale[0]),
         offset=float(objective.offset[0]),
+        quadratic=problem.quadratic,
     )
 
 

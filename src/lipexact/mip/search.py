@@ -9,32 +9,48 @@ from typing import Any
 import numpy as np
 
 from lipexact.bounds.interval import Bounds
-from lipexact.domains import Box
+from lipexact.matrix_norm import matrix_norm
 from lipexact.mip.compose import Composition, compose
 from lipexact.mip.solvers import Outcome, Progress, ProgressCallback, SolveOptions, Termination, solve
 from lipexact.pattern import Pattern
-from lipexact.primal import norm_of_gradient
+from lipexact.primal import Found
 from lipexact.problem import Problem
 from lipexact.regions import Empty, Region, decide
 from lipexact.result import EXACT_GAP, closed
 
-UNDECIDED = "undecided"
-# What a solver says of norms below this share of the program's largest one is not believed.
-_ACCURACY = 1e-7
+UNDECIDED, TARGET = "undecided", "target"
 # So many rounds in a row that narrow nothing end the search.
 _PATIENCE = 500
+# Spatial branching closes no gap; the region that it has found is then cut off, and the rest lies lower.
+_QUADRATIC_GAP = 1e-6
+
+
+@dataclass(frozen=True)
+class Goal:
+    """When a bracket is narrow enough: its relative gap, or its position to a target."""
+
+    gap: float = 0.0
+    target: float | None = None
+
+    def decided(self, lower: float, upper: float) -> bool:
+        """Whether the target is known to be an upper bound, or known to be none."""
+        return self.target is not None and (upper <= self.target or lower > self.target)
+
+    def reached(self, lower: float, upper: float) -> bool:
+        """Whether there is nothing left to do."""
+        return closed(lower, upper, self.gap) or self.decided(lower, upper)
 
 
 @dataclass
 class Bracket:
-    """Bounds of the maximum, the region that attains the lower one, and how it was found.
+    """Bounds of the maximum, the region that attains the lower one, and how they were found.
 
     `proof` is "float" while the upper bound is from :mod:`lipexact.bounds`, "solver" after.
     """
 
     lower: float
     upper: float
-    region: Region | None
+    found: Found | None
     proof: str = "float"
     termination: str = Termination.OPTIMAL.value
     stats: dict[str, Any] = field(default_factory=dict)
@@ -42,11 +58,11 @@ class Bracket:
 
 def narrow(
     problem: Problem,
-    domain: Box,
     bounds: Bounds,
     bracket: Bracket,
     solver: str,
     options: SolveOptions,
+    goal: Goal,
     *,
     deadline: float,
     on_progress: ProgressCallback | None = None,
@@ -61,16 +77,18 @@ def narrow(
 
     Parameters
     ----------
-    problem, domain, bounds
-        The problem, its domain X, and bounds of every node of its graph.
+    problem, bounds
+        The problem, and bounds of every node of its graph.
     bracket
         Valid bounds to start from.
     solver, options
         As for :func:`lipexact.mip.solvers.solve`; the time limit is that of `deadline`.
+    goal
+        When to stop.
     deadline
         A time of `time.perf_counter`, or infinity.
     on_progress
-        Called now and then with the solver's incumbent and bound in the problem's own units.
+        Called now and then with the solver's incumbent and bound in the problem's own units; True stops the search.
 
     Returns
     -------
@@ -83,25 +101,38 @@ def narrow(
     SolverError
         If the solver breaks down.
     """
-    start = time.perf_counter()
-    composition = compose(problem, bounds)
-    stats = bracket.stats
-    stats |= {**composition.sizes, "nodes": 0, "rounds": 0, "excluded": 0, "build_seconds": time.perf_counter() - start}
-    stats |= {"solve_seconds": 0.0, "certify_seconds": 0.0}
-    proven, idle = bracket.upper, 0
-    seen: set[bytes] = set()
-    settled = 0.0  # the largest value of a pattern that was cut off although it is, or may be, a region
-    while not closed(bracket.lower, bracket.upper, options.gap):
+    search = _Search(problem, bounds, bracket, solver, goal)
+    while not goal.reached(bracket.lower, bracket.upper):
         remaining = deadline - time.perf_counter()
         if remaining <= 0:
             bracket.termination = Termination.TIME_LIMIT.value
             break
-        outcome = solve(
-            composition.model,
-            solver,
-            replace(options, time_limit=None if np.isinf(remaining) else remaining),
-            None if on_progress is None else _in_units(on_progress, composition),
-        )
+        if not search.turn(replace(options, time_limit=None if np.isinf(remaining) else remaining), on_progress):
+            break
+    if bracket.termination == Termination.OPTIMAL.value and not goal.reached(bracket.lower, bracket.upper):
+        bracket.termination = UNDECIDED
+    return bracket
+
+
+class _Search:
+    """A program, the patterns that were cut off from it, and what has come of it so far."""
+
+    def __init__(self, problem: Problem, bounds: Bounds, bracket: Bracket, solver: str, goal: Goal) -> None:
+        start = time.perf_counter()
+        self.problem, self.bracket, self.solver, self.goal = problem, bracket, solver, goal
+        self.composition = compose(problem, bounds)
+        self.proven, self.idle = bracket.upper, 0
+        self.seen: set[bytes] = set()
+        self.settled = 0.0  # the largest value of a pattern that was cut off although it is, or may be, a region
+        bracket.stats |= {**self.composition.sizes, "nodes": 0, "rounds": 0, "excluded": 0}
+        bracket.stats |= {"build_seconds": time.perf_counter() - start, "solve_seconds": 0.0, "certify_seconds": 0.0}
+
+    def turn(self, options: SolveOptions, on_progress: ProgressCallback | None) -> bool:
+        """Solve the program, look at what comes, and cut it off; False where another turn cannot help."""
+        bracket, composition, stats = self.bracket, self.composition, self.bracket.stats
+        watch = _Watch(composition, bracket, self.goal, self.settled, on_progress)
+        gap = max(self.goal.gap, _QUADRATIC_GAP if self.problem.quadratic else 0.0)
+        outcome = solve(composition.model, self.solver, replace(options, gap=gap), watch)
         start = time.perf_counter()
         before = bracket.lower, bracket.upper
         stats["solve_seconds"] += outcome.seconds
@@ -112,37 +143,113 @@ def narrow(
             stats["message"] = outcome.message
         if outcome.termination is Termination.INFEASIBLE:
             # The model always has a solution, settled ones if no other: nothing is known.
-            bracket.termination = Termination.FAILED.value
-            stats["message"] = f"{solver} calls the program infeasible, which it is not"
-            break
-        claim = max(_ceiling(composition, outcome, settled), settled)
+            return self._fail("calls the program infeasible, which it is not")
+        claim = max(_ceiling(composition, outcome, self.settled), self.settled)
         stuck = outcome.incumbent is None or composition.is_settled
         if not stuck:
             pattern = composition.pattern()
             fingerprint = b"".join(states.tobytes() for states in pattern)
-            if fingerprint in seen:
-                bracket.termination = Termination.FAILED.value
-                stats["message"] = f"{solver} returned a pattern that was cut off"
-                break
-            seen.add(fingerprint)
-            settled = max(settled, _certify(problem, domain, composition, pattern, bracket))
+            if fingerprint in self.seen:
+                return self._fail("returned a pattern that was cut off")
+            self.seen.add(fingerprint)
+            self.settled = max(self.settled, self._certify(pattern))
             stats["excluded"] += 1
         if claim < bracket.upper:
             bracket.upper, bracket.proof = float(claim), "solver"
-        caught = bracket.lower > bracket.upper + _ACCURACY * composition.top
-        _reconcile(bracket, proven, solver)
-        if caught:  # by more than its accuracy: nothing else that it says is believed
-            break
-        idle = 0 if (bracket.lower, bracket.upper) != before else idle + 1
-        if idle >= _PATIENCE or (bracket.upper <= settled and not closed(bracket.lower, bracket.upper)):
-            bracket.termination = UNDECIDED
-            break
+        caught = bracket.lower > bracket.upper + composition.accuracy
+        _reconcile(bracket, self.proven, self.solver)
         stats["certify_seconds"] += time.perf_counter() - start
-        if outcome.termination is not Termination.OPTIMAL or stuck:
-            break
-    if bracket.termination == Termination.OPTIMAL.value and not closed(bracket.lower, bracket.upper, options.gap):
-        bracket.termination = UNDECIDED
+        if caught:  # by more than its accuracy: nothing else that it says is believed
+            return False
+        self.idle = 0 if (bracket.lower, bracket.upper) != before else self.idle + 1
+        if self.goal.reached(bracket.lower, bracket.upper):
+            return True
+        if self.idle >= _PATIENCE or bracket.upper <= self.settled:
+            bracket.termination = UNDECIDED
+            return False
+        if stuck:
+            return watch.satisfied and self.idle == 0
+        return watch.satisfied or outcome.termination is Termination.OPTIMAL
+
+    def _fail(self, what: str) -> bool:
+        self.bracket.termination = Termination.FAILED.value
+        self.bracket.stats["message"] = f"{self.solver} {what}"
+        return False
+
+    def _certify(self, pattern: Pattern) -> float:
+        """Look at a pattern, cut it off, and raise the bracket's lower bound.
+
+        Returns
+        -------
+        float
+            The value of the pattern where it is a region, or could not be shown to be none; else 0.
+        """
+        problem, bracket = self.problem, self.bracket
+        verdict = decide(problem.network, problem.domain, pattern)
+        if isinstance(verdict, Empty):
+            self.composition.exclude(verdict.pattern)
+            return 0.0
+        norm = matrix_norm(problem.network, problem.functionals, problem.directions, pattern)
+        if isinstance(verdict, Region) and (norm.lower > bracket.lower or bracket.found is None):
+            bracket.lower, bracket.found = max(norm.lower, bracket.lower), Found(norm, verdict)
+        value = min(norm.upper, max(bracket.upper, norm.lower))
+        self.composition.settle(pattern, value)
+        return value
+
+
+def relax(
+    problem: Problem, bounds: Bounds, bracket: Bracket, solver: str, options: SolveOptions, *, deadline: float
+) -> Bracket:
+    """Lower the bracket's upper bound to the optimum of the program's linear relaxation (LipLP).
+
+    Parameters, errors and result are those of :func:`narrow`.
+    """
+    start = time.perf_counter()
+    composition = compose(problem, bounds)
+    composition.relax()
+    stats = bracket.stats
+    stats |= {**composition.sizes, "build_seconds": time.perf_counter() - start}
+    remaining = max(deadline - time.perf_counter(), 0.0)
+    outcome = solve(composition.model, solver, replace(options, time_limit=None if np.isinf(remaining) else remaining))
+    stats["solve_seconds"] = stats.get("solve_seconds", 0.0) + outcome.seconds
+    bracket.termination = "relaxation" if outcome.termination is Termination.OPTIMAL else outcome.termination.value
+    if outcome.message:
+        stats["message"] = outcome.message
+    if outcome.bound is not None:
+        claim, proven = composition.to_norm(outcome.bound) + composition.accuracy, bracket.upper
+        if claim < bracket.upper:
+            bracket.upper, bracket.proof = float(claim), "solver"
+        _reconcile(bracket, proven, solver)
     return bracket
+
+
+class _Watch:
+    """Looks on while a solver runs, and stops it when the goal is reached."""
+
+    def __init__(
+        self,
+        composition: Composition,
+        bracket: Bracket,
+        goal: Goal,
+        settled: float,
+        on_progress: ProgressCallback | None,
+    ) -> None:
+        self.composition, self.bracket, self.goal, self.settled = composition, bracket, goal, settled
+        self.on_progress = on_progress
+        self.satisfied = False
+
+    def __call__(self, moment: Progress) -> bool:
+        """Report in the problem's own units, as a maximisation; True to stop."""
+        to_norm = self.composition.to_norm
+        incumbent, bound = (None if v is None else to_norm(v) for v in (moment.incumbent, moment.bound))
+        stopped = self.on_progress is not None and self.on_progress(replace(moment, incumbent=incumbent, bound=bound))
+        lower, upper = self.bracket.lower, self.bracket.upper
+        if bound is not None:
+            upper = min(upper, max(_trusted(self.composition, bound), self.settled, lower))
+        # An incumbent above the target stops the solver, to be looked at.
+        found = self.goal.target is not None and incumbent is not None and incumbent > self.goal.target >= self.settled
+        self.satisfied = not stopped and (found or self.goal.reached(lower, upper))
+        return bool(stopped) or self.satisfied
 
 
 def _ceiling(composition: Composition, outcome: Outcome, settled: float) -> float:
@@ -150,9 +257,14 @@ def _ceiling(composition: Composition, outcome: Outcome, settled: float) -> floa
     if outcome.bound is None:
         return np.inf
     ceiling = composition.to_norm(outcome.bound)
-    if composition.is_settled and ceiling < settled - _ACCURACY * composition.top:
+    if composition.is_settled and ceiling < settled - composition.accuracy:
         return 0.0  # all others are worth less than what was settled, by more than a solver's accuracy
-    return max(ceiling, _ACCURACY * composition.top)
+    return _trusted(composition, ceiling)
+
+
+def _trusted(composition: Composition, ceiling: float) -> float:
+    """A solver's bound with what it may be off; that of a linear program is exact at a vertex, but for tiny values."""
+    return ceiling + composition.accuracy if composition.quadratic else max(ceiling, composition.accuracy)
 
 
 def _reconcile(bracket: Bracket, proven: float, solver: str) -> None:
@@ -164,32 +276,3 @@ def _reconcile(bracket: Bracket, proven: float, solver: str) -> None:
         bracket.upper, bracket.proof = proven, "float"
         bracket.termination = Termination.FAILED.value
     bracket.upper = max(bracket.upper, bracket.lower)
-
-
-def _certify(problem: Problem, domain: Box, composition: Composition, pattern: Pattern, bracket: Bracket) -> float:
-    """Look at a pattern, cut it off, and raise the bracket's lower bound.
-
-    Returns
-    -------
-    float
-        The value of the pattern where it is a region, or could not be shown to be none; else 0.
-    """
-    verdict = decide(problem.network, domain, pattern)
-    if isinstance(verdict, Empty):
-        composition.exclude(verdict.pattern)
-        return 0.0
-    value = norm_of_gradient(problem.network, problem.functional, problem.norm, pattern)
-    if isinstance(verdict, Region) and (value > bracket.lower or bracket.region is None):
-        bracket.lower, bracket.region = max(value, bracket.lower), verdict
-    composition.settle(pattern, value)
-    return value
-
-
-def _in_units(report: ProgressCallback, composition: Composition) -> ProgressCallback:
-    """Report in the problem's own units, as a maximisation."""
-
-    def convert(moment: Progress) -> None:
-        incumbent, bound = (None if v is None else composition.to_norm(v) for v in (moment.incumbent, moment.bound))
-        report(replace(moment, incumbent=incumbent, bound=bound))
-
-    return convert

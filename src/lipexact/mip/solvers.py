@@ -8,7 +8,8 @@ And its run cannot be stopped from outside.
 
 Every solver runs on a thread of its own, while the calling thread reports progress and waits for ctrl-C. HiGHS keeps
 its scheduler per thread, and refuses another number of threads in a thread that has one ("global scheduler has
-already been initialized"): a fresh thread for each solve has no such history.
+already been initialized"): a fresh thread for each solve has no such history. SCIP needs the opposite: with quadratic
+constraints it calls CppAD, which numbers all threads that it ever meets, and the process dies with the 64th.
 
 How far an answer can be trusted. A bound is the solver's floating-point claim, and tolerances are absolute. Measured
 with a gap of 0 against enumeration and against each other, the "optimum" lay above the true one by up to 1e-7 (HiGHS,
@@ -16,6 +17,10 @@ SCIP), 9e-7 (Gurobi) and 1.3e-6 (CBC, of an objective of 4e-4): scale the object
 error counts. CBC is that good only because ``increment`` is 0 here; by default it passes over solutions that are
 better by less than 1e-5. Feasibility tolerances stay at each solver's default; tighter ones made HiGHS claim false
 infeasibility (HiGHS issue 2033).
+
+With quadratic constraints the bound lay above the true maximum, as it should, or below it by less than 1e-9 of it. A
+violation by 1e-6 of a sum of squares moved it up: by 1e-6 of itself (Gurobi: 4e-6) for vectors of norm 1, and by 1e-8
+(Gurobi: mostly 1e-10, once 1e-5) for vectors of norm 64.
 """
 
 from __future__ import annotations
@@ -32,16 +37,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pyomo.environ as pyo
 from pyomo.common import Executable
 from pyomo.common.dependencies import attempt_import
-from pyomo.common.errors import InfeasibleConstraintException
+from pyomo.common.errors import InfeasibleConstraintException, InvalidConstraintError
 from pyomo.common.tee import capture_output
 from pyomo.common.tempfiles import TempfileManager
 from pyomo.common.timing import HierarchicalTimer
 from pyomo.contrib.solver.solvers.gurobi.gurobi_direct import GurobiDirect
+from pyomo.contrib.solver.solvers.gurobi.gurobi_persistent import GurobiPersistent
 from pyomo.contrib.solver.solvers.highs import Highs
 from pyomo.contrib.solver.solvers.scip.scip_direct import ScipDirect
 from pyomo.opt.results import SolverResults
@@ -64,13 +71,15 @@ __all__ = [
     "Termination",
     "Watch",
     "available",
+    "quadratic_solvers",
     "register",
     "require_solver",
     "solve",
     "solver_names",
 ]
 
-_HEARTBEAT = 0.5  # seconds between two calls of on_progress
+_HEARTBEAT = 0.5  # seconds between two calls of on_progress without a new incumbent
+_PULSE = 0.1  # seconds between two looks for one
 _GRACE = 3.0  # seconds past its time limit after which a solver is told to stop, and told again
 _HANDING_OVER = threading.RLock()  # Pyomo redirects the output of the whole process while it hands a model over
 _CBC_FILES = threading.RLock()  # Pyomo keeps its temporary files on one stack
@@ -137,7 +146,8 @@ class Outcome:
     message: str = ""
 
 
-ProgressCallback = Callable[[Progress], None]
+ProgressCallback = Callable[[Progress], bool | None]
+"""Gets a moment of a running solve, and may return True to stop it."""
 
 
 class Watch:
@@ -148,7 +158,7 @@ class Watch:
     time_limit : float, optional
         Wall-clock seconds from now.
     on_progress : ProgressCallback, optional
-        Called on the thread that called `run`.
+        Called on the thread that called `run`; True stops the solve.
     """
 
     def __init__(self, time_limit: float | None, on_progress: ProgressCallback | None) -> None:
@@ -183,11 +193,12 @@ class Watch:
         """Keep the latest news; called on the solver's thread."""
         self._latest = (_finite(incumbent), _finite(bound), nodes)
 
-    def run(self, job: Callable[[], object], cancel: Callable[[], object]) -> None:
+    def run(self, job: Callable[[], object], cancel: Callable[[], object], fresh: bool = True) -> None:
         """Run `job` on a thread of its own until it returns; `cancel`, called from outside, asks it to.
 
-        Ctrl-C, an exception from the progress callback, or a time limit long overdue stop the job. Another ctrl-C
-        while a job is slow to stop goes to the caller, and leaves the job behind.
+        With `fresh` the thread is new; otherwise it is one that an earlier job has left, if there is any.
+        Ctrl-C, the progress callback (by True or an exception), or a time limit long overdue stop the job. Another
+        ctrl-C while a job is slow to stop goes to the caller, and leaves the job behind.
         """
         failures: list[BaseException] = []
         done = threading.Event()
@@ -205,14 +216,19 @@ class Watch:
             cancel()
 
         _reclaim_ctrl_c()
-        threading.Thread(target=work, name="lipexact-solver", daemon=True).start()
+        _start(work, fresh)
+        incumbent, due = None, self.seconds + _HEARTBEAT
         try:
-            while not done.wait(_HEARTBEAT):
+            while not done.wait(_PULSE):
                 if self._limit is not None and self.seconds > self._limit + _GRACE:
                     self._expired = True
                     break
-                if self._on_progress is not None:
-                    self._on_progress(Progress(self.seconds, *self._latest))
+                news = self._latest
+                if self._on_progress is None or (news[0] == incumbent and self.seconds < due):
+                    continue
+                incumbent, due = news[0], self.seconds + _HEARTBEAT
+                if self._on_progress(Progress(self.seconds, *news)):
+                    break
         except KeyboardInterrupt:
             pass
         except Exception as error:  # noqa: BLE001 (the callback's own: the solve stops first, then it is raised)
@@ -223,6 +239,30 @@ class Watch:
         _reclaim_ctrl_c()
         if failures:
             raise failures[0]
+
+
+_idle: list[SimpleQueue[Callable[[], None]]] = []  # the inboxes of the threads that wait for another job
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)  # a child process has none of the threads
+
+
+def _start(job: Callable[[], None], fresh: bool) -> None:
+    """Run `job` on a new thread, or let an idle one have it."""
+    if fresh:
+        threading.Thread(target=job, name="lipexact-solver", daemon=True).start()
+        return
+    try:
+        inbox = _idle.pop()
+    except IndexError:
+        inbox = SimpleQueue()
+        threading.Thread(target=_serve, args=(inbox,), name="lipexact-solver", daemon=True).start()
+    inbox.put(job)
+
+
+def _serve(inbox: SimpleQueue[Callable[[], None]]) -> None:
+    while True:
+        inbox.get()()
+        _idle.append(inbox)
 
 
 def _reclaim_ctrl_c() -> None:
@@ -245,6 +285,7 @@ class Solver:
     remedy: str
     present: Callable[[], bool]
     run: Callable[[Any, SolveOptions, Watch], Outcome]
+    quadratic: bool = False
 
 
 SOLVERS: dict[str, Solver] = {}
@@ -253,7 +294,7 @@ SOLVERS: dict[str, Solver] = {}
 _Run = Callable[[Any, SolveOptions, Watch], Outcome]
 
 
-def register(name: str, *, remedy: str, present: Callable[[], bool]) -> Callable[[_Run], _Run]:
+def register(name: str, *, remedy: str, present: Callable[[], bool], quadratic: bool = False) -> Callable[[_Run], _Run]:
     """Add a solver to the registry.
 
     Parameters
@@ -264,6 +305,8 @@ def register(name: str, *, remedy: str, present: Callable[[], bool]) -> Callable
         What to do where the solver is missing.
     present : Callable[[], bool]
         Whether the solver can be used here.
+    quadratic : bool
+        Whether it takes quadratic constraints, convex or not.
 
     Returns
     -------
@@ -273,7 +316,7 @@ def register(name: str, *, remedy: str, present: Callable[[], bool]) -> Callable
     """
 
     def add(run: _Run) -> _Run:
-        SOLVERS[name] = Solver(name, remedy, present, run)
+        SOLVERS[name] = Solver(name, remedy, present, run, quadratic)
         return run
 
     return add
@@ -282,6 +325,11 @@ def register(name: str, *, remedy: str, present: Callable[[], bool]) -> Callable
 def solver_names() -> tuple[str, ...]:
     """Return the names of all registered solvers, present or not."""
     return tuple(SOLVERS)
+
+
+def quadratic_solvers() -> tuple[str, ...]:
+    """Return the names of the registered solvers that take quadratic constraints, present or not."""
+    return tuple(name for name, entry in SOLVERS.items() if entry.quadratic)
 
 
 def available(solver: str) -> bool:
@@ -306,22 +354,27 @@ def available(solver: str) -> bool:
     return _entry(solver).present()
 
 
-def require_solver(solver: str) -> None:
+def require_solver(solver: str, quadratic: bool = False) -> None:
     """Refuse a solver that cannot be used here.
 
     Parameters
     ----------
     solver : str
         A name from `solver_names`.
+    quadratic : bool
+        Whether the model will have quadratic constraints.
 
     Raises
     ------
     OptionError
         For an unknown name.
     SolverUnavailableError
-        When the solver is not installed; the message says what to install.
+        When the solver does not take quadratic constraints, and they are needed; the message says which ones do. When
+        the solver is not installed; the message says what to install.
     """
     entry = _entry(solver)
+    if quadratic and not entry.quadratic:
+        raise _not_quadratic(solver)
     if not entry.present():
         raise SolverUnavailableError(f"the solver {solver!r} is not available here: {entry.remedy}")
 
@@ -337,18 +390,19 @@ def solve(
     Parameters
     ----------
     model : pyo.ConcreteModel
-        A mixed-integer linear model with exactly one active objective, of sense minimize. (Maximising, CBC's
-        interface returned bounds of the wrong sign under a time limit: state a maximisation as the minimisation of
-        the negative.)
+        A mixed-integer linear model with exactly one active objective, of sense minimize; for the solvers of
+        `quadratic_solvers` with quadratic constraints too, convex or not. (Maximising, CBC's interface returned bounds
+        of the wrong sign under a time limit: state a maximisation as the minimisation of the negative.)
     solver : str
         A name from `solver_names`.
     options : SolveOptions, optional
         Time limit, gap, threads, and options under the solver's own names.
     on_progress : ProgressCallback, optional
-        Called on the calling thread about twice a second, first after half a second. HiGHS, SCIP and Gurobi report
-        incumbent, bound and nodes; CBC what its log says, which in long stretches is the elapsed time only. Ctrl-C,
-        or a KeyboardInterrupt raised by the callback, stops the solve, and the outcome is INTERRUPTED with the bounds
-        reached; any other exception of the callback stops the solve and is raised.
+        Called on the calling thread twice a second, and within a tenth of a second of a new incumbent. HiGHS, SCIP and
+        Gurobi report incumbent, bound and nodes; CBC what its log says, which in long stretches is the elapsed time
+        only. When the callback returns True, or on ctrl-C, or when the callback raises KeyboardInterrupt, the solve
+        stops, and the outcome is INTERRUPTED with the bounds reached; any other exception of the callback stops the
+        solve and is raised.
 
     Returns
     -------
@@ -362,7 +416,8 @@ def solve(
     OptionError
         For an unknown solver, or an option or value that is not valid.
     SolverUnavailableError
-        When the solver is not installed, or its licence does not cover the model.
+        When the solver is not installed, does not take the model's quadratic constraints, or its licence does not
+        cover the model.
     SolverError
         When the model is not a minimisation, cannot be handed over, or the solver contradicts itself.
 
@@ -386,6 +441,8 @@ def solve(
     except LipExactError:
         raise
     except Exception as error:
+        if not entry.quadratic and _is_quadratic(model):
+            raise _not_quadratic(solver) from error
         raise SolverError(f"{solver} failed: {type(error).__name__}: {error}") from error
     if watch.error is not None:
         raise watch.error
@@ -397,6 +454,16 @@ def _entry(solver: str) -> Solver:
         return SOLVERS[solver]
     except KeyError:
         raise OptionError(f"unknown solver {solver!r}; known are {', '.join(SOLVERS)}") from None
+
+
+def _not_quadratic(solver: str) -> SolverUnavailableError:
+    others = " or ".join(f"solver={name!r}" for name in quadratic_solvers())
+    return SolverUnavailableError(f"{solver} cannot solve the quadratic program that an l2 norm makes; use {others}")
+
+
+def _is_quadratic(model: Any) -> bool:
+    constraints = model.component_data_objects(pyo.Constraint, active=True, descend_into=True)
+    return any(constraint.body.polynomial_degree() == 2 for constraint in constraints)
 
 
 def _valid(options: SolveOptions) -> SolveOptions:
@@ -560,7 +627,7 @@ class _Scip(ScipDirect):  # type: ignore[misc]
         self._objective = obj
 
 
-@register("scip", remedy="pip install pyscipopt", present=lambda: bool(has_pyscipopt))
+@register("scip", remedy="pip install pyscipopt", present=lambda: bool(has_pyscipopt), quadratic=True)
 def _solve_scip(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
     translator = _Scip()
     with _HANDING_OVER:
@@ -584,13 +651,13 @@ def _solve_scip(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
             watch.record(self.model.getPrimalbound(), self.model.getDualbound(), self.model.getNTotalNodes())
 
     scip.includeEventhdlr(Reporter(), "lipexact", "reports progress")
-    watch.run(scip.optimizeNogil, cancel=scip.interruptSolve)
+    watch.run(scip.optimizeNogil, cancel=scip.interruptSolve, fresh=False)
     if scip.getStatus() == "inforunbd" and not watch.cancelled:
         scip.freeTransform()
         scip.setPresolve(pyscipopt.SCIP_PARAMSETTING.OFF)
         if (left := watch.remaining()) is not None:
             scip.setParam("limits/time", left)
-        watch.run(scip.optimizeNogil, cancel=scip.interruptSolve)
+        watch.run(scip.optimizeNogil, cancel=scip.interruptSolve, fresh=False)
     status = scip.getStatus()
     termination = {
         "optimal": Termination.OPTIMAL,
@@ -623,12 +690,12 @@ def _has_gurobi() -> bool:
     "gurobi",
     remedy='pip install "lipexact[gurobi]", and a Gurobi licence (the one that comes with it covers small models)',
     present=_has_gurobi,
+    quadratic=True,
 )
 def _solve_gurobi(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
-    translator = GurobiDirect()
-    # The loader owns the Gurobi model and disposes of it: keep it until the answer is read.
     with _HANDING_OVER:
-        gurobi, _loader, _ = translator._create_solver_model(model, translator.config({"timer": HierarchicalTimer()}))
+        # The loader owns the Gurobi model and disposes of it: keep it until the answer is read.
+        translator, gurobi, _loader = _hand_to_gurobi(model)
     gurobi.setParam("OutputFlag", 0)
     names = {"gap": "MIPGap", "absolute_gap": "MIPGapAbs", "threads": "Threads", "time_limit": "TimeLimit"}
     for name, value in _settings(options, watch, **names).items():
@@ -651,8 +718,9 @@ def _solve_gurobi(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
             if error.errno != codes.Error.SIZE_LIMIT_EXCEEDED:
                 raise
             raise SolverUnavailableError(
-                f"the model has {gurobi.NumVars} variables and {gurobi.NumConstrs} constraints; the size-limited "
-                "Gurobi licence found here covers 2000 of each. Install a full licence, or use another solver."
+                f"the model has {gurobi.NumVars} variables, {gurobi.NumConstrs} linear and {gurobi.NumQConstrs} "
+                "quadratic constraints; the size-limited Gurobi licence found here covers 2000 variables (200 with "
+                "quadratic constraints) and 2000 linear constraints. Install a full licence, or use another solver."
             ) from error
 
     watch.run(optimise, cancel=gurobi.terminate)
@@ -662,6 +730,17 @@ def _solve_gurobi(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
             gurobi.setParam("TimeLimit", left)
         watch.run(optimise, cancel=gurobi.terminate)
     return _read_gurobi(translator, gurobi, watch)
+
+
+def _hand_to_gurobi(model: Any) -> tuple[Any, Any, Any]:
+    translator = GurobiDirect()
+    config = translator.config({"timer": HierarchicalTimer()})
+    try:
+        gurobi, loader, _ = translator._create_solver_model(model, config)
+    except InvalidConstraintError:  # linear models only, but twice as fast as the one that takes quadratic ones
+        translator = GurobiPersistent()
+        gurobi, loader, _ = translator._create_solver_model(model, {})
+    return translator, gurobi, loader
 
 
 def _read_gurobi(translator: Any, gurobi: Any, watch: Watch) -> Outcome:
@@ -677,9 +756,14 @@ def _read_gurobi(translator: Any, gurobi: Any, watch: Watch) -> Outcome:
     if termination is not Termination.FAILED:
         if gurobi.SolCount > 0:
             incumbent = gurobi.ObjVal
-            _load(zip(translator._pyomo_vars, gurobi.getAttr("X", translator._gurobi_vars), strict=True))
+            pairs = list(translator._pyomo_gurobi_var_iter())
+            values = gurobi.getAttr("X", [column for _, column in pairs])
+            _load((variable, value) for (variable, _), value in zip(pairs, values, strict=True))
         if gurobi.IsMIP or termination is Termination.OPTIMAL:  # an LP has no bound before its end
             bound = gurobi.ObjBound
+        if gurobi.IsQCP and not gurobi.IsMIP and incumbent is not None and _finite(bound) is None:
+            # The barrier method proves nothing, but stops within this distance of its dual objective.
+            bound = incumbent - gurobi.Params.BarQCPConvTol * max(1.0, abs(incumbent))
     nodes = int(gurobi.NodeCount) if gurobi.IsMIP else None
     return Outcome(termination, bound, incumbent, nodes, watch.seconds, f"Gurobi: {status}")
 

@@ -1,0 +1,334 @@
+"""Symmetric convex bodies: the unit balls of norms, and the sets that functionals are taken from.
+
+The Lipschitz constant is a maximum of c^T J v over two bodies, v in V and c in C. A program takes one of them
+as variables (`ranged`), and the other one as the maximum of a linear form over it (`lower`), which is a norm
+and needs gates. As both are symmetric, and c^T J v keeps its value when both signs change, one side may leave
+out half of its points, or of its forms; a body stands for itself and its reflection.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+import scipy.spatial
+
+from lipexact.domains import Box, ConvexSet, EuclideanBall, Polytope, Simplex
+from lipexact.graph.ir import Affine, Input, Matrix, Value, Vector
+from lipexact.graph.lower import absolute, add, reduce_max, reduce_sum, select
+
+# Half-spaces that can have more vertices than that are not enumerated.
+_MOST_VERTICES = 50_000
+_CHUNK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Ranged:
+    """A point of a body as a node over new inputs, each in its set; whether -point has the same range."""
+
+    point: Value
+    sets: dict[Input, ConvexSet]
+    symmetric: bool
+
+
+class Body(ABC):
+    """A convex compact set B = -B in R^n.
+
+    Attributes
+    ----------
+    dim
+        n.
+    piecewise_linear
+        Whether its norm is; the Euclidean one is not.
+    """
+
+    dim: int
+    piecewise_linear = True
+
+    @abstractmethod
+    def value(self, forms: Vector) -> Vector:
+        """max{w z : z in B} for each row w of an array of shape (k, n); attained."""
+
+    def ceiling(self, forms: Vector) -> Vector:
+        """An upper bound of `value`, equal to it up to rounding unless that came from a linear program."""
+        return self.value(forms)
+
+    @abstractmethod
+    def attains(self, forms: Vector) -> Vector:
+        """For each row w a z in B with the largest w z, shape (k, n)."""
+
+    @abstractmethod
+    def lower(self, x: Value, symmetric: bool) -> Value | None:
+        """max{x z : z in B} as a graph, of size 1; x itself where only its Euclidean length does it.
+
+        Parameters
+        ----------
+        x
+            Of size n.
+        symmetric
+            Whether x ranges over a symmetric set, of which half will do.
+
+        Returns
+        -------
+        Value or None
+            None where there is no such graph.
+        """
+
+    @abstractmethod
+    def ranged(self, name: str) -> Ranged:
+        """A point of B as a node."""
+
+    @property
+    @abstractmethod
+    def vertex_count(self) -> float:
+        """The number of vertices, up to sign; infinite where they are not known."""
+
+    @abstractmethod
+    def vertices(self) -> Iterator[Vector]:
+        """The vertices, up to sign, in chunks of shape (k, n)."""
+
+
+class Cube(Body):
+    """[-1, 1]^n."""
+
+    def __init__(self, n: int) -> None:
+        self.dim = n
+
+    def value(self, forms: Vector) -> Vector:
+        """sum_i |w_i|."""
+        return np.asarray(np.abs(forms).sum(axis=1))
+
+    def attains(self, forms: Vector) -> Vector:
+        """The signs of w."""
+        return np.where(forms < 0, -1.0, 1.0)
+
+    def lower(self, x: Value, symmetric: bool) -> Value:
+        """sum_i |x_i|: n gates, or n - 1."""
+        if not symmetric:
+            return reduce_sum(absolute(x, "abs"), "sum")
+        rest = absolute(select(list(range(1, self.dim)), x), "abs")
+        return add((np.eye(1, self.dim), x), (np.ones((1, rest.size)), rest), name="sum")
+
+    def ranged(self, name: str) -> Ranged:
+        """As it is."""
+        point = Input(self.dim, name)
+        return Ranged(point, {point: Box(-np.ones(self.dim), np.ones(self.dim))}, symmetric=True)
+
+    @property
+    def vertex_count(self) -> float:
+        return 2.0 ** (self.dim - 1)
+
+    def vertices(self) -> Iterator[Vector]:
+        rest = itertools.product((1.0, -1.0), repeat=self.dim - 1)
+        while chunk := list(itertools.islice(rest, _CHUNK)):
+            yield np.hstack([np.ones((len(chunk), 1)), np.array(chunk).reshape(len(chunk), self.dim - 1)])
+
+
+class CrossPolytope(Body):
+    """{z : sum_i |z_i| <= 1}."""
+
+    def __init__(self, n: int) -> None:
+        self.dim = n
+
+    def value(self, forms: Vector) -> Vector:
+        """max_i |w_i|."""
+        return np.asarray(np.abs(forms).max(axis=1))
+
+    def attains(self, forms: Vector) -> Vector:
+        """The unit vector of the largest |w_i|, with its sign."""
+        return _signed_rows(np.eye(self.dim), forms)
+
+    def lower(self, x: Value, symmetric: bool) -> Value:
+        """max_i |x_i| by a tree of maxima: 2n - 1 gates, or n - 1."""
+        return reduce_max(x if symmetric else absolute(x, "abs"), "max")
+
+    def ranged(self, name: str) -> Ranged:
+        """{p - q : p, q >= 0, sum(p + q) <= 1}."""
+        return _hull(sp.eye_array(self.dim), name)
+
+    @property
+    def vertex_count(self) -> float:
+        return float(self.dim)
+
+    def vertices(self) -> Iterator[Vector]:
+        yield np.eye(self.dim)
+
+
+class EuclideanUnitBall(Body):
+    """{z : sum_i z_i^2 <= 1}."""
+
+    piecewise_linear = False
+
+    def __init__(self, n: int) -> None:
+        self.dim = n
+
+    def value(self, forms: Vector) -> Vector:
+        """The Euclidean length of w."""
+        return np.asarray(np.linalg.norm(forms, axis=1))
+
+    def attains(self, forms: Vector) -> Vector:
+        """W itself, made as long as 1."""
+        length = np.linalg.norm(forms, axis=1, keepdims=True)
+        return np.where(length > 0, forms / np.where(length > 0, length, 1.0), np.eye(1, self.dim))
+
+    def lower(self, x: Value, symmetric: bool) -> Value:  # noqa: ARG002
+        """X itself: its length is no graph."""
+        return x
+
+    def ranged(self, name: str) -> Ranged:
+        """As it is."""
+        point = Input(self.dim, name)
+        return Ranged(point, {point: EuclideanBall(self.dim)}, symmetric=True)
+
+    @property
+    def vertex_count(self) -> float:
+        return np.inf
+
+    def vertices(self) -> Iterator[Vector]:
+        raise NotImplementedError("a Euclidean ball has no vertices")
+
+
+class Hull(Body):
+    """The convex hull of points and their reflections.
+
+    Parameters
+    ----------
+    points
+        Of shape (k, n): one of each pair.
+    """
+
+    def __init__(self, points: Vector) -> None:
+        self.points = points
+        self.dim = points.shape[1]
+
+    def value(self, forms: Vector) -> Vector:
+        """max_k |p_k w|."""
+        return np.asarray(np.abs(forms @ self.points.T).max(axis=1))
+
+    def attains(self, forms: Vector) -> Vector:
+        """The point of the largest |p_k w|, with its sign."""
+        return _signed_rows(self.points, forms @ self.points.T)
+
+    def lower(self, x: Value, symmetric: bool) -> Value:
+        """max_k |p_k x| by a tree of maxima over k points."""
+        forms = add((self.points, x), name="forms")
+        return reduce_max(forms if symmetric else absolute(forms, "abs"), "max")
+
+    def ranged(self, name: str) -> Ranged:
+        """A combination of the points and their reflections; a single point is a constant."""
+        if len(self.points) == 1:
+            return Ranged(Affine((), self.points[0], name), {}, symmetric=False)
+        return _hull(self.points.T, name)
+
+    @property
+    def vertex_count(self) -> float:
+        return float(len(self.points))
+
+    def vertices(self) -> Iterator[Vector]:
+        for start in range(0, len(self.points), _CHUNK):
+            yield self.points[start : start + _CHUNK]
+
+
+class Differences(Hull):
+    """The hull of e_i - e_j for all i and j: {c : sum(c) = 0, sum_i |c_i| <= 2}."""
+
+    def __init__(self, n: int) -> None:
+        first, second = np.triu_indices(n, 1)
+        super().__init__(np.eye(n)[first] - np.eye(n)[second])
+
+    def lower(self, x: Value, symmetric: bool) -> Value:  # noqa: ARG002
+        """max_i x_i + max_j -x_j: 2 (n - 1) gates."""
+        largest = reduce_max(x, "max")
+        smallest = reduce_max(add((-sp.eye_array(self.dim), x), name="negative"), "minus_min")
+        return add((np.ones((1, 1)), largest), (np.ones((1, 1)), smallest), name="spread")
+
+
+class HalfSpaces(Body):
+    """{z : -1 <= h_k z <= 1 for all k}.
+
+    Parameters
+    ----------
+    rows
+        The h_k, of shape (k, n) and rank n: one of each pair.
+    """
+
+    def __init__(self, rows: Vector) -> None:
+        self.rows = rows
+        self.dim = rows.shape[1]
+
+    @cached_property
+    def polytope(self) -> Polytope:
+        """The body as a domain."""
+        return Polytope(np.vstack([self.rows, -self.rows]), np.ones(2 * len(self.rows)))
+
+    @cached_property
+    def hull(self) -> Hull | None:
+        """The body by its vertices, where they are few enough to be enumerated."""
+        most = 2 * len(self.rows)  # the upper bound theorem: no more facets than a cyclic polytope with these vertices
+        if math.comb(most - (self.dim + 1) // 2, self.dim // 2) * 2 > _MOST_VERTICES:
+            return None
+        if self.dim == 1:
+            return Hull(1 / np.abs(self.rows).max(axis=0, keepdims=True))
+        facets = scipy.spatial.ConvexHull(np.vstack([self.rows, -self.rows]))
+        # Each facet h z = 1 of the polar's hull is a vertex z; solved anew from n of its points, for accuracy.
+        found = np.linalg.solve(facets.points[facets.simplices], np.ones((len(facets.simplices), self.dim, 1)))[..., 0]
+        # The simplices of one facet give the same vertex, and each vertex comes with its reflection.
+        scaled = (found / np.abs(found).max(axis=0)).round(10)
+        leading = np.take_along_axis(scaled, (scaled != 0).argmax(axis=1)[:, None], axis=1)
+        _, first = np.unique(np.where(leading < 0, -scaled, scaled) + 0.0, axis=0, return_index=True)
+        return Hull(found[first])
+
+    def value(self, forms: Vector) -> Vector:
+        """By the vertices, or by a linear program for each row."""
+        if self.hull is not None:
+            return self.hull.value(forms)
+        return np.asarray((forms * self.attains(forms)).sum(axis=1))
+
+    def ceiling(self, forms: Vector) -> Vector:
+        """By the vertices, or by the dual of the linear program."""
+        return self.hull.value(forms) if self.hull is not None else self.polytope.support(forms)
+
+    def attains(self, forms: Vector) -> Vector:
+        """A vertex, or the solution of a linear program, drawn into the body."""
+        if self.hull is not None:
+            return self.hull.attains(forms)
+        points = self.polytope.maximisers(forms)
+        return np.asarray(points / np.maximum(np.abs(points @ self.rows.T).max(axis=1, keepdims=True), 1.0))
+
+    def lower(self, x: Value, symmetric: bool) -> Value | None:
+        """By the vertices."""
+        return None if self.hull is None else self.hull.lower(x, symmetric)
+
+    def ranged(self, name: str) -> Ranged:
+        """As it is."""
+        point = Input(self.dim, name)
+        return Ranged(point, {point: self.polytope}, symmetric=True)
+
+    @property
+    def vertex_count(self) -> float:
+        return np.inf if self.hull is None else self.hull.vertex_count
+
+    def vertices(self) -> Iterator[Vector]:
+        if self.hull is None:
+            raise NotImplementedError("too many half-spaces to enumerate the vertices")
+        return self.hull.vertices()
+
+
+def _hull(columns: Matrix, name: str) -> Ranged:
+    """[P, -P] z for z >= 0 with sum(z) <= 1."""
+    parts = Input(2 * columns.shape[1], f"{name}_parts")
+    both = sp.hstack([columns, -columns]) if sp.issparse(columns) else np.hstack([columns, -columns])
+    return Ranged(add((both, parts), name=name), {parts: Simplex(parts.size)}, symmetric=True)
+
+
+def _signed_rows(points: Vector, values: Vector) -> Vector:
+    """For each row of values the point with the largest |value|, times the sign of that value."""
+    best = np.abs(values).argmax(axis=1)
+    signs = np.where(np.take_along_axis(values, best[:, None], axis=1) < 0, -1.0, 1.0)
+    return np.asarray(points[best] * signs)

@@ -1,0 +1,121 @@
+"""Linear programs, solved by HiGHS in floating point; whoever needs certainty checks the answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import highspy
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from lipexact.graph.ir import Matrix, Vector
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """{y : lower <= y <= upper, rows y <= limits}.
+
+    Attributes
+    ----------
+    lower, upper
+        Of shape (n,), finite or not.
+    rows, limits
+        Of shape (k, n), sparse, and (k,).
+    """
+
+    lower: Vector
+    upper: Vector
+    rows: Matrix
+    limits: Vector
+
+
+class LinearProgram:
+    """max w y over a system, for one w after the other; each starts where the last one ended."""
+
+    def __init__(self, system: System) -> None:
+        rows = sp.csr_array(system.rows)
+        program = highspy.HighsLp()
+        program.num_col_, program.num_row_ = system.lower.size, rows.shape[0]
+        program.col_cost_ = np.zeros(system.lower.size)
+        program.col_lower_, program.col_upper_ = system.lower, system.upper
+        program.row_lower_, program.row_upper_ = np.full(rows.shape[0], -np.inf), system.limits
+        program.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+        program.a_matrix_.start_, program.a_matrix_.index_, program.a_matrix_.value_ = (
+            rows.indptr,
+            rows.indices,
+            rows.data,
+        )
+        self._columns = np.arange(system.lower.size, dtype=np.int32)
+        self._highs: Any = highspy.Highs()  # type: ignore[no-untyped-call]
+        self._highs.setOptionValue("output_flag", False)
+        self._highs.passModel(program)
+
+    def maximise(self, weights: Vector) -> tuple[Vector, Vector] | None:
+        """An optimal point and the multipliers of the rows, all at least 0; None where HiGHS finds none.
+
+        Both are right up to HiGHS's tolerance of 1e-7.
+        """
+        self._highs.changeColsCost(self._columns.size, self._columns, -np.asarray(weights, dtype=np.float64))
+        self._highs.run()
+        if self._highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+            return None
+        solution = self._highs.getSolution()
+        return np.array(solution.col_value), np.maximum(-np.array(solution.row_dual), 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Slack:
+    """What :func:`largest_slack` found.
+
+    Attributes
+    ----------
+    point
+        In [-1, 1]^n.
+    slack
+        t: every form is at least t times the sum of its absolute slopes there.
+    weights
+        Multipliers of the forms up to a common factor, at least 0; where `slack` <= 0 their combination is nowhere positive.
+    cancelled
+        The coordinates in which the weighted forms add up to nothing but rounding.
+    """
+
+    point: Vector
+    slack: float
+    weights: Vector
+    cancelled: npt.NDArray[np.bool_]
+
+
+def largest_slack(linear: Matrix, constant: Vector) -> Slack | None:
+    """max t with G_i y + g_i >= t |G_i|_1 for all i, on y in [-1, 1]^n and t <= 1.
+
+    Parameters
+    ----------
+    linear, constant
+        G of shape (k, n), dense or sparse, and g of shape (k,).
+
+    Returns
+    -------
+    Slack or None
+        None where HiGHS fails.
+    """
+    count, n = linear.shape
+    if count == 0:
+        return Slack(np.zeros(n), 1.0, np.zeros(0), np.zeros(n, dtype=bool))
+    size = np.asarray(abs(linear).sum(axis=1)).ravel()
+    size = np.where(size > 0, size, np.where(constant != 0, np.abs(constant), 1.0))
+    scaled = sp.csr_array(linear, dtype=np.float64, copy=True)
+    scaled.data /= np.repeat(size, np.diff(scaled.indptr))
+    system = System(
+        np.append(np.full(n, -1.0), -np.inf),
+        np.append(np.ones(n), 1.0),
+        sp.hstack([-scaled, np.ones((count, 1))], format="csr"),
+        constant / size,
+    )
+    found = LinearProgram(system).maximise(np.append(np.zeros(n), 1.0))
+    if found is None:
+        return None
+    point, weights = np.clip(found[0][:n], -1.0, 1.0), found[1] * (size.min() / size)
+    cancelled = np.abs(weights @ linear) <= 1e-9 * (weights @ abs(linear))
+    return Slack(point, float(found[0][n]), weights, np.asarray(cancelled))
