@@ -14,10 +14,10 @@ import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lipexact.bounds.interval import Bounds, gate_state, interval, point_bounds
+from lipexact.bounds.interval import Bounds, gate_state, interval, length_bound, point_bounds
 from lipexact.bounds.linear import _Lines, bound
-from lipexact.rounding import down, gamma, up
-from lipexact.domains import Box, ConvexSet
+from lipexact.domains import Box, ConvexSet, Domain, EuclideanBall, Simplex
+from lipexact.functionals import Functional, functional_body
 from lipexact.graph import lower
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value, dense
 from lipexact.graph.lower import relu, scaled
@@ -25,15 +25,41 @@ from lipexact.network import Network, network
 from lipexact.norms import norm
 from lipexact.onnx.reader import read_onnx
 from lipexact.problem import Problem, lipschitz_problem
+from lipexact.rounding import down, gamma, up
 from tests import oracle
 from tests.networks import FAMILIES, case, random_weights, to_network
+from tests.test_regions import CUTS, cut_domain, halfspaces_of
 
 MODES = ("forward", "reverse")
 NORMS = ("linf", "l1")
+ALL_NORMS = (*NORMS, "l2")
 WAYS = [(mode, alpha) for mode in MODES for alpha in NORMS]
 EXAMPLE = Path(__file__).parents[1] / "examples" / "wine_13_16_16_3.onnx"
 
 Numbers = Callable[..., np.ndarray]
+
+
+def stated(
+    net: Network,
+    domain: Domain,
+    functional: Functional,
+    alpha: str,
+    mode: str,
+    beta: str = "linf",
+    *,
+    keep_output: bool = False,
+) -> Problem:
+    """The problem of a functional, or of the whole output from one norm to another."""
+    functionals = functional_body(functional, beta, net.output.size)
+    directions = norm(alpha).ball(net.input.size)
+    problem = lipschitz_problem(net, domain, functionals, directions, mode, keep_output=keep_output)  # type: ignore[arg-type]
+    assert problem is not None
+    return problem
+
+
+def upper_bound(problem: Problem) -> float:
+    """What the bounds say of the constant."""
+    return length_bound(bound(problem.graph, problem.sets)[problem.objective])
 
 
 # --- Random networks and their evaluation ----------------------------------------------------------
@@ -114,15 +140,45 @@ def random_box(rng: np.random.Generator, inputs: int, kind: Any) -> Box:
     return Box(low, low + 10.0 ** rng.uniform(-6, 1, inputs))
 
 
+def random_domain(rng: np.random.Generator, inputs: int, kind: Any) -> Domain:
+    """A box, or one of the sets that are none, all numbers dyadic where those of the kind are whole."""
+    box = random_box(rng, inputs, kind)
+    if rng.random() < 0.4:
+        return box
+    return cut_domain(str(rng.choice(CUTS)), box.lower, box.upper, 2 * int(rng.integers(1000)) + (kind is not integers))
+
+
+def contains(domain: Domain, point: np.ndarray) -> bool:
+    """Whether a point is in the domain, in rationals."""
+    x = [Fraction(entry) for entry in point.tolist()]
+    corners = zip(domain.lower.tolist(), x, domain.upper.tolist(), strict=True)
+    return all(low <= entry <= high for low, entry, high in corners) and all(
+        sum((Fraction(a) * entry for a, entry in zip(row, x, strict=True)), Fraction(0)) <= Fraction(limit)
+        for row, limit in halfspaces_of(domain)
+    )
+
+
 def points_of(rng: np.random.Generator, which: ConvexSet, count: int, kind: Any = gaussian) -> np.ndarray:
     """Points of a set: its corners, whole numbers if the kind is, and points in between."""
-    if isinstance(which, Box):
+    if isinstance(which, EuclideanBall):
+        steps = rng.normal(size=(count, which.dim))
+        size = np.where(rng.random((count, 1)) < 0.5, 1 - 1e-15, rng.random((count, 1)))
+        return steps / np.linalg.norm(steps, axis=1, keepdims=True) * size * (1 - 1e-15)
+    if isinstance(which, Domain) and not which.is_box:
+        inner, corners = which.sample(rng, count), which.extremes(rng, count)
+        points = np.where(rng.random((count, 1)) < 0.5, corners, inner)
+        if kind is integers:
+            rounded = np.round(points)
+            points = np.where([[contains(which, point)] for point in rounded], rounded, points)
+        return points
+    if isinstance(which, Domain):
         inner = which.lower + rng.random((count, which.dim)) * (which.upper - which.lower)
         inner = np.clip(inner, which.lower, which.upper)
         corners = np.where(rng.random((count, which.dim)) < 0.5, which.lower, which.upper)
         points = np.where(rng.random((count, 1)) < 0.5, corners, inner)
         return np.round(points) if kind is integers else points
-    # The simplex: parts with a sum of at most 1, in dyadic numbers so that the sum is exact.
+    # Parts with a sum of at most 1, in dyadic numbers so that the sum is exact.
+    assert isinstance(which, Simplex)
     cuts = np.sort(rng.integers(0, 1025, (count, which.dim)), axis=1) / 1024.0
     parts = np.diff(cuts, axis=1, prepend=0.0)
     return np.where(rng.random((count, 1)) < 0.5, parts, np.eye(which.dim)[rng.integers(which.dim, size=count)])
@@ -166,10 +222,11 @@ def interval_bounds(graph: Graph, sets: Mapping[Input, ConvexSet]) -> Bounds:
     return bounds
 
 
-def both(rng: np.random.Generator, net: Network, box: Box) -> list[Problem]:
-    """The network's problem in both modes, with f(x) among the outputs."""
-    functional, alpha = rng.normal(size=net.output.size), norm(str(rng.choice(NORMS)))
-    return [lipschitz_problem(net, box, functional, alpha, mode, keep_output=True) for mode in MODES]
+def both(rng: np.random.Generator, net: Network, domain: Domain) -> list[Problem]:
+    """The network's problem in both modes, with f(x) among the outputs: of a functional, some, or a whole output."""
+    functional = [rng.normal(size=net.output.size), rng.normal(size=(3, net.output.size)), None][int(rng.integers(3))]
+    alpha, beta = (str(name) for name in rng.choice(ALL_NORMS, 2))
+    return [stated(net, domain, functional, alpha, mode, beta, keep_output=True) for mode in MODES]
 
 
 def check_exactly(rng: np.random.Generator, problem: Problem, kind: Any, count: int) -> None:
@@ -179,6 +236,7 @@ def check_exactly(rng: np.random.Generator, problem: Problem, kind: Any, count: 
     """
     linear, coarse = bound(problem.graph, problem.sets), interval_bounds(problem.graph, problem.sets)
     drawn = {node: points_of(rng, which, count, kind) for node, which in problem.sets.items()}
+    assert all(contains(problem.domain, point) for point in drawn[problem.point])
     for k in range(count):
         inputs = {node: points[k] for node, points in drawn.items()}
         for bounds in (linear, coarse):
@@ -226,7 +284,7 @@ def test_bounds_contain_thousands_of_networks_and_points(seed):
     seen = 0
     for _ in range(45):
         net = random_network(rng, gaussian(rng), int(rng.integers(2, 10)), int(rng.integers(1, 5)), width=8)
-        for problem in both(rng, net, random_box(rng, net.input.size, gaussian)):
+        for problem in both(rng, net, random_domain(rng, net.input.size, gaussian)):
             seen += check_in_batch(rng, problem, 200)
     assert seen == 18_000
 
@@ -242,7 +300,7 @@ def test_bounds_contain_thousands_of_networks_and_points(seed):
 def test_bounds_contain_exact_values_with_gates_chosen_freely_at_kinks(kind, steps, inputs, width, seed):
     rng = np.random.default_rng(seed)
     net = random_network(rng, kind(rng), steps, inputs, width)
-    for problem in both(rng, net, random_box(rng, inputs, kind)):
+    for problem in both(rng, net, random_domain(rng, inputs, kind)):
         check_exactly(rng, problem, kind, count=3)
 
 
@@ -251,8 +309,9 @@ def test_bounds_contain_exact_values_on_every_family(family):
     for seed in range(6):
         rng = np.random.default_rng(seed)
         weights, low, high = case(family, seed)
-        for problem in both(rng, to_network(weights), Box(low, high)):
-            check_exactly(rng, problem, integers if family == "small_integers" else gaussian, count=4)
+        for domain in (Box(low, high), cut_domain(CUTS[seed], low, high, seed)):
+            for problem in both(rng, to_network(weights), domain):
+                check_exactly(rng, problem, integers if family == "small_integers" else gaussian, count=3)
 
 
 def test_gates_may_be_chosen_freely_where_many_kinks_meet():
@@ -260,8 +319,7 @@ def test_gates_may_be_chosen_freely_where_many_kinks_meet():
     rng = np.random.default_rng(0)
     weights = [(rng.normal(size=(6, 2)), np.zeros(6)), (rng.normal(size=(1, 6)), np.zeros(1))]
     for mode, alpha in WAYS:
-        box = Box(-np.ones(2), np.ones(2))
-        problem = lipschitz_problem(to_network(weights), box, np.ones(1), norm(alpha), mode)
+        problem = stated(to_network(weights), Box(-np.ones(2), np.ones(2)), np.ones(1), alpha, mode)
         bounds = bound(problem.graph, problem.sets)
         own = problem.gates[0]
         for states in itertools.product((0, 1), repeat=6):
@@ -278,24 +336,55 @@ def test_the_upper_bound_is_at_least_the_exact_constant(family, mode, alpha):
         weights, low, high = case(family, seed)
         functional = np.random.default_rng(seed).normal(size=len(weights[-1][1]))
         truth = oracle.constant(oracle.regions(weights, low, high), functional, alpha)
-        problem = lipschitz_problem(to_network(weights), Box(low, high), functional, norm(alpha), mode)
+        problem = stated(to_network(weights), Box(low, high), functional, alpha, mode)
         upper = bound(problem.graph, problem.sets)[problem.objective][1][0]
         assert upper >= np.nextafter(truth, 0.0), seed
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_upper_bound_is_at_least_the_exact_constant_of_the_whole_output(family, mode):
+    pairs = list(itertools.product(ALL_NORMS, ALL_NORMS))
+    for seed in range(3):
+        weights, low, high = case(family, seed)
+        for domain in (Box(low, high), cut_domain(CUTS[2 * seed + (mode == "reverse")], low, high, seed)):
+            found = oracle.regions(weights, domain.lower, domain.upper, halfspaces_of(domain))
+            for alpha, beta in pairs[seed::2]:
+                truth = oracle.constant(found, None, alpha, beta)
+                problem = stated(to_network(weights), domain, None, alpha, mode, beta)
+                # What l2 norms of the oracle are rounded to.
+                assert upper_bound(problem) >= truth * (1 - 1e-14), (seed, alpha, beta)
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e8])
 @pytest.mark.parametrize("family", ["general", "late_coincidence"])
 def test_the_upper_bound_scales_with_the_weights(family, scale):
     weights, low, high = case(family, 3)
-    functional, alpha = np.eye(1, len(weights[-1][1]))[0], norm("linf")
+    functional = np.eye(1, len(weights[-1][1]))[0]
     for mode in MODES:
         uppers = []
         for factor in (1.0, scale):
             # Weights of every layer by the factor; a bias by all the factors up to its layer.
             layers = [(factor * matrix, factor ** (k + 1) * bias) for k, (matrix, bias) in enumerate(weights)]
-            problem = lipschitz_problem(to_network(layers), Box(low, high), functional, alpha, mode)
+            problem = stated(to_network(layers), Box(low, high), functional, "linf", mode)
             uppers.append(bound(problem.graph, problem.sets)[problem.objective][1][0])
         assert uppers[1] == pytest.approx(uppers[0] * scale ** len(weights), rel=1e-9)
+
+
+@pytest.mark.parametrize("scale", [2.0**-30, 2.0**30])
+@pytest.mark.parametrize("kind", CUTS)
+def test_the_upper_bound_on_cut_domains_has_no_units(kind, scale):
+    weights, low, high = case("late_coincidence", 3)
+    functional = np.eye(1, len(weights[-1][1]))[0]
+    layers = [(scale * matrix, scale ** (k + 1) * bias) for k, (matrix, bias) in enumerate(weights)]
+    moved = [(matrix, scale * bias) for matrix, bias in weights]
+    for mode in MODES:
+        plain, other, larger = (
+            upper_bound(stated(to_network(net), cut_domain(kind, size * low, size * high, 1), functional, "linf", mode))
+            for net, size in ((weights, 1.0), (layers, 1.0), (moved, scale))
+        )
+        assert other == pytest.approx(plain * scale ** len(weights), rel=1e-9)  # in other units of the output
+        assert larger == pytest.approx(plain, rel=1e-9)  # and of the input
 
 
 # --- Rounding ----------------------------------------------------------------------------------------
@@ -402,10 +491,28 @@ def test_the_support_of_each_set_is_rounded_outward():
         for alpha, mode in itertools.product(NORMS, MODES):
             dual = "l1" if alpha == "linf" else "linf"
             exact = oracle.vector_norm([Fraction(w) for w in weights[0][0][0].tolist()], dual)
-            problem = lipschitz_problem(to_network(weights), Box.unit(7), np.ones(1), norm(alpha), mode)
+            problem = stated(to_network(weights), Box.unit(7), np.ones(1), alpha, mode)
             upper = bound(problem.graph, problem.sets)[problem.objective][1][0]
             assert Fraction(upper) >= exact
             assert upper <= float(exact) * (1 + 1e-13)
+
+
+@pytest.mark.parametrize("kind", CUTS)
+def test_the_support_of_cut_domains_is_rounded_outward_and_tight(kind):
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        size, d = 10.0 ** rng.uniform(-6, 6), 1 + seed % 3
+        low = size * rng.normal(size=d)
+        domain = cut_domain(kind, low, low + size * (1 + rng.random(d)), 2 * seed + 1)
+        (whole,) = oracle.regions([(np.eye(d), np.zeros(d))], domain.lower, domain.upper, halfspaces_of(domain))
+        weights = np.vstack(
+            [rng.normal(size=(6, d)) * 10.0 ** rng.uniform(-8, 8, (6, d)), np.eye(d), -np.eye(d), np.zeros(d)]
+        )
+        for form in (weights, sp.csr_array(weights)):
+            for row, high in zip(fractions(weights), domain.support(form).tolist(), strict=True):
+                exact = max(sum(row * np.array(vertex)) for vertex in whole.vertices)
+                reach = sum(abs(row) * fractions(np.maximum(np.abs(domain.lower), np.abs(domain.upper))))
+                assert exact <= Fraction(high) <= exact + reach * Fraction(1, 10**6) + Fraction(1e-316)
 
 
 @settings(deadline=None, max_examples=200)
@@ -475,15 +582,26 @@ def test_linear_networks_are_exact(mode, alpha):
         weight = rng.normal(size=(rows, total.shape[0]))
         value, total = Affine(((weight, value),), rng.normal(size=rows)), weight @ total
     functional = rng.normal(size=3)
-    truth = float(norm(alpha).dual.value((functional @ total)[None])[0])
+    truth = float(norm(alpha).ball(4).value((functional @ total)[None])[0])
     for net in (
         Network(Graph((x,), (value,)), (4,), (3,)),
         network(Graph((x,), (value,)), input_shape=(4,), output_shape=(3,), name="fused"),
     ):
-        problem = lipschitz_problem(net, Box.unit(4), functional, norm(alpha), mode)
+        problem = stated(net, Box.unit(4), functional, alpha, mode)
         bounds = bound(problem.graph, problem.sets)
         assert bounds[problem.objective][1][0] == pytest.approx(truth, rel=1e-12)
         assert bounds[problem.objective][1][0] >= truth * (1 - 1e-15)
+
+
+@pytest.mark.parametrize("alpha", ALL_NORMS)
+@pytest.mark.parametrize("mode", MODES)
+def test_linear_networks_with_functionals_that_decide_are_nearly_exact(mode, alpha):
+    # One functional has the largest norm by far: the largest of several is no more than what bounds of maxima lose.
+    weight = np.array([[50.0, -60.0, 70.0], [0.5, 1.0, 0.0], [-0.5, 1.0, 1.0]])
+    net = to_network([(weight, np.ones(3))])
+    truth = oracle.constant(oracle.regions([(weight, np.ones(3))], [0] * 3, [1] * 3), None, alpha, "linf")
+    problem = stated(net, Box.unit(3), None, alpha, mode, "linf")
+    assert truth * (1 - 1e-14) <= upper_bound(problem) <= 3.2 * truth
 
 
 @pytest.mark.parametrize("alpha", NORMS)
@@ -498,7 +616,7 @@ def test_stable_networks_are_exact_in_forward_mode(alpha):
         functional = rng.normal(size=2)
         truth = oracle.constant(found, functional, alpha)
         box = Box(-np.ones(3), np.ones(3))
-        problem = lipschitz_problem(to_network(weights), box, functional, norm(alpha), "forward")
+        problem = stated(to_network(weights), box, functional, alpha, "forward")
         bounds = bound(problem.graph, problem.sets)
         assert not any(np.isnan(gate_state(gate, bounds)).any() for gate in problem.graph.gates)
         assert bounds[problem.objective][1][0] == pytest.approx(truth, rel=1e-12, abs=1e-15)
@@ -508,7 +626,7 @@ def test_one_open_neuron_of_one_input_is_exact_in_both_modes():
     # f = 3 relu(x) on [-1, 2]: the convex hull of the one gate is all there is.
     for mode, alpha in WAYS:
         weights = [(np.ones((1, 1)), np.zeros(1)), (np.full((1, 1), 3.0), np.ones(1))]
-        problem = lipschitz_problem(to_network(weights), Box([-1.0], [2.0]), np.ones(1), norm(alpha), mode)
+        problem = stated(to_network(weights), Box([-1.0], [2.0]), np.ones(1), alpha, mode)
         low, high = bound(problem.graph, problem.sets)[problem.objective]
         assert high[0] == pytest.approx(3.0, rel=1e-12)
         assert low[0] <= 0.0
@@ -526,7 +644,7 @@ def test_the_chord_of_a_relu_bounds_its_output_exactly():
 def test_the_dual_norm_is_bounded_jointly():
     # g = (a, 1 - a) for a in [0, 1] has |g|_1 = 1, entry by entry it is 2.
     weights = [(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([5.0, 5.0])), (np.array([[1.0, -1.0]]), np.zeros(1))]
-    problem = lipschitz_problem(to_network(weights), Box(-np.ones(2), np.ones(2)), np.ones(1), norm("linf"), "forward")
+    problem = stated(to_network(weights), Box(-np.ones(2), np.ones(2)), np.ones(1), "linf", "forward")
     assert bound(problem.graph, problem.sets)[problem.objective][1][0] == pytest.approx(2.0, rel=1e-12)
     x, v = Input(1), Input(2, "v")
     z = Affine(((np.ones((1, 1)), x),), np.zeros(1))
@@ -573,7 +691,7 @@ def test_zeros_stay_zero_so_that_gates_that_touch_are_stable():
 def test_bias_free_networks_with_positive_weights_are_stable(mode):
     rng = np.random.default_rng(3)
     weights = [(rng.random((5, 3)), np.zeros(5)), (rng.random((4, 5)), np.zeros(4)), (rng.random((1, 4)), np.zeros(1))]
-    problem = lipschitz_problem(to_network(weights), Box.unit(3), np.ones(1), norm("linf"), mode)
+    problem = stated(to_network(weights), Box.unit(3), np.ones(1), "linf", mode)
     bounds = bound(problem.graph, problem.sets)
     assert all(states(bounds, gate) == [1.0] * gate.size for gate in problem.gates)
     truth = (weights[2][0] @ weights[1][0] @ weights[0][0]).sum()
@@ -597,7 +715,7 @@ def test_lower_bounds_never_exceed_upper_bounds(family):
     for seed, mode in itertools.product(range(4), MODES):
         weights, low, high = case(family, seed)
         c = np.ones(len(weights[-1][1]))
-        problem = lipschitz_problem(to_network(weights), Box(low, high), c, norm("linf"), mode)
+        problem = stated(to_network(weights), Box(low, high), c, "linf", mode)
         for bounds in (bound(problem.graph, problem.sets), interval_bounds(problem.graph, problem.sets)):
             for node, (least, most) in bounds.items():
                 assert (least <= most).all(), node
@@ -606,7 +724,7 @@ def test_lower_bounds_never_exceed_upper_bounds(family):
 def test_dead_networks_are_exactly_zero():
     weights = [(np.ones((3, 2)), np.full(3, -9.0)), (np.ones((1, 3)), np.zeros(1))]
     for mode, alpha in WAYS:
-        problem = lipschitz_problem(to_network(weights), Box.unit(2), np.ones(1), norm(alpha), mode)
+        problem = stated(to_network(weights), Box.unit(2), np.ones(1), alpha, mode)
         assert bound(problem.graph, problem.sets)[problem.objective] == (0.0, 0.0)
 
 
@@ -618,7 +736,7 @@ def test_linear_relaxation_is_never_looser_than_intervals():
     tighter = total = 0
     for _ in range(50):
         net = random_network(rng, gaussian(rng), int(rng.integers(2, 9)), int(rng.integers(1, 5)))
-        for problem in both(rng, net, random_box(rng, net.input.size, gaussian)):
+        for problem in both(rng, net, random_domain(rng, net.input.size, gaussian)):
             linear, coarse = bound(problem.graph, problem.sets), interval_bounds(problem.graph, problem.sets)
             for node in problem.graph.nodes:
                 assert (linear[node][0] >= coarse[node][0]).all()
@@ -631,7 +749,7 @@ def test_linear_relaxation_is_never_looser_than_intervals():
 def bounds_and_known(seed: int) -> tuple[Problem, Bounds, np.random.Generator]:
     rng = np.random.default_rng(seed)
     net = to_network(random_weights(rng, (3, 6, 5, 2)))
-    problem = lipschitz_problem(net, Box(-np.ones(3), np.ones(3)), rng.normal(size=2), norm("linf"), MODES[seed % 2])
+    problem = stated(net, Box(-np.ones(3), np.ones(3)), rng.normal(size=2), "linf", MODES[seed % 2])
     return problem, bound(problem.graph, problem.sets), rng
 
 
@@ -729,5 +847,5 @@ ROOT_BOUNDS = {
 def test_root_bounds_of_the_example_do_not_get_worse(mode, alpha):
     net = read_onnx(str(EXAMPLE))
     for output, measured in enumerate(ROOT_BOUNDS[mode, alpha]):
-        problem = lipschitz_problem(net, Box.unit(13), np.eye(3)[output], norm(alpha), mode)
+        problem = stated(net, Box.unit(13), output, alpha, mode)
         assert bound(problem.graph, problem.sets)[problem.objective][1][0] <= measured * (1 + 1e-6)

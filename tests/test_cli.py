@@ -294,8 +294,55 @@ def test_what_does_not_fit_is_code_1(fails, model, arguments, words):
     assert words in fails("solve", model, *arguments, *given)
 
 
-def test_a_functional_is_needed_for_several_outputs(fails, model):
-    assert "functional" in fails("solve", model, "--lower", 0, "--upper", 1)
+def test_the_whole_output_in_a_norm(run, model):
+    for output_norm in ("linf", "l1"):
+        printed = solved(run("solve", model, "--lower", 0, "--upper", 1, "--output-norm", output_norm, "--json"))
+        assert printed["value"] == lx.lipschitz(model, lx.Box.unit(4), output_norm=output_norm).value
+
+
+@pytest.mark.parametrize(("text", "label"), [("cross", None), ("cross:1", 1), ("cross:-1", -1)])
+def test_cross_lipschitz(run, model, text, label):
+    printed = solved(run("solve", model, "--lower", 0, "--upper", 1, "--functional", text, "--json"))
+    assert printed["value"] == lx.lipschitz(model, lx.Box.unit(4), functional=lx.CrossLipschitz(label)).value
+
+
+@pytest.mark.parametrize("text", ["cross:", "cross:first", "cross:2", "cross:0.5"])
+def test_a_label_that_is_no_output(fails, model, text):
+    code = 1 if text == "cross:2" else 2
+    fails("solve", model, "--lower", 0, "--upper", 1, "--functional", text, code=code)
+
+
+def test_several_functionals_from_a_file(run, model, folder):
+    rows = np.array([[1.0, 0.0], [1.0, -1.0], [0.0, 2.0]])
+    np.savetxt(folder / "rows.csv", rows, delimiter=",")
+    printed = solved(run("solve", model, "--lower", 0, "--upper", 1, "--functional", folder / "rows.csv", "--json"))
+    assert printed["value"] == lx.lipschitz(model, lx.Box.unit(4), functional=rows).value
+
+
+def test_a_ball_in_l1(run, model):
+    printed = solved(
+        run("solve", model, "--center", 0.5, "--radius", 0.5, "--ball-norm", "l1", "--norm", "l1", "--json")
+    )
+    assert printed["value"] == lx.lipschitz(model, lx.Ball([0.5] * 4, 0.5, "l1"), input_norm="l1").value
+
+
+def test_a_target(run, model):
+    known = lx.lipschitz(model, lx.Box.unit(4), functional=0).value
+    arguments = ("solve", model, "--lower", 0, "--upper", 1, "--functional", 0)
+    assert f"at most {2 * known:.12g}" in run(*arguments, "--target", 2 * known).stdout
+    assert f"above {known / 2:.12g}" in run(*arguments, "--target", known / 2).stdout
+
+
+def test_the_linear_relaxation(run, hard):
+    result = run("solve", hard, "--lower", -1, "--upper", 1, "--method", "lp")
+    assert "0 binaries" in result.stdout
+    assert "relaxation" in result.stdout
+
+
+def test_options_of_the_solver(run, fails, model):
+    arguments = ("solve", model, "--lower", 0, "--upper", 1, "--functional", 0)
+    run(*arguments, "--solver-option", "presolve=off", "--solver-option", "random_seed=3")
+    fails(*arguments, "--solver-option", "presolve", code=2)
 
 
 @pytest.mark.parametrize(

@@ -511,6 +511,10 @@ BAD_BALLS = {
     "radius missing": ([0, 0], None),
     "one radius zero": ([0, 0], [1, 0]),
     "three radii": ([0, 0], [1, 1, 1]),
+    "two radii in l1": ([0, 0], [1, 1], "l1"),
+    "an l1 ball that the clip empties": ([5, 5], 1, "l1", (0, 1)),
+    "an l1 ball that a corner of the clip touches": ([2, 2], 2, "l1", (0, 1)),
+    "an l1 ball that the clip flattens": ([0.5, 2], 1, "l1", (0, 1)),
     "radius lost beside the centre": ([1e20, 0], 1),
     "overflow": ([1.5e308, 0], 1.5e308),
     "unknown norm": ([0, 0], 1, "l7"),
@@ -530,6 +534,58 @@ BAD_BALLS = {
 def test_a_ball_that_is_none(name):
     with pytest.raises(lx.DomainError):
         lx.Ball(*BAD_BALLS[name])
+
+
+BAD_POLYTOPES = {
+    "unbounded": ([[1, 1]], [1]),
+    "unbounded to one side": ([[1, 1], [-1, 0]], [1, 0]),
+    "empty": ([[1, 0], [-1, 0]], [0, -1], 0, 1),
+    "empty, unbounded": ([[1, 1], [-1, -1]], [0, -1]),
+    "flat": ([[1, 1], [-1, -1]], [1, -1], 0, 1),
+    "a point": ([[1, 1]], [0], 0, 1),
+    "other shapes": ([[1, 1]], [1, 2], 0, 1),
+    "a vector": ([1, 1], [1], 0, 1),
+    "no rows": (np.zeros((0, 2)), np.zeros(0), 0, 1),
+    "not a number": ([[1, np.nan]], [1], 0, 1),
+    "infinite": ([[1, 1]], [np.inf], 0, 1),
+    "a limit that is none": ([[0, 0]], [-1], 0, 1),
+    "corners turned around": ([[1, 1]], [1], 1, 0),
+    "a corner of three": ([[1, 1]], [1], [0, 0, 0], 1),
+    "a corner that is no number": ([[1, 1]], [1], np.nan, 1),
+    "text": ("ab", [1], 0, 1),
+    "nothing": (None, [1], 0, 1),
+    "ragged": ([[1, 1], [1]], [1, 1], 0, 1),
+    "complex": ([[1j, 1]], [1], 0, 1),
+}
+
+
+@pytest.mark.parametrize("name", BAD_POLYTOPES)
+def test_a_polytope_that_is_none(name):
+    with pytest.raises(lx.DomainError):
+        lx.Polytope(*BAD_POLYTOPES[name])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (lx.Box.unit(2), lx.Box([1, 0], [2, 1])),
+        (lx.Box.unit(2), lx.Box([2, 0], [3, 1])),
+        (lx.Box.unit(2), lx.Box.unit(3)),
+        (lx.Box.unit(2), lx.Ball([-1, 0], 1, "l1")),
+        (lx.Ball([0, 0], 1, "l1"), lx.Ball([1, 1], 1, "l1")),
+        (lx.Ball([0, 0], 1, "l1"), lx.Polytope([[-1, -1]], [-1], 0, 2)),
+    ],
+)
+def test_an_intersection_without_interior(one, other):
+    for first, second in ((one, other), (other, one)):
+        with pytest.raises(lx.DomainError):
+            first & second
+
+
+def test_a_domain_intersects_domains_only():
+    for other in (None, 1, [[0, 0], [1, 1]]):
+        with pytest.raises(TypeError):
+            lx.Box.unit(2) & other
 
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, "2", None])
@@ -677,8 +733,12 @@ BAD_FUNCTIONALS = {
     "index too small": -3,
     "one entry": [1],
     "three entries": [1, 2, 3],
-    "a matrix": [[1, 2]],
     "a column": [[1], [2]],
+    "a matrix of three columns": [[1, 2, 3]],
+    "three dimensions": [[[1, 2]]],
+    "a matrix without rows": np.zeros((0, 2)),
+    "a matrix with a number that is none": [[1, 2], [np.nan, 1]],
+    "rows of other lengths": [[1, 2], [1]],
     "empty": [],
     "not a number": [np.nan, 1],
     "infinite": [np.inf, 0],
@@ -690,7 +750,11 @@ BAD_FUNCTIONALS = {
     "complex": [1j, 0],
     "complex array": np.array([1, 1j]),
     "objects": [object(), object()],
-    "missing": None,
+    "a label too large": lx.CrossLipschitz(2),
+    "a label too small": lx.CrossLipschitz(-3),
+    "a label that is a float": lx.CrossLipschitz(1.0),
+    "a label that is true": lx.CrossLipschitz(True),
+    "a label that is text": lx.CrossLipschitz("0"),
 }
 
 
@@ -708,6 +772,45 @@ def test_a_functional_that_does_not_fit(small, call, name):
 def test_one_output_in_many_words(small, functional):
     known = constant(regions(general(0, (3, 4, 2)), [0] * 3, [1] * 3), [0, 1])
     assert solve(small, lx.Box.unit(3), functional=functional).value == pytest.approx(known, rel=1e-9)
+
+
+@both_modes
+@pytest.mark.parametrize(("input_norm", "output_norm"), [*itertools.product(NORMS, NORMS), ("l1", None)])
+def test_a_functional_that_is_missing_means_the_whole_output(small, mode, input_norm, output_norm):
+    cells = regions(general(0, (3, 4, 2)), [0] * 3, [1] * 3)
+    known = constant(cells, None, input_norm, output_norm)
+    result = solve(small, lx.Box.unit(3), input_norm=input_norm, output_norm=output_norm, mode=mode)
+    assert result.status is lx.Status.EXACT
+    assert result.value == pytest.approx(known, rel=1e-9)
+    assert lx.build(small, lx.Box.unit(3), input_norm=input_norm, output_norm=output_norm, mode=mode).model is not None
+
+
+@pytest.mark.parametrize(
+    "functional", [[[1, 2]], [[1, 2], [1, 2]], [[1, 2], [-1, -2]], [[1, 2], [0, 0]], np.float32([[1, 2], [0.5, 1]])]
+)
+@both_modes
+def test_a_matrix_of_functionals_that_says_no_more_than_one(small, mode, functional):
+    known = solve(small, lx.Box.unit(3), functional=[1, 2]).value
+    result = solve(small, lx.Box.unit(3), functional=functional, mode=mode)
+    assert result.status is lx.Status.EXACT
+    assert result.value == pytest.approx(known, rel=1e-9)
+
+
+@both_modes
+def test_cross_lipschitz_in_other_words(small, mode):
+    known = solve(small, lx.Box.unit(3), functional=[1, -1]).value
+    for functional in (
+        lx.CrossLipschitz(),
+        lx.CrossLipschitz(0),
+        lx.CrossLipschitz(-1),
+        lx.CrossLipschitz(np.int64(1)),
+    ):
+        assert solve(small, lx.Box.unit(3), functional=functional, mode=mode).value == pytest.approx(known, rel=1e-9)
+
+
+def test_cross_lipschitz_needs_two_outputs():
+    with pytest.raises(lx.NormError, match="two outputs"):
+        lx.lipschitz(to_network(general()), lx.Box.unit(2), functional=lx.CrossLipschitz())
 
 
 @both_modes
@@ -748,6 +851,7 @@ BAD_OPTIONS = [
     *[("time_limit", value) for value in (0, -1, -0.0, np.nan, -np.inf, "5", [1])],
     *[("gap", value) for value in (-1, -1e-300, 1, 2, np.nan, np.inf, "x", None, [0.1])],
     *[("threads", value) for value in (0, -1, 1.5, "2", [1])],
+    *[("target", value) for value in (-1, -1e-300, np.nan, "x", [0.1], True)],
     *[("solver_options", value) for value in ("abc", [1], 7)],
 ]
 
@@ -993,10 +1097,22 @@ def test_the_same_call_gives_the_same_answer():
 
 def test_the_arrays_of_the_caller_stay_as_they_are():
     c, center = np.array([1.0, -1.0]), np.zeros(3)
-    lx.lipschitz(to_network(general(0, (3, 4, 2))), lx.Ball(center, 1), functional=c)
+    rows, limits, corner = np.ones((1, 3)), np.ones(1), np.full(3, 2.0)
+    domains = [lx.Ball(center, 1), lx.Ball(center, 1, "l1", (-corner, corner)), lx.Polytope(rows, limits, -1, corner)]
+    for domain in (*domains, domains[0] & domains[1] & domains[2]):
+        for functional in (c, c[None]):
+            lx.lipschitz(to_network(general(0, (3, 4, 2))), domain, functional=functional)
     assert c.tolist() == [1, -1]
     assert center.tolist() == [0, 0, 0]
-    c[0], center[0] = 5.0, 5.0  # and they are still the caller's to write to
+    assert (rows == 1).all()
+    assert (limits == 1).all()
+    assert (corner == 2).all()
+    # And they are still the caller's to write to, but the domains do not follow.
+    for array in (c, center, rows, limits, corner):
+        array.flat[0] = 5.0
+    assert domains[1].balls[0][0].tolist() == [0, 0, 0]
+    assert domains[1].upper.max() < 2
+    assert (domains[2].rows.max(), domains[2].limits.max(), domains[2].upper.max()) == (1, 1, 2)
 
 
 def test_build_of_a_hostile_model_fails_as_lipschitz_does(tmp_path):

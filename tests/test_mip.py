@@ -16,38 +16,70 @@ import scipy.sparse as sp
 from pyomo.repn import generate_standard_repn
 
 import lipexact as lx
-from lipexact.bounds.interval import gate_state
+from lipexact.bounds.interval import gate_state, length_bound
 from lipexact.bounds.linear import bound
-from lipexact.domains import Box, ConvexSet, Simplex
+from lipexact.domains import Ball, Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
 from lipexact.errors import SolverError
+from lipexact.functionals import functional_body
 from lipexact.graph import lower
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Switch
 from lipexact.graph.lower import relu
 from lipexact.mip import search
 from lipexact.mip.blocks import Port, emit_affine, emit_conditional, emit_input, emit_switch
 from lipexact.mip.compose import Composition, compose
-from lipexact.mip.search import Bracket, narrow
+from lipexact.mip.search import Bracket, Goal, narrow
 from lipexact.mip.solvers import SOLVERS, Outcome, SolveOptions, Solver, Termination, solve
 from lipexact.network import Network, network
 from lipexact.norms import norm
 from lipexact.pattern import FREE, OFF, ON, Pattern
-from lipexact.problem import lipschitz_problem
+from lipexact.problem import Problem, lipschitz_problem
 from lipexact.regions import Undecided
 from lipexact.result import closed
 from tests import oracle
 from tests.networks import FAMILIES, Layers, case, forward, random_weights, to_network
+from tests.test_regions import CUTS, cut_domain, halfspaces_of
 
 MODES = ("forward", "reverse")
 NORMS = ("linf", "l1")
 WAYS = [(mode, alpha) for mode in MODES for alpha in NORMS]
+# Of one functional, of the largest of two, and of the whole output in a norm.
+QUESTIONS = ("functional", "two", *NORMS)
 TIGHT = SolveOptions(extra={"mip_feasibility_tolerance": 1e-9, "primal_feasibility_tolerance": 1e-9})
 
 
-def composed(
-    net: Network, box: Box, functional: Any, alpha: str = "linf", mode: str = "forward", *, keep_output: bool = False
-) -> Composition:
-    problem = lipschitz_problem(net, box, np.asarray(functional), norm(alpha), mode, keep_output=keep_output)  # type: ignore[arg-type]
+def stated(
+    net: Network,
+    domain: Domain,
+    functional: Any,
+    alpha: str = "linf",
+    mode: str = "forward",
+    beta: str = "linf",
+    *,
+    keep_output: bool = False,
+) -> Problem:
+    """The problem of a functional, or with None of the whole output from one norm to another."""
+    functionals, directions = functional_body(functional, beta, net.output.size), norm(alpha).ball(net.input.size)
+    problem = lipschitz_problem(net, domain, functionals, directions, mode, keep_output=keep_output)  # type: ignore[arg-type]
+    assert problem is not None
+    return problem
+
+
+def composed(net: Network, domain: Domain, functional: Any, *args: str, **options: Any) -> Composition:
+    """The program of the same question as `stated` takes."""
+    problem = stated(net, domain, functional, *args, **options)
     return compose(problem, bound(problem.graph, problem.sets))
+
+
+def question(which: str, outputs: int, seed: int) -> tuple[Any, str]:
+    """A functional, or None, and the output norm."""
+    rng = np.random.default_rng(seed)
+    match which:
+        case "functional":
+            return rng.normal(size=outputs), "linf"
+        case "two":
+            return rng.normal(size=(2, outputs)), "linf"
+        case _:
+            return None, which
 
 
 def blocks_of(model: Any) -> dict[str, Any]:
@@ -236,18 +268,61 @@ def test_coefficients_too_small_for_a_solver_cut_nothing_off():
             assert min(map(abs, repn.linear_coefs)) >= 1e-9
 
 
-@pytest.mark.parametrize("which", [Box([-1.0, 0.5], [3.0, 0.75]), Simplex(2)])
-def test_an_input_block_is_its_set(which: ConvexSet):
+UNIT_BALL = Ball([0.0, 0.0], 1.0, "l1")
+SETS: list[tuple[ConvexSet, Callable[[float, float], bool]]] = [
+    (Box([-1.0, 0.5], [3.0, 0.75]), lambda x, y: -1 <= x <= 3 and 0.5 <= y <= 0.75),
+    (Simplex(2), lambda x, y: x >= 0 and y >= 0 and x + y <= 1),
+    (EuclideanBall(2), lambda x, y: x * x + y * y <= 1),
+    (Polytope([[1, 1], [2, -1]], [1, 1], -1, 3), lambda x, y: min(x, y) >= -1 and x + y <= 1 and 2 * x - y <= 1),
+]
+LIFTED: list[tuple[Domain, Callable[[float, float], bool]]] = [
+    (UNIT_BALL, lambda x, y: abs(x) + abs(y) <= 1),
+    (Ball([0.25, 0.5], 0.75, "l1", clip=(0, 1)), lambda x, y: min(x, y) >= 0 and abs(x - 0.25) + abs(y - 0.5) <= 0.75),
+    (
+        UNIT_BALL & Polytope([[1, 1], [2, -1]], [1, 1], -1, 3),
+        lambda x, y: abs(x) + abs(y) <= 1 and x + y <= 1 and 2 * x - y <= 1,
+    ),
+    (
+        UNIT_BALL & Ball([0.5, 0.0], 0.75, "l1"),
+        lambda x, y: abs(x) + abs(y) <= 1 and abs(x - 0.5) + abs(y) <= 0.75,
+    ),
+]
+
+
+def set_point(port: Port, point: Iterable[float]) -> bool:
+    """Set the entries to a point; whether it is within their bounds."""
+    bounded = True
+    for entry, scale, offset, value in zip(port.entries, port.scale, port.offset, point, strict=True):
+        entry.set_value((value - offset) / scale, skip_validation=True)
+        bounded &= entry.lb - 1e-12 <= entry.value <= entry.ub + 1e-12
+    return bounded
+
+
+@pytest.mark.parametrize(("which", "holds"), SETS)
+def test_an_input_block_is_its_set(which, holds):
     model = pyo.ConcreteModel()
     model.inputs, port = emit_input(Input(2), which)
-    rows, limits = which.inequalities()
-    for point in itertools.product((-1.0, 0.0, 0.3, 0.5, 0.7, 1.0, 3.0), repeat=2):
-        inside = bool(((which.lower <= point) & (point <= which.upper)).all() and (rows @ point <= limits).all())
-        bounded = True
-        for entry, scale, offset, value in zip(port.entries, port.scale, port.offset, point, strict=True):
-            entry.set_value((value - offset) / scale, skip_validation=True)
-            bounded &= entry.lb - 1e-12 <= entry.value <= entry.ub + 1e-12
-        assert (bounded and feasible(model)) == inside
+    for point in itertools.product((-1.0, -0.5, 0.0, 0.3, 0.5, 0.7, 1.0, 3.0), repeat=2):
+        assert (set_point(port, point) and feasible(model)) == holds(*point)
+
+
+@pytest.mark.parametrize(("which", "holds"), LIFTED)
+def test_the_shadow_of_an_input_block_with_balls_is_its_set(which, holds):
+    model = pyo.ConcreteModel()
+    model.inputs, port = emit_input(Input(2), which)
+    assert len(port.entries) == 2
+    model.cost = pyo.Objective(expr=0.0 * port.entries[0])
+    seen = set()
+    for point in itertools.product((-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0), repeat=2):
+        bounded = set_point(port, point)
+        found = False
+        if bounded:
+            for entry in port.entries:
+                entry.fix()
+            found = solve(model, "highs").termination is Termination.OPTIMAL
+        assert found == holds(*point), point
+        seen.add(found)
+    assert seen == {False, True}
 
 
 @pytest.mark.parametrize("size", [1e-12, 1e-8, 1e-3, 1.0, 3.0, 1e8])
@@ -272,7 +347,7 @@ def small_net() -> Network:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_one_primitive_is_one_block(mode):
-    problem = lipschitz_problem(small_net(), Box(-np.ones(2), np.ones(2)), np.ones(1), norm("linf"), mode)
+    problem = stated(small_net(), Box(-np.ones(2), np.ones(2)), np.ones(1), mode=mode)
     comp = compose(problem, bound(problem.graph, problem.sets))
     blocks = blocks_of(comp.model)
     kinds = {"equation": Affine, "a": Conditional, "below_x": Switch}
@@ -302,7 +377,7 @@ def test_names_are_readable_and_written(mode, tmp_path):
         "affine_0_y(0)",
         "relu_0_gate_a(",
         "relu_0_y(",
-        "objective_2_y(0)" if mode == "forward" else "sum",
+        "forms_y(0)" if mode == "forward" else "sum",
     ):
         assert name in text, name
     assert ("v_y(1)" in text) == (mode == "forward")
@@ -362,7 +437,7 @@ def test_stable_gates_cost_no_binary(mode):
     for seed in range(8):
         weights, low, high = case("dead" if seed % 2 else "general", seed)
         c = np.random.default_rng(seed).normal(size=len(weights[-1][1]))
-        problem = lipschitz_problem(to_network(weights), Box(low, high), c, norm("linf"), mode)
+        problem = stated(to_network(weights), Box(low, high), c, mode=mode)
         bounds = bound(problem.graph, problem.sets)
         comp = compose(problem, bounds)
         opened = {gate: np.isnan(gate_state(gate, bounds)) for gate in problem.graph.gates}
@@ -448,20 +523,25 @@ def test_a_network_of_mnist_size_makes_a_program_of_its_size(mode, keep, most):
 # --- The composition is the network ----------------------------------------------------------------
 
 
+@pytest.mark.parametrize("which", QUESTIONS)
 @pytest.mark.parametrize(("mode", "alpha"), WAYS)
-def test_a_pinned_input_gives_the_output_and_the_norm(mode, alpha):
-    for seed in range(5):
+def test_a_pinned_input_gives_the_output_and_the_norm(mode, alpha, which):
+    for seed in range(5 if which == "functional" else 2):
         rng = np.random.default_rng(seed)
         net = to_network(random_weights(rng, (3, 5, 4, 2)))
-        functional = rng.normal(size=2)
-        comp = composed(net, Box(-np.ones(3), np.ones(3)), functional, alpha, mode, keep_output=True)
+        functional, beta = question(which, 2, seed)
+        comp = composed(net, Box(-np.ones(3), np.ones(3)), functional, alpha, mode, beta, keep_output=True)
         pin = comp.model.pin = pyo.ConstraintList()
         point = rng.uniform(-1, 1, 3)
         for variable, value in zip(comp.input, point.tolist(), strict=True):
             pin.add(variable == value)
         outcome = solve(comp.model, "highs", TIGHT)
         assert outcome.bound is not None
-        truth = norm(alpha).dual.value((functional @ net.jacobian(point))[None])[0]
+        jacobian = net.jacobian(point)
+        if functional is None:
+            truth = float(oracle.operator_norm(tuple(map(tuple, jacobian.tolist())), alpha, beta))
+        else:
+            truth = norm(alpha).ball(3).value(np.atleast_2d(functional) @ jacobian).max()
         assert comp.to_norm(outcome.bound) == pytest.approx(truth, rel=1e-6)
         assert pyo.value(comp.objective) == pytest.approx(truth, rel=1e-6)
         assert [pyo.value(y) for y in comp.output] == pytest.approx(net.evaluate(point).tolist(), rel=1e-6, abs=1e-6)
@@ -494,18 +574,43 @@ def test_a_pinned_input_of_a_graph_with_branches(mode):
         assert [pyo.value(y) for y in comp.output] == pytest.approx(net.evaluate(point).tolist(), rel=1e-6, abs=1e-6)
 
 
+def assert_between(weights: Layers, domain: Domain, which: str, alpha: str, mode: str) -> None:
+    """The program's optimum is at least the constant, and at most that with gates chosen freely at kinks."""
+    c, beta = question(which, len(weights[-1][1]), 0)
+    comp = composed(to_network(weights), domain, c, alpha, mode, beta)
+    outcome = solve(comp.model, "highs")
+    assert outcome.bound is not None
+    found = comp.to_norm(outcome.bound)
+    where = weights, domain.lower, domain.upper
+    exact = oracle.constant(oracle.regions(*where, halfspaces_of(domain)), c, alpha, beta)
+    naive = oracle.naive_constant(*where, c, alpha, beta, halfspaces_of(domain))
+    assert found >= exact * (1 - 1e-6)
+    assert found <= naive * (1 + 1e-6) + 1e-6 * comp.scale
+
+
 @pytest.mark.parametrize(("mode", "alpha"), WAYS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_optimum_is_between_the_constant_and_that_with_free_gates(family, mode, alpha):
     weights, low, high = case(family, 7)
-    c = np.random.default_rng(0).normal(size=len(weights[-1][1]))
-    comp = composed(to_network(weights), Box(low, high), c, alpha, mode)
-    outcome = solve(comp.model, "highs")
-    assert outcome.bound is not None
-    found = comp.to_norm(outcome.bound)
-    exact = oracle.constant(oracle.regions(weights, low, high), c, alpha)
-    assert found >= exact * (1 - 1e-6)
-    assert found <= oracle.naive_constant(weights, low, high, c, alpha) * (1 + 1e-6) + 1e-6 * comp.scale
+    assert_between(weights, Box(low, high), "functional", alpha, mode)
+
+
+@pytest.mark.parametrize("which", QUESTIONS[1:])
+@pytest.mark.parametrize("alpha", NORMS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_optimum_for_several_functionals_is_between(family, alpha, which):
+    weights, low, high = case(family, 7)
+    mode = MODES[(list(FAMILIES).index(family) + NORMS.index(alpha) + QUESTIONS.index(which)) % 2]
+    assert_between(weights, Box(low, high), which, alpha, mode)
+
+
+@pytest.mark.parametrize("kind", CUTS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_optimum_on_cut_domains_is_between(family, kind):
+    index = list(FAMILIES).index(family) + 2 * CUTS.index(kind)
+    weights, low, high = case(family, 7)
+    mode, alpha = WAYS[index % 4]
+    assert_between(weights, cut_domain(kind, low, high, 1), QUESTIONS[index // 2 % 4], alpha, mode)
 
 
 def patterns_of(comp: Composition) -> list[Pattern]:
@@ -578,7 +683,7 @@ def test_settle_keeps_the_model_feasible():
 
 
 def test_a_composition_leaves_its_problem_as_it_was():
-    problem = lipschitz_problem(small_net(), Box(-np.ones(2), np.ones(2)), np.ones(1), norm("linf"), "forward")
+    problem = stated(small_net(), Box(-np.ones(2), np.ones(2)), np.ones(1))
     bounds = bound(problem.graph, problem.sets)
     one, other = compose(problem, bounds), compose(problem, bounds)
     one.exclude(tuple(np.ones(len(layer), dtype=np.int8) for layer in one.gates))
@@ -674,20 +779,32 @@ def searched(
     low: Any,
     high: Any,
     c: Any,
+    **options: Any,
+) -> tuple[Bracket, float]:
+    """The search on a box from no more than a root bound, and the truth."""
+    return searched_on(weights, Box(low, high), c, **options)
+
+
+def searched_on(
+    weights: Layers,
+    domain: Domain,
+    c: Any,
     *,
     solver: str = "highs",
     mode: str = "forward",
     alpha: str = "linf",
+    beta: str = "linf",
     lower: float = 0.0,
     deadline: float = math.inf,
     gap: float = 0.0,
+    target: float | None = None,
 ) -> tuple[Bracket, float]:
-    """The search from no more than a root bound, and the truth."""
-    problem = lipschitz_problem(to_network(weights), Box(low, high), np.asarray(c), norm(alpha), mode)  # type: ignore[arg-type]
+    problem = stated(to_network(weights), domain, c, alpha, mode, beta)
     bounds = bound(problem.graph, problem.sets)
-    start = Bracket(lower, float(bounds[problem.objective][1][0]), None)
-    found = narrow(problem, Box(low, high), bounds, start, solver, SolveOptions(gap=gap), deadline=deadline)
-    return found, oracle.constant(oracle.regions(weights, low, high), c, alpha)
+    start = Bracket(lower, length_bound(bounds[problem.objective]), None)
+    found = narrow(problem, bounds, start, solver, SolveOptions(), Goal(gap, target), deadline=deadline)
+    cells = oracle.regions(weights, domain.lower, domain.upper, halfspaces_of(domain))
+    return found, oracle.constant(cells, c, alpha, beta)
 
 
 def on_kink(**options: Any) -> Bracket:
@@ -740,7 +857,32 @@ def test_the_search_alone_finds_the_constant(family, mode):
         assert closed(found.lower, found.upper), seed
         assert found.lower == pytest.approx(truth, rel=1e-9)
         assert found.termination == "optimal"
-        assert truth == 0 or found.region is not None
+        assert truth == 0 or found.found is not None
+
+
+@pytest.mark.parametrize("which", QUESTIONS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_search_alone_finds_the_constant_on_cut_domains(family, which):
+    index = list(FAMILIES).index(family) + QUESTIONS.index(which)
+    mode, alpha = WAYS[index % 4]
+    weights, low, high = case(family, index % 2)
+    c, beta = question(which, len(weights[-1][1]), index)
+    domain = cut_domain(CUTS[index % 6], low, high, index // 2)
+    found, truth = searched_on(weights, domain, c, mode=mode, alpha=alpha, beta=beta)
+    assert closed(found.lower, found.upper)
+    assert found.lower == pytest.approx(truth, rel=1e-9)
+    assert found.termination == "optimal"
+    assert truth == 0 or found.found is not None
+
+
+def test_a_target_ends_the_search_early():
+    weights, low, high = case("general", 3)
+    c = np.ones(len(weights[-1][1]))
+    _, known = searched(weights, low, high, c)
+    for target in (known * 0.5, known * 0.999, known * 1.001, known * 1.5):
+        found, truth = searched(weights, low, high, c, target=target)
+        assert_honest(found, truth)
+        assert found.lower > target if known > target else found.upper <= target
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -777,7 +919,7 @@ def test_a_pattern_that_nobody_can_decide_keeps_its_value_in_the_upper_bound(mon
         found, truth = searched(weights, low, high, c)
         assert found.lower == 0.0
         assert found.upper >= truth * (1 - 1e-9)
-        assert found.region is None
+        assert found.found is None
         assert found.stats["rounds"] < 300
 
 
@@ -925,7 +1067,7 @@ def test_what_an_interrupted_solver_found_counts(fake, ending):
     assert (found.lower, found.termination) == (1.0, ending.value)
     assert found.upper == pytest.approx(1.8)
     assert found.proof == "solver"
-    assert found.region is not None
+    assert found.found is not None
     assert found.stats["nodes"] == 7
     assert calls == [1]
 
@@ -1022,12 +1164,10 @@ def test_progress_is_reported_in_the_problems_own_units(fake):
         return HIGHS(model, options, watch)
 
     fake(run)
-    problem = lipschitz_problem(to_network(KINK), Box([-1.0], [1.0]), np.ones(1), norm("linf"), "forward")
+    problem = stated(to_network(KINK), Box([-1.0], [1.0]), np.ones(1))
     bounds = bound(problem.graph, problem.sets)
     start = Bracket(0.0, 2.0, None)
-    narrow(
-        problem, Box([-1.0], [1.0]), bounds, start, "fake", SolveOptions(), deadline=math.inf, on_progress=seen.append
-    )
+    narrow(problem, bounds, start, "fake", SolveOptions(), Goal(), deadline=math.inf, on_progress=seen.append)
     assert seen
     assert seen[0].incumbent == pytest.approx(1.0)
     assert seen[0].bound == pytest.approx(1.5)

@@ -19,11 +19,14 @@ from lipexact.mip.compose import Composition
 from lipexact.mip.solvers import Progress
 from lipexact.network import Network
 from lipexact.norms import Norm, PolyhedralNorm
+from lipexact.position import PositionReport, general_position_report
 from lipexact.result import LipschitzResult, Status, Witness
+from lipexact.robustness import CertifiedRadius, certified_radius
 
 __all__ = [
     "Ball",
     "Box",
+    "CertifiedRadius",
     "Composition",
     "CrossLipschitz",
     "Domain",
@@ -37,6 +40,7 @@ __all__ = [
     "OptionError",
     "PolyhedralNorm",
     "Polytope",
+    "PositionReport",
     "Progress",
     "SolverError",
     "SolverUnavailableError",
@@ -44,6 +48,8 @@ __all__ = [
     "UnsupportedOperatorError",
     "Witness",
     "build",
+    "certified_radius",
+    "general_position_report",
     "lipschitz",
     "load",
 ]

@@ -124,8 +124,8 @@ def lipschitz(
     output_norm
         beta, likewise on R^m; None for that of the input. It has no meaning with a functional.
     functional
-        None: the whole output. Else the index of an output, a vector c of shape (m,), :class:`CrossLipschitz`, or the
-        vertices of a polytope of functionals, shape (k, m).
+        None: the whole output. Else the index of an output, a vector c of shape (m,), :class:`CrossLipschitz`, or a
+        polytope of functionals, by its vertices of shape (k, m) or as a :class:`Polytope` in R^m.
     method
         "mip"; "lp", the linear relaxation alone, for an upper bound (LipLP); or "auto", which is "mip".
     solver

@@ -270,15 +270,10 @@ class HalfSpaces(Body):
     @cached_property
     def hull(self) -> Hull | None:
         """The body by its vertices, where they are few enough to be enumerated."""
-        most = 2 * len(self.rows)  # the upper bound theorem: no more facets than a cyclic polytope with these vertices
-        if math.comb(most - (self.dim + 1) // 2, self.dim // 2) * 2 > _MOST_VERTICES:
+        found = vertices_of(np.vstack([self.rows, -self.rows]))
+        if found is None:
             return None
-        if self.dim == 1:
-            return Hull(1 / np.abs(self.rows).max(axis=0, keepdims=True))
-        facets = scipy.spatial.ConvexHull(np.vstack([self.rows, -self.rows]))
-        # Each facet h z = 1 of the polar's hull is a vertex z; solved anew from n of its points, for accuracy.
-        found = np.linalg.solve(facets.points[facets.simplices], np.ones((len(facets.simplices), self.dim, 1)))[..., 0]
-        # The simplices of one facet give the same vertex, and each vertex comes with its reflection.
+        # Each vertex comes with its reflection.
         scaled = (found / np.abs(found).max(axis=0)).round(10)
         leading = np.take_along_axis(scaled, (scaled != 0).argmax(axis=1)[:, None], axis=1)
         _, first = np.unique(np.where(leading < 0, -scaled, scaled) + 0.0, axis=0, return_index=True)
@@ -318,6 +313,22 @@ class HalfSpaces(Body):
         if self.hull is None:
             raise NotImplementedError("too many half-spaces to enumerate the vertices")
         return self.hull.vertices()
+
+
+def vertices_of(rows: Vector) -> Vector | None:
+    """The vertices of a bounded polytope {z : rows z <= 1}, shape (k, n), by Qhull; some may occur twice.
+
+    None where there may be more than 50,000.
+    """
+    count, n = rows.shape
+    # The upper bound theorem: a cyclic polytope with as many vertices has the most facets.
+    if 2 * math.comb(count - (n + 1) // 2, n // 2) > _MOST_VERTICES:
+        return None
+    if n == 1:
+        return 1 / np.array([rows.max(axis=0), rows.min(axis=0)])
+    # Each facet z p = 1 of the polar, which is the hull of the rows, is a vertex z.
+    facets = scipy.spatial.ConvexHull(rows).equations
+    return np.asarray(-facets[:, :-1] / facets[:, -1:])
 
 
 def _hull(columns: Matrix, name: str) -> Ranged:

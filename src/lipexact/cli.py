@@ -25,6 +25,7 @@ from lipexact import __version__
 from lipexact.api import lipschitz, load, progress_line
 from lipexact.domains import Ball, Box, Domain
 from lipexact.errors import DomainError, LipExactError, OptionError
+from lipexact.functionals import CrossLipschitz, Functional
 from lipexact.graph.ir import Affine, Switch
 from lipexact.mip.solvers import Progress, available, solver_names
 from lipexact.network import Network
@@ -119,29 +120,42 @@ def _root(
 def solve(
     model: Annotated[Path, typer.Argument(help="The ONNX file.")],
     center: Annotated[str | None, typer.Option(help=f"The ball's centre: {_NUMBERS}.")] = None,
-    radius: Annotated[float | None, typer.Option(help="The ball's radius, in the linf norm.")] = None,
+    radius: Annotated[float | None, typer.Option(help="The ball's radius.")] = None,
+    ball_norm: Annotated[str, typer.Option(help="The ball's norm: linf or l1.")] = "linf",
     clip: Annotated[str | None, typer.Option(help="Cut the ball to LO,HI, as for pixels.")] = None,
     lower: Annotated[str | None, typer.Option(help=f"The box's lower corner: {_NUMBERS}.")] = None,
     upper: Annotated[str | None, typer.Option(help="The box's upper corner, likewise.")] = None,
     norm: Annotated[str, typer.Option(help=f"The norm on the input side: {' or '.join(norm_names())}.")] = "linf",
+    output_norm: Annotated[
+        str | None, typer.Option(help="The norm of the whole output; that of the input if not given.")
+    ] = None,
     functional: Annotated[
         str | None,
-        typer.Option(help="An output's index, or a weight for each: numbers or a file."),
+        typer.Option(
+            help="An output's index; a weight for each, as numbers or a file; a file with several rows of them; cross "
+            "for the differences of any two outputs, cross:K for those with output K. The whole output if not given."
+        ),
     ] = None,
+    method: Annotated[str, typer.Option(help="auto, mip, or lp for the linear relaxation alone.")] = "auto",
     solver: Annotated[str, typer.Option(help=f"One of {', '.join(solver_names())}.")] = "highs",
     mode: Annotated[str, typer.Option(help="auto, forward or reverse.")] = "auto",
     time_limit: Annotated[float | None, typer.Option(help="Seconds of wall-clock time.")] = None,
     gap: Annotated[float, typer.Option(help="Stop at this relative gap.")] = 0.0,
+    target: Annotated[float | None, typer.Option(help="Stop when the constant is known to be above or not.")] = None,
     threads: Annotated[int | None, typer.Option(help="For the solver.")] = None,
+    solver_option: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE under the solver's own names; repeat.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole result as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
 ) -> None:
     """Compute the local Lipschitz constant of a network on a ball or a box.
 
-    Exit codes: 0 exact, or within --gap; 1 error; 2 wrong command line; 3 a limit or ctrl-C left an interval.
+    Exit codes: 0 exact, or what --gap, --target or --method lp asked for; 1 error; 2 wrong command line; 3 a limit or
+    ctrl-C left an interval.
     """
     network = load(model)
-    domain = _domain(network, center, radius, clip, lower, upper)
+    domain = _domain(network, center, radius, ball_norm, clip, lower, upper)
     show = _Show(quiet)
     # What a solver prints by itself is none of the answer.
     with show.display, redirect_stdout(sys.stderr):
@@ -149,19 +163,23 @@ def solve(
             network,
             domain,
             input_norm=norm,
+            output_norm=output_norm,
             functional=_functional(functional),
+            method=method,  # type: ignore[arg-type]
             solver=solver,
             mode=mode,  # type: ignore[arg-type]
             time_limit=time_limit,
             gap=gap,
+            target=target,
             threads=threads,
             progress=show,
+            solver_options=dict(map(_option, solver_option or [])),
         )
     if as_json:
         print(result.to_json(indent=2))
     else:
         _print_table(_rows(model, result))
-    if result.status is not Status.EXACT and result.termination != "gap":
+    if result.status is not Status.EXACT and result.termination not in ("gap", "target", "relaxation"):
         raise typer.Exit(_INTERVAL)
 
 
@@ -219,9 +237,13 @@ def _rows(model: Path, result: LipschitzResult) -> dict[str, str]:
         rows["Lipschitz constant"] = f"{result.value:.12g}"
     else:
         rows["interval"] = f"[{result.lower:.12g}, {result.upper:.12g}], gap {100 * result.gap:.3g} %"
+    if result.target is not None:
+        verdict = {True: "at most", False: "above", None: "not decided:"}[result.within_target]
+        rows["target"] = f"{verdict} {result.target:.12g}"
     rows["mode, solver"] = f"{result.mode}, {result.solver}"
     if "binaries" in result.stats:
-        sizes = (f"{result.stats[name]} {name}" for name in ("variables", "binaries", "constraints", "nodes"))
+        counts = ("variables", "binaries", "constraints", "nodes")
+        sizes = (f"{result.stats[name]} {name}" for name in counts if name in result.stats)
         rows["program"] = ", ".join(sizes)
     rows["seconds"] = f"{result.seconds:.3g}"
     if result.witness is not None:
@@ -245,6 +267,7 @@ def _domain(
     network: Network,
     center: str | None,
     radius: float | None,
+    ball_norm: str,
     clip: str | None,
     lower: str | None,
     upper: str | None,
@@ -254,11 +277,11 @@ def _domain(
     if center is not None and radius is not None and not box:
         middle = _corner(center, network, "--center")
         if clip is None:
-            return Ball(middle, radius)
+            return Ball(middle, radius, ball_norm)
         limits = _numbers(clip, "--clip")
         if limits.size != 2:
             _fail(f"--clip takes two numbers LO,HI, not {limits.size}", _USAGE)
-        return Ball(middle, radius, clip=(limits.flat[0], limits.flat[1]))
+        return Ball(middle, radius, ball_norm, (limits.flat[0], limits.flat[1]))
     if lower is not None and upper is not None and not ball:
         return Box(_corner(lower, network, "--lower"), _corner(upper, network, "--upper"))
     given = ", ".join([*ball, *box]) or "neither"
@@ -278,13 +301,30 @@ def _corner(text: str, network: Network, what: str) -> npt.NDArray[np.float64]:
     return numbers.ravel()
 
 
-def _functional(text: str | None) -> int | npt.NDArray[np.float64] | None:
+def _functional(text: str | None) -> Functional:
     if text is None:
         return None
+    name, colon, label = text.partition(":")
     try:
+        if name == "cross":
+            return CrossLipschitz(int(label) if colon else None)
         return int(text)
     except ValueError:
-        return _numbers(text, "--functional").ravel()
+        if name == "cross":
+            _fail(f"--functional {text}: a label is an output's index", _USAGE)
+        numbers = _numbers(text, "--functional")
+        return numbers.ravel() if 1 in numbers.shape else numbers  # a table with one row or column is a vector
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """A solver's option: numbers and true or false as such, else text."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        _fail(f"--solver-option takes NAME=VALUE, not {text!r}", _USAGE)
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def _numbers(text: str, what: str) -> npt.NDArray[np.float64]:

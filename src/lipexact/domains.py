@@ -191,7 +191,8 @@ class Domain(ConvexSet):
         bound = up(total, duals @ np.abs(system.limits) + np.abs(left) @ reach, system.limits.size) + 1.01 * (
             error @ reach
         )
-        return np.asarray(np.minimum(bound + TINY, _box_support(weights, self.lower, self.upper)))
+        bound = bound + TINY * weights.any(axis=1)
+        return np.asarray(np.minimum(bound, _box_support(weights, self.lower, self.upper)))
 
     @cached_property
     def _program(self) -> LinearProgram:
@@ -497,7 +498,8 @@ def _ball_support(weights: Vector, center: Vector, radius: float, lower: Vector,
     price = np.where(used[:, -1] >= radius, price, 0.0)
     gain = (np.maximum(size - price[:, None], 0.0) * room).sum(axis=1)
     total = weights @ center + price * radius + gain
-    return up(total, size @ np.abs(center) + price * radius + gain, 2 * center.size + 4) + TINY
+    spread = size @ np.abs(center) + price * radius + gain
+    return up(total, spread, 2 * center.size + 4) + TINY * size.any(axis=1)
 
 
 def _bounding_box(lower: Vector, upper: Vector, rows: Vector, limits: Vector) -> tuple[Vector, Vector]:

@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lipexact.bodies import Body, Differences, Hull
+from lipexact.bodies import Body, Differences, Hull, vertices_of
+from lipexact.domains import Polytope
 from lipexact.errors import NormError
 from lipexact.graph.ir import Vector
 from lipexact.norms import Norm, norm
@@ -46,7 +47,7 @@ class CrossLipschitz:
         return Hull(np.eye(outputs)[label] - others)
 
 
-Functional: TypeAlias = int | npt.ArrayLike | CrossLipschitz | None
+Functional: TypeAlias = int | npt.ArrayLike | Polytope | CrossLipschitz | None
 
 
 def functional_body(functional: Functional, output_norm: str | Norm, outputs: int) -> Body:
@@ -55,9 +56,9 @@ def functional_body(functional: Functional, output_norm: str | Norm, outputs: in
     Parameters
     ----------
     functional
-        An output's index (negative counts from the end), a vector of shape (m,), the vertices of a polytope of
-        functionals of shape (k, m), :class:`CrossLipschitz`, or None: the whole output, in `output_norm`, whose
-        functionals are those of dual norm at most 1.
+        An output's index (negative counts from the end), a vector of shape (m,), a polytope of functionals, by its
+        vertices of shape (k, m) or as a :class:`~lipexact.domains.Polytope`, :class:`CrossLipschitz`, or None: the
+        whole output, in `output_norm`, whose functionals are those of dual norm at most 1.
     output_norm
         Only for None.
     outputs
@@ -76,9 +77,22 @@ def functional_body(functional: Functional, output_norm: str | Norm, outputs: in
         return norm(output_norm).polar(outputs)
     if isinstance(functional, CrossLipschitz):
         return functional.body(outputs)
+    if isinstance(functional, Polytope):
+        return _hull(functional, outputs)
     if isinstance(functional, numbers.Integral) and not isinstance(functional, bool):
         return Hull(np.eye(1, outputs, _index(int(functional), outputs, "functional={}")))
     return Hull(np.atleast_2d(_vectors(functional, outputs)))
+
+
+def _hull(polytope: Polytope, outputs: int) -> Body:
+    if polytope.dim != outputs:
+        raise NormError(f"a polytope of functionals in {polytope.dim} dimensions does not fit {outputs} outputs")
+    rows = np.vstack([polytope.rows, np.eye(outputs), -np.eye(outputs)])
+    limits = np.concatenate([polytope.limits, polytope.upper, -polytope.lower])
+    found = vertices_of(rows / (limits - rows @ polytope.centre)[:, None])
+    if found is None:
+        raise NormError("the polytope of functionals may have too many vertices; give those that matter as a matrix")
+    return Hull(found + polytope.centre)
 
 
 def _vectors(functional: object, outputs: int) -> Vector:

@@ -140,7 +140,7 @@ def emit_switch(node: Switch, x: Port, gate: Port, bounds: Interval, needed: Mas
     own = node.gate.x is node.x
     opened = []
     entries: list[Any] = [0.0] * node.size
-    scale, offset = _scale(magnitude(bounds)), np.zeros(node.size)
+    scale, offset = np.maximum(_scale(magnitude(bounds)), x.scale), np.zeros(node.size)
     for i in np.flatnonzero(needed).tolist():
         if isinstance(gate.entries[i], float):
             if gate.entries[i]:

@@ -21,9 +21,6 @@ from lipexact.result import EXACT_GAP, closed
 UNDECIDED, TARGET = "undecided", "target"
 # So many rounds in a row that narrow nothing end the search.
 _PATIENCE = 500
-# Spatial branching closes no gap; the region that it has found is then cut off, and the rest lies lower.
-_QUADRATIC_GAP = 1e-6
-
 
 @dataclass(frozen=True)
 class Goal:
@@ -131,8 +128,7 @@ class _Search:
         """Solve the program, look at what comes, and cut it off; False where another turn cannot help."""
         bracket, composition, stats = self.bracket, self.composition, self.bracket.stats
         watch = _Watch(composition, bracket, self.goal, self.settled, on_progress)
-        gap = max(self.goal.gap, _QUADRATIC_GAP if self.problem.quadratic else 0.0)
-        outcome = solve(composition.model, self.solver, replace(options, gap=gap), watch)
+        outcome = solve(composition.model, self.solver, replace(options, gap=self.goal.gap), watch)
         start = time.perf_counter()
         before = bracket.lower, bracket.upper
         stats["solve_seconds"] += outcome.seconds

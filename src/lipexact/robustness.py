@@ -1,0 +1,261 @@
+"""Robustness of a classifier's decision, certified by its local cross-Lipschitz constant."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lipexact.api import Method, Mode, lipschitz, load
+from lipexact.bodies import HalfSpaces
+from lipexact.bounds.interval import point_bounds
+from lipexact.domains import Ball, Box, Domain, Polytope
+from lipexact.errors import DomainError, ModelError, OptionError
+from lipexact.graph.ir import Vector
+from lipexact.mip.solvers import ProgressCallback
+from lipexact.network import Network
+from lipexact.norms import Norm, norm
+from lipexact.result import LipschitzResult
+
+_DOUBLINGS = 40  # of a radius at which everything is still certified
+_SLACK = 1e-12  # for the rounding of r L, relative
+
+
+@dataclass(frozen=True, eq=False)
+class RadiusStep:
+    """One radius that was tried.
+
+    Attributes
+    ----------
+    radius
+        r.
+    certified
+        Whether the constant shows that the decision holds within r; None where the time did not do to tell.
+    result
+        The local constant of the margins, each divided by its value at x, on the ball of that radius: certified
+        while `result.upper` is at most 1 / r.
+    """
+
+    radius: float
+    certified: bool | None
+    result: LipschitzResult
+
+
+@dataclass(frozen=True, eq=False)
+class CertifiedRadius:
+    """How far an input may move before the decision may change.
+
+    Attributes
+    ----------
+    radius
+        At every input of the domain that is closer than this to x, the network's largest output is the same.
+    upper
+        No radius above this can be certified by a local Lipschitz constant (it may be so by other means).
+    label
+        The index of the largest output at x.
+    margins
+        f_label(x) - f_j(x) for every output j, rounded down; shape (m,).
+    steps
+        What was tried, in this order, with the certificate of each.
+    seconds
+        Wall-clock time of the whole call.
+    """
+
+    radius: float
+    upper: float
+    label: int
+    margins: npt.NDArray[np.float64]
+    steps: tuple[RadiusStep, ...]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as numbers, lists and dictionaries."""
+        return {
+            "radius": self.radius,
+            "upper": self.upper,
+            "label": self.label,
+            "margins": self.margins.tolist(),
+            "seconds": self.seconds,
+            "steps": [
+                {"radius": step.radius, "certified": step.certified, "result": step.result.to_dict()}
+                for step in self.steps
+            ],
+        }
+
+
+def certified_radius(
+    model: str | os.PathLike[str] | Network | Any,
+    x: npt.ArrayLike,
+    *,
+    input_norm: str | Norm = "linf",
+    domain_clip: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    tolerance: float = 1e-3,
+    method: Method = "auto",
+    solver: str = "highs",
+    mode: Mode = "auto",
+    time_limit: float | None = None,
+    threads: int | None = None,
+    progress: bool | ProgressCallback = False,
+    solver_options: Mapping[str, Any] | None = None,
+) -> CertifiedRadius:
+    """The largest radius around x for which the local Lipschitz constant certifies the predicted label.
+
+    With the margins g_j = f_k - f_j of the label k, L_j(r) the local constant of g_j on the ball of radius r around
+    x, the decision holds on that ball while r L_j(r) <= g_j(x) for all j (Hein and Andriushchenko, NeurIPS 2017,
+    Theorem 2.1, with the exact constant). The largest of L_j(r) / g_j(x) is one local constant, of a polytope of
+    functionals; r times it grows with r, and the search ends where it is 1.
+
+    Parameters
+    ----------
+    model
+        A path to an ONNX file, an ``onnx.ModelProto``, or a :class:`Network` with m > 1 outputs.
+    x
+        One input, of the network's input shape or flat.
+    input_norm
+        The norm that distances are measured in: "linf", "l1", "l2", or a :class:`PolyhedralNorm`. For "l2", the
+        constant is that of a polytope around the ball, so that the radius may come out smaller than possible.
+    domain_clip
+        A pair (lo, hi) of numbers or arrays: inputs outside do not count, as for pixels.
+    tolerance
+        Stop when `upper` - `radius` is at most this share of `upper`.
+    method, solver, mode, threads, progress, solver_options
+        As for :func:`lipschitz`.
+    time_limit
+        Seconds of wall-clock time for the whole search.
+
+    Returns
+    -------
+    CertifiedRadius
+        Its radius is infinite where nothing in the domain, or no input at all that was tried, changes the decision.
+
+    Raises
+    ------
+    ModelError
+        If the network has one output, or two of the largest outputs at x are equal.
+    DomainError
+        If x does not fit the network, or lies outside of `domain_clip`.
+    NormError, OptionError, SolverUnavailableError, SolverError, UnsupportedOperatorError
+        As for :func:`lipschitz`.
+    """
+    start = time.perf_counter()
+    if not isinstance(tolerance, float | int) or not 0 < tolerance < 1:
+        raise OptionError(f"tolerance must be a number between 0 and 1, not {tolerance!r}")
+    network, alpha = load(model), norm(input_norm)
+    center = _point(network, x, domain_clip)
+    label, margins = _margins(network, center)
+    others = np.delete(np.arange(margins.size), label)
+    rows = (np.eye(margins.size)[label] - np.eye(margins.size)[others]) / margins[others, None]
+    length = alpha.polar(center.size)
+
+    least, most, steps = 0.0, np.inf, []
+    slope = float(alpha.ball(center.size).value(rows @ network.jacobian(center)).max())
+    radius = 0.5 / slope if slope > 0 else 1.0
+    while most - least > tolerance * most or np.isinf(most):
+        left = None if time_limit is None else time_limit - (time.perf_counter() - start)
+        if left is not None and left <= 0:
+            break
+        result = lipschitz(
+            network,
+            _ball(center, radius, alpha, domain_clip),
+            input_norm=alpha,
+            functional=rows,
+            target=(1 - _SLACK) / radius,
+            method=method,
+            solver=solver,
+            mode=mode,
+            time_limit=left,
+            threads=threads,
+            progress=progress,
+            solver_options=solver_options,
+        )
+        steps.append(RadiusStep(radius, result.within_target, result))
+        # The constant on a smaller ball is no larger.
+        least = max(least, min(radius, (1 - _SLACK) / result.upper) if result.upper > 0 else radius)
+        if result.within_target is None:
+            break
+        if result.witness is not None and not result.within_target:
+            # It is no smaller on any ball that holds the witness.
+            away = float(length.value((result.witness.point - center)[None, :])[0])
+            most = min(most, radius, max(away, 1 / result.lower))
+        if np.isinf(most) and (radius >= 2.0**_DOUBLINGS / max(slope, 1.0) or _covers(center, radius, domain_clip)):
+            least = np.inf
+            break
+        radius = _next(least, most, radius, result)
+    return CertifiedRadius(least, max(most, least), label, margins, tuple(steps), time.perf_counter() - start)
+
+
+def _next(least: float, most: float, radius: float, result: LipschitzResult) -> float:
+    """The radius to try: where the constant known so far would end the search, else the middle."""
+    if np.isinf(most):
+        return 2 * radius
+    guess = (1 - 1e-9) / result.lower if result.lower > 0 else most
+    inner = least + 0.1 * (most - least), most - 1e-3 * (most - least)
+    return guess if inner[0] < guess < inner[1] else (least + most) / 2
+
+
+def _ball(center: Vector, radius: float, alpha: Norm, clip: tuple[npt.ArrayLike, npt.ArrayLike] | None) -> Domain:
+    """A domain that holds the ball of a norm; the ball itself, but for l2 and for norms with too many facets."""
+    n = center.size
+    if alpha.name in ("linf", "l1"):
+        return Ball(center, radius, norm=alpha.name, clip=clip)
+    wide = radius * (1 + 1e-12)
+    if alpha.name == "l2":
+        ball: Domain = Ball(center, wide) & Ball(center, wide * np.sqrt(n), norm="l1")
+    else:
+        body = alpha.ball(n)
+        ball = Ball(center, wide * body.value(np.eye(n)))
+        facets = body.rows if isinstance(body, HalfSpaces) else _facets(alpha, n)
+        if facets is not None:
+            both = np.vstack([facets, -facets])
+            ball = Polytope(both, both @ center + wide, ball.lower, ball.upper)
+    if clip is None:
+        return ball
+    return ball & Box(*(np.broadcast_to(np.asarray(side, dtype=np.float64).ravel(), (n,)) for side in clip))
+
+
+def _facets(alpha: Norm, n: int) -> Vector | None:
+    """The half-spaces of a norm that is given by vertices."""
+    polar = alpha.polar(n)
+    return polar.hull.points if isinstance(polar, HalfSpaces) and polar.hull is not None else None
+
+
+def _covers(center: Vector, radius: float, clip: tuple[npt.ArrayLike, npt.ArrayLike] | None) -> bool:
+    """Whether the ball holds all that the clip leaves; checked by its linf distance, for every norm's ball alike."""
+    if clip is None:
+        return False
+    lo, hi = (np.asarray(side, dtype=np.float64).ravel() for side in clip)
+    return bool(radius > np.maximum(center - lo, hi - center).sum())
+
+
+def _margins(network: Network, center: Vector) -> tuple[int, Vector]:
+    """The label and f_label - f_j at x, rounded down."""
+    if network.output.size < 2:
+        raise ModelError("a classifier has at least two outputs; this network has one")
+    lower, upper = point_bounds(network.graph.nodes, network.input, center)[network.output]
+    label = int(np.argmax(lower))
+    margins = np.nextafter(lower[label] - upper, -np.inf)
+    margins[label] = 0.0
+    if not (np.delete(margins, label) > 0).all():
+        raise ModelError("two of the largest outputs at x are equal, up to rounding: no label is predicted there")
+    return label, margins
+
+
+def _point(network: Network, x: npt.ArrayLike, clip: tuple[npt.ArrayLike, npt.ArrayLike] | None) -> Vector:
+    try:
+        point = np.asarray(x, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DomainError(f"x must be an array of numbers: {error}") from None
+    if point.size != network.input.size or not np.isfinite(point).all():
+        raise DomainError(f"x must be {network.input.size} finite numbers (shape {network.input_shape})")
+    point = point.ravel()
+    if clip is not None:
+        Ball(point, 1.0, clip=clip)  # checks the clip
+        lo, hi = (np.asarray(side, dtype=np.float64).ravel() for side in clip)
+        if (point < lo).any() or (point > hi).any():
+            raise DomainError("x lies outside of domain_clip")
+    return point
