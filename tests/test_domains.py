@@ -225,7 +225,7 @@ def build_or_none(recipe: Recipe) -> Domain | None:
 # --- What is a domain, and what is none ----------------------------------------------------------------------------
 
 
-@relaxed(60)
+@relaxed(40)
 @given(recipes())
 def test_a_domain_exists_where_the_exact_set_has_an_interior_and_nowhere_else(recipe):
     room = depth(recipe.halves)
@@ -238,7 +238,7 @@ def test_a_domain_exists_where_the_exact_set_has_an_interior_and_nowhere_else(re
         assert exact_margin(recipe.halves, exact(domain.centre)) > 0
 
 
-@relaxed(40)
+@relaxed(25)
 @given(built(), seeds)
 def test_the_support_is_the_exact_maximum_rounded_up(pair, rng):
     recipe, domain = pair
@@ -259,7 +259,7 @@ def test_sparse_and_dense_weights_have_the_same_support(pair, rng):
     assert domain.support(sp.csr_array(weights)) == pytest.approx(domain.support(weights), rel=1e-12, abs=1e-12)
 
 
-@relaxed(40)
+@relaxed(25)
 @given(built())
 def test_the_bounding_box_holds_the_exact_set_tightly(pair):
     recipe, domain = pair
@@ -276,7 +276,7 @@ def test_the_bounding_box_holds_the_exact_set_tightly(pair):
                 assert float(domain.upper[i]) == pytest.approx(float(most), abs=1e-8)
 
 
-@relaxed(40)
+@relaxed(25)
 @given(built(), seeds)
 def test_the_margin_is_the_radius_of_a_ball_inside_rounded_down(pair, rng):
     recipe, domain = pair
@@ -309,7 +309,7 @@ def test_the_margin_is_the_radius_of_a_ball_inside_rounded_down(pair, rng):
             assert radius > 0.999 * float(true)
 
 
-@relaxed(40)
+@relaxed(25)
 @given(built(), seeds)
 def test_samples_extremes_and_pulled_points_are_inside(pair, rng):
     recipe, domain = pair
@@ -464,7 +464,7 @@ def test_a_thin_polytope_is_refused_or_has_a_point_inside(width, offset):
         assert Fraction(float(value)) >= max(dot(exact(w), corner) for corner in corners)
 
 
-@relaxed(30)
+@relaxed(20)
 @given(st.integers(1, 3), seeds)
 def test_rows_of_all_sizes_keep_the_bounds_on_the_safe_side(d, rng):
     rows = rng.normal(size=(d + 4, d)) * 10.0 ** rng.uniform(-8, 8, (d + 4, 1))
@@ -607,7 +607,7 @@ def test_a_domain_does_not_follow_its_arrays():
 # --- Boxes, and balls of linf, which are boxes ---------------------------------------------------------------------
 
 
-@relaxed(30)
+@relaxed(20)
 @given(st.integers(1, 4), seeds)
 def test_boxes_and_their_intersections_stay_boxes(d, rng):
     low = rng.integers(-4, 3, (2, d)) / 4
@@ -654,7 +654,7 @@ def test_a_clip_is_an_intersection_with_a_box():
 # --- Simplices and Euclidean balls ---------------------------------------------------------------------------------
 
 
-@relaxed(30)
+@relaxed(20)
 @given(st.integers(1, 6), seeds)
 def test_the_support_of_a_simplex_is_its_largest_vertex(n, rng):
     simplex, weights = Simplex(n), directions(rng, n)
@@ -668,7 +668,7 @@ def test_the_support_of_a_simplex_is_its_largest_vertex(n, rng):
         assert not shadow_holds(simplex, point)
 
 
-@relaxed(30)
+@relaxed(20)
 @given(st.integers(1, 6), st.sampled_from([1.0, 1e-8, 1e8, 1e-200, 1e200]), seeds)
 def test_the_support_of_a_euclidean_ball_is_the_length_rounded_up(n, scale, rng):
     ball, weights = EuclideanBall(n), directions(rng, n) * scale

@@ -58,7 +58,7 @@ def dual_bound(system: System, weights: np.ndarray, duals: np.ndarray) -> float:
     return float(duals @ system.limits + np.where(left == 0, 0.0, sides).sum())
 
 
-@relaxed(150)
+@relaxed(80)
 @given(seeds)
 def test_the_maximum_is_that_of_scipy_and_its_multipliers_prove_it(rng):
     system = random_system(rng)
@@ -163,7 +163,7 @@ def slack_by_scipy(linear: np.ndarray, constant: np.ndarray) -> float:
     return -found.fun
 
 
-@relaxed(200)
+@relaxed(100)
 @given(seeds)
 def test_the_largest_slack_is_attained_at_its_point_and_refuted_by_its_weights(rng):
     linear, constant = forms(rng)

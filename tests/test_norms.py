@@ -119,7 +119,7 @@ def in_body(body: Body, point: np.ndarray) -> bool:
 
 
 @pytest.mark.parametrize("name", BODIES)
-@relaxed(25)
+@relaxed(15)
 @given(rng=seeds)
 def test_value_ceiling_and_attained_points_agree(name, rng):
     body, forms = body_and_forms(name, rng)
@@ -136,7 +136,7 @@ def test_value_ceiling_and_attained_points_agree(name, rng):
 
 
 @pytest.mark.parametrize("name", [name for name in BODIES if name != "Euclidean"])
-@relaxed(25)
+@relaxed(15)
 @given(rng=seeds)
 def test_the_vertices_are_in_the_body_and_make_its_value(name, rng):
     body, forms = body_and_forms(name, rng)
@@ -354,7 +354,7 @@ def test_half_spaces_of_other_sizes(n, scale, one):
     assert domain.support(forms * factors) == pytest.approx(known, rel=1e-6)
 
 
-@relaxed(60)
+@relaxed(30)
 @given(seeds, st.integers(2, 4))
 def test_random_polytopes_by_half_spaces_agree_with_their_vertices(rng, n):
     rows = symmetric_rows(rng, n)
@@ -447,13 +447,13 @@ BAD_POLYHEDRA = {
     "unbounded slab": ({"halfspaces": [[1, 1], [-1, -1], [2, 2], [-2, -2]]}, "leave it unbounded"),
     "flat": ({"vertices": [[1, 1], [-1, -1]]}, "these vertices leave it flat"),
     "only zero": ({"vertices": [[0, 0]]}, "flat"),
-    "not a number": ({"vertices": [[np.nan], [1]]}, "finite matrix"),
+    "not a number": ({"vertices": [[np.nan], [1]]}, "matrix of vertices is NaN"),
     "infinite": ({"halfspaces": [[np.inf], [-np.inf]]}, "finite matrix"),
     "a vector": ({"halfspaces": [1, -1]}, "finite matrix of shape \\(k, n\\), not of shape \\(2,\\)"),
     "three axes": ({"halfspaces": np.ones((2, 2, 2))}, "not of shape \\(2, 2, 2\\)"),
-    "no rows": ({"vertices": np.zeros((0, 2))}, "not of shape \\(0, 2\\)"),
-    "text": ({"vertices": [["a"], ["b"]]}, "matrix of numbers"),
-    "ragged": ({"vertices": [[1, 0], [1]]}, "matrix of numbers"),
+    "no rows": ({"vertices": np.zeros((0, 2))}, "matrix of vertices is empty"),
+    "text": ({"vertices": [["a"], ["b"]]}, "not an array of numbers"),
+    "ragged": ({"vertices": [[1, 0], [1]]}, "not an array of numbers"),
     "complex": ({"vertices": [[1j], [-1j]]}, "numbers"),
     "complex array": ({"vertices": np.array([[1 + 1j], [-1 - 1j]])}, "numbers"),
     "beyond the largest float": ({"vertices": [[10**400], [-(10**400)]]}, "numbers|finite"),
@@ -578,18 +578,18 @@ BAD_FUNCTIONALS = {
     "too long": ([1, 2, 3, 4], "shape \\(4,\\) does not fit 3 outputs"),
     "a column": ([[1], [2], [3]], "shape \\(3, 1\\) does not fit 3 outputs"),
     "three axes": (np.ones((1, 1, 3)), "shape \\(1, 1, 3\\)"),
-    "no rows": (np.zeros((0, 3)), "shape \\(0, 3\\)"),
-    "no entries": ([], "shape \\(0,\\)"),
-    "a float": (1.0, "shape \\(\\) does not fit"),
-    "a truth value": (True, "shape \\(\\) does not fit"),
+    "no rows": (np.zeros((0, 3)), "the functional is empty"),
+    "no entries": ([], "the functional is empty"),
+    "a float": (1.0, "an output's index, a vector of numbers"),
+    "a truth value": (True, "an output's index, a vector of numbers"),
     "text": ("first", "an output's index, a vector of numbers"),
-    "ragged": ([[1, 0, 0], [1]], "an output's index, a vector of numbers"),
+    "ragged": ([[1, 0, 0], [1]], "not an array of numbers"),
     "a set": ({1, 2}, "an output's index, a vector of numbers"),
-    "not a number": ([1, np.nan, 0], "NaN or infinite"),
-    "infinite": ([1, np.inf, 0], "NaN or infinite"),
+    "not a number": ([1, np.nan, 0], "NaN in coordinate 1"),
+    "infinite": ([1, np.inf, 0], "infinite"),
     "complex": ([1j, 0, 0], "complex"),
     "complex array": (np.array([1j, 0, 0]), "complex"),
-    "beyond the largest float": ([10**400, 0, 0], "vector of numbers|NaN or infinite"),
+    "beyond the largest float": ([10**400, 0, 0], "not an array of numbers"),
     "label too large": (CrossLipschitz(3), "CrossLipschitz\\(label=3\\) names no output: the network has 3"),
     "label too small": (CrossLipschitz(-4), "CrossLipschitz\\(label=-4\\) names no output"),
     "label a float": (CrossLipschitz(1.0), "CrossLipschitz\\(label=1.0\\) names no output"),

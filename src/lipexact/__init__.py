@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-from lipexact.api import build, lipschitz, load
+from lipexact.api import build, general_position_report, lipschitz, load
 from lipexact.domains import Ball, Box, Domain, Polytope
 from lipexact.errors import (
     DomainError,
@@ -19,9 +19,9 @@ from lipexact.mip.compose import Composition
 from lipexact.mip.solvers import Progress
 from lipexact.network import Network
 from lipexact.norms import Norm, PolyhedralNorm
-from lipexact.position import PositionReport, general_position_report
+from lipexact.position import PositionReport
 from lipexact.result import LipschitzResult, Status, Witness
-from lipexact.robustness import CertifiedRadius, certified_radius
+from lipexact.robustness import CertifiedRadius, RadiusStep, certified_radius
 
 __all__ = [
     "Ball",
@@ -42,6 +42,7 @@ __all__ = [
     "Polytope",
     "PositionReport",
     "Progress",
+    "RadiusStep",
     "SolverError",
     "SolverUnavailableError",
     "Status",

@@ -16,15 +16,16 @@ import numpy.typing as npt
 from lipexact.bounds.interval import Bounds, length_bound, point_bounds
 from lipexact.bounds.linear import bound
 from lipexact.domains import Domain
-from lipexact.errors import DomainError, ModelError, NormError, OptionError
+from lipexact.errors import ModelError, NormError, OptionError
 from lipexact.functionals import Functional, functional_body
 from lipexact.mip.compose import Composition, compose
 from lipexact.mip.search import TARGET, Bracket, Goal, narrow, relax
 from lipexact.mip.solvers import Progress, ProgressCallback, SolveOptions, require_solver
-from lipexact.network import Network
+from lipexact.network import Network, check_domain
 from lipexact.norms import Norm, norm
 from lipexact.onnx.reader import read_onnx
 from lipexact.pattern import ON
+from lipexact.position import PositionReport, position_report
 from lipexact.primal import Found, best_region
 from lipexact.problem import MODES, Problem, lipschitz_problem
 from lipexact.regions import Region, affine_forms
@@ -175,8 +176,9 @@ def lipschitz(
     network = load(model)
     read_seconds = time.perf_counter() - start
     programs = _programs(network, domain, input_norm, output_norm, functional, mode)
+    bounds_seconds = time.perf_counter() - start - read_seconds
     bracket = _bracket(programs, deadline)
-    bracket.stats["read_seconds"] = read_seconds
+    bracket.stats |= {"read_seconds": read_seconds, "bounds_seconds": bounds_seconds}
     chosen = _cheapest(programs, bracket.lower)
     if not goal.reached(bracket.lower, bracket.upper):
         if method == "lp":
@@ -230,6 +232,30 @@ def build(
     return compose(chosen.problem, chosen.bounds)
 
 
+def general_position_report(model: str | os.PathLike[str] | Network | Any, domain: Domain) -> PositionReport:
+    """Which neurons coincide, vanish, or meet in more kernels than general position allows.
+
+    Programs that let a neuron at zero choose its state, such as LipMIP, may overestimate where a network is not in
+    general position (Jordan and Dimakis, NeurIPS 2020, Definition 4); :func:`lipschitz` is exact either way.
+
+    Parameters
+    ----------
+    model, domain
+        As for :func:`lipschitz`.
+
+    Returns
+    -------
+    PositionReport
+        What could be decided cheaply; ``print`` it.
+
+    Raises
+    ------
+    ModelError, UnsupportedOperatorError, DomainError
+        As for :func:`lipschitz`.
+    """
+    return position_report(load(model), domain)
+
+
 def _programs(
     network: Network,
     domain: Domain,
@@ -241,15 +267,7 @@ def _programs(
     keep_output: bool = False,
 ) -> list[_Program]:
     """The question in each mode that may be chosen, with bounds; at least one."""
-    if not isinstance(domain, Domain):
-        raise DomainError(
-            f"the domain must be a Box, a Ball or a Polytope, not {type(domain).__name__}; every input needs limits"
-        )
-    if domain.dim != network.input.size:
-        raise DomainError(
-            f"the domain has {domain.dim} dimensions, the network's input {network.input.size} "
-            f"(shape {network.input_shape})"
-        )
+    check_domain(network, domain)
     if not (isinstance(mode, str) and mode in ("auto", *MODES)):
         raise OptionError(f"mode={mode!r} is none of 'auto', 'forward', 'reverse'")
     alpha, beta = norm(input_norm), norm(input_norm if output_norm is None else output_norm)
@@ -283,7 +301,7 @@ def _bracket(programs: list[_Program], deadline: float) -> Bracket:
     lower = 0.0 if found is None else found.norm.lower
     upper = min(program.root for program in programs)
     if found is not None and any(_single(program) for program in programs):
-        upper = min(upper, found.norm.upper)
+        upper = min(upper, found.norm.upper * (1 + 1e-11))  # which is accurate to rounding
     # The bound may lie below the attained value by what rounding does to that value.
     bracket = Bracket(lower, max(upper, lower), found)
     bracket.stats["primal_seconds"] = time.perf_counter() - start

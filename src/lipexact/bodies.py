@@ -19,12 +19,13 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.spatial
 
-from lipexact.domains import Box, ConvexSet, EuclideanBall, Polytope, Simplex
+from lipexact.domains import Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
 from lipexact.graph.ir import Affine, Input, Matrix, Value, Vector
 from lipexact.graph.lower import absolute, add, reduce_max, reduce_sum, select
 
 # Half-spaces that can have more vertices than that are not enumerated.
 _MOST_VERTICES = 50_000
+_TIGHT = 1e-11  # how well a vertex must satisfy its equations
 _CHUNK = 4096
 
 
@@ -57,6 +58,10 @@ class Body(ABC):
 
     def ceiling(self, forms: Vector) -> Vector:
         """An upper bound of `value`, equal to it up to rounding unless that came from a linear program."""
+        return self.value(forms)
+
+    def guess(self, forms: Vector) -> Vector:
+        """About `value`, at once even where that takes a linear program for each row."""
         return self.value(forms)
 
     @abstractmethod
@@ -170,11 +175,11 @@ class EuclideanUnitBall(Body):
 
     def value(self, forms: Vector) -> Vector:
         """The Euclidean length of w."""
-        return np.asarray(np.linalg.norm(forms, axis=1))
+        return _lengths(forms)[:, 0]
 
     def attains(self, forms: Vector) -> Vector:
         """W itself, made as long as 1."""
-        length = np.linalg.norm(forms, axis=1, keepdims=True)
+        length = _lengths(forms)
         return np.where(length > 0, forms / np.where(length > 0, length, 1.0), np.eye(1, self.dim))
 
     def lower(self, x: Value, symmetric: bool) -> Value:  # noqa: ARG002
@@ -263,9 +268,16 @@ class HalfSpaces(Body):
         self.dim = rows.shape[1]
 
     @cached_property
-    def polytope(self) -> Polytope:
-        """The body as a domain."""
-        return Polytope(np.vstack([self.rows, -self.rows]), np.ones(2 * len(self.rows)))
+    def polytope(self) -> Domain:
+        """The body as a domain; a box where every row limits one coordinate."""
+        single = (self.rows != 0).sum(axis=1) == 1
+        largest = np.abs(self.rows[single]).max(axis=0, initial=0.0)
+        with np.errstate(divide="ignore"):
+            reach = np.nextafter(1 / largest, np.inf)
+        if single.all():
+            return Box(-reach, reach)
+        rest = self.rows[~single]
+        return Polytope(np.vstack([rest, -rest]), np.ones(2 * len(rest)), -reach, reach)
 
     @cached_property
     def hull(self) -> Hull | None:
@@ -288,6 +300,10 @@ class HalfSpaces(Body):
     def ceiling(self, forms: Vector) -> Vector:
         """By the vertices, or by the dual of the linear program."""
         return self.hull.value(forms) if self.hull is not None else self.polytope.support(forms)
+
+    def guess(self, forms: Vector) -> Vector:
+        """By the vertices, or that of the box around the body."""
+        return self.hull.value(forms) if self.hull is not None else np.abs(forms) @ self.polytope.upper
 
     def attains(self, forms: Vector) -> Vector:
         """A vertex, or the solution of a linear program, drawn into the body."""
@@ -318,7 +334,7 @@ class HalfSpaces(Body):
 def vertices_of(rows: Vector) -> Vector | None:
     """The vertices of a bounded polytope {z : rows z <= 1}, shape (k, n), by Qhull; some may occur twice.
 
-    None where there may be more than 50,000.
+    None where there may be more than 50,000, or where they cannot be told accurately.
     """
     count, n = rows.shape
     # The upper bound theorem: a cyclic polytope with as many vertices has the most facets.
@@ -326,9 +342,22 @@ def vertices_of(rows: Vector) -> Vector | None:
         return None
     if n == 1:
         return 1 / np.array([rows.max(axis=0), rows.min(axis=0)])
+    scale = np.abs(rows).max(axis=0)
+    try:
+        facets = scipy.spatial.ConvexHull(rows / scale)
+    except scipy.spatial.QhullError:
+        return None
     # Each facet z p = 1 of the polar, which is the hull of the rows, is a vertex z.
-    facets = scipy.spatial.ConvexHull(rows).equations
-    return np.asarray(-facets[:, :-1] / facets[:, -1:])
+    found = -facets.equations[:, :-1] / facets.equations[:, -1:] / scale
+    tight = (rows[facets.simplices] @ found[:, :, None])[..., 0]
+    return np.asarray(found) if (np.abs(tight - 1) < _TIGHT).all() and (found @ rows.T < 1 + _TIGHT).all() else None
+
+
+def _lengths(forms: Vector) -> Vector:
+    """The Euclidean length of each row, shape (k, 1); no square overflows."""
+    scale = np.abs(forms).max(axis=1, keepdims=True)
+    scale = np.where(scale > 0, scale, 1.0)
+    return np.asarray(scale * np.linalg.norm(forms / scale, axis=1, keepdims=True))
 
 
 def _hull(columns: Matrix, name: str) -> Ranged:

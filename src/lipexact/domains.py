@@ -16,12 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from lipexact.arrays import floats
 from lipexact.errors import DomainError
 from lipexact.graph.ir import Matrix, Vector, dense
 from lipexact.lp import LinearProgram, System, largest_slack
 from lipexact.rounding import TINY, down, gamma, up
 
-_STEPS = 24  # of a random walk, before its points count as random
+_STEPS = 8  # of a random walk, before its points count as random
+_NEWTON = 12
 _DIRECTIONS = 64  # in which extreme points are looked for
 
 
@@ -213,6 +215,8 @@ class Domain(ConvexSet):
 
     def maximisers(self, weights: Vector) -> Vector:
         """For each row w a point of the domain, up to the tolerance of a linear program, with the largest w x."""
+        if self.is_box:
+            return np.where(weights < 0, self.lower, self.upper)
         padding = np.zeros(self.system().lower.size - self.dim)
         found = (self._program.maximise(np.concatenate([row, padding])) for row in weights)
         return np.array([self.centre if each is None else each[0][: self.dim] for each in found])
@@ -262,12 +266,12 @@ class Domain(ConvexSet):
                 far = np.minimum(far, np.where(speed > 0, room, np.inf).min(axis=1))
         far = np.clip(far, 0.0, 1e300)
         for center, radius in self.balls:
-            least, most = np.zeros_like(far), far
-            for _ in range(50):
-                middle = (least + most) / 2
-                inside = np.abs(points + middle[:, None] * steps - center).sum(axis=1) <= radius
-                least, most = np.where(inside, middle, least), np.where(inside, most, middle)
-            far = least
+            # The distance from the centre is convex along a step: Newton's method from outside ends at its border.
+            for _ in range(_NEWTON):
+                away = points + far[:, None] * steps - center
+                over = np.abs(away).sum(axis=1) - radius
+                speed = (np.sign(away) * steps).sum(axis=1)
+                far = np.where((over > 0) & (speed > 0), np.maximum(far - over / np.where(speed > 0, speed, 1), 0), far)
         return np.asarray(far)
 
 
@@ -299,7 +303,7 @@ class Box(Domain):
 
     def __init__(self, lower: npt.ArrayLike, upper: npt.ArrayLike) -> None:
         low, high = (
-            _finite(_numbers(corner, f"the box's {what} corner"), f"the box's {what} corner")
+            _finite(floats(corner, f"the box's {what} corner", DomainError), f"the box's {what} corner")
             for what, corner in (("lower", lower), ("upper", upper))
         )
         if low.shape != high.shape:
@@ -353,8 +357,8 @@ class Ball(Domain):
     ) -> None:
         if norm not in ("linf", "l1"):
             raise DomainError(f"a ball is one of norm 'linf' or 'l1', not {norm!r}; for others use a Polytope")
-        middle = _numbers(center, "the ball's centre")
-        reach = _numbers(radius, "the ball's radius")
+        middle = floats(center, "the ball's centre", DomainError)
+        reach = floats(radius, "the ball's radius", DomainError)
         if not (np.isfinite(reach).all() and (reach > 0).all()):
             raise DomainError(f"the ball's radius must be positive and finite, not {radius!r}")
         if reach.size != 1 and (norm == "l1" or reach.size != middle.size):
@@ -368,7 +372,7 @@ class Ball(Domain):
         if clip is not None:
             if not isinstance(clip, Sequence) or len(clip) != 2:
                 raise DomainError(f"the ball's clip must be a pair (lo, hi), not {clip!r}")
-            least, most = (_numbers(limit, "the ball's clip") for limit in clip)
+            least, most = (floats(limit, "the ball's clip", DomainError) for limit in clip)
             for limit in (least, most):
                 if limit.size not in (1, middle.size):
                     raise DomainError(f"a clip of {limit.size} entries does not fit a centre of {middle.size}")
@@ -390,7 +394,7 @@ class Polytope(Domain):
     Parameters
     ----------
     A
-        Shape (k, d).
+        Shape (k, d), dense or sparse.
     b
         Shape (k,).
     lower, upper
@@ -410,13 +414,14 @@ class Polytope(Domain):
 
     def __init__(
         self,
-        A: npt.ArrayLike,
+        A: npt.ArrayLike | Matrix,
         b: npt.ArrayLike,
         lower: npt.ArrayLike | None = None,
         upper: npt.ArrayLike | None = None,
     ) -> None:
-        rows = _finite(_numbers(A, "the polytope's A"), "the polytope's A")
-        limits = _finite(_numbers(b, "the polytope's b"), "the polytope's b")
+        matrix = dense(A) if sp.issparse(A) else A
+        rows = _finite(floats(matrix, "the polytope's A", DomainError), "the polytope's A")
+        limits = _finite(floats(b, "the polytope's b", DomainError), "the polytope's b")
         if rows.ndim != 2 or limits.shape != (len(rows),):
             raise DomainError(f"A of shape {rows.shape} and b of shape {limits.shape} are no system A x <= b")
         low = _corner(lower, rows.shape[1], -np.inf, "the polytope's lower corner")
@@ -558,26 +563,10 @@ def _check_corners(low: Vector, high: Vector, what: str) -> None:
 
 
 def _corner(values: npt.ArrayLike | None, d: int, default: float, what: str) -> Vector:
-    corner = np.full(d, default) if values is None else _numbers(values, what).ravel()
+    corner = np.full(d, default) if values is None else floats(values, what, DomainError).ravel()
     if corner.size not in (1, d):
         raise DomainError(f"{what} has {corner.size} entries where A has {d} columns")
     return np.broadcast_to(corner, (d,)).copy()
-
-
-def _numbers(values: npt.ArrayLike, what: str) -> Vector:
-    try:
-        array = np.array(values)
-        if not np.iscomplexobj(array):
-            array = array.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise DomainError(f"{what} is not an array of numbers: {error}") from None
-    if np.iscomplexobj(array):
-        raise DomainError(f"{what} has complex numbers")
-    if array.size == 0:
-        raise DomainError(f"{what} is empty")
-    if np.isnan(array).any():
-        raise DomainError(f"{what} is NaN in coordinate {int(np.argmax(np.isnan(array)))}")
-    return array
 
 
 def _finite(array: Vector, what: str) -> Vector:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from lipexact.arrays import floats
 from lipexact.bodies import Body, Differences, Hull, vertices_of
-from lipexact.domains import Polytope
+from lipexact.domains import Domain
 from lipexact.errors import NormError
 from lipexact.graph.ir import Vector
 from lipexact.norms import Norm, norm
@@ -47,7 +49,7 @@ class CrossLipschitz:
         return Hull(np.eye(outputs)[label] - others)
 
 
-Functional: TypeAlias = int | npt.ArrayLike | Polytope | CrossLipschitz | None
+Functional: TypeAlias = int | npt.ArrayLike | Domain | CrossLipschitz | None
 
 
 def functional_body(functional: Functional, output_norm: str | Norm, outputs: int) -> Body:
@@ -77,16 +79,18 @@ def functional_body(functional: Functional, output_norm: str | Norm, outputs: in
         return norm(output_norm).polar(outputs)
     if isinstance(functional, CrossLipschitz):
         return functional.body(outputs)
-    if isinstance(functional, Polytope):
+    if isinstance(functional, Domain):
         return _hull(functional, outputs)
     if isinstance(functional, numbers.Integral) and not isinstance(functional, bool):
         return Hull(np.eye(1, outputs, _index(int(functional), outputs, "functional={}")))
     return Hull(np.atleast_2d(_vectors(functional, outputs)))
 
 
-def _hull(polytope: Polytope, outputs: int) -> Body:
+def _hull(polytope: Domain, outputs: int) -> Body:
     if polytope.dim != outputs:
         raise NormError(f"a polytope of functionals in {polytope.dim} dimensions does not fit {outputs} outputs")
+    if polytope.balls:
+        raise NormError("a ball of functionals is not supported; give its vertices as a matrix")
     rows = np.vstack([polytope.rows, np.eye(outputs), -np.eye(outputs)])
     limits = np.concatenate([polytope.limits, polytope.upper, -polytope.lower])
     found = vertices_of(rows / (limits - rows @ polytope.centre)[:, None])
@@ -96,23 +100,18 @@ def _hull(polytope: Polytope, outputs: int) -> Body:
 
 
 def _vectors(functional: object, outputs: int) -> Vector:
-    try:
-        vectors = np.array(functional)
-        if not np.iscomplexobj(vectors):
-            vectors = vectors.astype(np.float64)
-    except (TypeError, ValueError):
+    if not isinstance(functional, np.ndarray | Sequence) or isinstance(functional, str):
         raise NormError(
-            "a functional is an output's index, a vector of numbers, a matrix of them, or CrossLipschitz(), "
-            f"not {functional!r}"
-        ) from None
-    if np.iscomplexobj(vectors):
-        raise NormError("the functional has complex numbers")
-    if vectors.ndim not in (1, 2) or vectors.shape[-1] != outputs or vectors.size == 0:
+            "a functional is an output's index, a vector of numbers, a matrix of them, a Polytope, or "
+            f"CrossLipschitz(), not {functional!r}"
+        )
+    vectors = floats(functional, "the functional", NormError)
+    if vectors.ndim not in (1, 2) or vectors.shape[-1] != outputs:
         raise NormError(
             f"a functional of shape {vectors.shape} does not fit {outputs} outputs; give a vector of length {outputs}"
         )
     if not np.isfinite(vectors).all():
-        raise NormError("the functional has entries that are NaN or infinite")
+        raise NormError("the functional has entries that are infinite")
     return vectors
 
 

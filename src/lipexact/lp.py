@@ -35,18 +35,26 @@ class LinearProgram:
     """max w y over a system, for one w after the other; each starts where the last one ended."""
 
     def __init__(self, system: System) -> None:
-        rows = sp.csr_array(system.rows)
+        # In units of the box around a variable, or of how far the rows let it go, since tolerances are absolute.
+        rows = sp.csr_array(system.rows, dtype=np.float64, copy=True)
+        finite = np.isfinite(system.lower) & np.isfinite(system.upper)
+        low, high = np.where(finite, system.lower, 0.0), np.where(finite, system.upper, 0.0)
+        self._offset, half = low / 2 + high / 2, high / 2 - low / 2
+        self._scale = np.where(half > 0, half, _reach(rows, system.limits))
+        rows.data *= self._scale[rows.indices]
+        self._sizes = np.asarray(abs(rows).sum(axis=1)).ravel()
+        self._sizes = np.where(self._sizes > 0, self._sizes, 1.0)
+        rows.data /= np.repeat(self._sizes, np.diff(rows.indptr))
         program = highspy.HighsLp()
         program.num_col_, program.num_row_ = system.lower.size, rows.shape[0]
         program.col_cost_ = np.zeros(system.lower.size)
-        program.col_lower_, program.col_upper_ = system.lower, system.upper
-        program.row_lower_, program.row_upper_ = np.full(rows.shape[0], -np.inf), system.limits
-        program.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-        program.a_matrix_.start_, program.a_matrix_.index_, program.a_matrix_.value_ = (
-            rows.indptr,
-            rows.indices,
-            rows.data,
-        )
+        program.col_lower_ = (system.lower - self._offset) / self._scale
+        program.col_upper_ = (system.upper - self._offset) / self._scale
+        program.row_lower_ = np.full(rows.shape[0], -np.inf)
+        program.row_upper_ = (system.limits - system.rows @ self._offset) / self._sizes
+        matrix = program.a_matrix_
+        matrix.format_ = highspy.MatrixFormat.kRowwise
+        matrix.start_, matrix.index_, matrix.value_ = rows.indptr, rows.indices, rows.data
         self._columns = np.arange(system.lower.size, dtype=np.int32)
         self._highs: Any = highspy.Highs()  # type: ignore[no-untyped-call]
         self._highs.setOptionValue("output_flag", False)
@@ -55,14 +63,25 @@ class LinearProgram:
     def maximise(self, weights: Vector) -> tuple[Vector, Vector] | None:
         """An optimal point and the multipliers of the rows, all at least 0; None where HiGHS finds none.
 
-        Both are right up to HiGHS's tolerance of 1e-7.
+        Both are right up to HiGHS's tolerance of 1e-7, relative to the size of the system and of the weights.
         """
-        self._highs.changeColsCost(self._columns.size, self._columns, -np.asarray(weights, dtype=np.float64))
+        costs = np.asarray(weights, dtype=np.float64) * self._scale
+        size = float(np.abs(costs).max(initial=0.0)) or 1.0
+        self._highs.changeColsCost(self._columns.size, self._columns, -costs / size)
         self._highs.run()
         if self._highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
             return None
         solution = self._highs.getSolution()
-        return np.array(solution.col_value), np.maximum(-np.array(solution.row_dual), 0.0)
+        point = self._offset + self._scale * np.array(solution.col_value)
+        return point, np.maximum(-np.array(solution.row_dual), 0.0) * (size / self._sizes)
+
+
+def _reach(rows: Matrix, limits: Vector) -> Vector:
+    """About how far each variable can go, by the rows alone."""
+    entries = abs(rows.tocoo())
+    far = np.zeros(rows.shape[1])
+    np.maximum.at(far, entries.col, np.abs(limits)[entries.row] / np.where(entries.data > 0, entries.data, np.inf))
+    return np.where((far > 0) & np.isfinite(far), far, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +95,8 @@ class Slack:
     slack
         t: every form is at least t times the sum of its absolute slopes there.
     weights
-        Multipliers of the forms up to a common factor, at least 0; where `slack` <= 0 their combination is nowhere positive.
+        Multipliers of the forms up to a common factor, at least 0; where `slack` <= 0 their combination is nowhere
+        positive.
     cancelled
         The coordinates in which the weighted forms add up to nothing but rounding.
     """

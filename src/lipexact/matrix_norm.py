@@ -82,16 +82,17 @@ def matrix_norm(network: Network, functionals: Body, directions: Body, pattern: 
 
 
 def estimate(jacobians: Vector, functionals: Body, directions: Body) -> Vector:
-    """Lower bounds of the operator norms of many Jacobians, shape (k, m, d); equal to them for the easy pairs."""
+    """About the operator norms of many Jacobians, shape (k, m, d); equal to them for the easy pairs."""
     count, m, d = jacobians.shape
     if not (functionals.piecewise_linear or directions.piecewise_linear):
         return np.asarray(np.linalg.norm(jacobians, 2, axis=(1, 2)))
-    if functionals.vertex_count <= m:
-        rows = np.concatenate([chunk @ jacobians for chunk in functionals.vertices()], axis=1)
-        return np.asarray(directions.value(rows.reshape(-1, d)).reshape(count, -1).max(axis=1))
+    if functionals.vertex_count <= m or (np.isinf(directions.vertex_count) and directions.piecewise_linear):
+        chunks = functionals.vertices() if functionals.vertex_count <= m else [np.eye(m)]
+        rows = np.concatenate([chunk @ jacobians for chunk in chunks], axis=1)
+        return np.asarray(directions.guess(rows.reshape(-1, d)).reshape(count, -1).max(axis=1))
     if directions.vertex_count <= d:
         columns = np.concatenate([jacobians @ chunk.T for chunk in directions.vertices()], axis=2).swapaxes(1, 2)
-        return np.asarray(functionals.value(columns.reshape(-1, m)).reshape(count, -1).max(axis=1))
+        return np.asarray(functionals.guess(columns.reshape(-1, m)).reshape(count, -1).max(axis=1))
     return _climb(jacobians, functionals, directions)[0]
 
 

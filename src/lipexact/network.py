@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from lipexact.errors import ModelError
+from lipexact.domains import Domain
+from lipexact.errors import DomainError, ModelError
 from lipexact.graph.derivative import reverse
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.ir import Conditional, Graph, Input, Value, Vector
@@ -135,6 +136,24 @@ class Network:
             return points.reshape(len(points), size), False
         raise ModelError(
             f"expected a point of shape {(size,)} or {self.input_shape}, or a batch of them, not {points.shape}"
+        )
+
+
+def check_domain(network: Network, domain: object) -> None:
+    """Refuse what is no domain, or one of another dimension than the network's input.
+
+    Raises
+    ------
+    DomainError
+    """
+    if not isinstance(domain, Domain):
+        raise DomainError(
+            f"the domain must be a Box, a Ball or a Polytope, not {type(domain).__name__}; every input needs limits"
+        )
+    if domain.dim != network.input.size:
+        raise DomainError(
+            f"the domain has {domain.dim} dimensions, the network's input {network.input.size} "
+            f"(shape {network.input_shape})"
         )
 
 

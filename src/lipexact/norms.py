@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from lipexact.arrays import floats
 from lipexact.bodies import Body, CrossPolytope, Cube, EuclideanUnitBall, HalfSpaces, Hull
 from lipexact.errors import NormError
 from lipexact.graph.ir import Vector
@@ -123,7 +124,7 @@ class PolyhedralNorm(Norm):
 
     Examples
     --------
-    The norm max(|z_1| / 2, |z_2|), under which the first entry may change twice as far:
+    The norm ``max(|z_1| / 2, |z_2|)``, under which the first entry may change twice as far:
 
     >>> H = np.array([[0.5, 0], [0, 1]])
     >>> weighted = PolyhedralNorm(halfspaces=np.vstack([H, -H]))
@@ -155,7 +156,10 @@ class PolyhedralNorm(Norm):
 
     def _body(self, n: int, by_vertices: bool) -> Body:
         if n != self.dim:
-            raise NormError(f"a PolyhedralNorm of {self.dim} dimensions does not measure {n} entries")
+            raise NormError(
+                f"a PolyhedralNorm of {self.dim} dimensions does not measure {n} entries; the norms of inputs and "
+                "outputs are chosen by input_norm and output_norm"
+            )
         return Hull(self.rows) if by_vertices else HalfSpaces(self.rows)
 
     def __repr__(self) -> str:
@@ -170,11 +174,8 @@ def _segment() -> Body:
 
 def _half(values: npt.ArrayLike | None, what: str) -> Vector:
     """One row of each pair; checked."""
-    try:
-        rows = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise NormError(f"a PolyhedralNorm's {what} are a matrix of numbers") from None
-    if rows.ndim != 2 or rows.size == 0 or not np.isfinite(rows).all():
+    rows = floats(values, f"a PolyhedralNorm's matrix of {what}", NormError)
+    if rows.ndim != 2 or not np.isfinite(rows).all():
         raise NormError(f"a PolyhedralNorm's {what} are a finite matrix of shape (k, n), not of shape {rows.shape}")
     rows = np.unique(rows[rows.any(axis=1)] + 0.0, axis=0)
     if {row.tobytes() for row in rows} != {(0.0 - row).tobytes() for row in rows}:

@@ -24,15 +24,14 @@ import scipy.sparse as sp
 from lipexact.bounds.interval import point_bounds
 from lipexact.bounds.linear import bound
 from lipexact.domains import Domain
-from lipexact.errors import DomainError
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.ir import Affine, Input, Matrix, Node, Switch, Value
-from lipexact.network import Network
+from lipexact.network import Network, check_domain
 from lipexact.pattern import FREE, OFF, ON, Pattern
 from lipexact.regions import Numbers, affine_forms, pattern_at
 
 _SAMPLES = 64
-_FRACTIONS = 200_000  # that the exact forms of a network may take
+_FRACTIONS = 300_000  # that exact forms may take in all
 _SUBSETS = 5_000  # of d kernels and sides, whose common points are computed in Fractions
 _LISTED = 6  # findings of a kind that are spelled out in the text
 
@@ -85,7 +84,7 @@ class Crossing:
 
 @dataclass(frozen=True)
 class PositionReport:
-    """What :func:`general_position_report` found.
+    """What :func:`~lipexact.api.general_position_report` found.
 
     Attributes
     ----------
@@ -155,11 +154,11 @@ def _at(point: tuple[float, ...]) -> str:
     return f", at ({', '.join(f'{entry:.6g}' for entry in point)})" if len(point) <= 4 else ""
 
 
-def general_position_report(network: Network, domain: Domain) -> PositionReport:
+def position_report(network: Network, domain: Domain) -> PositionReport:
     """Which neurons coincide, vanish, or meet in more kernels than general position allows.
 
-    It is decided as far as that is cheap: for networks with one hidden layer, few inputs and a few dozen neurons
-    in most cases; where kernels of neurons cross that read neurons with a kink is not looked at.
+    It is decided as far as that is cheap: in most cases for networks with one hidden layer, two or three inputs and a
+    few dozen neurons; where kernels of neurons cross that read neurons with a kink is not looked at.
 
     Parameters
     ----------
@@ -171,7 +170,7 @@ def general_position_report(network: Network, domain: Domain) -> PositionReport:
     Returns
     -------
     PositionReport
-        With a plain text as its ``str``.
+        Its ``str`` is a plain text.
 
     Raises
     ------
@@ -186,18 +185,11 @@ def general_position_report(network: Network, domain: Domain) -> PositionReport:
     >>> x = Input(1)
     >>> hidden = relu(Affine(((np.array([[1.0], [-1.0]]), x),), np.zeros(2)))
     >>> identity = Affine(((np.array([[1.0, -1.0]]), hidden),), np.zeros(1))
-    >>> net = Network(Graph((x,), (identity,)), (1,), (1,))
-    >>> general_position_report(net, Box([-1], [1])).in_general_position  # the two neurons have the same kernel
+    >>> position_report(Network(Graph((x,), (identity,)), (1,), (1,)), Box([-1], [1])).in_general_position
     False
     """
-    if not isinstance(domain, Domain):
-        raise DomainError(f"the domain must be a Box, Ball or Polytope, not {type(domain).__name__}")
-    if domain.dim != network.input.size:
-        raise DomainError(
-            f"the domain has {domain.dim} dimensions, the network's input {network.input.size} "
-            f"(shape {network.input_shape})"
-        )
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows proves nothing
+    check_domain(network, domain)
+    with np.errstate(all="ignore"):  # what overflows proves nothing
         return _Examination(network, domain).report()
 
 
@@ -210,17 +202,18 @@ class _Examination:
             np.where(bounds[node][0] > 0, ON, np.where(bounds[node][1] < 0, OFF, FREE)).astype(np.int8)
             for node in self.nodes
         )
+        self.names = [gate.name.removesuffix("_gate") or f"layer {k}" for k, gate in enumerate(network.gates)]
         self.open = [
-            Neuron(layer, i, gate.name.removesuffix("_gate") or f"layer {layer}")
-            for layer, gate in enumerate(network.gates)
-            for i in np.flatnonzero(self.pattern[layer] == FREE).tolist()
+            Neuron(layer, i, self.names[layer])
+            for layer, states in enumerate(self.pattern)
+            for i in np.flatnonzero(states == FREE).tolist()
         ]
         bent = _bent(network, self.pattern)
         self.bent = [neuron for neuron in self.open if bent[self.nodes[neuron.layer]][neuron.index]]
+        self.left = _FRACTIONS
         # (w_1, ..., w_d, b) in Fractions, of neurons that are affine on the domain.
         self.kernels = self._forms(self.pattern, set(self.open).difference(self.bent))
-        points = domain.sample(np.random.default_rng(0), _SAMPLES)
-        self.points = points[domain.margin(points) > 0]
+        self.points = domain.sample(np.random.default_rng(0), _SAMPLES)
         self.values = evaluate(network.graph, {network.input: self.points})
         self.undecided: list[str] = []
         self.not_examined: list[str] = []
@@ -237,39 +230,32 @@ class _Examination:
         left_out = {neuron for group in coinciding for neuron in group[1:]}.union(found.neuron for found in vanishing)
         kernels = {neuron: self.kernels[neuron] for neuron in sorted(self.kernels.keys() - left_out)}
         crowded = _crowded(kernels, self.domain, self.undecided, self.not_examined) if kernels else []
-        notes = {
-            f"{len(self.bent)} neurons that read neurons with a kink: where their kernels, which bend, cross others, "
-            "and whether they vanish on regions that no sample met": len(self.bent) > 0,
-            "where kernels cross: the network is too large for exact arithmetic": (
-                len(self.bent) + len(self.kernels) < len(self.open)
-            ),
-            "where kernels meet the border of the domain, which is not a box": self.open and not self.domain.is_box,
-        }
-        self.not_examined += [text for text, applies in notes.items() if applies]
-        return PositionReport(
-            tuple(
-                Layer(gate.name.removesuffix("_gate"), gate.size, int((states == ON).sum()), int((states == OFF).sum()))
-                for gate, states in zip(self.network.gates, self.pattern, strict=True)
-            ),
-            tuple(vanishing + self._vanishing_around_samples()),
-            tuple(coinciding),
-            tuple(crowded),
-            tuple(self.undecided),
-            tuple(self.not_examined),
-        )
+        if self.bent:
+            self.not_examined.append(
+                f"{len(self.bent)} neurons that read neurons with a kink: where their kernels, which bend, cross "
+                "others, and whether they vanish on regions that no sample met"
+            )
+        if len(self.bent) + len(self.kernels) < len(self.open):
+            self.not_examined.append("where kernels cross: the network is too large for exact arithmetic")
+        if self.open and not self.domain.is_box:
+            self.not_examined.append("where kernels meet the border of the domain, which is not a box")
+        counts = [(states.size, int((states == ON).sum()), int((states == OFF).sum())) for states in self.pattern]
+        layers = tuple(Layer(name, *count) for name, count in zip(self.names, counts, strict=True))
+        vanishing += self._vanishing_around_samples()
+        doubts = tuple(self.undecided), tuple(self.not_examined)
+        return PositionReport(layers, tuple(vanishing), tuple(coinciding), tuple(crowded), *doubts)
 
     def _forms(self, pattern: Pattern, neurons: Iterable[Neuron]) -> dict[Neuron, Numbers]:
-        """What neurons are under a pattern, (w_1, ..., w_d, b) in Fractions; none where that takes too many of these."""
+        """Neurons under a pattern as (w_1, ..., w_d, b) in Fractions; none where that takes too many of these."""
         kept = {gate: int((states == ON).sum()) for gate, states in zip(self.network.gates, pattern, strict=True)}
-        cost, d = 0, self.domain.dim
         for node in self.network.graph.nodes:
             for _, x in node.terms if isinstance(node, Affine) else ():
                 used = kept[x.gate] if isinstance(x, Switch) else 0 if isinstance(x, Input) else x.size
-                cost += node.size * (x.size + used * d)
-        if cost > _FRACTIONS:
+                self.left -= node.size * (x.size + used * self.domain.dim)
+        if self.left < 0:
             return {}
-        forms = [affine_forms(self.network, pattern, exact=True)[node] for node in self.nodes]
-        return {each: np.append(*(part[each.index] for part in forms[each.layer])) for each in neurons}
+        forms = affine_forms(self.network, pattern, exact=True)
+        return {each: np.append(*(part[each.index] for part in forms[self.nodes[each.layer]])) for each in neurons}
 
     def _rows(self) -> dict[Neuron, _Row]:
         rows: dict[Neuron, _Row] = {}
@@ -300,10 +286,9 @@ class _Examination:
         """Of neurons that read neurons with a kink, those that are 0 around a sampled point."""
         found: dict[Neuron, Vanishing] = {}
         for k, point in enumerate(self.points):
-            zero = [each for each in self.bent if self.values[self.nodes[each.layer]][k, each.index] == 0]
-            suspects = [neuron for neuron in zero if neuron not in found]
+            suspects = [n for n in self.bent if n not in found and self.values[self.nodes[n.layer]][k, n.index] == 0]
             pattern = pattern_at(self.network, point) if suspects else None
-            if pattern is not None:
+            if pattern is not None and self.domain.margin(point[None, :])[0] > 0:
                 forms = self._forms(pattern, suspects)
                 found |= {each: Vanishing(each, tuple(point.tolist())) for each in forms if not any(forms[each])}
         return list(found.values())
@@ -321,14 +306,13 @@ def _bent(network: Network, pattern: Pattern) -> dict[Node, npt.NDArray[np.bool_
     return bent
 
 
-# A combination of the entries of a node, or of the input, and of 1: columns and values that are not 0.
+# A combination of the entries of what a node reads (of the input where it is None) and of 1, without zeros.
 _Row: TypeAlias = tuple[Value | None, tuple[int, ...], Numbers]
 
 
 def _weights(node: Affine) -> Matrix:
-    """Weights and bias, sparse."""
-    blocks = [*(weight for weight, _ in node.terms), node.bias[:, None]]
-    matrix = sp.hstack(list(map(sp.csr_array, blocks)), format="csr")
+    """All weights and the bias side by side."""
+    matrix = sp.hstack([*(sp.csr_array(w) for w, _ in node.terms), sp.csr_array(node.bias[:, None])], format="csr")
     matrix.eliminate_zeros()
     matrix.sort_indices()
     return matrix
@@ -357,23 +341,23 @@ def _crowded(
 ) -> list[Crossing]:
     """Too many kernels in one place inside the domain; what else there may be goes to the two lists.
 
-    Where hyperplanes meet in a closed box that are dependent, sides included, they do so in a point that d of them
-    determine: a vertex, with more than d of them through it.
+    Where dependent hyperplanes, sides included, meet in the closed box, they do so in a vertex, a point that d of
+    the hyperplanes determine, with more than d of them through it.
     """
     neurons, rows = list(kernels), np.array(list(kernels.values()), dtype=object)
     n, d, low, high = len(rows), domain.dim, _fractions(domain.lower), _fractions(domain.upper)
     if math.comb(n + 2 * d, d) <= _SUBSETS:
         unit = _fractions(np.eye(d))
-        points = _vertices([*rows, *np.column_stack([unit, -low]), *np.column_stack([unit, -high])], d)
+        points = list(_vertices([*rows, *np.column_stack([unit, -low]), *np.column_stack([unit, -high])], d))
     else:
-        not_examined.append(
-            f"where the kernels of {n} neurons that are affine on the domain cross, but in a few points"
-        )
-        points = iter(_candidates(rows, domain))
+        not_examined.append(f"where the kernels of {n} neurons, affine on the domain, cross, but for a few points")
+        points = [tuple(_fractions(np.zeros(d))), tuple(_fractions(domain.centre))]
+        if d < n <= _FRACTIONS / d**2:
+            points += _vertices(list(_echelon(rows, d).values()), d)
     crossed: dict[tuple[Fraction, ...], frozenset[int]] = {}
     for point in set(points):
         if (low <= point).all() and (point <= high).all():
-            zero = rows[:, :d] @ np.array(point) + rows[:, d] == 0
+            zero = rows[:, :d] @ point + rows[:, d] == 0
             if zero.sum() + (low == point).sum() + (high == point).sum() > d:
                 crossed[point] = frozenset(np.flatnonzero(zero).tolist())
     # Flats of dimension 1 or more have several vertices, on the border; the middle of these may be inside.
@@ -389,17 +373,9 @@ def _crowded(
                 found[group] = Crossing(tuple(neurons[k] for k in sorted(group)), d - rank, tuple(rounded.tolist()))
     rest = {k for group in groups if not any(group <= other for other in found) for k in group}
     if rest:
-        named = _names([neurons[k] for k in sorted(rest)])
-        undecided.append(f"{named}: their kernels touch the border of the domain, or meet there in too many")
+        names = _names([neurons[k] for k in sorted(rest)])
+        undecided.append(f"{names}: on the border of the domain, where their kernels touch it or meet in too many")
     return list(found.values())
-
-
-def _candidates(rows: Numbers, domain: Domain) -> list[tuple[Fraction, ...]]:
-    """The origin, the centre, and where the first d independent kernels meet."""
-    points = [tuple(_fractions(np.zeros(domain.dim))), tuple(_fractions(domain.centre))]
-    if domain.dim < len(rows) <= _FRACTIONS / domain.dim**2:
-        points += _vertices(list(_echelon(rows, domain.dim).values()), domain.dim)
-    return points
 
 
 def _vertices(
@@ -410,9 +386,8 @@ def _vertices(
     if len(pivots) == d:
         yield tuple(-pivots[j][d] for j in range(d))
         return
-    for k in range(start, len(rows)):
-        extended = _extended(pivots, rows[k], d)
-        if len(extended) > len(pivots):
+    for k in range(start, len(rows) - d + len(pivots) + 1):  # as long as enough are left
+        if len(extended := _extended(pivots, rows[k], d)) > len(pivots):
             yield from _vertices(rows, d, extended, k + 1)
 
 
@@ -422,7 +397,7 @@ _Echelon: TypeAlias = dict[int, Numbers]  # reduced rows by pivot column
 def _echelon(rows: Iterable[Numbers], d: int) -> _Echelon:
     pivots: _Echelon = {}
     for row in rows:
-        pivots = _extended(pivots, row, d)
+        pivots = _extended(pivots, row, d) if len(pivots) < d else pivots
     return pivots
 
 

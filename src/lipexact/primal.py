@@ -112,7 +112,7 @@ class _Search:
         if functionals.vertex_count == 1:
             (rows,) = functionals.vertices()
             pulled = self._pull(points, rows[0])
-            return self.directions.value(pulled)
+            return self.directions.guess(pulled)
         jacobians = np.stack([self._pull(points, unit) for unit in np.eye(m)], axis=1)
         return estimate(jacobians, functionals, self.directions)
 

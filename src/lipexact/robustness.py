@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lipexact.api import Method, Mode, lipschitz, load
+from lipexact.arrays import floats
 from lipexact.bodies import HalfSpaces
 from lipexact.bounds.interval import point_bounds
 from lipexact.domains import Ball, Box, Domain, Polytope
@@ -19,7 +20,7 @@ from lipexact.errors import DomainError, ModelError, OptionError
 from lipexact.graph.ir import Vector
 from lipexact.mip.solvers import ProgressCallback
 from lipexact.network import Network
-from lipexact.norms import Norm, norm
+from lipexact.norms import Norm, PolyhedralNorm, norm
 from lipexact.result import LipschitzResult
 
 _DOUBLINGS = 40  # of a radius at which everything is still certified
@@ -72,6 +73,12 @@ class CertifiedRadius:
     margins: npt.NDArray[np.float64]
     steps: tuple[RadiusStep, ...]
     seconds: float
+
+    def __repr__(self) -> str:
+        return (
+            f"CertifiedRadius(radius={self.radius!r}, upper={self.upper!r}, label={self.label}, "
+            f"{len(self.steps)} steps, seconds={self.seconds:.3g})"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as numbers, lists and dictionaries."""
@@ -154,7 +161,8 @@ def certified_radius(
 
     least, most, steps = 0.0, np.inf, []
     slope = float(alpha.ball(center.size).value(rows @ network.jacobian(center)).max())
-    radius = 0.5 / slope if slope > 0 else 1.0
+    limit = _radius_of_all(center, alpha, domain_clip, slope)
+    radius = min(0.5 / slope if slope > 0 else 1.0, limit)
     while most - least > tolerance * most or np.isinf(most):
         left = None if time_limit is None else time_limit - (time.perf_counter() - start)
         if left is not None and left <= 0:
@@ -182,20 +190,18 @@ def certified_radius(
             # It is no smaller on any ball that holds the witness.
             away = float(length.value((result.witness.point - center)[None, :])[0])
             most = min(most, radius, max(away, 1 / result.lower))
-        if np.isinf(most) and (radius >= 2.0**_DOUBLINGS / max(slope, 1.0) or _covers(center, radius, domain_clip)):
+        if least >= limit:
             least = np.inf
             break
-        radius = _next(least, most, radius, result)
+        radius = min(_next(least, most, radius, tolerance, len(steps)), limit)
     return CertifiedRadius(least, max(most, least), label, margins, tuple(steps), time.perf_counter() - start)
 
 
-def _next(least: float, most: float, radius: float, result: LipschitzResult) -> float:
-    """The radius to try: where the constant known so far would end the search, else the middle."""
+def _next(least: float, most: float, radius: float, tolerance: float, turn: int) -> float:
+    """The radius to try: a little below the upper bound, at which the constant may be the same still, or the middle."""
     if np.isinf(most):
         return 2 * radius
-    guess = (1 - 1e-9) / result.lower if result.lower > 0 else most
-    inner = least + 0.1 * (most - least), most - 1e-3 * (most - least)
-    return guess if inner[0] < guess < inner[1] else (least + most) / 2
+    return (least + most) / 2 if turn % 2 else max(most * (1 - tolerance / 2), (least + most) / 2)
 
 
 def _ball(center: Vector, radius: float, alpha: Norm, clip: tuple[npt.ArrayLike, npt.ArrayLike] | None) -> Domain:
@@ -224,12 +230,17 @@ def _facets(alpha: Norm, n: int) -> Vector | None:
     return polar.hull.points if isinstance(polar, HalfSpaces) and polar.hull is not None else None
 
 
-def _covers(center: Vector, radius: float, clip: tuple[npt.ArrayLike, npt.ArrayLike] | None) -> bool:
-    """Whether the ball holds all that the clip leaves; checked by its linf distance, for every norm's ball alike."""
+def _radius_of_all(
+    center: Vector, alpha: Norm, clip: tuple[npt.ArrayLike, npt.ArrayLike] | None, slope: float
+) -> float:
+    """The radius of a ball that holds all that the clip leaves; without one, a radius to give up at."""
     if clip is None:
-        return False
+        return 2.0**_DOUBLINGS / max(slope, 1.0)
     lo, hi = (np.asarray(side, dtype=np.float64).ravel() for side in clip)
-    return bool(radius > np.maximum(center - lo, hi - center).sum())
+    reach, length = np.maximum(center - lo, hi - center), alpha.polar(center.size)
+    if isinstance(alpha, PolyhedralNorm):  # which may not grow with every entry
+        return float(reach @ length.value(np.eye(center.size))) * (1 + 1e-9)
+    return float(length.value(reach[None, :])[0]) * (1 + 1e-9)
 
 
 def _margins(network: Network, center: Vector) -> tuple[int, Vector]:
@@ -246,10 +257,7 @@ def _margins(network: Network, center: Vector) -> tuple[int, Vector]:
 
 
 def _point(network: Network, x: npt.ArrayLike, clip: tuple[npt.ArrayLike, npt.ArrayLike] | None) -> Vector:
-    try:
-        point = np.asarray(x, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DomainError(f"x must be an array of numbers: {error}") from None
+    point = floats(x, "x", DomainError)
     if point.size != network.input.size or not np.isfinite(point).all():
         raise DomainError(f"x must be {network.input.size} finite numbers (shape {network.input_shape})")
     point = point.ravel()

@@ -79,7 +79,9 @@ class Composition:
 
     @property
     def objective(self) -> Any:
-        """The derivative's norm in its own units, as a Pyomo expression."""
+        """The derivative's norm in its own units, as a Pyomo expression; in forward mode, and under an l2 norm, at most
+        the norm: ask for much of it, not for little.
+        """
         return self.offset + self.scale * self.norm
 
     def to_norm(self, objective: float) -> float:

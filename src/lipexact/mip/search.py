@@ -22,6 +22,7 @@ UNDECIDED, TARGET = "undecided", "target"
 # So many rounds in a row that narrow nothing end the search.
 _PATIENCE = 500
 
+
 @dataclass(frozen=True)
 class Goal:
     """When a bracket is narrow enough: its relative gap, or its position to a target."""
@@ -161,7 +162,8 @@ class _Search:
         if self.goal.reached(bracket.lower, bracket.upper):
             return True
         if self.idle >= _PATIENCE or bracket.upper <= self.settled:
-            bracket.termination = UNDECIDED
+            if outcome.termination is Termination.OPTIMAL:
+                bracket.termination = UNDECIDED
             return False
         if stuck:
             return watch.satisfied and self.idle == 0
