@@ -11,9 +11,6 @@ from pathlib import Path
 import numpy as np
 
 import lipexact as lx
-from lipexact.graph.ir import Affine, Graph, Input, Value
-from lipexact.graph.lower import relu
-from lipexact.network import network
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NETWORKS = Path(__file__).parent / "networks"
@@ -24,9 +21,11 @@ class Case:
     """A question to :func:`lipexact.lipschitz`."""
 
     model: lx.Network
-    domain: lx.Box | lx.Ball
-    functional: Sequence[float]
+    domain: lx.Domain
+    functional: Sequence[float] | lx.CrossLipschitz | None = None
     input_norm: str = "linf"
+    output_norm: str | None = None
+    solvers: Sequence[str] = ("highs", "scip", "cbc", "gurobi")
 
 
 CASES: dict[str, Callable[[], Case]] = {}
@@ -49,15 +48,11 @@ def trained_network(model: str, input_norm: str = "linf") -> Case:
 def random_network(sizes: Sequence[int], seed: int) -> lx.Network:
     """Gaussian weights and biases, ReLUs between the layers of the given widths."""
     rng = np.random.default_rng(seed)
-    value: Value = Input(sizes[0])
-    start = value
-    for layer, (columns, rows) in enumerate(pairwise(sizes)):
-        if layer:
-            value = relu(value, f"relu_{layer}")
-        weight = rng.normal(size=(rows, columns)) * np.sqrt(2 / columns)
-        value = Affine(((weight, value),), rng.normal(size=rows), f"affine_{layer}")
-    name = "random_" + "_".join(map(str, sizes))
-    return network(Graph((start,), (value,)), input_shape=(sizes[0],), output_shape=(sizes[-1],), name=name)
+    layers = [
+        (rng.normal(size=(rows, columns)) * np.sqrt(2 / columns), rng.normal(size=rows))
+        for columns, rows in pairwise(sizes)
+    ]
+    return lx.Network.from_layers(layers, "random_" + "_".join(map(str, sizes)))
 
 
 @case
@@ -112,3 +107,35 @@ def synthetic_10_20_30_20_2() -> Case:
 def mnist17_784_20_20_20_2() -> Case:
     """Trained on MNIST's digits 1 and 7, in a ball of radius 0.1."""
     return trained_network("mnist17_784_20_20_20_2")
+
+
+@case
+def wine_13_16_16_3_cross() -> Case:
+    """All differences of two outputs."""
+    return Case(lx.load(EXAMPLES / "wine_13_16_16_3.onnx"), lx.Ball([0.5] * 13, 0.2), lx.CrossLipschitz())
+
+
+@case
+def wine_13_16_16_3_l1_linf() -> Case:
+    """The largest entry of the Jacobian, on a ball of the norm l1."""
+    ball = lx.Ball([0.5] * 13, 1.0, norm="l1", clip=(0, 1))
+    return Case(lx.load(EXAMPLES / "wine_13_16_16_3.onnx"), ball, input_norm="l1", output_norm="linf")
+
+
+@case
+def wine_13_16_16_3_l2() -> Case:
+    """One functional in the Euclidean norm: a quadratic program."""
+    ball = lx.Ball([0.5] * 13, 0.1)
+    return Case(lx.load(EXAMPLES / "wine_13_16_16_3.onnx"), ball, (1, -1, 0), "l2", solvers=("scip", "gurobi"))
+
+
+@case
+def random_30_16_16_4_linf() -> Case:
+    """The whole output of a network with many inputs in a small ball."""
+    return Case(random_network((30, 16, 16, 4), seed=0), lx.Ball([0.0] * 30, radius=0.05))
+
+
+@case
+def random_10_20_10_cross() -> Case:
+    """Ten classes, and so 45 differences."""
+    return Case(random_network((10, 20, 10), seed=0), lx.Ball([0.0] * 10, radius=0.1), lx.CrossLipschitz())

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show(environment())
     for name in options.case or CASES:
         question = CASES[name]()
-        for solver in options.solver or ["highs"]:
+        for solver in options.solver or question.solvers[:1]:
             for mode in options.mode or ["auto"]:
                 record: dict[str, Any] = {"case": name, "solver": solver, "mode": mode}
                 try:
@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     result.add_argument("--smoke", action="store_true", help=f"each once, for at most {SMOKE_SECONDS:.0f} s")
     result.add_argument("--case", action="append", choices=sorted(CASES), help="may be repeated; all by default")
-    result.add_argument("--solver", action="append", help="may be repeated; highs by default")
+    result.add_argument("--solver", action="append", help="may be repeated; the first that can do the case")
     result.add_argument("--mode", action="append", help="may be repeated; auto by default")
     result.add_argument("--seconds", type=float, default=60.0, help="time limit of one solve")
     result.add_argument("--repeat", type=int, default=3, help="times to measure each")
@@ -87,6 +87,7 @@ def measure(case: Case, solver: str, mode: str, seconds: float, repeat: int) -> 
             case.model,
             case.domain,
             input_norm=case.input_norm,
+            output_norm=case.output_norm,
             functional=case.functional,
             solver=solver,
             mode=mode,

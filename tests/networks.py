@@ -15,9 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
-from lipexact.graph.ir import Affine, Graph, Input, Value
-from lipexact.graph.lower import relu
-from lipexact.network import Network, network
+from lipexact.network import Network
 
 Layers = list[tuple[np.ndarray, np.ndarray]]
 
@@ -32,15 +30,7 @@ class Case(NamedTuple):
 
 def to_network(weights: Sequence[tuple[Any, Any]], name: str = "net") -> Network:
     """The network with these layers and a ReLU between them."""
-    start = value = Input(np.shape(weights[0][0])[1])
-    for index, (matrix, bias) in enumerate(weights):
-        value = _layer(value, matrix, bias, index, last=index == len(weights) - 1)
-    return network(Graph((start,), (value,)), input_shape=(start.size,), output_shape=(value.size,), name=name)
-
-
-def _layer(x: Value, matrix: Any, bias: Any, index: int, last: bool) -> Value:
-    affine = Affine(((np.array(matrix, dtype=np.float64), x),), np.array(bias, dtype=np.float64), f"affine_{index}")
-    return affine if last else relu(affine, f"relu_{index}")
+    return Network.from_layers(weights, name)
 
 
 def random_weights(rng: np.random.Generator, sizes: Sequence[int]) -> Layers:

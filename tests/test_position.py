@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from lipexact.api import general_position_report
 from lipexact.domains import Ball, Box, Domain
 from lipexact.errors import DomainError
 from lipexact.graph.ir import Affine, Graph, Input
 from lipexact.graph.lower import add, relu, scaled
 from lipexact.network import Network, network
-from lipexact.api import general_position_report
 from lipexact.position import PositionReport
 from tests import oracle
 from tests.networks import DEGENERATE, FAMILIES, Case, Layers, case, integer_cases, random_weights, to_network

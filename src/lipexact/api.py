@@ -8,16 +8,19 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from lipexact.bounds.interval import Bounds, length_bound, point_bounds
+from lipexact.bounds.interval import Bounds, gate_state, length_bound, point_bounds
 from lipexact.bounds.linear import bound
+from lipexact.bounds.needed import coordinates_needed
 from lipexact.domains import Domain
 from lipexact.errors import ModelError, NormError, OptionError
 from lipexact.functionals import Functional, functional_body
+from lipexact.graph.ir import Conditional
 from lipexact.mip.compose import Composition, compose
 from lipexact.mip.search import TARGET, Bracket, Goal, narrow, relax
 from lipexact.mip.solvers import Progress, ProgressCallback, SolveOptions, require_solver
@@ -47,10 +50,17 @@ class _Program:
         """The upper bound of the constant that comes from the bounds alone."""
         return max(length_bound(self.bounds[self.problem.objective]), 0.0)
 
+    @cached_property
+    def open_gates(self) -> dict[Conditional, int]:
+        """For each layer of gates how many the bounds leave open, of those that matter: the program's binaries."""
+        graph, bounds = self.problem.graph, self.bounds
+        needed = coordinates_needed(graph, bounds)
+        return {gate: int((needed[gate] & np.isnan(gate_state(gate, bounds))).sum()) for gate in graph.gates}
+
     @property
-    def open_gates(self) -> int:
-        """How many gates the bounds leave open: the program's binaries."""
-        return sum(int((self.bounds[gate][0] != self.bounds[gate][1]).sum()) for gate in self.problem.graph.gates)
+    def single(self) -> bool:
+        """Whether no gate of the network is open: its derivative is one matrix."""
+        return not any(self.open_gates[gate] for gate in self.problem.gates if gate is not None)
 
     def cost(self, lower: float) -> tuple[int, float]:
         """An estimate of the effort, to compare modes by.
@@ -61,7 +71,7 @@ class _Program:
         """
         size = self.problem.objective.size
         apart = float(np.log(max(self.root / lower, 1.0))) if lower > 0 else 1.0
-        return (size if size > 1 else 0), self.open_gates * apart
+        return (size if size > 1 else 0), sum(self.open_gates.values()) * apart
 
 
 def load(model: str | os.PathLike[str] | Any) -> Network:
@@ -170,7 +180,7 @@ def lipschitz(
         If the solver breaks down.
     """
     start = time.perf_counter()
-    options = _options(method, solver, time_limit, gap, target, threads, solver_options)
+    options = solve_options(method, solver, time_limit, gap, target, threads, solver_options)
     goal = Goal(float(gap), None if target is None else float(target))
     deadline = start + (np.inf if time_limit is None else time_limit)
     network = load(model)
@@ -300,18 +310,12 @@ def _bracket(programs: list[_Program], deadline: float) -> Bracket:
     found = best_region(problem.network, problem.domain, problem.functionals, problem.directions, deadline=deadline)
     lower = 0.0 if found is None else found.norm.lower
     upper = min(program.root for program in programs)
-    if found is not None and any(_single(program) for program in programs):
+    if found is not None and any(program.single for program in programs):
         upper = min(upper, found.norm.upper * (1 + 1e-11))  # which is accurate to rounding
     # The bound may lie below the attained value by what rounding does to that value.
     bracket = Bracket(lower, max(upper, lower), found)
     bracket.stats["primal_seconds"] = time.perf_counter() - start
     return bracket
-
-
-def _single(program: _Program) -> bool:
-    """Whether bounds decide all of the network's gates on which its derivative depends: one region, or as good as."""
-    gates = [gate for gate in program.problem.gates if gate is not None]
-    return all(bool((program.bounds[gate][0] == program.bounds[gate][1]).all()) for gate in gates)
 
 
 def _result(problem: Problem, bracket: Bracket, method: str, solver: str, goal: Goal, start: float) -> LipschitzResult:
@@ -365,7 +369,7 @@ def _radius(network: Network, domain: Domain, region: Region, point: npt.NDArray
     return max(float(min(distance.min(initial=np.inf) for distance in reach)) * (1 - 1e-9), 0.0)
 
 
-def _options(
+def solve_options(
     method: str,
     solver: str,
     time_limit: float | None,
@@ -374,6 +378,12 @@ def _options(
     threads: int | None,
     solver_options: Mapping[str, Any] | None,
 ) -> SolveOptions:
+    """What a solver is told, once all options of a call are checked.
+
+    Raises
+    ------
+    OptionError, SolverUnavailableError
+    """
     if not (isinstance(method, str) and method in ("auto", "mip", "lp")):
         raise OptionError(f"method={method!r} is none of 'auto', 'mip', 'lp'")
     if time_limit is not None and not (_is_number(time_limit) and time_limit > 0):

@@ -37,9 +37,10 @@ class LinearProgram:
     def __init__(self, system: System) -> None:
         # In units of the box around a variable, or of how far the rows let it go, since tolerances are absolute.
         rows = sp.csr_array(system.rows, dtype=np.float64, copy=True)
-        finite = np.isfinite(system.lower) & np.isfinite(system.upper)
-        low, high = np.where(finite, system.lower, 0.0), np.where(finite, system.upper, 0.0)
-        self._offset, half = low / 2 + high / 2, high / 2 - low / 2
+        low, high = (np.where(np.isfinite(side), side, 0.0) for side in (system.lower, system.upper))
+        bounded = np.isfinite(system.lower) & np.isfinite(system.upper)
+        self._offset = np.where(bounded, low / 2 + high / 2, 0.0)
+        half = np.where(bounded, high / 2 - low / 2, np.abs(low + high))
         self._scale = np.where(half > 0, half, _reach(rows, system.limits))
         rows.data *= self._scale[rows.indices]
         self._sizes = np.asarray(abs(rows).sum(axis=1)).ravel()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from lipexact.arrays import floats
 from lipexact.domains import Domain
 from lipexact.errors import DomainError, ModelError
 from lipexact.graph.derivative import reverse
 from lipexact.graph.evaluate import evaluate
-from lipexact.graph.ir import Conditional, Graph, Input, Value, Vector
+from lipexact.graph.ir import Affine, Conditional, Graph, Input, Value, Vector
+from lipexact.graph.lower import relu
 from lipexact.graph.simplify import fuse
 
 
@@ -43,6 +46,46 @@ class Network:
         for what, shape, node in (("input", self.input_shape, self.input), ("output", self.output_shape, self.output)):
             if min(shape, default=1) < 1 or int(np.prod(shape, dtype=np.int64)) != node.size:
                 raise ModelError(f"the {what} shape {shape} does not hold {node.size} entries")
+
+    @classmethod
+    def from_layers(cls, layers: Iterable[tuple[npt.ArrayLike, npt.ArrayLike]], name: str = "network") -> Network:
+        """A multilayer perceptron: affine layers with a ReLU between each two.
+
+        Parameters
+        ----------
+        layers
+            Pairs of weights, of shape (rows, columns), and biases, of shape (rows,).
+        name
+            A name for reports.
+
+        Returns
+        -------
+        Network
+
+        Raises
+        ------
+        ModelError
+            If there is no layer, or shapes do not fit, or numbers are not finite.
+
+        Examples
+        --------
+        >>> Network.from_layers([([[1], [-1]], [0, 0]), ([[1, 1]], [0])]).evaluate([-2.0])
+        array([2.])
+        """
+        value: Value | None = None
+        start = None
+        for index, (weights, bias) in enumerate(layers):
+            matrix = floats(weights, f"the weights of layer {index}", ModelError)
+            if value is None:
+                start = value = Input(matrix.shape[-1])
+            else:
+                value = relu(value, f"relu_{index - 1}")
+            value = Affine(
+                ((matrix, value),), floats(bias, f"the bias of layer {index}", ModelError), f"affine_{index}"
+            )
+        if value is None or start is None:
+            raise ModelError("a network needs at least one layer")
+        return network(Graph((start,), (value,)), input_shape=(start.size,), output_shape=(value.size,), name=name)
 
     @property
     def input(self) -> Input:

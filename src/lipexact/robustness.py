@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import numbers
 import os
 import time
 from collections.abc import Mapping
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lipexact.api import Method, Mode, lipschitz, load
+from lipexact.api import Method, Mode, lipschitz, load, solve_options
 from lipexact.arrays import floats
 from lipexact.bodies import HalfSpaces
 from lipexact.bounds.interval import point_bounds
@@ -21,9 +23,13 @@ from lipexact.graph.ir import Vector
 from lipexact.mip.solvers import ProgressCallback
 from lipexact.network import Network
 from lipexact.norms import Norm, PolyhedralNorm, norm
-from lipexact.result import LipschitzResult
+from lipexact.regions import pattern_at
+from lipexact.result import LipschitzResult, Witness
+from lipexact.rounding import up
 
-_DOUBLINGS = 40  # of a radius at which everything is still certified
+_DOUBLINGS = 60  # of a radius at which everything is still certified
+_HALVINGS = 16  # of the way to a witness
+_LARGEST = 2.0**400  # radius
 _SLACK = 1e-12  # for the rounding of r L, relative
 
 
@@ -54,7 +60,8 @@ class CertifiedRadius:
     Attributes
     ----------
     radius
-        At every input of the domain that is closer than this to x, the network's largest output is the same.
+        At every input that is closer than this to x, and inside the clip, the network's largest output is the same;
+        infinite where that is shown for all of them.
     upper
         No radius above this can be certified by a local Lipschitz constant (it may be so by other means).
     label
@@ -81,10 +88,10 @@ class CertifiedRadius:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as numbers, lists and dictionaries."""
+        """Everything as numbers, lists and dictionaries; None for an infinite radius, which JSON has not."""
         return {
-            "radius": self.radius,
-            "upper": self.upper,
+            "radius": self.radius if np.isfinite(self.radius) else None,
+            "upper": self.upper if np.isfinite(self.upper) else None,
             "label": self.label,
             "margins": self.margins.tolist(),
             "seconds": self.seconds,
@@ -93,6 +100,10 @@ class CertifiedRadius:
                 for step in self.steps
             ],
         }
+
+    def to_json(self, **options: Any) -> str:
+        """`to_dict` as JSON; options as for :func:`json.dumps`."""
+        return json.dumps(self.to_dict(), **options)
 
 
 def certified_radius(
@@ -129,7 +140,7 @@ def certified_radius(
     domain_clip
         A pair (lo, hi) of numbers or arrays: inputs outside do not count, as for pixels.
     tolerance
-        Stop when `upper` - `radius` is at most this share of `upper`.
+        Stop when what is certified and what is not are apart by at most this share of the radius.
     method, solver, mode, threads, progress, solver_options
         As for :func:`lipschitz`.
     time_limit
@@ -138,7 +149,8 @@ def certified_radius(
     Returns
     -------
     CertifiedRadius
-        Its radius is infinite where nothing in the domain, or no input at all that was tried, changes the decision.
+        Its radius is infinite where no input inside the clip changes the decision. Without a clip that is known only of
+        networks without a kink; else the search gives up at some large radius, with `upper` infinite.
 
     Raises
     ------
@@ -150,8 +162,9 @@ def certified_radius(
         As for :func:`lipschitz`.
     """
     start = time.perf_counter()
-    if not isinstance(tolerance, float | int) or not 0 < tolerance < 1:
+    if not isinstance(tolerance, numbers.Real) or isinstance(tolerance, bool) or not 0 < tolerance < 1:
         raise OptionError(f"tolerance must be a number between 0 and 1, not {tolerance!r}")
+    solve_options(method, solver, time_limit, 0.0, None, threads, solver_options)  # refuses bad ones
     network, alpha = load(model), norm(input_norm)
     center = _point(network, x, domain_clip)
     label, margins = _margins(network, center)
@@ -159,11 +172,14 @@ def certified_radius(
     rows = (np.eye(margins.size)[label] - np.eye(margins.size)[others]) / margins[others, None]
     length = alpha.polar(center.size)
 
-    least, most, steps = 0.0, np.inf, []
+    # Certified up to `least`; not to be certified above `most`, and not tried again above `tried`.
+    least, most, tried = 0.0, np.inf, np.inf
+    steps: list[RadiusStep] = []
     slope = float(alpha.ball(center.size).value(rows @ network.jacobian(center)).max())
-    limit = _radius_of_all(center, alpha, domain_clip, slope)
-    radius = min(0.5 / slope if slope > 0 else 1.0, limit)
-    while most - least > tolerance * most or np.isinf(most):
+    everything = _radius_of_all(center, alpha, domain_clip)
+    first = min(0.5 / slope if slope > 0.5 / _LARGEST else 1.0, everything)
+    radius, largest = first, min(first * 2.0**_DOUBLINGS, _LARGEST)
+    while least < radius < tried and tried - least > float(tolerance) * (0.0 if np.isinf(tried) else tried):
         left = None if time_limit is None else time_limit - (time.perf_counter() - start)
         if left is not None and left <= 0:
             break
@@ -184,44 +200,69 @@ def certified_radius(
         steps.append(RadiusStep(radius, result.within_target, result))
         # The constant on a smaller ball is no larger.
         least = max(least, min(radius, (1 - _SLACK) / result.upper) if result.upper > 0 else radius)
-        if result.within_target is None:
-            break
-        if result.witness is not None and not result.within_target:
+        if not result.within_target:
+            tried = min(tried, radius)
+        if result.within_target is False:
             # It is no smaller on any ball that holds the witness.
-            away = float(length.value((result.witness.point - center)[None, :])[0])
-            most = min(most, radius, max(away, 1 / result.lower))
-        if least >= limit:
+            assert result.witness is not None
+            away = float(length.value(_step_into(network, center, result.witness)[None, :])[0])
+            most = min(most, max(away, 1 / result.lower))
+            tried = min(tried, most)
+        if least >= everything or (result.upper == 0 and not network.gates):
             least = np.inf
+        radius = min(_next(least, tried, float(tolerance), len(steps)), everything)
+        if radius > largest:
             break
-        radius = min(_next(least, most, radius, tolerance, len(steps)), limit)
     return CertifiedRadius(least, max(most, least), label, margins, tuple(steps), time.perf_counter() - start)
 
 
-def _next(least: float, most: float, radius: float, tolerance: float, turn: int) -> float:
+def _step_into(network: Network, center: Vector, witness: Witness) -> Vector:
+    """A short step from x to a point in the interior of the witness's region."""
+    step, outside, inside = witness.point - center, 0.0, 1.0
+    share = 0.0  # of the step to the witness; x itself is looked at first
+    for _ in range(_HALVINGS):
+        found = pattern_at(network, center + share * step)
+        if found is not None and all(np.array_equal(a, b) for a, b in zip(found, witness.pattern, strict=True)):
+            inside = share
+        else:
+            outside = share
+        share = (outside + inside) / 2
+    return inside * step
+
+
+def _next(least: float, most: float, tolerance: float, turn: int) -> float:
     """The radius to try: a little below the upper bound, at which the constant may be the same still, or the middle."""
     if np.isinf(most):
-        return 2 * radius
-    return (least + most) / 2 if turn % 2 else max(most * (1 - tolerance / 2), (least + most) / 2)
+        return 2 * least
+    middle, near = (least + most) / 2, most * (1 - tolerance / 2)
+    return near if turn % 2 == 0 and middle < near < most else middle
 
 
 def _ball(center: Vector, radius: float, alpha: Norm, clip: tuple[npt.ArrayLike, npt.ArrayLike] | None) -> Domain:
     """A domain that holds the ball of a norm; the ball itself, but for l2 and for norms with too many facets."""
     n = center.size
-    if alpha.name in ("linf", "l1"):
-        return Ball(center, radius, norm=alpha.name, clip=clip)
-    wide = radius * (1 + 1e-12)
-    if alpha.name == "l2":
-        ball: Domain = Ball(center, wide) & Ball(center, wide * np.sqrt(n), norm="l1")
+    if alpha.name == "l1":
+        ball: Domain = Ball(center, radius, norm="l1")
+    elif alpha.name == "linf":
+        ball = _box(center, np.full(n, radius))
+    elif alpha.name == "l2":
+        ball = _box(center, np.full(n, radius)) & Ball(center, radius * np.sqrt(n) * (1 + 1e-15), norm="l1")
     else:
         body = alpha.ball(n)
-        ball = Ball(center, wide * body.value(np.eye(n)))
+        ball = _box(center, radius * body.ceiling(np.eye(n)) * (1 + 1e-12))
         facets = body.rows if isinstance(body, HalfSpaces) else _facets(alpha, n)
         if facets is not None:
             both = np.vstack([facets, -facets])
-            ball = Polytope(both, both @ center + wide, ball.lower, ball.upper)
+            limits = up(both @ center, np.abs(both) @ np.abs(center), n) + radius * (1 + 1e-12)
+            ball = Polytope(both, limits, ball.lower, ball.upper)
     if clip is None:
         return ball
-    return ball & Box(*(np.broadcast_to(np.asarray(side, dtype=np.float64).ravel(), (n,)) for side in clip))
+    lo, hi = (np.asarray(side, dtype=np.float64).ravel() for side in clip)
+    return ball & Box(np.maximum(ball.lower, lo), np.minimum(ball.upper, hi))
+
+
+def _box(center: Vector, reach: Vector) -> Box:
+    return Box(np.nextafter(center - reach, -np.inf), np.nextafter(center + reach, np.inf))
 
 
 def _facets(alpha: Norm, n: int) -> Vector | None:
@@ -230,16 +271,14 @@ def _facets(alpha: Norm, n: int) -> Vector | None:
     return polar.hull.points if isinstance(polar, HalfSpaces) and polar.hull is not None else None
 
 
-def _radius_of_all(
-    center: Vector, alpha: Norm, clip: tuple[npt.ArrayLike, npt.ArrayLike] | None, slope: float
-) -> float:
-    """The radius of a ball that holds all that the clip leaves; without one, a radius to give up at."""
+def _radius_of_all(center: Vector, alpha: Norm, clip: tuple[npt.ArrayLike, npt.ArrayLike] | None) -> float:
+    """The radius of a ball that holds all that the clip leaves."""
     if clip is None:
-        return 2.0**_DOUBLINGS / max(slope, 1.0)
+        return np.inf
     lo, hi = (np.asarray(side, dtype=np.float64).ravel() for side in clip)
     reach, length = np.maximum(center - lo, hi - center), alpha.polar(center.size)
     if isinstance(alpha, PolyhedralNorm):  # which may not grow with every entry
-        return float(reach @ length.value(np.eye(center.size))) * (1 + 1e-9)
+        return float(reach @ length.ceiling(np.eye(center.size))) * (1 + 1e-9)
     return float(length.value(reach[None, :])[0]) * (1 + 1e-9)
 
 

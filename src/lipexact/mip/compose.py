@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyomo.environ as pyo
 from pyomo.core.expr import LinearExpression
 from typing_extensions import assert_never
 
-from lipexact.bounds.interval import Bounds, gate_state, length_bound, magnitude
-from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value, columns_read
-from lipexact.mip.blocks import Mask, Port, emit_affine, emit_conditional, emit_input, emit_length, emit_switch
+from lipexact.bounds.interval import Bounds, gate_state, length_bound
+from lipexact.bounds.needed import Mask, coordinates_needed
+from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
+from lipexact.mip.blocks import Port, emit_affine, emit_conditional, emit_input, emit_length, emit_switch
 from lipexact.pattern import FREE, OFF, ON, Pattern
 from lipexact.problem import Problem
 
@@ -79,8 +79,9 @@ class Composition:
 
     @property
     def objective(self) -> Any:
-        """The derivative's norm in its own units, as a Pyomo expression; in forward mode, and under an l2 norm, at most
-        the norm: ask for much of it, not for little.
+        """The derivative's norm in its own units, as a Pyomo expression.
+
+        The other variables can bring it to the norm, but also to less: ask for much of it, not for little.
         """
         return self.offset + self.scale * self.norm
 
@@ -178,7 +179,7 @@ def compose(problem: Problem, bounds: Bounds) -> Composition:
     """
     graph = problem.graph
     states = {gate: gate_state(gate, bounds) for gate in graph.gates}
-    needed = _needed(graph, states, bounds)
+    needed = coordinates_needed(graph, bounds)
     own = {node.gate for node in graph.nodes if isinstance(node, Switch) and node.gate.x is node.x}
     model = pyo.ConcreteModel(name=re.sub(r"\W+", "_", problem.network.name))
     names = _names(graph)
@@ -230,32 +231,6 @@ def _gates(port: Port, needed: Mask) -> tuple[Any, ...]:
 
 def _values(ports: dict[Node, Port], node: Value) -> tuple[Any, ...]:
     return tuple(ports[node].value(i) for i in range(node.size))
-
-
-def _needed(graph: Graph, states: dict[Conditional, npt.NDArray[np.float64]], bounds: Bounds) -> dict[Node, Mask]:
-    """Which coordinates of each node the outputs depend on, but for those that are always 0; all of the inputs."""
-    needed = {node: np.zeros(node.size, dtype=bool) for node in graph.nodes}
-    needed |= {node: np.ones(node.size, dtype=bool) for node in graph.inputs}
-    for output in graph.outputs:
-        needed[output][:] = True
-    for node in reversed(graph.nodes):
-        if node not in graph.outputs and not isinstance(node, Input | Conditional):
-            needed[node] &= magnitude(bounds[node]) > 0
-        mask = needed[node]
-        match node:
-            case Input():
-                pass
-            case Affine():
-                for weight, x in node.terms:
-                    needed[x] |= columns_read(weight, mask)
-            case Conditional():
-                needed[node.x] |= mask & np.isnan(states[node])
-            case Switch():
-                needed[node.gate] |= mask
-                needed[node.x] |= mask & (states[node.gate] != 0)
-            case _:
-                assert_never(node)
-    return needed
 
 
 def _same(graph: Graph, gate: Conditional, needed: dict[Node, Mask]) -> bool:
