@@ -16,6 +16,7 @@ from lipexact.mip.search import Bracket, Goal, narrow
 from lipexact.mip.solvers import SolveOptions
 from lipexact.norms import norm as norm_of
 from lipexact.problem import lipschitz_problem
+from tests.conftest import require
 from tests.networks import DEGENERATE, FAMILIES, Case, case, to_network
 from tests.oracle import constant, naive_constant, regions
 
@@ -234,12 +235,8 @@ def test_known_constants(folder: Path, known: dict) -> None:
     network = lx.load(folder / known["model"])
     box = lx.Box(known["lower"], known["upper"])
     for entry in known["constants"]:
-        norm, c = entry["input_norm"], entry.get("functional")
-        if c is not None or network.output.size == 1:
-            results = [lx.lipschitz(network, box, functional=c, input_norm=norm)]
-        elif norm == "linf":  # the largest row sum of |J|: the largest over the outputs
-            results = [lx.lipschitz(network, box, functional=i) for i in range(network.output.size)]
-        else:
-            continue
-        assert {result.status for result in results} == {lx.Status.EXACT}
-        assert max(result.value for result in results) == pytest.approx(entry["value"], rel=1e-9)
+        alpha, beta, c = entry["input_norm"], entry.get("output_norm"), entry.get("functional")
+        solver = require("scip") if "l2" in (alpha, beta) else "highs"
+        result = lx.lipschitz(network, box, input_norm=alpha, output_norm=beta, functional=c, solver=solver)
+        assert result.status is lx.Status.EXACT
+        assert result.value == pytest.approx(entry["value"], rel=1e-9)

@@ -195,7 +195,7 @@ def test_a_weighted_norm_of_many_dimensions() -> None:
     assert plain.status is lx.Status.EXACT
     assert result.status is lx.Status.EXACT
     assert result.value == pytest.approx(plain.value, rel=1e-9)
-    with pytest.raises(NormError, match="leave the mode"):
+    with pytest.raises(NormError, match="leave the mode to be chosen"):
         lx.lipschitz(to_network(layers), lx.Box.unit(30), input_norm=weighted, output_norm="linf", mode="reverse")
 
 

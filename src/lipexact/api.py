@@ -62,16 +62,17 @@ class _Program:
         """Whether no gate of the network is open: its derivative is one matrix."""
         return not any(self.open_gates[gate] for gate in self.problem.gates if gate is not None)
 
-    def cost(self, lower: float) -> tuple[int, float]:
-        """An estimate of the effort, to compare modes by.
+    def cost(self, lower: float) -> float:
+        """An estimate of the size of the search tree's logarithm, to compare modes by.
 
-        Squares that make a program nonconvex come first. Then the size of the search tree's logarithm: open gates, by
-        how far the bounds are apart. Measured with HiGHS on some thirty networks, the mode with the smaller product is
-        the faster one, but where the two are close (docs, "Forward and reverse mode").
+        What has to be branched on, by how far the bounds are apart: open gates, and with an l2 norm the squares of
+        what depends on continuous variables, which count double. Measured, the mode with the smaller product is the
+        faster one, but where the two are close (docs, "Forward and reverse mode").
         """
         size = self.problem.objective.size
+        squares = 2 * size if size > 1 and len(self.problem.sets) > 1 else 0
         apart = float(np.log(max(self.root / lower, 1.0))) if lower > 0 else 1.0
-        return (size if size > 1 else 0), sum(self.open_gates.values()) * apart
+        return (sum(self.open_gates.values()) + squares) * apart
 
 
 def load(model: str | os.PathLike[str] | Any) -> Network:
@@ -185,14 +186,15 @@ def lipschitz(
     deadline = start + (np.inf if time_limit is None else time_limit)
     network = load(model)
     read_seconds = time.perf_counter() - start
-    programs = _programs(network, domain, input_norm, output_norm, functional, mode)
+    programs = _programs(network, domain, input_norm, output_norm, functional)
+    allowed = _allowed(programs, mode)
     bounds_seconds = time.perf_counter() - start - read_seconds
     bracket = _bracket(programs, deadline)
     bracket.stats |= {"read_seconds": read_seconds, "bounds_seconds": bounds_seconds}
-    chosen = _cheapest(programs, bracket.lower)
+    chosen = _cheapest(allowed, bracket.lower)
     if not goal.reached(bracket.lower, bracket.upper):
         if method == "lp":
-            for program in programs:
+            for program in allowed:
                 require_solver(solver, quadratic=program.problem.quadratic)
                 before = bracket.upper
                 bracket = relax(program.problem, program.bounds, bracket, solver, options, deadline=deadline)
@@ -235,10 +237,9 @@ def build(
     ModelError, UnsupportedOperatorError, DomainError, NormError, OptionError
         As for :func:`lipschitz`.
     """
-    programs = _programs(load(model), domain, input_norm, output_norm, functional, mode, keep_output=True)
-    chosen = programs[0]
-    if len(programs) > 1:
-        chosen = _cheapest(programs, _bracket(programs, np.inf).lower)
+    programs = _programs(load(model), domain, input_norm, output_norm, functional, keep_output=True)
+    allowed = _allowed(programs, mode)
+    chosen = _cheapest(allowed, _bracket(programs, np.inf).lower) if len(allowed) > 1 else allowed[0]
     return compose(chosen.problem, chosen.bounds)
 
 
@@ -272,18 +273,15 @@ def _programs(
     input_norm: str | Norm,
     output_norm: str | Norm | None,
     functional: Functional,
-    mode: Mode,
     *,
     keep_output: bool = False,
 ) -> list[_Program]:
-    """The question in each mode that may be chosen, with bounds; at least one."""
+    """The question in each mode that its norms allow, with bounds; at least one."""
     check_domain(network, domain)
-    if not (isinstance(mode, str) and mode in ("auto", *MODES)):
-        raise OptionError(f"mode={mode!r} is none of 'auto', 'forward', 'reverse'")
     alpha, beta = norm(input_norm), norm(input_norm if output_norm is None else output_norm)
     directions, functionals = alpha.ball(network.input.size), functional_body(functional, beta, network.output.size)
     programs = []
-    for each in MODES if mode == "auto" else (mode,):
+    for each in MODES:
         with np.errstate(over="ignore", invalid="ignore"):
             problem = lipschitz_problem(network, domain, functionals, directions, each, keep_output=keep_output)
             if problem is None:
@@ -295,9 +293,17 @@ def _programs(
     if not programs:
         raise NormError(
             "there is no program for these norms: give the output norm by half-spaces, or the input norm by vertices"
-            + ("" if mode == "auto" else ", or leave the mode to be chosen")
         )
     return programs
+
+
+def _allowed(programs: list[_Program], mode: Mode) -> list[_Program]:
+    if not (isinstance(mode, str) and mode in ("auto", *MODES)):
+        raise OptionError(f"mode={mode!r} is none of 'auto', 'forward', 'reverse'")
+    allowed = [program for program in programs if mode in ("auto", program.problem.mode)]
+    if not allowed:
+        raise NormError(f"there is no program for these norms in mode {mode!r}: leave the mode to be chosen")
+    return allowed
 
 
 def _cheapest(programs: list[_Program], lower: float) -> _Program:
