@@ -24,6 +24,7 @@ from typing_extensions import assert_never
 from lipexact.bounds.interval import point_bounds
 from lipexact.domains import Domain
 from lipexact.graph.derivative import reverse
+from lipexact.graph.evaluate import evaluate
 from lipexact.graph.ir import (
     Affine,
     Conditional,
@@ -532,23 +533,8 @@ def _states(network: Network, point: Numbers) -> Pattern:
 
 def _gate_inputs(network: Network, point: Numbers) -> tuple[Numbers, ...]:
     """What each layer of gates reads at a point, in Fractions."""
-    values: dict[Node, Numbers] = {}
-    for node in network.graph.nodes:
-        match node:
-            case Input():
-                values[node] = point
-            case Affine():
-                total = _fractions(node.bias)
-                for weight, x in node.terms:
-                    total = total + _fractions(dense(weight)) @ values[x]
-                values[node] = total
-            case Conditional():
-                values[node] = np.array([int(entry > 0) for entry in values[node.x]])
-            case Switch():
-                values[node] = values[node.x] * values[node.gate]
-            case _:
-                assert_never(node)
-    return tuple(values[gate.x] for gate in network.gates)
+    values = evaluate(network.graph, {network.input: point[None, :]}, _fractions)
+    return tuple(values[gate.x][0] for gate in network.gates)
 
 
 def _agree(found: Pattern, pattern: Pattern) -> bool:
