@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
+from lipexact.domains import Ball, Domain, Polytope
 from lipexact.network import Network
+from tests.oracle import HalfSpace, l1_ball_halfspaces
 
 Layers = list[tuple[np.ndarray, np.ndarray]]
 
@@ -223,6 +225,43 @@ def late_coincidence(rng: np.random.Generator) -> Case:
             (np.column_stack([last, -last[:, 0]]), last_bias),
         ]
     )
+
+
+def halfspaces_of(domain: Domain) -> list[HalfSpace]:
+    """What cuts the domain out of its bounding box."""
+    cut = list(zip(domain.rows.tolist(), domain.limits.tolist(), strict=True))
+    return cut + [half for center, radius in domain.balls for half in l1_ball_halfspaces(center, radius)]
+
+
+CUTS = ("ball", "clipped", "two balls", "polytope", "bare", "both")
+
+
+def cut_domain(kind: str, low: np.ndarray, high: np.ndarray, seed: int) -> Domain:
+    """A domain that is no box, about as large as this one; of even seeds all numbers are multiples of 1/4."""
+    rng = np.random.default_rng(seed)
+
+    def number(values: np.ndarray) -> np.ndarray:
+        return values if seed % 2 else np.round(values * 4) / 4
+
+    d, width = low.size, high - low
+    center = number(low + rng.uniform(0.25, 0.75, d) * width)
+    size = float(np.max(width)) * 0.75
+    rows = number(rng.normal(size=(3, d)))
+    rows[~rows.any(axis=1)] = 1.0
+    limits = rows @ center + 0.25 * np.abs(rows) @ width
+    match kind:
+        case "ball":
+            return Ball(center, size, "l1")
+        case "clipped":
+            return Ball(center, size, "l1", clip=(low, high))
+        case "two balls":
+            return Ball(center, size, "l1") & Ball(number(center + rng.uniform(-0.25, 0.25, d) * width), size, "l1")
+        case "polytope":
+            return Polytope(rows, limits, low, high)
+        case "bare":
+            return Polytope(np.vstack([rows, np.eye(d), -np.eye(d)]), np.concatenate([limits, high, -low]))
+        case _:
+            return Ball(center, size, "l1") & Polytope(rows, limits, low, high)
 
 
 FAMILIES: dict[str, Callable[[np.random.Generator], Case]] = {

@@ -27,8 +27,7 @@ from lipexact.onnx.reader import read_onnx
 from lipexact.problem import Problem, lipschitz_problem
 from lipexact.rounding import down, gamma, up
 from tests import oracle
-from tests.networks import FAMILIES, case, random_weights, to_network
-from tests.test_regions import CUTS, cut_domain, halfspaces_of
+from tests.networks import CUTS, FAMILIES, case, cut_domain, halfspaces_of, random_weights, to_network
 
 MODES = ("forward", "reverse")
 NORMS = ("linf", "l1")

@@ -36,8 +36,7 @@ from lipexact.problem import Problem, lipschitz_problem
 from lipexact.regions import Undecided
 from lipexact.result import closed
 from tests import oracle
-from tests.networks import FAMILIES, Layers, case, forward, random_weights, to_network
-from tests.test_regions import CUTS, cut_domain, halfspaces_of
+from tests.networks import CUTS, FAMILIES, Layers, case, cut_domain, forward, halfspaces_of, random_weights, to_network
 
 MODES = ("forward", "reverse")
 NORMS = ("linf", "l1")

@@ -18,7 +18,18 @@ from lipexact.network import Network, network
 from lipexact.pattern import FREE, OFF, ON, Pattern
 from lipexact.regions import Empty, Region, Undecided, Verdict, affine_forms, decide, gradients, pattern_at
 from tests import oracle
-from tests.networks import FAMILIES, Case, Layers, case, integer_cases, random_weights, to_network
+from tests.networks import (
+    CUTS,
+    FAMILIES,
+    Case,
+    Layers,
+    case,
+    cut_domain,
+    halfspaces_of,
+    integer_cases,
+    random_weights,
+    to_network,
+)
 
 Gates = tuple[tuple[bool, ...], ...]
 
@@ -62,43 +73,6 @@ def truth_on(weights: Layers, domain: Domain) -> Truth:
             )
         )
     return Truth(weights, to_network(weights), domain, found)
-
-
-def halfspaces_of(domain: Domain) -> list[oracle.HalfSpace]:
-    """What cuts the domain out of its bounding box."""
-    cut = list(zip(domain.rows.tolist(), domain.limits.tolist(), strict=True))
-    return cut + [half for center, radius in domain.balls for half in oracle.l1_ball_halfspaces(center, radius)]
-
-
-CUTS = ("ball", "clipped", "two balls", "polytope", "bare", "both")
-
-
-def cut_domain(kind: str, low: np.ndarray, high: np.ndarray, seed: int) -> Domain:
-    """A domain that is no box, about as large as this one; of even seeds all numbers are multiples of 1/4."""
-    rng = np.random.default_rng(seed)
-
-    def number(values: np.ndarray) -> np.ndarray:
-        return values if seed % 2 else np.round(values * 4) / 4
-
-    d, width = low.size, high - low
-    center = number(low + rng.uniform(0.25, 0.75, d) * width)
-    size = float(np.max(width)) * 0.75
-    rows = number(rng.normal(size=(3, d)))
-    rows[~rows.any(axis=1)] = 1.0
-    limits = rows @ center + 0.25 * np.abs(rows) @ width
-    match kind:
-        case "ball":
-            return Ball(center, size, "l1")
-        case "clipped":
-            return Ball(center, size, "l1", clip=(low, high))
-        case "two balls":
-            return Ball(center, size, "l1") & Ball(number(center + rng.uniform(-0.25, 0.25, d) * width), size, "l1")
-        case "polytope":
-            return Polytope(rows, limits, low, high)
-        case "bare":
-            return Polytope(np.vstack([rows, np.eye(d), -np.eye(d)]), np.concatenate([limits, high, -low]))
-        case _:
-            return Ball(center, size, "l1") & Polytope(rows, limits, low, high)
 
 
 def pattern(gates: Iterable[Iterable[int]]) -> Pattern:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ NAMES = ("linf", "l1", "l2")
 PAIRS = tuple(itertools.product(NAMES, NAMES))
 LINEAR = tuple(pair for pair in PAIRS if "l2" not in pair)
 QUADRATIC = tuple(pair for pair in PAIRS if "l2" in pair)
+# More of them: LIPEXACT_SEEDS=200 pytest tests/test_vector.py -k pairs
+SEEDS = int(os.environ.get("LIPEXACT_SEEDS", "0"))
 IDENTITY_KINK: Layers = [(np.array([[1.0], [-1.0]]), np.zeros(2)), (np.array([[1.0, -1.0]]), np.zeros(1))]
 
 
@@ -53,7 +56,7 @@ def test_polyhedral_pairs_on_every_family(family: str, pair: tuple[str, str]) ->
 
 @pytest.mark.parametrize("pair", LINEAR, ids="-".join)
 def test_polyhedral_pairs_on_vector_outputs(pair: tuple[str, str]) -> None:
-    for seed in range(12):
+    for seed in range(SEEDS or 12):
         network = small(seed, outputs=2 + seed % 3, inputs=1 + seed % 3)
         known = constant(regions(*network), None, *pair)
         for mode in ("forward", "reverse"):
@@ -63,7 +66,7 @@ def test_polyhedral_pairs_on_vector_outputs(pair: tuple[str, str]) -> None:
 @pytest.mark.parametrize("pair", QUADRATIC, ids="-".join)
 def test_pairs_with_l2(pair: tuple[str, str]) -> None:
     require("scip")
-    for seed in range(8):
+    for seed in range(SEEDS or 6):
         network = small(seed, outputs=2 + seed % 2, inputs=2 + seed % 2, neurons=6)
         known = constant(regions(*network), None, *pair)
         check(network, known, input_norm=pair[0], output_norm=pair[1], solver="scip")
