@@ -397,7 +397,8 @@ def weighted(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, 
 
 def test_half_spaces_too_many_to_enumerate_have_their_value_by_linear_programs():
     n, rng = 30, np.random.default_rng(0)
-    radii, rows, body = weighted(rng, n)
+    radii, rows, _ = weighted(rng, n)
+    body = HalfSpaces(np.diag(1 / radii))
     assert body.vertex_count == np.inf
     assert body.lower(Input(n), symmetric=False) is None
     with pytest.raises(NotImplementedError, match="too many half-spaces"):
@@ -594,7 +595,7 @@ BAD_FUNCTIONALS = {
     "label too small": (CrossLipschitz(-4), "CrossLipschitz\\(label=-4\\) names no output"),
     "label a float": (CrossLipschitz(1.0), "CrossLipschitz\\(label=1.0\\) names no output"),
     "label a truth value": (CrossLipschitz(True), "CrossLipschitz\\(label=True\\) names no output"),
-    "label text": (CrossLipschitz("1"), "CrossLipschitz\\(label=1\\) names no output"),
+    "label text": (CrossLipschitz("1"), "CrossLipschitz\\(label='1'\\) names no output"),
 }
 
 

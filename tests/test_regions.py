@@ -360,7 +360,7 @@ def test_kinks_that_nearly_meet_at_zero(width):
     verdicts = {gates: check(truth, [gates]) for gates in itertools.product((OFF, ON), repeat=2)}
     assert isinstance(verdicts[ON, ON], Region)
     assert 0 < verdicts[ON, ON].point[0] < width
-    assert gradients(truth.network, np.ones((1, 1)), pattern([(ON, ON)])).tolist() == [[2.0]]
+    assert gradients(truth.network, np.ones((1, 1)), pattern([(ON, ON)]))[0].tolist() == [[2.0]]
     assert isinstance(verdicts[OFF, OFF], Empty)
     # The two that overlap nowhere, one kink passed the other.
     turned = hat(0.0, -width)
@@ -573,7 +573,7 @@ def test_affine_forms_agree_with_evaluation_and_with_exact_ones():
             assert slopes.astype(float) == pytest.approx(forms[node][0], rel=1e-12, abs=1e-12)
             assert offsets.astype(float) == pytest.approx(forms[node][1], rel=1e-12, abs=1e-12)
         functionals = rng.normal(size=(3, 2))
-        assert gradients(net, functionals, found) == pytest.approx(functionals @ linear, rel=1e-12)
+        assert gradients(net, functionals, found)[0] == pytest.approx(functionals @ linear, rel=1e-12)
 
 
 def test_exact_forms_are_exact():
@@ -605,7 +605,7 @@ def test_gradients_are_finite_differences_at_the_point(family):
             verdict = check(truth, gates)
             assert isinstance(verdict, Region)
             start = [Fraction(entry) for entry in verdict.point]
-            slopes = gradients(truth.network, functionals, verdict.pattern)
+            slopes = gradients(truth.network, functionals, verdict.pattern)[0]
             for c, row in zip(functionals, slopes.tolist(), strict=True):
                 for j, slope in enumerate(row):
                     assert slope == pytest.approx(float(difference(truth.weights, start, j, c)), rel=1e-9, abs=1e-9)
@@ -624,12 +624,12 @@ def test_gradients_of_functionals_that_cancel(size):
     truth = np.array([[float(entry) for entry in c] for c in fractions(functionals) @ exact])
     # Each alone up to its own size, the batch up to the largest of all; one after the other in any order.
     for c, expected in zip(functionals, truth, strict=True):
-        alone = gradients(net, c[None, :], gates)
+        alone = gradients(net, c[None, :], gates)[0]
         assert np.abs(alone[0] - expected).max() <= 1e-11 * np.abs(expected).max()
-    assert not gradients(net, functionals[4:5], gates).any()
+    assert not gradients(net, functionals[4:5], gates)[0].any()
     assert np.abs(truth[5:10]).max() < 1e-11 * np.abs(truth[0]).max()
     for chosen in (slice(None), slice(4, 10), slice(9, None, -2)):
-        batch = gradients(net, functionals[chosen], gates)
+        batch = gradients(net, functionals[chosen], gates)[0]
         assert batch.shape == truth[chosen].shape
         assert np.abs(batch - truth[chosen]).max() <= 1e-11 * np.abs(truth[chosen]).max()
 

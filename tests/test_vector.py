@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -198,8 +199,11 @@ def test_a_weighted_norm_of_many_dimensions() -> None:
     assert plain.status is lx.Status.EXACT
     assert result.status is lx.Status.EXACT
     assert result.value == pytest.approx(plain.value, rel=1e-9)
+    dense = lx.PolyhedralNorm(halfspaces=symmetric(np.vstack([np.diag(weights), np.full(30, 0.01)])))  # no tighter
+    result = lx.lipschitz(to_network(layers), lx.Box(-np.ones(30), np.ones(30)), input_norm=dense, output_norm="linf")
+    assert result.value == pytest.approx(plain.value, rel=1e-9)
     with pytest.raises(NormError, match="leave the mode to be chosen"):
-        lx.lipschitz(to_network(layers), lx.Box.unit(30), input_norm=weighted, output_norm="linf", mode="reverse")
+        lx.lipschitz(to_network(layers), lx.Box.unit(30), input_norm=dense, output_norm="linf", mode="reverse")
 
 
 def test_a_polyhedral_norm_of_the_wrong_dimension_is_refused() -> None:
@@ -374,3 +378,43 @@ def test_a_polytope_of_functionals() -> None:
     check(network, constant(regions(*network), None, "linf", "l1"), functional=box)
     with pytest.raises(NormError, match="does not fit 3 outputs"):
         lx.lipschitz(to_network(network.weights), lx.Box.unit(2), functional=lx.Polytope([[1, 1]], [1], lower=0))
+
+
+def test_cross_lipschitz_of_iris(shared: Path) -> None:
+    """LipMIP's own crossLipschitz is the constant over c in [-1, 1]^m, 16.487; the largest over pairs is 14.805."""
+    network, box = lx.load(shared / "cases/iris_4_5_5_3.onnx"), lx.Box.unit(4)
+    cross = lx.lipschitz(network, box, functional=lx.CrossLipschitz())
+    cube = lx.lipschitz(network, box, output_norm="l1")
+    assert cross.status is cube.status is lx.Status.EXACT
+    assert cross.value == pytest.approx(14.805, abs=5e-4)
+    assert cube.value == pytest.approx(16.487, abs=6e-4)
+
+
+@pytest.mark.parametrize("exponent", [-4, -6, -8, -10, -12])
+def test_long_unit_balls_are_no_excuse(exponent: int) -> None:
+    """The gradient is nearly orthogonal to the ball's long axis, so that products with its vertices cancel."""
+    rng = np.random.default_rng(4)
+    slope, small = rng.uniform(0.1, 1), 10.0**exponent
+    rows = symmetric(np.array([[0.5, -0.5], [small, small * (1 + rng.uniform(0, 0.3))]]))
+    weights = [(np.array([[slope, -slope]]), np.zeros(1))]
+    found = regions(weights, [0.0, 0.0], [1.0, 1.0])
+    for form in ("halfspaces", "vertices"):
+        given = rows if form == "halfspaces" else np.linalg.inv(rows[:2]).T @ corners(2).T
+        ball = {form: rows if form == "halfspaces" else given.T}
+        exact = {form: symmetric(given.T[[0, 1]])} if form == "vertices" else ball
+        known = constant(found, [1.0], Polyhedral(**exact))
+        result = lx.lipschitz(to_network(weights), lx.Box.unit(2), functional=0, input_norm=lx.PolyhedralNorm(**exact))
+        assert result.lower <= known * (1 + 1e-9)
+        assert known <= result.upper * (1 + 1e-9)
+        if result.status is lx.Status.EXACT:
+            assert result.value == pytest.approx(known, rel=1e-9)
+
+
+@pytest.mark.parametrize("count", [4, 6, 8, 12, 40])
+def test_regular_polygons_as_unit_balls(count: int) -> None:
+    angles = np.arange(count // 2) * 2 * np.pi / count  # some cosines are 6e-17
+    rows = symmetric(np.column_stack([np.cos(angles), np.sin(angles)]))
+    network = small(2)
+    for form in ("halfspaces", "vertices"):
+        known = constant(regions(*network), None, Polyhedral(**{form: rows}), "linf")
+        check(network, known, input_norm=lx.PolyhedralNorm(**{form: rows}), output_norm="linf")

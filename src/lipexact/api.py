@@ -22,10 +22,10 @@ from lipexact.errors import ModelError, NormError, OptionError
 from lipexact.functionals import Functional, functional_body
 from lipexact.graph.ir import Conditional
 from lipexact.mip.compose import Composition, compose
-from lipexact.mip.search import TARGET, Bracket, Goal, narrow, relax
+from lipexact.mip.search import RELAXATION, TARGET, Bracket, Goal, narrow, relax
 from lipexact.mip.solvers import Progress, ProgressCallback, SolveOptions, require_solver
 from lipexact.network import Network, check_domain
-from lipexact.norms import Norm, norm
+from lipexact.norms import Norm, PolyhedralNorm, norm
 from lipexact.onnx.reader import read_onnx
 from lipexact.pattern import ON
 from lipexact.position import PositionReport, position_report
@@ -134,19 +134,21 @@ def lipschitz(
     input_norm
         alpha: "linf", "l1", "l2", or a :class:`PolyhedralNorm` on R^d.
     output_norm
-        beta, likewise on R^m; None for that of the input. It has no meaning with a functional.
+        beta, likewise on R^m; None for that of the input. Not together with a functional.
     functional
         None: the whole output. Else the index of an output, a vector c of shape (m,), :class:`CrossLipschitz`, or a
         polytope of functionals, by its vertices of shape (k, m) or as a :class:`Polytope` in R^m.
     method
-        "mip"; "lp", the linear relaxation alone, for an upper bound (LipLP); or "auto", which is "mip".
+        "mip"; "lp", the relaxation of the gates alone, for an upper bound (LipLP; with an l2 norm its squares remain);
+        or "auto", which is "mip".
     solver
         "highs", "scip", "cbc" or "gurobi". Where an l2 norm makes the program quadratic, "scip" or "gurobi".
     mode
         How the derivative is encoded: "forward" as J v over directions v, "reverse" as J^T c over functionals c,
         "auto" by an estimate of the cost; with method "lp" it is the better one of both.
     time_limit
-        Seconds of wall-clock time for the whole call; None for no limit. Solvers overstay at times.
+        Seconds of wall-clock time for the whole call; None for no limit. Solvers overstay at times, and the bounds of
+        one mode and one round of samples come first in any case.
     gap
         Stop as soon as (upper - lower) / upper is at most this.
     target
@@ -186,22 +188,25 @@ def lipschitz(
     deadline = start + (np.inf if time_limit is None else time_limit)
     network = load(model)
     read_seconds = time.perf_counter() - start
-    programs = _programs(network, domain, input_norm, output_norm, functional)
+    programs = _programs(network, domain, input_norm, output_norm, functional, mode, deadline)
     allowed = _allowed(programs, mode)
     bounds_seconds = time.perf_counter() - start - read_seconds
     bracket = _bracket(programs, deadline)
     bracket.stats |= {"read_seconds": read_seconds, "bounds_seconds": bounds_seconds}
     chosen = _cheapest(allowed, bracket.lower)
     if not goal.reached(bracket.lower, bracket.upper):
+        report = _reporter(progress, start, bracket)
         if method == "lp":
-            for program in allowed:
+            for program in sorted(allowed, key=lambda one: one is not chosen):
                 require_solver(solver, quadratic=program.problem.quadratic)
-                before = bracket.upper
-                bracket = relax(program.problem, program.bounds, bracket, solver, options, deadline=deadline)
-                chosen = program if bracket.upper < before else chosen
+                if relax(
+                    program.problem, program.bounds, bracket, solver, options, deadline=deadline, on_progress=report
+                ):
+                    chosen = program
+                if bracket.termination != RELAXATION or goal.reached(bracket.lower, bracket.upper):
+                    break
         else:
             require_solver(solver, quadratic=chosen.problem.quadratic)
-            report = _reporter(progress, start, bracket)
             bracket = narrow(
                 chosen.problem, chosen.bounds, bracket, solver, options, goal, deadline=deadline, on_progress=report
             )
@@ -237,7 +242,7 @@ def build(
     ModelError, UnsupportedOperatorError, DomainError, NormError, OptionError
         As for :func:`lipschitz`.
     """
-    programs = _programs(load(model), domain, input_norm, output_norm, functional, keep_output=True)
+    programs = _programs(load(model), domain, input_norm, output_norm, functional, mode, np.inf, keep_output=True)
     allowed = _allowed(programs, mode)
     chosen = _cheapest(allowed, _bracket(programs, np.inf).lower) if len(allowed) > 1 else allowed[0]
     return compose(chosen.problem, chosen.bounds)
@@ -273,15 +278,24 @@ def _programs(
     input_norm: str | Norm,
     output_norm: str | Norm | None,
     functional: Functional,
+    mode: Mode,
+    deadline: float,
     *,
     keep_output: bool = False,
 ) -> list[_Program]:
-    """The question in each mode that its norms allow, with bounds; at least one."""
+    """The question in each mode that its norms allow, that mode first, with bounds; past the deadline only one."""
     check_domain(network, domain)
-    alpha, beta = norm(input_norm), norm(input_norm if output_norm is None else output_norm)
-    directions, functionals = alpha.ball(network.input.size), functional_body(functional, beta, network.output.size)
-    programs = []
-    for each in MODES:
+    if functional is not None and output_norm is not None:
+        raise NormError("output_norm measures the whole output; leave it out where a functional is given")
+    alpha, outputs = norm(input_norm), network.output.size
+    beta = norm(output_norm) if output_norm is not None else alpha
+    if output_norm is None and outputs == 1 and isinstance(alpha, PolyhedralNorm) and alpha.dim > 1:
+        beta = norm("linf")  # which on one output is the absolute value
+    directions, functionals = alpha.ball(network.input.size), functional_body(functional, beta, outputs)
+    programs: list[_Program] = []
+    for each in sorted(MODES, key=lambda one: one != mode):
+        if programs and time.perf_counter() > deadline:
+            break
         with np.errstate(over="ignore", invalid="ignore"):
             problem = lipschitz_problem(network, domain, functionals, directions, each, keep_output=keep_output)
             if problem is None:
@@ -418,6 +432,8 @@ def _is_number(value: object) -> bool:
 
 
 def _reporter(progress: bool | ProgressCallback, start: float, bracket: Bracket) -> ProgressCallback | None:
+    if not (isinstance(progress, bool) or callable(progress)):
+        raise OptionError(f"progress must be True, False or a function, not {progress!r}")
     if not progress:
         return None
 

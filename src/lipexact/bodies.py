@@ -20,11 +20,13 @@ import scipy.sparse as sp
 import scipy.spatial
 
 from lipexact.domains import Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
+from lipexact.errors import DomainError, NormError
 from lipexact.graph.ir import Affine, Input, Matrix, Value, Vector
-from lipexact.graph.lower import absolute, add, reduce_max, reduce_sum, select
+from lipexact.graph.lower import absolute, add, reduce_max, reduce_sum, scaled, select
+from lipexact.rounding import gamma
 
 # Half-spaces that can have more vertices than that are not enumerated.
-_MOST_VERTICES = 50_000
+_MOST_VERTICES = 10_000
 _TIGHT = 1e-11  # how well a vertex must satisfy its equations
 _CHUNK = 4096
 
@@ -59,6 +61,10 @@ class Body(ABC):
     def ceiling(self, forms: Vector) -> Vector:
         """An upper bound of `value`, equal to it up to rounding unless that came from a linear program."""
         return self.value(forms)
+
+    @abstractmethod
+    def spread(self, sizes: Vector) -> Vector:
+        """At least max{s |z| : z in B} for each row s >= 0: what an error of s in a form can make of its value."""
 
     def guess(self, forms: Vector) -> Vector:
         """About `value`, at once even where that takes a linear program for each row."""
@@ -109,6 +115,10 @@ class Cube(Body):
         """sum_i |w_i|."""
         return np.asarray(np.abs(forms).sum(axis=1))
 
+    def spread(self, sizes: Vector) -> Vector:
+        """sum_i s_i."""
+        return self.value(sizes)
+
     def attains(self, forms: Vector) -> Vector:
         """The signs of w."""
         return np.where(forms < 0, -1.0, 1.0)
@@ -145,6 +155,10 @@ class CrossPolytope(Body):
         """max_i |w_i|."""
         return np.asarray(np.abs(forms).max(axis=1))
 
+    def spread(self, sizes: Vector) -> Vector:
+        """max_i s_i."""
+        return self.value(sizes)
+
     def attains(self, forms: Vector) -> Vector:
         """The unit vector of the largest |w_i|, with its sign."""
         return _signed_rows(np.eye(self.dim), forms)
@@ -177,6 +191,10 @@ class EuclideanUnitBall(Body):
         """The Euclidean length of w."""
         return _lengths(forms)[:, 0]
 
+    def spread(self, sizes: Vector) -> Vector:
+        """The Euclidean length of s."""
+        return self.value(sizes)
+
     def attains(self, forms: Vector) -> Vector:
         """W itself, made as long as 1."""
         length = _lengths(forms)
@@ -199,6 +217,50 @@ class EuclideanUnitBall(Body):
         raise NotImplementedError("a Euclidean ball has no vertices")
 
 
+class Stretched(Body):
+    """{D z : z in B} for a body B and a diagonal matrix D.
+
+    Parameters
+    ----------
+    body
+        B.
+    factors
+        The diagonal of D, positive, of shape (n,).
+    """
+
+    def __init__(self, body: Body, factors: Vector) -> None:
+        self.body, self.factors = body, factors
+        self.dim, self.piecewise_linear = body.dim, body.piecewise_linear
+
+    def value(self, forms: Vector) -> Vector:
+        """That of D w in B."""
+        return self.body.value(forms * self.factors)
+
+    def spread(self, sizes: Vector) -> Vector:
+        """That of D s in B."""
+        return self.body.spread(sizes * self.factors)
+
+    def attains(self, forms: Vector) -> Vector:
+        """D z for the z of D w in B."""
+        return self.body.attains(forms * self.factors) * self.factors
+
+    def lower(self, x: Value, symmetric: bool) -> Value | None:
+        """That of D x in B."""
+        return self.body.lower(add(scaled(self.factors, x), name="stretched"), symmetric)
+
+    def ranged(self, name: str) -> Ranged:
+        """D z."""
+        free = self.body.ranged(f"{name}_unit")
+        return Ranged(add(scaled(self.factors, free.point), name=name), free.sets, free.symmetric)
+
+    @property
+    def vertex_count(self) -> float:
+        return self.body.vertex_count
+
+    def vertices(self) -> Iterator[Vector]:
+        return (chunk * self.factors for chunk in self.body.vertices())
+
+
 class Hull(Body):
     """The convex hull of points and their reflections.
 
@@ -215,6 +277,10 @@ class Hull(Body):
     def value(self, forms: Vector) -> Vector:
         """max_k |p_k w|."""
         return np.asarray(np.abs(forms @ self.points.T).max(axis=1))
+
+    def spread(self, sizes: Vector) -> Vector:
+        """max_k s |p_k|."""
+        return np.asarray((sizes @ np.abs(self.points.T)).max(axis=1))
 
     def attains(self, forms: Vector) -> Vector:
         """The point of the largest |p_k w|, with its sign."""
@@ -269,15 +335,17 @@ class HalfSpaces(Body):
 
     @cached_property
     def polytope(self) -> Domain:
-        """The body as a domain; a box where every row limits one coordinate."""
+        """The body as a domain."""
         single = (self.rows != 0).sum(axis=1) == 1
-        largest = np.abs(self.rows[single]).max(axis=0, initial=0.0)
         with np.errstate(divide="ignore"):
-            reach = np.nextafter(1 / largest, np.inf)
-        if single.all():
-            return Box(-reach, reach)
+            reach = np.nextafter(1 / np.abs(self.rows[single]).max(axis=0, initial=0.0), np.inf)
         rest = self.rows[~single]
-        return Polytope(np.vstack([rest, -rest]), np.ones(2 * len(rest)), -reach, reach)
+        if not rest.size:
+            return Box(-reach, reach)
+        try:
+            return Polytope(np.vstack([rest, -rest]), np.ones(2 * len(rest)), -reach, reach)
+        except DomainError as error:
+            raise NormError(f"the ball of a polyhedral norm cannot be handled: {error}") from None
 
     @cached_property
     def hull(self) -> Hull | None:
@@ -285,10 +353,11 @@ class HalfSpaces(Body):
         found = vertices_of(np.vstack([self.rows, -self.rows]))
         if found is None:
             return None
-        # Each vertex comes with its reflection.
-        scaled = (found / np.abs(found).max(axis=0)).round(10)
-        leading = np.take_along_axis(scaled, (scaled != 0).argmax(axis=1)[:, None], axis=1)
-        _, first = np.unique(np.where(leading < 0, -scaled, scaled) + 0.0, axis=0, return_index=True)
+        # Each vertex comes with its reflection, and more than once; it is known by the rows that are tight there.
+        values = found @ self.rows.T
+        tight = np.sign(values) * (np.abs(values) > 1 - 2 * _TIGHT)
+        leading = np.take_along_axis(tight, (tight != 0).argmax(axis=1)[:, None], axis=1)
+        _, first = np.unique(tight * leading, axis=0, return_index=True)
         return Hull(found[first])
 
     def value(self, forms: Vector) -> Vector:
@@ -301,16 +370,21 @@ class HalfSpaces(Body):
         """By the vertices, or by the dual of the linear program."""
         return self.hull.value(forms) if self.hull is not None else self.polytope.support(forms)
 
+    def spread(self, sizes: Vector) -> Vector:
+        """By the vertices, or that of the box around the body."""
+        return self.hull.spread(sizes) if self.hull is not None else np.asarray(sizes @ self.polytope.upper)
+
     def guess(self, forms: Vector) -> Vector:
         """By the vertices, or that of the box around the body."""
-        return self.hull.value(forms) if self.hull is not None else np.abs(forms) @ self.polytope.upper
+        return self.hull.value(forms) if self.hull is not None else self.spread(np.abs(forms))
 
     def attains(self, forms: Vector) -> Vector:
         """A vertex, or the solution of a linear program, drawn into the body."""
         if self.hull is not None:
             return self.hull.attains(forms)
         points = self.polytope.maximisers(forms)
-        return np.asarray(points / np.maximum(np.abs(points @ self.rows.T).max(axis=1, keepdims=True), 1.0))
+        outside = np.abs(points @ self.rows.T) + gamma(self.dim) * (np.abs(points) @ np.abs(self.rows.T))
+        return np.asarray(points / np.maximum(outside.max(axis=1, keepdims=True), 1.0))
 
     def lower(self, x: Value, symmetric: bool) -> Value | None:
         """By the vertices."""
@@ -334,7 +408,7 @@ class HalfSpaces(Body):
 def vertices_of(rows: Vector) -> Vector | None:
     """The vertices of a bounded polytope {z : rows z <= 1}, shape (k, n), by Qhull; some may occur twice.
 
-    None where there may be more than 50,000, or where they cannot be told accurately.
+    None where there may be more than 10,000, or where they cannot be told accurately.
     """
     count, n = rows.shape
     # The upper bound theorem: a cyclic polytope with as many vertices has the most facets.
@@ -350,7 +424,9 @@ def vertices_of(rows: Vector) -> Vector | None:
     # Each facet z p = 1 of the polar, which is the hull of the rows, is a vertex z.
     found = -facets.equations[:, :-1] / facets.equations[:, -1:] / scale
     tight = (rows[facets.simplices] @ found[:, :, None])[..., 0]
-    return np.asarray(found) if (np.abs(tight - 1) < _TIGHT).all() and (found @ rows.T < 1 + _TIGHT).all() else None
+    told = gamma(n) * (np.abs(found) @ np.abs(rows.T)).max() < _TIGHT
+    accurate = (np.abs(tight - 1) < _TIGHT).all() and (found @ rows.T < 1 + _TIGHT).all()
+    return np.asarray(found) if told and accurate else None
 
 
 def _lengths(forms: Vector) -> Vector:

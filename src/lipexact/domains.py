@@ -78,6 +78,9 @@ class Domain(ConvexSet):
     limits: Vector
     balls: tuple[tuple[Vector, float], ...]
 
+    def __init__(self) -> None:
+        raise DomainError("a domain is made by Box, Ball, Polytope, and & between them")
+
     def _fill(
         self,
         lower: Vector,
@@ -370,7 +373,7 @@ class Ball(Domain):
             if norm == "l1":  # here it is the ball that counts: its box may be larger, not smaller
                 low, high = np.nextafter(low, -np.inf), np.nextafter(high, np.inf)
         if clip is not None:
-            if not isinstance(clip, Sequence) or len(clip) != 2:
+            if isinstance(clip, str) or not isinstance(clip, Sequence | np.ndarray) or len(clip) != 2:
                 raise DomainError(f"the ball's clip must be a pair (lo, hi), not {clip!r}")
             least, most = (floats(limit, "the ball's clip", DomainError) for limit in clip)
             for limit in (least, most):

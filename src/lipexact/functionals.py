@@ -44,7 +44,7 @@ class CrossLipschitz:
             raise NormError("CrossLipschitz needs a network with at least two outputs")
         if self.label is None:
             return Differences(outputs)
-        label = _index(self.label, outputs, "CrossLipschitz(label={})")
+        label = _index(self.label, outputs, "CrossLipschitz(label={!r})")
         others = np.delete(np.eye(outputs), label, axis=0)
         return Hull(np.eye(outputs)[label] - others)
 

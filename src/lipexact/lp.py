@@ -78,10 +78,13 @@ class LinearProgram:
 
 
 def _reach(rows: Matrix, limits: Vector) -> Vector:
-    """About how far each variable can go, by the rows alone."""
+    """About how far each variable can go, by the rows in which it counts."""
     entries = abs(rows.tocoo())
+    largest = np.zeros(rows.shape[0])
+    np.maximum.at(largest, entries.row, entries.data)
+    counts = entries.data > 1e-6 * largest[entries.row]
     far = np.zeros(rows.shape[1])
-    np.maximum.at(far, entries.col, np.abs(limits)[entries.row] / np.where(entries.data > 0, entries.data, np.inf))
+    np.maximum.at(far, entries.col[counts], np.abs(limits)[entries.row[counts]] / entries.data[counts])
     return np.where((far > 0) & np.isfinite(far), far, 1.0)
 
 

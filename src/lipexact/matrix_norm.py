@@ -15,8 +15,10 @@ from lipexact.graph.ir import Vector
 from lipexact.network import Network
 from lipexact.pattern import Pattern
 from lipexact.regions import gradients
+from lipexact.rounding import gamma
 
 _MOST_VERTICES = 2.0**20
+_ROUNDING = 1e-10  # relative errors below are no matter
 _CLIMBS = 8  # turns of the alternating maximisation
 
 
@@ -40,7 +42,9 @@ class MatrixNorm:
     direction: Vector
 
 
-def matrix_norm(network: Network, functionals: Body, directions: Body, pattern: Pattern) -> MatrixNorm:
+def matrix_norm(
+    network: Network, functionals: Body, directions: Body, pattern: Pattern, *, most: float = _MOST_VERTICES
+) -> MatrixNorm:
     """The operator norm of the Jacobian under a pattern.
 
     Parameters
@@ -51,34 +55,70 @@ def matrix_norm(network: Network, functionals: Body, directions: Body, pattern: 
         C in R^m and V in R^d.
     pattern
         The gates' states; free gates count as off.
+    most
+        How many vertices may be tried.
 
     Returns
     -------
     MatrixNorm
     """
-    least, most, found = -1.0, 0.0, (np.zeros(0), np.zeros(0))
-    if functionals.vertex_count <= min(directions.vertex_count, _MOST_VERTICES):
-        for chunk in functionals.vertices():
-            pulled = gradients(network, chunk, pattern)  # anew for each: differences of rows may cancel
-            values, most = directions.value(pulled), max(most, float(directions.ceiling(pulled).max()))
-            k = int(values.argmax())
-            if values[k] > least:
-                least, found = float(values[k]), (chunk[k], pulled[k])
-        return MatrixNorm(least, max(least, most), found[0], directions.attains(found[1][None, :])[0])
-    jacobian = gradients(network, np.eye(network.output.size), pattern)
-    if directions.vertex_count <= _MOST_VERTICES:
-        for chunk in directions.vertices():
-            pushed = chunk @ jacobian.T
-            values, most = functionals.value(pushed), max(most, float(functionals.ceiling(pushed).max()))
-            k = int(values.argmax())
-            if values[k] > least:
-                least, found = float(values[k]), (chunk[k], pushed[k])
-        return MatrixNorm(least, max(least, most), functionals.attains(found[1][None, :])[0], found[0])
+    norm = _enumerated(network, functionals, directions, pattern, most, exact=False)
+    if norm is not None and norm.upper - norm.lower > _ROUNDING * norm.upper:  # much cancels
+        norm = _enumerated(network, functionals, directions, pattern, most, exact=True)
+    if norm is not None:
+        return norm
+    jacobian, _ = gradients(network, np.eye(network.output.size), pattern)
     if not (functionals.piecewise_linear or directions.piecewise_linear):
         left, sizes, right = np.linalg.svd(jacobian, full_matrices=False)
         return MatrixNorm(float(sizes[0]), float(sizes[0]), left[:, 0], right[0])
-    value, functional, direction = _climb(jacobian[None, ...], functionals, directions)
-    return MatrixNorm(float(value[0]), np.inf, functional[0], direction[0])
+    _, functional, _ = _climb(jacobian[None, ...], functionals, directions)
+    pulled, off = gradients(network, functional, pattern)
+    best = _Best()
+    best.take(*_measured(directions, pulled, off), functional, pulled)
+    return MatrixNorm(best.least, np.inf, functional[0], directions.attains(pulled)[0])
+
+
+def _enumerated(
+    network: Network, functionals: Body, directions: Body, pattern: Pattern, most: float, *, exact: bool
+) -> MatrixNorm | None:
+    """By the vertices of one body; with `exact`, of the functionals if possible, whose gradients are exact."""
+    best = _Best()
+    if functionals.vertex_count <= (most if exact else min(directions.vertex_count, most)):
+        for chunk in functionals.vertices():
+            pulled, off = gradients(network, chunk, pattern, exact=exact)  # anew: differences of rows may cancel
+            best.take(*_measured(directions, pulled, off), chunk, pulled)
+        return MatrixNorm(best.least, max(best.least, best.most), best.one, directions.attains(best.other[None, :])[0])
+    if directions.vertex_count <= most:
+        jacobian, off = gradients(network, np.eye(network.output.size), pattern, exact=exact)
+        for chunk in directions.vertices():
+            pushed = chunk @ jacobian.T
+            sizes = np.abs(chunk) @ (off + gamma(sum(jacobian.shape)) * np.abs(jacobian)).T
+            best.take(functionals.value(pushed), functionals.ceiling(pushed), functionals.spread(sizes), chunk, pushed)
+        functional = functionals.attains(best.other[None, :])[0]
+        return MatrixNorm(best.least, max(best.least, best.most), functional, best.one)
+    return None
+
+
+def _measured(directions: Body, pulled: Vector, off: Vector) -> tuple[Vector, Vector, Vector]:
+    """The norms of gradients, upper bounds of them, and what they may be off."""
+    errors = directions.spread(off) + gamma(pulled.shape[1]) * directions.spread(np.abs(pulled))
+    return directions.value(pulled), directions.ceiling(pulled), errors
+
+
+class _Best:
+    """The largest of many values; lowered, and the bound raised, where their rounding errors matter."""
+
+    def __init__(self) -> None:
+        self.least, self.most = -1.0, 0.0
+        self.one = self.other = np.zeros(0)
+
+    def take(self, values: Vector, ceilings: Vector, errors: Vector, ones: Vector, others: Vector) -> None:
+        errors = np.where(errors > _ROUNDING * values, errors, 0.0)
+        values = np.maximum(values - errors, 0.0)
+        self.most = max(self.most, float((ceilings + errors).max()))
+        k = int(values.argmax())
+        if values[k] > self.least:
+            self.least, self.one, self.other = float(values[k]), ones[k], others[k]
 
 
 def estimate(jacobians: Vector, functionals: Body, directions: Body) -> Vector:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -74,14 +74,18 @@ class Network:
         """
         value: Value | None = None
         start = None
-        for index, (weights, bias) in enumerate(layers):
-            matrix = floats(weights, f"the weights of layer {index}", ModelError)
+        for index, layer in enumerate(layers):
+            if not isinstance(layer, Sequence) or len(layer) != 2:
+                raise ModelError(f"layer {index} must be a pair of weights and biases")
+            matrix = floats(layer[0], f"the weights of layer {index}", ModelError)
+            if matrix.ndim != 2:
+                raise ModelError(f"the weights of layer {index} must be a matrix, not of shape {matrix.shape}")
             if value is None:
                 start = value = Input(matrix.shape[-1])
             else:
                 value = relu(value, f"relu_{index - 1}")
             value = Affine(
-                ((matrix, value),), floats(bias, f"the bias of layer {index}", ModelError), f"affine_{index}"
+                ((matrix, value),), floats(layer[1], f"the bias of layer {index}", ModelError), f"affine_{index}"
             )
         if value is None or start is None:
             raise ModelError("a network needs at least one layer")

@@ -11,11 +11,12 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from lipexact.arrays import floats
-from lipexact.bodies import Body, CrossPolytope, Cube, EuclideanUnitBall, HalfSpaces, Hull
+from lipexact.bodies import Body, CrossPolytope, Cube, EuclideanUnitBall, HalfSpaces, Hull, Stretched
 from lipexact.errors import NormError
-from lipexact.graph.ir import Vector
+from lipexact.graph.ir import Vector, dense
 
 
 class Norm(ABC):
@@ -160,6 +161,11 @@ class PolyhedralNorm(Norm):
                 f"a PolyhedralNorm of {self.dim} dimensions does not measure {n} entries; the norms of inputs and "
                 "outputs are chosen by input_norm and output_norm"
             )
+        if n == 1:
+            return Stretched(_segment(), self.rows.max(axis=0) if by_vertices else 1 / self.rows.max(axis=0))
+        if (np.count_nonzero(self.rows, axis=1) == 1).all():  # a weighted l1 or linf norm
+            sizes = np.abs(self.rows).max(axis=0)
+            return Stretched(CrossPolytope(n), sizes) if by_vertices else Stretched(Cube(n), 1 / sizes)
         return Hull(self.rows) if by_vertices else HalfSpaces(self.rows)
 
     def __repr__(self) -> str:
@@ -174,7 +180,7 @@ def _segment() -> Body:
 
 def _half(values: npt.ArrayLike | None, what: str) -> Vector:
     """One row of each pair; checked."""
-    rows = floats(values, f"a PolyhedralNorm's matrix of {what}", NormError)
+    rows = floats(dense(values) if sp.issparse(values) else values, f"a PolyhedralNorm's matrix of {what}", NormError)
     if rows.ndim != 2 or not np.isfinite(rows).all():
         raise NormError(f"a PolyhedralNorm's {what} are a finite matrix of shape (k, n), not of shape {rows.shape}")
     rows = np.unique(rows[rows.any(axis=1)] + 0.0, axis=0)

@@ -19,6 +19,7 @@ from lipexact.regions import Region, affine_forms, decide, pattern_at
 _SAMPLES = 1024  # spread over the whole domain, and near its vertices
 _MOVES = 256  # around the best point, in each of so many rounds
 _ROUNDS = 24
+_MOST_VERTICES = 4096.0  # tried for each region that looks better
 _STRIDES = (1.001, 1.5, 3.0)  # across a border, in multiples of its distance
 
 
@@ -72,6 +73,9 @@ def best_region(
         found = decide(network, domain, tuple(values[gate][0].astype(np.int8) for gate in network.gates))
         if isinstance(found, Region):
             return Found(matrix_norm(network, functionals, directions, found.pattern), found)
+    elif np.isinf(search.best.norm.upper) and time.perf_counter() < deadline:
+        region = search.best.region
+        return Found(matrix_norm(network, functionals, directions, region.pattern), region)
     return search.best
 
 
@@ -100,7 +104,7 @@ class _Search:
                 return False
             pattern = pattern_at(self.network, points[index])
             if pattern is not None:
-                norm = matrix_norm(self.network, self.functionals, self.directions, pattern)
+                norm = matrix_norm(self.network, self.functionals, self.directions, pattern, most=_MOST_VERTICES)
                 if self.best is None or norm.lower > self.best.norm.lower:
                     self.best = Found(norm, Region(points[index], pattern))
                     return True

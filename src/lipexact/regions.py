@@ -156,8 +156,8 @@ def pattern_at(network: Network, point: Vector) -> Pattern | None:
     return tuple(layers)
 
 
-def gradients(network: Network, functionals: Vector, pattern: Pattern) -> Vector:
-    """c^T J under the pattern for each row c, accurate to rounding of the largest entry of the result.
+def gradients(network: Network, functionals: Vector, pattern: Pattern, *, exact: bool = False) -> tuple[Vector, Vector]:
+    """c^T J under the pattern for each row c, accurate to rounding of the largest entry, and what it may be off.
 
     In floats where these do not cancel much, else in Fractions.
 
@@ -169,11 +169,13 @@ def gradients(network: Network, functionals: Vector, pattern: Pattern) -> Vector
         Shape (k, m).
     pattern
         The gates' states.
+    exact
+        In Fractions in any case, every entry rounded once.
 
     Returns
     -------
-    numpy.ndarray
-        Shape (k, d).
+    values, errors
+        Shape (k, d) each.
     """
     cotangent = Input(network.output.size, "c")
     pulled = reverse(network.graph, network.output, network.input, cotangent)
@@ -183,12 +185,14 @@ def gradients(network: Network, functionals: Vector, pattern: Pattern) -> Vector
         return _pull(nodes, pulled, network, pattern, {cotangent: convert(rows.T)}, convert).T
 
     values, sizes = pull(functionals, np.asarray), pull(functionals, np.abs)
-    loss = gamma(sum(node.size for node in nodes)) * sizes.max(axis=1, initial=0.0)
-    doubtful = (loss > 1e-12 * np.abs(values).max(initial=0.0)) & (loss > 0)
+    errors = gamma(sum(node.size for node in nodes)) * sizes
+    loss = errors.max(axis=1, initial=0.0)
+    doubtful = ((loss > 1e-12 * np.abs(values).max(initial=0.0)) | exact) & (loss > 0)
     if doubtful.any():
-        values = np.array(values, dtype=np.float64)
+        values, errors = np.array(values, dtype=np.float64), np.array(errors, dtype=np.float64)
         values[doubtful] = pull(functionals[doubtful], _fractions).astype(np.float64)
-    return np.asarray(values, dtype=np.float64)
+        errors[doubtful] = gamma(1) * np.abs(values[doubtful])
+    return np.asarray(values, dtype=np.float64), np.asarray(errors, dtype=np.float64)
 
 
 def _pull(

@@ -18,7 +18,7 @@ from lipexact.arrays import floats
 from lipexact.bodies import HalfSpaces
 from lipexact.bounds.interval import point_bounds
 from lipexact.domains import Ball, Box, Domain, Polytope
-from lipexact.errors import DomainError, ModelError, OptionError
+from lipexact.errors import DomainError, ModelError, OptionError, SolverError
 from lipexact.graph.ir import Vector
 from lipexact.mip.solvers import ProgressCallback
 from lipexact.network import Network
@@ -30,6 +30,7 @@ from lipexact.rounding import up
 _DOUBLINGS = 60  # of a radius at which everything is still certified
 _HALVINGS = 16  # of the way to a witness
 _LARGEST = 2.0**400  # radius
+_BROKEN_OFF = ("interrupted", "failed", "time limit")  # by these the whole search ends
 _SLACK = 1e-12  # for the rounding of r L, relative
 
 
@@ -64,6 +65,9 @@ class CertifiedRadius:
         infinite where that is shown for all of them.
     upper
         No radius above this can be certified by a local Lipschitz constant (it may be so by other means).
+    termination
+        Why the search stopped: "tolerance", "time limit", "interrupted", "failed", or "largest radius", where none was
+        too large to be certified.
     label
         The index of the largest output at x.
     margins
@@ -76,6 +80,7 @@ class CertifiedRadius:
 
     radius: float
     upper: float
+    termination: str
     label: int
     margins: npt.NDArray[np.float64]
     steps: tuple[RadiusStep, ...]
@@ -83,7 +88,8 @@ class CertifiedRadius:
 
     def __repr__(self) -> str:
         return (
-            f"CertifiedRadius(radius={self.radius!r}, upper={self.upper!r}, label={self.label}, "
+            f"CertifiedRadius(radius={self.radius!r}, upper={self.upper!r}, termination={self.termination!r}, "
+            f"label={self.label}, "
             f"{len(self.steps)} steps, seconds={self.seconds:.3g})"
         )
 
@@ -92,6 +98,7 @@ class CertifiedRadius:
         return {
             "radius": self.radius if np.isfinite(self.radius) else None,
             "upper": self.upper if np.isfinite(self.upper) else None,
+            "termination": self.termination,
             "label": self.label,
             "margins": self.margins.tolist(),
             "seconds": self.seconds,
@@ -175,6 +182,7 @@ def certified_radius(
     # Certified up to `least`; not to be certified above `most`, and not tried again above `tried`.
     least, most, tried = 0.0, np.inf, np.inf
     steps: list[RadiusStep] = []
+    termination = "tolerance"
     slope = float(alpha.ball(center.size).value(rows @ network.jacobian(center)).max())
     everything = _radius_of_all(center, alpha, domain_clip)
     first = min(0.5 / slope if slope > 0.5 / _LARGEST else 1.0, everything)
@@ -182,6 +190,7 @@ def certified_radius(
     while least < radius < tried and tried - least > float(tolerance) * (0.0 if np.isinf(tried) else tried):
         left = None if time_limit is None else time_limit - (time.perf_counter() - start)
         if left is not None and left <= 0:
+            termination = "time limit"
             break
         result = lipschitz(
             network,
@@ -200,11 +209,15 @@ def certified_radius(
         steps.append(RadiusStep(radius, result.within_target, result))
         # The constant on a smaller ball is no larger.
         least = max(least, min(radius, (1 - _SLACK) / result.upper) if result.upper > 0 else radius)
+        if result.within_target is None and result.termination in _BROKEN_OFF:
+            termination = result.termination
+            break
         if not result.within_target:
             tried = min(tried, radius)
         if result.within_target is False:
             # It is no smaller on any ball that holds the witness.
-            assert result.witness is not None
+            if result.witness is None:
+                raise SolverError("a bound of 0 is above the target")  # not reached: a larger bound has a witness
             away = float(length.value(_step_into(network, center, result.witness)[None, :])[0])
             most = min(most, max(away, 1 / result.lower))
             tried = min(tried, most)
@@ -212,8 +225,10 @@ def certified_radius(
             least = np.inf
         radius = min(_next(least, tried, float(tolerance), len(steps)), everything)
         if radius > largest:
+            termination = "largest radius"
             break
-    return CertifiedRadius(least, max(most, least), label, margins, tuple(steps), time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return CertifiedRadius(least, max(most, least), termination, label, margins, tuple(steps), seconds)
 
 
 def _step_into(network: Network, center: Vector, witness: Witness) -> Vector:
@@ -277,6 +292,8 @@ def _radius_of_all(center: Vector, alpha: Norm, clip: tuple[npt.ArrayLike, npt.A
         return np.inf
     lo, hi = (np.asarray(side, dtype=np.float64).ravel() for side in clip)
     reach, length = np.maximum(center - lo, hi - center), alpha.polar(center.size)
+    if not np.isfinite(reach).all():
+        return np.inf
     if isinstance(alpha, PolyhedralNorm):  # which may not grow with every entry
         return float(reach @ length.ceiling(np.eye(center.size))) * (1 + 1e-9)
     return float(length.value(reach[None, :])[0]) * (1 + 1e-9)

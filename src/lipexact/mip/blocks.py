@@ -85,7 +85,8 @@ def emit_affine(node: Affine, operands: Sequence[Port], bounds: Interval, needed
     weights = [sp.csr_array(weight) for weight, _ in node.terms]
     largest = np.zeros(node.size)
     for weight, x in zip(weights, operands, strict=True):
-        largest = np.maximum(largest, (abs(weight) @ sp.diags_array(x.scale)).max(axis=1).toarray().ravel())
+        scale = np.where([isinstance(entry, float) for entry in x.entries], 0.0, x.scale)  # of what varies
+        largest = np.maximum(largest, (abs(weight) @ sp.diags_array(scale)).max(axis=1).toarray().ravel())
     port = _variables(block, bounds, needed, largest / _MOST)
     indices = np.flatnonzero(needed).tolist()
     block.equation = pyo.Constraint(indices)

@@ -18,7 +18,7 @@ from lipexact.problem import Problem
 from lipexact.regions import Empty, Region, decide
 from lipexact.result import EXACT_GAP, closed
 
-UNDECIDED, TARGET = "undecided", "target"
+UNDECIDED, TARGET, RELAXATION = "undecided", "target", "relaxation"
 # So many rounds in a row that narrow nothing end the search.
 _PATIENCE = 500
 
@@ -196,29 +196,40 @@ class _Search:
 
 
 def relax(
-    problem: Problem, bounds: Bounds, bracket: Bracket, solver: str, options: SolveOptions, *, deadline: float
-) -> Bracket:
-    """Lower the bracket's upper bound to the optimum of the program's linear relaxation (LipLP).
+    problem: Problem,
+    bounds: Bounds,
+    bracket: Bracket,
+    solver: str,
+    options: SolveOptions,
+    *,
+    deadline: float,
+    on_progress: ProgressCallback | None = None,
+) -> bool:
+    """Lower the bracket's upper bound to the optimum of the program with relaxed gates (LipLP), and say if that did.
 
-    Parameters, errors and result are those of :func:`narrow`.
+    Parameters and errors are those of :func:`narrow`.
     """
     start = time.perf_counter()
     composition = compose(problem, bounds)
     composition.relax()
-    stats = bracket.stats
-    stats |= {**composition.sizes, "build_seconds": time.perf_counter() - start}
+    stats = {**composition.sizes, "build_seconds": time.perf_counter() - start}
     remaining = max(deadline - time.perf_counter(), 0.0)
-    outcome = solve(composition.model, solver, replace(options, time_limit=None if np.isinf(remaining) else remaining))
-    stats["solve_seconds"] = stats.get("solve_seconds", 0.0) + outcome.seconds
-    bracket.termination = "relaxation" if outcome.termination is Termination.OPTIMAL else outcome.termination.value
+    watch = _Watch(composition, bracket, Goal(), 0.0, on_progress)
+    limited = replace(options, time_limit=None if np.isinf(remaining) else remaining)
+    outcome = solve(composition.model, solver, limited, watch)
+    bracket.stats["solve_seconds"] = bracket.stats.get("solve_seconds", 0.0) + outcome.seconds
+    bracket.termination = RELAXATION if outcome.termination is Termination.OPTIMAL else outcome.termination.value
     if outcome.message:
-        stats["message"] = outcome.message
+        bracket.stats["message"] = outcome.message
+    before = bracket.upper
     if outcome.bound is not None:
-        claim, proven = composition.to_norm(outcome.bound) + composition.accuracy, bracket.upper
+        claim = composition.to_norm(outcome.bound) + composition.accuracy
         if claim < bracket.upper:
             bracket.upper, bracket.proof = float(claim), "solver"
-        _reconcile(bracket, proven, solver)
-    return bracket
+        _reconcile(bracket, before, solver)
+    if bracket.upper < before or "variables" not in bracket.stats:
+        bracket.stats |= stats
+    return bracket.upper < before
 
 
 class _Watch:
