@@ -418,3 +418,38 @@ def test_regular_polygons_as_unit_balls(count: int) -> None:
     for form in ("halfspaces", "vertices"):
         known = constant(regions(*network), None, Polyhedral(**{form: rows}), "linf")
         check(network, known, input_norm=lx.PolyhedralNorm(**{form: rows}), output_norm="linf")
+
+
+@pytest.mark.parametrize("common", [1e3, 1e6, 1e8, 1e11])
+def test_differences_of_outputs_with_a_large_common_part(common: float) -> None:
+    """The rows of the Jacobian agree in all but their last digits, and so do their products with directions."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        inputs = 1 + seed % 2
+        first = (rng.normal(size=(3, inputs)) / 3, np.full(3, 9.0) if seed < 2 else rng.normal(size=3))
+        shared = common * rng.normal(size=3)
+        weights = [first, (np.array([shared + rng.normal(size=3) for _ in range(4)]), np.zeros(4))]
+        box = -np.ones(inputs), np.ones(inputs)
+        for norm, label in itertools.product(("linf", "l1"), (None, 0)):
+            known = constant(regions(weights, *box), cross_functionals(4, label), norm)
+            result = lx.lipschitz(
+                to_network(weights), lx.Box(*box), functional=lx.CrossLipschitz(label), input_norm=norm
+            )
+            assert result.lower <= known * (1 + 1e-9)
+            assert known <= result.upper * (1 + 1e-9)
+            if common <= 1e3:
+                assert result.status is lx.Status.EXACT
+
+
+def test_gradients_that_cancel_where_the_norm_looks() -> None:
+    """The gradient's large entry hardly counts in the norm, and rounding is relative to it."""
+    last = np.random.default_rng(3).normal(size=3) * 1e8
+    last[2] = (1 - last[0] / 3 - last[1] * 0.1) / 0.7
+    weights = [(np.array([[1.0, 1 / 3], [1.0, 0.1], [1.0, 0.7]]), np.full(3, 100.0)), (last[None], np.zeros(1))]
+    ball = symmetric(np.diag([2.0**-30, 1.0]))
+    known = constant(regions(weights, [-1.0] * 2, [1.0] * 2), [1.0], Polyhedral(vertices=ball))
+    result = lx.lipschitz(
+        to_network(weights), lx.Box([-1, -1], [1, 1]), functional=0, input_norm=lx.PolyhedralNorm(vertices=ball)
+    )
+    assert result.status is lx.Status.EXACT
+    assert result.value == pytest.approx(known, rel=1e-9)
