@@ -60,7 +60,7 @@ class _Program:
     @property
     def single(self) -> bool:
         """Whether no gate of the network is open: its derivative is one matrix."""
-        return not any(self.open_gates[gate] for gate in self.problem.gates if gate is not None)
+        return not any(self.open_gates.get(gate, 0) for gate in self.problem.gates if gate is not None)
 
     def cost(self, lower: float) -> float:
         """An estimate of the size of the search tree's logarithm, to compare modes by.

@@ -80,8 +80,8 @@ class LipschitzResult:
     termination
         Why the search stopped: "optimal", "time limit", "gap", "target", "relaxation", ...
     proof
-        "float": the upper bound comes from outward-rounded arithmetic alone; "solver": it rests on a
-        MIP solver's claim in floating-point arithmetic.
+        "float": the upper bound comes from the package's own arithmetic alone, rounded outward; "solver": it rests on
+        a solver's claim in floating-point arithmetic.
     witness
         Where the lower bound is attained; None when nothing was found.
     target
