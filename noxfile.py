@@ -56,6 +56,13 @@ def minimums(session: nox.Session) -> None:
 
 
 @nox.session
+def pairs(session: nox.Session) -> None:
+    """All pairs of norms against the enumeration oracle, on 200 networks each: half an hour."""
+    session.install("-e", ".[test]")
+    session.run("pytest", "--numprocesses=auto", "tests/test_vector.py", "-k", "pairs", env={"LIPEXACT_SEEDS": "200"})
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The documentation: its pages are run, and a warning is an error."""
     session.install("-e", ".[docs]")
