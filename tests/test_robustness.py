@@ -502,3 +502,14 @@ def test_an_onnx_sized_point_keeps_its_shape() -> None:
     x = np.arange(4.0)
     shaped = lx.certified_radius(net, x.reshape(2, 2), domain_clip=(np.zeros((2, 2)), np.full((2, 2), 3.0)))
     assert shaped.radius == lx.certified_radius(net, x, domain_clip=(0, 3)).radius
+
+
+@pytest.mark.parametrize("form", ["halfspaces", "vertices"])
+def test_the_balls_of_weighted_norms_are_taken_as_they_are(form: str) -> None:
+    """Not the box around them, which certifies less."""
+    rows = np.diag([2.0, 0.5])
+    which = lx.PolyhedralNorm(**{form: np.vstack([rows, -rows])})
+    for seed in range(4):
+        weights = random_weights(np.random.default_rng(seed), (2, 8, 3))
+        result = lx.certified_radius(to_network(weights), [0.1, 0.2], input_norm=which)
+        assert result.radius >= (1 - TOLERANCE) * result.upper

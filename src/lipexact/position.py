@@ -18,17 +18,16 @@ from fractions import Fraction
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 
 from lipexact.bounds.interval import point_bounds
 from lipexact.bounds.linear import bound
 from lipexact.domains import Domain
 from lipexact.graph.evaluate import evaluate
-from lipexact.graph.ir import Affine, Input, Matrix, Node, Switch, Value
+from lipexact.graph.ir import Affine, Input, Matrix, Switch, Value
 from lipexact.network import Network, check_domain
 from lipexact.pattern import FREE, OFF, ON, Pattern
-from lipexact.regions import Numbers, affine_forms, pattern_at
+from lipexact.regions import Numbers, affine_forms, depends_on_free, pattern_at
 
 _SAMPLES = 64
 _FRACTIONS = 300_000  # that exact forms may take in all
@@ -208,7 +207,7 @@ class _Examination:
             for layer, states in enumerate(self.pattern)
             for i in np.flatnonzero(states == FREE).tolist()
         ]
-        bent = _bent(network, self.pattern)
+        bent = depends_on_free(network, self.pattern)
         self.bent = [neuron for neuron in self.open if bent[self.nodes[neuron.layer]][neuron.index]]
         self.left = _FRACTIONS
         # (w_1, ..., w_d, b) in Fractions, of neurons that are affine on the domain.
@@ -292,18 +291,6 @@ class _Examination:
                 forms = self._forms(pattern, suspects)
                 found |= {each: Vanishing(each, tuple(point.tolist())) for each in forms if not any(forms[each])}
         return list(found.values())
-
-
-def _bent(network: Network, pattern: Pattern) -> dict[Node, npt.NDArray[np.bool_]]:
-    """Which coordinates depend on a free gate."""
-    states = dict(zip(network.gates, pattern, strict=True))
-    bent: dict[Node, npt.NDArray[np.bool_]] = {network.input: np.zeros(network.input.size, dtype=bool)}
-    for node in network.graph.nodes:
-        if isinstance(node, Affine):
-            bent[node] = sum((abs(weight) @ bent[x] for weight, x in node.terms), np.zeros(node.size)) > 0
-        elif isinstance(node, Switch):
-            bent[node] = (states[node.gate] == FREE) | ((states[node.gate] == ON) & bent[node.x])
-    return bent
 
 
 # A combination of the entries of what a node reads (of the input where it is None) and of 1, without zeros.

@@ -434,7 +434,7 @@ def _rows(network: Network, system: System, forms: dict[Node, tuple[Numbers, Num
     linear: list[Numbers] = []
     constant: list[Any] = []
     origin: list[tuple[int, int] | None] = []
-    unknown = _unknown(network, pattern)
+    unknown = depends_on_free(network, pattern)
     exact = False
     padding = np.zeros(system.lower.size - network.input.size, dtype=int)
     for layer, (gate, states) in enumerate(zip(network.gates, pattern, strict=True)):
@@ -452,7 +452,7 @@ def _rows(network: Network, system: System, forms: dict[Node, tuple[Numbers, Num
     return _Rows(np.array(linear).reshape(len(linear), system.lower.size), np.array(constant), origin)
 
 
-def _unknown(network: Network, pattern: Pattern) -> dict[Node, npt.NDArray[np.bool_]]:
+def depends_on_free(network: Network, pattern: Pattern) -> dict[Node, npt.NDArray[np.bool_]]:
     """Which coordinates depend on a free gate."""
     states = dict(zip(network.gates, pattern, strict=True))
     unknown: dict[Node, npt.NDArray[np.bool_]] = {}
@@ -522,7 +522,7 @@ def _region_at(network: Network, domain: Domain, rows: _Rows, point: Numbers) ->
 
 def _holds(network: Network, pattern: Pattern, region: Region) -> bool:
     """Whether no gate above a free one, of which no row speaks, contradicts the pattern at the point."""
-    unknown = _unknown(network, pattern)
+    unknown = depends_on_free(network, pattern)
     inputs = _gate_inputs(network, _fractions(region.point) if region.point.dtype != object else region.point)
     return not any(
         bool((unknown[gate.x] & (((states == ON) & (values < 0)) | ((states == OFF) & (values > 0)))).any())

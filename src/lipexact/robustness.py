@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from lipexact.api import Method, Mode, lipschitz, load, solve_options
 from lipexact.arrays import floats
-from lipexact.bodies import HalfSpaces
 from lipexact.bounds.interval import point_bounds
 from lipexact.domains import Ball, Box, Domain, Polytope
 from lipexact.errors import DomainError, ModelError, OptionError, SolverError
@@ -28,6 +27,7 @@ from lipexact.result import LipschitzResult, Witness
 from lipexact.rounding import up
 
 _DOUBLINGS = 60  # of a radius at which everything is still certified
+_MOST_FACETS = 4096  # of a ball that is taken by its half-spaces, up to sign
 _HALVINGS = 16  # of the way to a witness
 _LARGEST = 2.0**400  # radius
 _BROKEN_OFF = ("interrupted", "failed", "time limit")  # by these the whole search ends
@@ -265,14 +265,16 @@ def _ball(center: Vector, radius: float, alpha: Norm, clip: tuple[npt.ArrayLike,
     else:
         body = alpha.ball(n)
         ball = _box(center, radius * body.ceiling(np.eye(n)) * (1 + 1e-12))
-        facets = body.rows if isinstance(body, HalfSpaces) else _facets(alpha, n)
-        if facets is not None:
+        polar = alpha.polar(n)  # whose vertices are the ball's half-spaces
+        if polar.vertex_count <= _MOST_FACETS:
+            facets = np.vstack(list(polar.vertices()))
+            facets = facets[np.count_nonzero(facets, axis=1) > 1]  # the others are sides of the box
             both = np.vstack([facets, -facets])
             limits = up(both @ center, np.abs(both) @ np.abs(center), n) + radius * (1 + 1e-12)
-            ball = Polytope(both, limits, ball.lower, ball.upper)
+            ball = Polytope(both, limits, ball.lower, ball.upper) if both.size else ball
     if clip is None:
         return ball
-    lo, hi = (np.asarray(side, dtype=np.float64).ravel() for side in clip)
+    lo, hi = _sides(clip)
     return ball & Box(np.maximum(ball.lower, lo), np.minimum(ball.upper, hi))
 
 
@@ -280,23 +282,22 @@ def _box(center: Vector, reach: Vector) -> Box:
     return Box(np.nextafter(center - reach, -np.inf), np.nextafter(center + reach, np.inf))
 
 
-def _facets(alpha: Norm, n: int) -> Vector | None:
-    """The half-spaces of a norm that is given by vertices."""
-    polar = alpha.polar(n)
-    return polar.hull.points if isinstance(polar, HalfSpaces) and polar.hull is not None else None
-
-
 def _radius_of_all(center: Vector, alpha: Norm, clip: tuple[npt.ArrayLike, npt.ArrayLike] | None) -> float:
     """The radius of a ball that holds all that the clip leaves."""
     if clip is None:
         return np.inf
-    lo, hi = (np.asarray(side, dtype=np.float64).ravel() for side in clip)
+    lo, hi = _sides(clip)
     reach, length = np.maximum(center - lo, hi - center), alpha.polar(center.size)
     if not np.isfinite(reach).all():
         return np.inf
     if isinstance(alpha, PolyhedralNorm):  # which may not grow with every entry
         return float(reach @ length.ceiling(np.eye(center.size))) * (1 + 1e-9)
     return float(length.value(reach[None, :])[0]) * (1 + 1e-9)
+
+
+def _sides(clip: tuple[npt.ArrayLike, npt.ArrayLike]) -> tuple[Vector, Vector]:
+    lo, hi = (np.asarray(side, dtype=np.float64).ravel() for side in clip)
+    return lo, hi
 
 
 def _margins(network: Network, center: Vector) -> tuple[int, Vector]:
@@ -319,7 +320,7 @@ def _point(network: Network, x: npt.ArrayLike, clip: tuple[npt.ArrayLike, npt.Ar
     point = point.ravel()
     if clip is not None:
         Ball(point, 1.0, clip=clip)  # checks the clip
-        lo, hi = (np.asarray(side, dtype=np.float64).ravel() for side in clip)
+        lo, hi = _sides(clip)
         if (point < lo).any() or (point > hi).any():
             raise DomainError("x lies outside of domain_clip")
     return point
