@@ -18,7 +18,7 @@ from lipexact.errors import LipExactError, ModelError, UnsupportedOperatorError
 from lipexact.graph.ir import Affine, Input
 from lipexact.network import Network
 from lipexact.onnx import read_onnx, supported_operators
-from lipexact.onnx.operators import NEWEST_OPSET, OPERATORS, Example, lowers
+from lipexact.onnx.registry import NEWEST_OPSET, OPERATORS, Example, lowers
 from tests.onnx_files import (
     keras_mlp,
     nnet_mlp,

@@ -29,9 +29,8 @@ from typing_extensions import assert_never
 from lipexact.errors import LipExactError, ModelError, UnsupportedOperatorError
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
 from lipexact.network import Network, network
-from lipexact.onnx.operators import (
+from lipexact.onnx.nodes import (
     FLOAT_TYPES,
-    NEWEST_OPSET,
     Constant,
     OnnxNode,
     Operand,
@@ -40,9 +39,9 @@ from lipexact.onnx.operators import (
     canonical_domain,
     constant_array,
     dense_array,
-    find_operator,
     finite_array,
 )
+from lipexact.onnx.registry import NEWEST_OPSET, find_operator
 
 # Not a function of their inputs alone.
 _RANDOM = frozenset(("Bernoulli", "Dropout", "Multinomial", "RandomNormalLike", "RandomUniformLike"))

@@ -1,0 +1,198 @@
+"""What lowerings have in common: sums, products, selections and shapes of tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from lipexact.graph import lower
+from lipexact.graph.ir import Affine, Matrix, Value, Vector
+from lipexact.onnx.nodes import Constant, Indices, OnnxNode, Operand, Shape, Tensor
+
+LARGEST = 2**27
+"""The most coefficients that one node may need: 1.6 GB of memory where they are sparse."""
+
+PRODUCT = "the product of two tensors that depend on the input is not piecewise linear"
+
+
+def limit(node: OnnxNode, count: float) -> None:
+    """Refuse a node that needs more coefficients than fit into memory, before they are made.
+
+    Raises
+    ------
+    UnsupportedOperatorError
+    """
+    if count > LARGEST:
+        raise node.unsupported(f"it needs {count:.3g} coefficients; lipexact takes {LARGEST} in one operator at most")
+
+
+def picked(x: Tensor, positions: Indices, factors: Vector | float = 1.0) -> tuple[Matrix, Value]:
+    """The affine term with the entries factors * x[positions], in C order.
+
+    Parameters
+    ----------
+    x
+        A tensor.
+    positions
+        Positions in the flat x, of any shape.
+    factors
+        What the entries are multiplied by, of a shape that broadcasts to that of `positions`.
+
+    Returns
+    -------
+    tuple
+        A sparse matrix, and the value that it applies to.
+    """
+    rows = positions.size
+    data = np.broadcast_to(np.asarray(factors, dtype=np.float64), positions.shape).flatten()
+    matrix = sp.csr_array((data, positions.flatten(), np.arange(rows + 1)), shape=(rows, x.value.size))
+    matrix.eliminate_zeros()
+    return matrix, x.value
+
+
+def rearranged(node: OnnxNode, x: Operand, positions: Indices, fill: float = 0.0) -> Operand:
+    """The entries x[positions] of the flat x, of the shape of `positions`; `fill` where a position is -1."""
+    limit(node, positions.size)
+    inside = positions >= 0
+    if not isinstance(x, Tensor):
+        return np.where(inside, x.ravel()[np.where(inside, positions, 0)], np.asarray(fill, dtype=x.dtype))
+    term = picked(x, np.where(inside, positions, 0), inside.astype(np.float64))
+    return Tensor(lower.add(term, bias=np.where(inside.ravel(), 0.0, fill), name=node.name), positions.shape)
+
+
+def positions_of(x: Operand) -> Indices:
+    """The position of every entry in the flat x, as an array of x's shape."""
+    return x.positions if isinstance(x, Tensor) else np.arange(x.size, dtype=np.int64).reshape(x.shape)
+
+
+def reshaped(node: OnnxNode, x: Operand, shape: Shape) -> Operand:
+    """The same entries in C order under another shape, which costs nothing."""
+    if math.prod(shape) != math.prod(x.shape):
+        raise node.malformed(f"a tensor of shape {x.shape} does not fit into shape {shape}")
+    return Tensor(x.value, shape) if isinstance(x, Tensor) else x.reshape(shape)
+
+
+def transposed(node: OnnxNode, x: Operand) -> Operand:
+    """The transpose of a matrix."""
+    if not isinstance(x, Tensor):
+        return np.transpose(x)
+    return Tensor(lower.add(picked(x, x.positions.T), name=f"{node.name}_transposed"), x.shape[::-1])
+
+
+def weighted_sum(node: OnnxNode, *terms: tuple[npt.ArrayLike, Operand]) -> Operand:
+    """sum_k factor_k * x_k, entry by entry, with numpy's broadcasting (of the factors too).
+
+    Parameters
+    ----------
+    node
+        The node that is being lowered.
+    *terms
+        Pairs of factor and operand.
+
+    Returns
+    -------
+    Tensor or numpy.ndarray
+        An array if all operands are constant.
+    """
+    factors = [node.weights(np.asarray(factor)) for factor, _ in terms]
+    shapes = [shape for factor, (_, x) in zip(factors, terms, strict=True) for shape in (factor.shape, x.shape)]
+    try:
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError:
+        listed = " and ".join(str(shape) for shape in shapes if shape)
+        raise node.malformed(f"the shapes {listed} do not broadcast to a common one") from None
+    limit(node, math.prod(shape) * len(terms))
+    affine = []
+    bias = np.zeros(shape)
+    for factor, (_, x) in zip(factors, terms, strict=True):
+        if isinstance(x, Tensor):
+            affine.append(picked(x, np.broadcast_to(x.positions, shape), factor))
+        else:
+            bias = bias + factor * node.weights(x)
+    return Tensor(lower.add(*affine, bias=bias.ravel(), name=node.name), shape) if affine else bias
+
+
+def matrix_product(node: OnnxNode, a: Operand, b: Operand) -> Operand:
+    """The product of numpy.matmul, of which one factor is constant.
+
+    Raises
+    ------
+    UnsupportedOperatorError
+        If both factors depend on the input.
+    """
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        raise node.unsupported(PRODUCT)
+    if not (a.shape and b.shape):
+        raise node.malformed("a scalar cannot be a factor of a matrix product")
+    # As numpy does: a vector on the left is a row, a vector on the right a column.
+    left_shape = a.shape if len(a.shape) > 1 else (1, *a.shape)
+    right_shape = b.shape if len(b.shape) > 1 else (*b.shape, 1)
+    (m, k), n = left_shape[-2:], right_shape[-1]
+    try:
+        batch = np.broadcast_shapes(left_shape[:-2], right_shape[:-2])
+    except ValueError:
+        batch = None
+    if batch is None or k != right_shape[-2]:
+        raise node.malformed(f"tensors of shape {a.shape} and {b.shape} cannot be multiplied as matrices")
+    limit(node, math.prod(batch) * m * n * k)
+    shape = (*batch, *((m,) if len(a.shape) > 1 else ()), *((n,) if len(b.shape) > 1 else ()))
+    # Entry (..., i, j) is the sum of left[..., i, :] * right[..., :, j]; of a tensor, take the positions.
+    left, right = _entries(node, a).reshape(left_shape), _entries(node, b).reshape(right_shape)
+    left = np.broadcast_to(left[..., :, None, :], (*batch, m, n, k))
+    right = np.broadcast_to(right.swapaxes(-1, -2)[..., None, :, :], (*batch, m, n, k))
+    if isinstance(a, Tensor):
+        x, positions, weights = a, left, right
+    elif isinstance(b, Tensor):
+        x, positions, weights = b, right, left
+    else:
+        return np.asarray((left * right).sum(axis=-1).reshape(shape))
+    rows = math.prod(shape)
+    if k == x.value.size:
+        # Every row reads all entries, in their order.
+        matrix: Matrix = weights.reshape(rows, k)
+    else:
+        columns = (weights.flatten(), positions.flatten(), np.arange(0, rows * k + 1, k))
+        matrix = sp.csr_array(columns, shape=(rows, x.value.size))
+        matrix.eliminate_zeros()
+    return Tensor(Affine(((matrix, x.value),), np.zeros(rows), f"{node.name}_product"), shape)
+
+
+def _entries(node: OnnxNode, x: Operand) -> npt.NDArray[Any]:
+    return x.positions if isinstance(x, Tensor) else node.weights(x)
+
+
+def integers(node: OnnxNode, constant: Constant, what: str) -> tuple[int, ...]:
+    """The entries of an input that holds integers, such as a shape or a list of axes."""
+    if constant.dtype.kind not in "iu":
+        raise node.malformed(f"its input '{what}' should hold integers, not {constant.dtype}")
+    return tuple(int(entry) for entry in constant.ravel())
+
+
+def counted_axes(node: OnnxNode, axes: Iterable[int], rank: int) -> tuple[int, ...]:
+    """Axes counted from the front, each once."""
+    counted = [axis + rank if axis < 0 else axis for axis in axes]
+    if not all(0 <= axis < rank for axis in counted) or len(set(counted)) < len(counted):
+        raise node.malformed(f"the axes {list(axes)} are not distinct axes of a tensor of rank {rank}")
+    return tuple(counted)
+
+
+def aligned(node: OnnxNode, a: Operand, b: Operand) -> Operand:
+    """The second operand of an arithmetic operator as it broadcasts to the first one by numpy's rules."""
+    # Before opset 7 the second operand was broadcast on request only, and from a given axis on.
+    if node.opset >= 7:
+        return b
+    if node.int("broadcast", 0) and node.has("axis"):
+        axis, rank = node.int("axis"), len(a.shape)
+        (start,) = counted_axes(node, (axis,), rank)
+        return reshaped(node, b, (*b.shape, *[1] * (rank - start - len(b.shape))))
+    return b
+
+
+def numbers(*shape: int) -> npt.NDArray[np.float64]:
+    """Weights for examples: irregular, of both signs, none zero."""
+    return np.asarray(np.cos(1.0 + 2.3 * np.arange(math.prod(shape))).reshape(shape))
