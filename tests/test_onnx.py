@@ -445,10 +445,11 @@ def test_unsupported_models(text: str, constants: dict[str, np.ndarray], message
 
 
 def test_subgraphs_are_not_folded() -> None:
-    branch = "graph () => (double[1,3] b) { b = Relu (x) }".removeprefix("graph")
-    text = f"(double[1,3] x) => (double[1,3] y) {{ y = If (c) <then_branch = t {branch}, else_branch = e {branch}> }}"
-    with pytest.raises(UnsupportedOperatorError, match="operator If"):
-        read_onnx(onnx_model(text, {"c": np.array(True)}))
+    body = "(int64 i, bool c, double[1,3] v) => (bool d, double[1,3] w) { d = Identity (c)\n w = Exp (v) }"
+    text = f"(double[1,3] x) => (double[1,3] y) {{ e = Loop (n, t, c) <body = b {body}>\n y = Add (x, e) }}"
+    constants = {"n": np.array(2), "t": np.array(True), "c": np.ones((1, 3))}
+    with pytest.raises(UnsupportedOperatorError, match="operator Loop"):
+        read_onnx(onnx_model(text, constants))
 
 
 def test_old_dropout_in_training_mode() -> None:

@@ -75,13 +75,33 @@ class _Program:
         return (sum(self.open_gates.values()) + squares) * apart
 
 
-def load(model: str | os.PathLike[str] | Any) -> Network:
+def load(
+    model: str | os.PathLike[str] | Any,
+    *,
+    input: str | None = None,  # noqa: A002 - what ONNX calls it
+    output: str | None = None,
+    fixed: Mapping[str, npt.ArrayLike] | None = None,
+    drop_final: bool = False,
+    batched: bool = True,
+) -> Network:
     """Read a network from an ONNX file.
 
     Parameters
     ----------
     model
         A path, or an ``onnx.ModelProto``.
+    input
+        The name of the input x; None for the only one that the output depends on and that is not fixed.
+    output
+        The name of the output, or of an inner tensor, which cuts the network there; None for the only output.
+    fixed
+        Constants for the other inputs, by name, of the shapes that the model declares, or flat, or without the batch
+        axis.
+    drop_final
+        Whether to leave out the Softmax, LogSoftmax, Sigmoid, Tanh, Softplus, ArgMax or Hardmax that the output ends
+        in: those are not piecewise linear.
+    batched
+        Whether the first axis of inputs with two or more is the batch axis, which is read as of length 1.
 
     Returns
     -------
@@ -90,11 +110,22 @@ def load(model: str | os.PathLike[str] | Any) -> Network:
     Raises
     ------
     ModelError
-        If the file is missing, corrupt, or not a network with one input and one output.
+        If the file is missing or corrupt, or has other inputs and outputs than these options say.
     UnsupportedOperatorError
         If it has an operator, attribute or opset that is not supported.
     """
-    return model if isinstance(model, Network) else read_onnx(model)
+    if isinstance(model, Network):
+        if (input, output, fixed, drop_final, batched) != (None, None, None, False, True):
+            raise OptionError(
+                "the model is a Network already: input, output, fixed, drop_final and batched are for files"
+            )
+        return model
+    if fixed is not None and not isinstance(fixed, Mapping):
+        raise OptionError(f"fixed must be a dictionary of arrays by the names of inputs, not {fixed!r}")
+    for what, name in (("input", input), ("output", output)):
+        if name is not None and not isinstance(name, str):
+            raise OptionError(f"{what} must be the name of a tensor, not {name!r}")
+    return read_onnx(model, input=input, output=output, fixed=fixed, drop_final=bool(drop_final), batched=bool(batched))
 
 
 def lipschitz(

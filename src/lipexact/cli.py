@@ -12,7 +12,7 @@ import sys
 import warnings
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -116,9 +116,24 @@ def _root(
         raise typer.Exit(_USAGE)
 
 
+# How a file is read, which solve and info share.
+_Model: TypeAlias = Annotated[Path, typer.Argument(help="The ONNX file.")]
+_Input: TypeAlias = Annotated[str | None, typer.Option("--input", help="The name of the network's input.")]
+_Output: TypeAlias = Annotated[
+    str | None, typer.Option("--output", help="The name of its output, or of an inner tensor.")
+]
+_Fix: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--fix", help=f"NAME={_NUMBERS}: constants for a further input; repeat.")
+]
+_DropFinal: TypeAlias = Annotated[
+    bool, typer.Option("--drop-final", help="Leave out the Softmax, Sigmoid or the like that the output ends in.")
+]
+_NoBatch: TypeAlias = Annotated[bool, typer.Option("--no-batch-axis", help="The first axis is no batch axis.")]
+
+
 @app.command()
 def solve(
-    model: Annotated[Path, typer.Argument(help="The ONNX file.")],
+    model: _Model,
     center: Annotated[str | None, typer.Option(help=f"The ball's centre: {_NUMBERS}.")] = None,
     radius: Annotated[float | None, typer.Option(help="The ball's radius.")] = None,
     ball_norm: Annotated[str, typer.Option(help="The ball's norm: linf or l1.")] = "linf",
@@ -146,6 +161,11 @@ def solve(
     solver_option: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE under the solver's own names; repeat.")
     ] = None,
+    input_name: _Input = None,
+    output_name: _Output = None,
+    fix: _Fix = None,
+    drop_final: _DropFinal = False,
+    no_batch: _NoBatch = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole result as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
 ) -> None:
@@ -154,7 +174,7 @@ def solve(
     Exit codes: 0 exact, or what --gap, --target or --method lp asked for; 1 error; 2 wrong command line; 3 a limit or
     ctrl-C left an interval.
     """
-    network = load(model)
+    network = _network(model, input_name, output_name, fix, drop_final, no_batch)
     domain = _domain(network, center, radius, ball_norm, clip, lower, upper)
     show = _Show(quiet)
     # What a solver prints by itself is none of the answer.
@@ -185,11 +205,16 @@ def solve(
 
 @app.command()
 def info(
-    model: Annotated[Path, typer.Argument(help="The ONNX file.")],
+    model: _Model,
+    input_name: _Input = None,
+    output_name: _Output = None,
+    fix: _Fix = None,
+    drop_final: _DropFinal = False,
+    no_batch: _NoBatch = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Describe a network: shapes, layers, ReLUs, parameters, and which solvers are there."""
-    network = load(model)
+    network = _network(model, input_name, output_name, fix, drop_final, no_batch)
     affine = [node for node in network.graph.nodes if isinstance(node, Affine)]
     facts: dict[str, Any] = {
         "model": str(model),
@@ -261,6 +286,24 @@ def _print_table(rows: dict[str, str]) -> None:
     text = "\n".join(f"{name:<{width}}  {fact}" for name, fact in rows.items())
     encoding = sys.stdout.encoding or "utf-8"  # which may not have all that a file's name has
     print(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _network(
+    model: Path,
+    input_name: str | None,
+    output_name: str | None,
+    fix: list[str] | None,
+    drop_final: bool,
+    no_batch: bool,
+) -> Network:
+    fixed = {}
+    for text in fix or []:
+        # Exporters' names may hold anything but, by habit, an equals sign.
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            _fail(f"--fix takes NAME={_NUMBERS}, not {text!r}", _USAGE)
+        fixed[name] = _numbers(value, f"--fix {name}")
+    return load(model, input=input_name, output=output_name, fixed=fixed, drop_final=drop_final, batched=not no_batch)
 
 
 def _domain(

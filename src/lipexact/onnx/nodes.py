@@ -136,6 +136,11 @@ class OnnxNode:
         attribute = self._attribute(name, onnx.AttributeProto.TENSOR, True)
         return constant_array(attribute.t, f"{self}: attribute '{name}'")
 
+    def graph(self, name: str) -> onnx.GraphProto:
+        """A subgraph, required."""
+        graph: onnx.GraphProto = self._attribute(name, onnx.AttributeProto.GRAPH, True).g
+        return graph
+
     def sparse_tensor(self, name: str) -> Constant:
         """A sparse tensor attribute, required, as a dense array."""
         attribute = self._attribute(name, onnx.AttributeProto.SPARSE_TENSOR, True)

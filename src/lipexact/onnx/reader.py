@@ -5,24 +5,30 @@ Only nodes that the output depends on are looked at. A node whose inputs are all
 by the reference implementation of ONNX, in the model's own types: float32 constants are rounded as a
 runtime would round them.
 
-The first axis of an input of rank 2 or more is the batch axis. A network is read for a batch of one.
+The first axis of an input of rank 2 or more is the batch axis, unless one says otherwise. A network is read for a
+batch of one.
 """
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnx.helper
 import onnx.inliner
+import onnx.numpy_helper
+import onnx.shape_inference
 from onnx.reference import ReferenceEvaluator
 from typing_extensions import assert_never
 
@@ -42,20 +48,45 @@ from lipexact.onnx.nodes import (
     finite_array,
 )
 from lipexact.onnx.registry import NEWEST_OPSET, find_operator
+from lipexact.onnx.tensors import LARGEST, limit
 
 # Not a function of their inputs alone.
 _RANDOM = frozenset(("Bernoulli", "Dropout", "Multinomial", "RandomNormalLike", "RandomUniformLike"))
 
+# What classifiers end in, and what comes between that and the output.
+_FINAL = frozenset(("ArgMax", "Hardmax", "LogSoftmax", "Sigmoid", "Softmax", "Softplus", "Tanh"))
+_AROUND_FINAL = frozenset(("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze", "ZipMap"))
+
 _Path: TypeAlias = "str | os.PathLike[str]"
 
 
-def read_onnx(model: _Path | onnx.ModelProto) -> Network:
+def read_onnx(
+    model: _Path | onnx.ModelProto,
+    *,
+    input: str | None = None,  # noqa: A002 - what ONNX calls it
+    output: str | None = None,
+    fixed: Mapping[str, npt.ArrayLike] | None = None,
+    drop_final: bool = False,
+    batched: bool = True,
+) -> Network:
     """Read a feed-forward piecewise-linear network.
 
     Parameters
     ----------
     model
         The path of an ONNX file, or a loaded model.
+    input
+        The name of the input x. None: the only one that the output depends on and that is not fixed.
+    output
+        The name of the output, or of an inner tensor, which cuts the network there. None: the model's only output.
+    fixed
+        Constants for further inputs, by name, of the shapes that the model declares, or flat, or without the batch
+        axis.
+    drop_final
+        Whether to leave out what the output ends in: Softmax, LogSoftmax, Sigmoid, Tanh, Softplus, ArgMax or
+        Hardmax, and what reshapes its result.
+    batched
+        Whether the first axis of inputs with two or more is the batch axis, which is then read as of length 1.
 
     Returns
     -------
@@ -71,11 +102,18 @@ def read_onnx(model: _Path | onnx.ModelProto) -> Network:
         If the output depends on an operator, or a use of an operator, that lipexact does not support.
     """
     proto, name = _loaded(model)
-    source, shape = _input(proto.graph)
-    target = _output(proto.graph)
-    x = Input(math.prod(shape), source)
-    tensors = _Tensors(proto, Tensor(x, shape))
-    for node in _needed(proto.graph, source, target):
+    graph = proto.graph
+    producers = _producers(graph)
+    target = _output(graph, producers, output)
+    if drop_final:
+        target = _before_final(graph, producers, target)
+    nodes = list(_needed(graph, producers, target))
+    constants = _fixed(graph, fixed or {}, batched=batched)
+    info = _input(graph, {*chain.from_iterable(map(_reads, nodes)), target}, input, constants)
+    shape = _input_shape(info, batched=batched)
+    x = Input(math.prod(shape), info.name)
+    tensors = _Tensors(proto, {info.name: Tensor(x, shape), **constants})
+    for node in nodes:
         tensors.evaluate(node)
     result = tensors[target]
     if 0 in result.shape:
@@ -84,25 +122,45 @@ def read_onnx(model: _Path | onnx.ModelProto) -> Network:
         value = result.value
     else:
         value = Affine((), finite_array(result, f"the output '{target}'").ravel(), target)
-    batched = len(shape) > 1 and len(result.shape) > 1 and result.shape[0] == 1
+    single = batched and len(shape) > 1
     return network(
         _named(Graph((x,), (value,))),
-        input_shape=shape[1:] if len(shape) > 1 else shape,
-        output_shape=result.shape[1:] if batched else result.shape,
+        input_shape=shape[1:] if single else shape,
+        output_shape=result.shape[1:] if single and len(result.shape) > 1 and result.shape[0] == 1 else result.shape,
         name=name,
     )
 
 
 class _Tensors:
-    """The tensors computed so far, by name; initializers are read when they are first asked for."""
+    """The tensors computed so far, by name; initializers are read when they are first asked for.
 
-    def __init__(self, proto: onnx.ModelProto, source: Tensor) -> None:
-        graph = proto.graph
-        self._known: dict[str, Operand] = {_input_infos(graph)[0].name: source}
+    Parameters
+    ----------
+    proto
+        The model, for its operator sets.
+    known
+        The inputs.
+    graph
+        The graph whose tensors they are; None for the model's own.
+    outer
+        The tensors around a subgraph.
+    """
+
+    def __init__(
+        self,
+        proto: onnx.ModelProto,
+        known: dict[str, Operand],
+        graph: onnx.GraphProto | None = None,
+        outer: _Tensors | None = None,
+    ) -> None:
+        graph = proto.graph if graph is None else graph
+        self._proto = proto
+        self._known = known
+        self._outer = outer
+        self._missing: dict[str, OnnxNode] = {}
         self._dense = {tensor.name: tensor for tensor in graph.initializer}
         self._sparse = {tensor.values.name: tensor for tensor in graph.sparse_initializer}
         self._opsets = {canonical_domain(entry.domain): entry.version for entry in proto.opset_import}
-        self._ir_version = proto.ir_version
         if self._opsets.get("", 1) > NEWEST_OPSET:
             raise UnsupportedOperatorError(
                 f"the model uses opset {self._opsets['']}, and lipexact knows opsets up to {NEWEST_OPSET}: "
@@ -116,8 +174,12 @@ class _Tensors:
                 self._known[name] = constant_array(self._dense[name], what)
             elif name in self._sparse:
                 self._known[name] = dense_array(self._sparse[name], what)
+            elif name in self._missing:
+                raise self._missing[name].unsupported(f"lipexact does not compute its output '{name}', which is used")
+            elif self._outer is not None:
+                return self._outer[name]
             else:
-                raise ModelError(f"the model reads tensor '{name}', which lipexact cannot compute")
+                raise ModelError(f"the model reads tensor '{name}', which nothing computes")
         return self._known[name]
 
     def evaluate(self, proto: onnx.NodeProto) -> None:
@@ -126,11 +188,15 @@ class _Tensors:
         node = OnnxNode(proto, self._opsets.get(canonical_domain(proto.domain), 1))
         operands = [self[name] if name else None for name in proto.input]
         constants = [operand for operand in operands if not isinstance(operand, Tensor)]
-        subgraphs = any(attribute.HasField("g") or attribute.graphs for attribute in proto.attribute)
-        foldable = len(constants) == len(operands) > 0 and not subgraphs and proto.op_type not in _RANDOM
+        foldable = len(constants) == len(operands) > 0 and not _subgraphs(proto) and proto.op_type not in _RANDOM
         try:
             with np.errstate(all="ignore"):
-                results = self._folded(node, constants) if foldable else find_operator(node).lower(node, operands)
+                if node.operator == "If":
+                    results = self._branch(node, operands)
+                elif foldable:
+                    results = self._folded(node, constants)
+                else:
+                    results = find_operator(node).lower(node, operands)
         except LipExactError:
             raise
         except MemoryError as error:
@@ -138,12 +204,27 @@ class _Tensors:
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             # What the lowerings do not check by themselves, such as an axis without sense.
             raise node.malformed(f"it is malformed: {error}") from error
-        for name, result in zip(proto.output, results, strict=False):
+        for name, result in zip_longest(proto.output, results):
             # Empty constants are usual: a list of no axes, the shape of a scalar.
             if isinstance(result, Tensor) and 0 in result.shape:
                 raise node.malformed(f"its output '{name}' of shape {result.shape} is empty")
-            if name:
+            if name and result is None:
+                self._missing[name] = node
+            elif name:
                 self._known[name] = result
+
+    def _branch(self, node: OnnxNode, operands: Sequence[Operand | None]) -> tuple[Operand, ...]:
+        """The outputs of an If whose condition is constant, as exporters write it around a Squeeze."""
+        (condition,) = operands
+        if not isinstance(condition, np.ndarray):
+            raise node.unsupported("its condition depends on the input of the network, and it is not continuous")
+        graph = node.graph("then_branch" if condition.any() else "else_branch")
+        inner = _Tensors(self._proto, {}, graph, self)
+        producers = _producers(graph)
+        outputs = [info.name for info in graph.output]
+        for each in _needed(graph, producers, *outputs):
+            inner.evaluate(each)
+        return tuple(inner[name] for name in outputs)
 
     def _folded(self, node: OnnxNode, constants: list[Constant | None]) -> tuple[Constant, ...]:
         feeds = {name: array for name, array in zip(node.proto.input, constants, strict=True) if array is not None}
@@ -161,13 +242,48 @@ class _Tensors:
                     [onnx.helper.make_empty_tensor_value_info(name) for name in node.proto.output if name],
                 ),
                 opset_imports=[onnx.helper.make_opsetid(node.domain, node.opset)],
-                ir_version=max(self._ir_version, 3),
+                ir_version=max(self._proto.ir_version, 3),
             )
+            limit(node, _size(model, feeds))
             results = ReferenceEvaluator(model).run(None, feeds)
             arrays = iter([np.asarray(result) for result in results])
+        except LipExactError:
+            raise
         except Exception as error:  # whatever the implementation of that operator raises
             raise node.unsupported(f"it cannot be evaluated on its constant inputs: {error}") from error
         return tuple(next(arrays) if name else np.zeros(1) for name in node.proto.output)
+
+
+def _size(model: onnx.ModelProto, feeds: Mapping[str, Constant]) -> int:
+    """How many entries the outputs of a model of one node have, as far as ONNX can tell without computing them."""
+    sized = onnx.ModelProto()
+    sized.CopyFrom(model)
+    small = {name: array for name, array in feeds.items() if array.dtype.kind in "iuf" and array.size <= 1024}
+    sized.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in small.items())
+    try:
+        inferred = onnx.shape_inference.infer_shapes(sized, data_prop=True)
+    except (
+        onnx.shape_inference.InferenceError,
+        RuntimeError,
+        ValueError,
+    ):  # the reference implementation will say what is wrong
+        return 0
+    shapes = [[dim.dim_value for dim in info.type.tensor_type.shape.dim] for info in inferred.graph.output]
+    return max((math.prod(shape) for shape in shapes), default=0)
+
+
+def _subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    return [graph for entry in node.attribute for graph in (*([entry.g] if entry.HasField("g") else []), *entry.graphs)]
+
+
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
+    """The tensors that a node reads, those in its subgraphs included that these do not compute themselves."""
+    yield from filter(None, node.input)
+    for graph in _subgraphs(node):
+        own = {name for each in graph.node for name in each.output} | {info.name for info in graph.input}
+        own |= {tensor.name for tensor in graph.initializer}
+        used = {*chain.from_iterable(map(_reads, graph.node)), *(info.name for info in graph.output)}
+        yield from sorted(used - own)
 
 
 def _loaded(model: _Path | onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
@@ -206,18 +322,70 @@ def _input_infos(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
     return [info for info in graph.input if info.name not in weights]
 
 
-def _input(graph: onnx.GraphProto) -> tuple[str, Shape]:
-    # The name of the one input, and its shape with a batch axis of length 1.
+def _fixed(graph: onnx.GraphProto, fixed: Mapping[str, npt.ArrayLike], *, batched: bool) -> dict[str, Operand]:
+    infos = {info.name: info for info in graph.input}
+    constants: dict[str, Operand] = {}
+    for name, value in fixed.items():
+        if name not in infos:
+            raise ModelError(f"fixed names '{name}', which is not an input of the model: {_listed(infos)}")
+        tensor = infos[name].type.tensor_type
+        lengths = [dim.dim_value if dim.WhichOneof("value") == "dim_value" else 0 for dim in tensor.shape.dim]
+        if batched and len(lengths) > 1 and lengths[0] < 1:
+            lengths[0] = 1
+        try:
+            array = np.asarray(value).astype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
+            raise ModelError(f"the value fixed for input '{name}' does not fit its type: {error}") from None
+        if array.ndim <= 1 and array.size == math.prod(lengths):
+            array = array.reshape(lengths)
+        elif batched and array.ndim == len(lengths) - 1:
+            array = array[None]
+        fits = len(lengths) == array.ndim and all(
+            length in (0, got) for length, got in zip(lengths, array.shape, strict=True)
+        )
+        if tensor.HasField("shape") and not fits:
+            shown = [length or "?" for length in lengths]
+            raise ModelError(f"the value fixed for input '{name}' has shape {np.shape(value)}; it needs {shown}")
+        constants[name] = array
+    return constants
+
+
+def _input(
+    graph: onnx.GraphProto, read: Container[str], name: str | None, fixed: Container[str]
+) -> onnx.ValueInfoProto:
+    """The input of the given name, or the only one that is read and not fixed."""
     infos = _input_infos(graph)
+    if name is not None:
+        info: onnx.ValueInfoProto | None = next((info for info in graph.input if info.name == name), None)
+        if info is None:
+            raise ModelError(f"the model has no input '{name}': {_listed(info.name for info in graph.input)}")
+        if name in fixed:
+            raise ModelError(f"input '{name}' cannot be both the network's input and fixed")
+        missing = [info.name for info in infos if info.name in read and info.name not in fixed and info.name != name]
+        if missing:
+            raise ModelError(
+                f"the output depends on the input{'s' * (len(missing) > 1)} {_listed(missing)}, too: give a constant, "
+                f"fixed={{'{missing[0]}': ...}}"
+            )
+        return info
     if not infos:
         raise ModelError("the model has no input: every entry of graph.input has an initializer")
-    if len(infos) > 1:
-        names = ", ".join(f"'{info.name}'" for info in infos)
+    free = [info for info in infos if info.name not in fixed]
+    # An output that depends on no input is a constant function of the only one.
+    used = [info for info in free if info.name in read] or free
+    if not used:
+        raise ModelError(f"fixed names all inputs ({_listed(info.name for info in infos)}); leave one of them free")
+    if len(used) > 1:
+        names = [info.name for info in used]
         raise ModelError(
-            f"the model has {len(infos)} inputs ({names}), and a network has one: "
-            "make initializers of the others, or concatenate them"
+            f"the output depends on {len(used)} inputs ({_listed(names)}), and a network has one: fix the others to "
+            f"constants, lipexact.load(model, input='{names[0]}', fixed={{'{names[1]}': ...}})"
         )
-    (info,) = infos
+    return used[0]
+
+
+def _input_shape(info: onnx.ValueInfoProto, *, batched: bool) -> Shape:
+    """The shape of the input, with a batch axis of length 1."""
     kind = info.type.WhichOneof("value")
     tensor = info.type.tensor_type
     if kind != "tensor_type" or tensor.elem_type not in FLOAT_TYPES:
@@ -226,7 +394,8 @@ def _input(graph: onnx.GraphProto) -> tuple[str, Shape]:
         raise ModelError(f"input '{info.name}' holds {held}; it must be a tensor of floats")
     dims = list(tensor.shape.dim)
     lengths = [dim.dim_value if dim.WhichOneof("value") == "dim_value" else 0 for dim in dims]
-    if len(lengths) > 1 and lengths[0] < 1:
+    batched = batched and len(lengths) > 1
+    if batched and lengths[0] < 1:
         lengths[0] = 1
     if not tensor.HasField("shape") or any(length < 1 for length in lengths):
         shown = [dim.dim_param or length or "?" for dim, length in zip(dims, lengths, strict=True)]
@@ -235,39 +404,80 @@ def _input(graph: onnx.GraphProto) -> tuple[str, Shape]:
             f"input '{info.name}' has the shape {shape}: every axis but the batch axis, which is the first of two or "
             "more, must have a known length; onnx.tools.update_model_dims can set them"
         )
-    if len(lengths) > 1 and lengths[0] > 1:
+    if batched and lengths[0] > 1:
         raise ModelError(
             f"input '{info.name}' of shape {lengths} has a batch of {lengths[0]}: export the model with a batch of 1 "
-            "or a dynamic batch axis, or set it with onnx.tools.update_model_dims"
+            "or a dynamic batch axis, or set it with onnx.tools.update_model_dims; if its first axis is no batch axis, "
+            "lipexact.load(model, batched=False)"
         )
-    return info.name, tuple(lengths)
+    if math.prod(lengths) > LARGEST:
+        raise ModelError(f"input '{info.name}' of shape {lengths} has more than {LARGEST} entries")
+    return tuple(lengths)
 
 
-def _output(graph: onnx.GraphProto) -> str:
+def _output(graph: onnx.GraphProto, producers: Mapping[str, int], name: str | None) -> str:
     names: list[str] = [info.name for info in graph.output]
+    if name is not None:
+        tensors = {*producers, *names, *(info.name for info in graph.input)}
+        if name not in tensors:
+            close = difflib.get_close_matches(str(name), sorted(tensors), n=3)
+            hint = f"; did you mean {_listed(close)}?" if close else ""
+            raise ModelError(f"the model computes no tensor '{name}'; its outputs are {_listed(names)}{hint}")
+        return name
     if len(names) != 1:
-        listed = f" ({', '.join(map(repr, names))})" if names else ""
+        listed = f" ({_listed(names)})" if names else ""
+        hint = f": choose one, lipexact.load(model, output='{names[0]}')" if names else ""
         raise ModelError(
-            f"the model has {len(names) or 'no'} output{'s' * bool(names)}{listed}, and a network has one: "
-            "onnx.utils.extract_model cuts a model at one tensor"
+            f"the model has {len(names) or 'no'} output{'s' * bool(names)}{listed}, and a network has one{hint}"
         )
     return names[0]
 
 
-def _needed(graph: onnx.GraphProto, source: str, target: str) -> Iterator[onnx.NodeProto]:
-    # The nodes that the target depends on, each after those that it depends on.
+def _before_final(graph: onnx.GraphProto, producers: Mapping[str, int], target: str) -> str:
+    """What the last nonlinear function reads, and another one below that one if there is."""
+    name, found = target, False
+    while name in producers:
+        node = graph.node[producers[name]]
+        if not node.input or canonical_domain(node.domain) not in ("", "ai.onnx.ml"):
+            break
+        if node.op_type in _FINAL:
+            target, found = node.input[0], True
+        elif node.op_type not in _AROUND_FINAL:
+            break
+        name = node.input[0]
+    if not found:
+        ending = f"ends in {graph.node[producers[name]].op_type}" if name in producers else "is an input"
+        raise ModelError(
+            f"drop_final leaves out one of {', '.join(sorted(_FINAL))}, and the output '{target}' {ending}; "
+            "name the tensor that shall be the output: lipexact.load(model, output='NAME')"
+        )
+    return target
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names) or "none"
+
+
+def _producers(graph: onnx.GraphProto) -> dict[str, int]:
+    """For each tensor that the graph computes the index of its node."""
     producers: dict[str, int] = {}
+    inputs = {info.name for info in graph.input}
     for index, node in enumerate(graph.node):
         for name in filter(None, node.output):
-            if name in producers or name == source:
+            if name in producers or name in inputs:
                 raise ModelError(f"the model computes tensor '{name}' twice")
             producers[name] = index
+    return producers
+
+
+def _needed(graph: onnx.GraphProto, producers: Mapping[str, int], *targets: str) -> Iterator[onnx.NodeProto]:
+    """The nodes that the targets depend on, each after those that it depends on."""
     dependencies: dict[int, list[int]] = {}
-    stack = [producers[target]] if target in producers else []
+    stack = [producers[target] for target in targets if target in producers]
     while stack:
         index = stack.pop()
         if index not in dependencies:
-            dependencies[index] = [producers[name] for name in graph.node[index].input if name in producers]
+            dependencies[index] = [producers[name] for name in _reads(graph.node[index]) if name in producers]
             stack += dependencies[index]
     try:
         order = list(TopologicalSorter(dict(sorted(dependencies.items()))).static_order())
