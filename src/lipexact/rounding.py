@@ -7,7 +7,12 @@ Numerical Algorithms, section 3.1). Underflow can lose up to n times the smalles
 
 from __future__ import annotations
 
-from lipexact.graph.ir import Vector
+import math
+
+import numpy as np
+import scipy.sparse as sp
+
+from lipexact.graph.ir import Matrix, Vector
 
 _UNIT = 2.0**-53
 # More than n underflows lose (n * 2^-1074), for n below 10^5.
@@ -27,3 +32,73 @@ def up(values: Vector, magnitude: Vector, n: int) -> Vector:
 def down(values: Vector, magnitude: Vector, n: int) -> Vector:
     """Lower bounds of true values: see :func:`up`."""
     return -up(-values, magnitude, n)
+
+
+_SLICES = 6  # of which each holds at least 16 bits, for matrices of up to 2^20 columns
+
+
+def twofold_product(matrix: Matrix, high: Vector, low: Vector) -> tuple[Vector, Vector, Vector]:
+    """A matrix times numbers of twice the precision of floats.
+
+    The factors are cut into slices of so few bits that products of slices, and sums of these, are exact floats (Ozaki,
+    Ogita, Oishi and Rump, Numerical Algorithms 59, 2012).
+
+    Parameters
+    ----------
+    matrix
+        Shape (rows, columns).
+    high, low
+        The numbers are high + low; shape (columns, count) each.
+
+    Returns
+    -------
+    high, low, error
+        The product is high + low up to the error; shape (rows, count) each.
+    """
+    columns = max(matrix.shape[1], 1)
+    bits = (53 - math.ceil(math.log2(columns))) // 2 - 1
+    tops = _power_above(abs(matrix).max(axis=1).toarray() if sp.issparse(matrix) else np.abs(matrix).max(axis=1))
+    heads = _power_above((np.abs(high) + np.abs(low)).max(axis=0))
+    if sp.issparse(matrix):
+        of_entries = np.repeat(tops, np.diff(matrix.indptr))
+        slices = [
+            sp.csr_array((part, matrix.indices, matrix.indptr), shape=matrix.shape)
+            for part in _slices(matrix.data, np.zeros_like(matrix.data), of_entries, bits)
+        ]
+    else:
+        slices = _slices(matrix, np.zeros_like(matrix), tops[:, None], bits)
+    total, rest = np.zeros((matrix.shape[0], high.shape[1])), np.zeros((matrix.shape[0], high.shape[1]))
+    for k, part in enumerate(_slices(high, low, heads, bits)):
+        for each in slices[: _SLICES - k]:
+            total, lost = _two_sum(total, each @ part)
+            rest = rest + lost
+    total, rest = _two_sum(total, rest)
+    # What the slices leave, those pairs of them that were not multiplied, and what the sum of `rest` lost.
+    unit = columns * np.outer(tops, heads)
+    return total, rest, unit * (2.0 ** (6 - _SLICES * bits) + 2.0**-94) + TINY * columns
+
+
+def _power_above(values: Vector) -> Vector:
+    """Powers of two, at least as large."""
+    return np.ldexp(1.0, np.frexp(np.ravel(values))[1])
+
+
+def _slices(high: Vector, low: Vector, sizes: Vector, bits: int) -> list[Vector]:
+    """The leading bits of high + low, the next ones and so on, counted from `sizes` on."""
+    slices = []
+    for _ in range(_SLICES):
+        if not (high.any() or low.any()):
+            break
+        shift = sizes * 2.0 ** (53 - bits)
+        part = (high + shift) - shift
+        slices.append(part)
+        high, low = _two_sum(high - part, low)
+        sizes = sizes * 2.0**-bits
+    return slices
+
+
+def _two_sum(a: Vector, b: Vector) -> tuple[Vector, Vector]:
+    """The rounded sum, and exactly what rounding lost (Knuth)."""
+    total = a + b
+    shadow = total - a
+    return total, (a - (total - shadow)) + (b - shadow)
