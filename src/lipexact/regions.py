@@ -40,7 +40,7 @@ from lipexact.graph.ir import (
 from lipexact.lp import Slack, System, largest_slack
 from lipexact.network import Network
 from lipexact.pattern import FREE, OFF, ON, Pattern
-from lipexact.rounding import gamma
+from lipexact.rounding import gamma, twofold_product, twofold_sum
 
 # Rows and inputs of the largest systems that are solved in Fractions from scratch.
 _SIMPLEX_SIZE = 60
@@ -159,7 +159,7 @@ def pattern_at(network: Network, point: Vector) -> Pattern | None:
 def gradients(network: Network, functionals: Vector, pattern: Pattern, *, exact: bool = False) -> tuple[Vector, Vector]:
     """c^T J under the pattern for each row c, accurate to rounding of the largest entry, and what it may be off.
 
-    In floats where these do not cancel much, else in Fractions.
+    In floats where these do not cancel much, else in twice their precision, else in Fractions.
 
     Parameters
     ----------
@@ -184,15 +184,43 @@ def gradients(network: Network, functionals: Vector, pattern: Pattern, *, exact:
     def pull(rows: Vector, convert: Callable[[Vector], Numbers]) -> Numbers:
         return _pull(nodes, pulled, network, pattern, {cotangent: convert(rows.T)}, convert).T
 
-    values, sizes = pull(functionals, np.asarray), pull(functionals, np.abs)
-    errors = gamma(sum(node.size for node in nodes)) * sizes
-    loss = errors.max(axis=1, initial=0.0)
-    doubtful = ((loss > 1e-12 * np.abs(values).max(initial=0.0)) | exact) & (loss > 0)
-    if doubtful.any():
-        values, errors = np.array(values, dtype=np.float64), np.array(errors, dtype=np.float64)
-        values[doubtful] = pull(functionals[doubtful], _fractions).astype(np.float64)
-        errors[doubtful] = gamma(1) * np.abs(values[doubtful])
-    return np.asarray(values, dtype=np.float64), np.asarray(errors, dtype=np.float64)
+    def doubtful() -> npt.NDArray[np.bool_]:
+        allowed = gamma(1) * np.abs(values) if exact else 1e-12 * np.abs(values).max(initial=0.0)
+        return np.asarray(~(errors <= allowed).all(axis=1))
+
+    values, errors = (np.array(pull(functionals, convert), dtype=np.float64) for convert in (np.asarray, np.abs))
+    errors *= gamma(sum(node.size for node in nodes))
+    if (rows := doubtful()).any():
+        values[rows], errors[rows] = _pull_twofold(nodes, pulled, network, pattern, cotangent, functionals[rows])
+    if (rows := doubtful()).any():
+        values[rows] = pull(functionals[rows], _fractions).astype(np.float64)
+        errors[rows] = gamma(1) * np.abs(values[rows])
+    return values, errors
+
+
+def _pull_twofold(
+    nodes: tuple[Node, ...], pulled: Value, network: Network, pattern: Pattern, cotangent: Input, functionals: Vector
+) -> tuple[Vector, Vector]:
+    """The gradients of functionals, each entry rounded from twice the precision, and what it may be off."""
+    states = dict(zip(network.gates, pattern, strict=True))
+    values: dict[Node, tuple[Vector, Vector, Vector]] = {
+        cotangent: (functionals.T, np.zeros(functionals.T.shape), np.zeros(functionals.T.shape))
+    }
+    for node in nodes:
+        if isinstance(node, Affine) and all(x in values for _, x in node.terms):
+            high, low, error = (np.zeros((node.size, len(functionals))) for _ in range(3))
+            for weight, x in node.terms:
+                above, below, before = values[x]
+                above, below, lost = twofold_product(weight, above, below)
+                high, low, rounded = twofold_sum((high, low), (above, below))
+                error = (error + lost + rounded + abs(weight) @ before) * (1 + gamma(x.size + 3))
+            values[node] = high, low, error
+        elif isinstance(node, Switch) and node.x in values:
+            on = (states[node.gate] == ON).astype(np.float64)[:, None]
+            high, low, error = values[node.x]
+            values[node] = high * on, low * on, error * on
+    high, low, error = values[pulled]
+    return high.T, (error + np.abs(low)).T
 
 
 def _pull(

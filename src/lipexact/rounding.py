@@ -15,8 +15,8 @@ import scipy.sparse as sp
 from lipexact.graph.ir import Matrix, Vector
 
 _UNIT = 2.0**-53
-# More than n underflows lose (n * 2^-1074), for n below 10^5.
-TINY = 1e-318
+# More than n underflows lose (n * 2^-1074), for n below 10^7.
+TINY = 1e-316
 
 
 def gamma(n: int) -> float:
@@ -76,6 +76,14 @@ def twofold_product(matrix: Matrix, high: Vector, low: Vector) -> tuple[Vector, 
     # What the slices leave, those pairs of them that were not multiplied, and what the sum of `rest` lost.
     unit = columns * np.outer(tops, heads)
     return total, rest, unit * (2.0 ** (6 - _SLICES * bits) + 2.0**-94) + TINY * columns
+
+
+def twofold_sum(a: tuple[Vector, Vector], b: tuple[Vector, Vector]) -> tuple[Vector, Vector, Vector]:
+    """(high, low) + (high, low), and a bound of its error."""
+    high, lost = _two_sum(a[0], b[0])
+    rest = lost + (a[1] + b[1])
+    error = gamma(2) * (np.abs(lost) + np.abs(a[1]) + np.abs(b[1]))
+    return *_two_sum(high, rest), error
 
 
 def _power_above(values: Vector) -> Vector:
