@@ -345,6 +345,43 @@ def test_options_of_the_solver(run, fails, model):
     fails(*arguments, "--solver-option", "presolve", code=2)
 
 
+@pytest.fixture(scope="module")
+def several(folder):
+    """Two inputs of three entries, outputs q, of both, and p, which is a Softmax of a's logits l."""
+    path = folder / "several.onnx"
+    text = """(double[N,3] a, double[N,3] b) => (double[N,3] q, double[N,3] p) {
+        l = MatMul (a, W)
+        s = Add (l, b)
+        q = Relu (s)
+        p = Softmax (l)
+    }"""
+    onnx.save_model(onnx_model(text, {"W": np.diag([1.0, 2.0, 3.0])}), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "value"),
+    [
+        (["--output", "p", "--drop-final"], 3.0),
+        (["--output", "l"], 3.0),
+        (["--output", "q", "--input", "a", "--fix", "b=0,0,0"], 3.0),
+        (["--output", "q", "--fix", "b=9,9,-9"], 2.0),
+        (["--output", "q", "--fix", "a=1,1,1"], 1.0),
+    ],
+)
+def test_inputs_and_outputs_by_name(run, several, options, value):
+    solved = json.loads(run("solve", several, "--lower", 0, "--upper", 1, "--json", *options).stdout)
+    assert solved["value"] == pytest.approx(value)
+    assert json.loads(run("info", several, "--json", *options).stdout)["input_shape"] == [3]
+
+
+def test_inputs_and_outputs_that_do_not_fit(fails, several):
+    assert "output='q'" in fails("info", several)
+    assert "NAME=" in fails("info", several, "--output", "q", "--fix", "b", code=2)
+    assert "'z'" in fails("info", several, "--output", "q", "--fix", "z=1,2,3")
+    assert "known length" in fails("info", several, "--output", "l", "--no-batch-axis")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

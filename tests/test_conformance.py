@@ -1,0 +1,129 @@
+"""A walk over the registry of ONNX operators: every example is a network in every respect, every node test of ONNX holds.
+
+The examples against the reference implementation and against finite differences are in test_onnx.py.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from functools import cache
+
+import numpy as np
+import onnx
+import pyomo.environ as pyo
+import pytest
+
+import lipexact as lx
+from lipexact.bounds.linear import bound
+from lipexact.graph.evaluate import evaluate
+from lipexact.mip.solvers import Termination, solve
+from lipexact.onnx.nodes import FLOAT_TYPES
+from lipexact.onnx.registry import OPERATORS, Example
+from tests.test_mip import TIGHT
+
+EXAMPLES = [
+    pytest.param(example, id=f"{operator.name}-{number}")
+    for operator in OPERATORS.values()
+    for number, example in enumerate(operator.examples)
+]
+
+
+@pytest.mark.parametrize("key", OPERATORS, ids=lambda key: ".".join(filter(None, key)))
+def test_every_operator_has_examples_and_a_summary(key: tuple[str, str]) -> None:
+    operator = OPERATORS[key]
+    assert operator.examples
+    for example in operator.examples:
+        assert key in [(node.domain, node.op_type) for node in example.model().graph.node]
+    assert operator.summary.endswith(".")
+    assert "|" not in operator.summary.replace("\\|", "")  # it is a cell of a table
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_bounds_contain_every_node(example: Example) -> None:
+    network = lx.load(example.model())
+    domain = lx.Box(np.full(network.input.size, -1.0), np.full(network.input.size, 1.5))
+    bounds = bound(network.graph, {network.input: domain})
+    points = np.random.default_rng(0).uniform(-1.0, 1.5, (50, network.input.size))
+    values = evaluate(network.graph, {network.input: points})
+    for node, value in values.items():
+        lower, upper = bounds[node]
+        assert (lower <= value).all(), node.name
+        assert (value <= upper).all(), node.name
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_program_with_a_pinned_input_reproduces_the_output(example: Example) -> None:
+    network = lx.load(example.model())
+    d = network.input.size
+    functional = np.cos(np.arange(network.output.size))
+    composition = lx.build(network, lx.Box(np.full(d, -1.0), np.full(d, 1.5)), functional=functional)
+    point = np.random.default_rng(1).uniform(-1.0, 1.5, d)
+    pin = composition.model.pin = pyo.ConstraintList()
+    for variable, value in zip(composition.input, point.tolist(), strict=True):
+        pin.add(variable == value)
+    outcome = solve(composition.model, "highs", TIGHT)
+    assert outcome.termination is Termination.OPTIMAL
+    found = [pyo.value(entry) for entry in composition.output]
+    np.testing.assert_allclose(found, network.evaluate(point), rtol=1e-6, atol=1e-6)
+    norm = np.abs(functional @ network.jacobian(point)).sum()
+    assert pyo.value(composition.objective) == pytest.approx(norm, rel=1e-6, abs=1e-6)
+
+
+# ONNX's own node tests
+
+
+@cache
+def node_tests() -> dict[tuple[str, str], list]:
+    """Those of onnx with a single node, by operator; they come with the package."""
+    from onnx.backend.test.case.node import collect_testcases  # noqa: PLC0415 - it takes seconds
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cases = collect_testcases(None)
+    found = defaultdict(list)
+    for case in cases:
+        if len(case.model.graph.node) == 1:
+            (node,) = case.model.graph.node
+            found[node.domain, node.op_type].append(case)
+    return found
+
+
+# Node tests that are refused, and why: a part of the error.
+REFUSED: dict[str, str] = {}
+
+
+def arrays_of(values: list) -> list[np.ndarray]:
+    return [
+        onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
+        for value in values
+    ]
+
+
+@pytest.mark.parametrize("key", OPERATORS, ids=lambda key: ".".join(filter(None, key)))
+def test_node_tests_of_onnx(key: tuple[str, str]) -> None:
+    for case in node_tests()[key]:
+        graph = case.model.graph
+        if not graph.input or graph.input[0].type.tensor_type.elem_type not in FLOAT_TYPES:
+            continue  # integers and strings are no input of a network
+        ((inputs, outputs),) = case.data_sets
+        feeds = dict(zip([info.name for info in graph.input], arrays_of(inputs), strict=True))
+        x = feeds.pop(graph.input[0].name)
+        info = graph.output[0]
+        try:
+            network = lx.load(case.model, input=graph.input[0].name, output=info.name, fixed=feeds, batched=False)
+        except lx.LipExactError as error:
+            assert case.name in REFUSED, f"{case.name}: {error}"
+            assert REFUSED[case.name] in str(error), f"{case.name}: {error}"
+            continue
+        assert case.name not in REFUSED
+        expected = arrays_of(outputs)[0]
+        assert network.output_shape == expected.shape, case.name
+        tolerance = 1e-2 if x.dtype.itemsize == 2 else 1e-5
+        np.testing.assert_allclose(
+            network.evaluate(x.ravel()),
+            expected.astype(np.float64).ravel(),
+            rtol=tolerance,
+            atol=tolerance * max(1.0, np.abs(expected).max(initial=0.0)),
+            err_msg=case.name,
+        )
