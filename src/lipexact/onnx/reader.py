@@ -436,7 +436,9 @@ def _output(graph: onnx.GraphProto, producers: Mapping[str, int], name: str | No
 def _before_final(graph: onnx.GraphProto, producers: Mapping[str, int], target: str) -> str:
     """What the last nonlinear function reads, and another one below that one if there is."""
     name, found = target, False
-    while name in producers:
+    for _ in graph.node:  # but for cycles, each is met at most once
+        if name not in producers:
+            break
         node = graph.node[producers[name]]
         if not node.input or canonical_domain(node.domain) not in ("", "ai.onnx.ml"):
             break
