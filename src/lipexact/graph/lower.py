@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
 from lipexact.errors import ModelError
@@ -73,6 +76,121 @@ def reduce_max(x: Value, name: str = "reduce_max") -> Value:
             top = add((up, top), (down, last), name=f"{name}_{level}_joined")
         x, level = top, level + 1
     return x
+
+
+def window_maximum(x: Value, windows: npt.NDArray[np.int64], name: str = "max") -> Value:
+    """The largest entry of x in every window, by balanced trees; windows that read the same pair share its gate.
+
+    Parameters
+    ----------
+    x
+        A vector.
+    windows
+        Positions in x, one row for each window, of shape (windows, longest); -1 stands for no entry.
+    name
+        What the nodes are called after.
+
+    Returns
+    -------
+    Value
+        One entry for each window. A window of k distinct entries takes k - 1 gates at most.
+    """
+    far = x.size
+    if windows.max(initial=-1) >= far:
+        raise ModelError(f"'{name}' cannot read the entry {windows.max()} of {far}")
+    # Every entry once, in order; what is missing comes last.
+    windows = np.sort(np.where(windows < 0, far, windows).astype(np.int64), axis=1)
+    windows[:, 1:][windows[:, 1:] == windows[:, :-1]] = far
+    counts = (windows < far).sum(axis=1)
+    if not counts.all() or windows.shape[0] == 0:
+        raise ModelError(f"'{name}' takes the maximum over no entries")
+    windows = np.sort(windows, axis=1)[:, : counts.max()]
+    level = 0
+    while windows.shape[1] > 1:
+        far = x.size
+        even = windows[:, ::2]
+        odd = np.full_like(even, far)
+        odd[:, : windows.shape[1] // 2] = windows[:, 1::2]
+        # The pairs, each once; an entry without a partner is a pair with itself and needs no gate.
+        odd = np.where(odd == far, even, odd)
+        pairs, places = np.unique(even * (far + 1) + odd, return_inverse=True)
+        windows = places.reshape(even.shape)
+        if pairs[-1] == far * (far + 2):  # of two missing entries: the last one
+            pairs = pairs[:-1]
+        left, right = np.divmod(pairs, far + 1)
+        # max(a, b) = b + relu(a - b)
+        gated = np.flatnonzero(left != right)
+        difference = sp.csr_array(_picks(left[gated], far) - _picks(right[gated], far))
+        above = relu(add((difference, x), name=f"{name}_{level}_difference"), f"{name}_{level}_relu")
+        raised = sp.csr_array((np.ones(gated.size), (gated, np.arange(gated.size))), shape=(pairs.size, gated.size))
+        x = add((_picks(right, far), x), (raised, above), name=f"{name}_{level}")
+        level += 1
+    order = windows[:, 0]
+    return x if np.array_equal(order, np.arange(x.size)) else add((_picks(order, x.size), x), name=name)
+
+
+def largest(x: Value, slices: npt.NDArray[np.int64], count: int, name: str = "sort") -> Affine:
+    """The `count` largest entries of each slice of x, largest first, one slice after the other.
+
+    Batcher's merge exchange (Knuth, The Art of Computer Programming, 5.2.2, algorithm M) without the comparators
+    that do not matter. A comparator has one gate: max(a, b) = b + r and min(a, b) = a - r for r = relu(a - b).
+
+    Parameters
+    ----------
+    x
+        A vector.
+    slices
+        The positions of the entries, a row for each slice.
+    count
+        How many entries.
+    name
+        What the nodes are called after.
+    """
+    rows, wires = slices.shape
+    needed = np.arange(wires) < count
+    layers = []
+    for i, j in reversed(list(_merge_exchange(wires))):
+        matter = needed[i] | needed[j]
+        if matter.any():
+            layers.append((i[matter], j[matter], np.flatnonzero(needed)))
+            needed[i[matter]] = needed[j[matter]] = True
+    live, slot = np.flatnonzero(needed), np.zeros(wires, np.int64)
+    result = add((_picks(slices[:, live].ravel(), x.size), x), name=name)
+    for level, (i, j, after) in enumerate(reversed(layers)):
+        # Wire w is compared with source[w], and changed by sign[w] times the relu of comparator[w].
+        source, comparator, sign = np.arange(wires), np.zeros(wires, np.int64), np.zeros(wires)
+        source[i], source[j], sign[i], sign[j] = j, i, 1.0, -1.0
+        comparator[i] = comparator[j] = np.arange(i.size)
+        slot[live] = np.arange(live.size)
+        first = live.size * np.arange(rows)[:, None]
+        left, right, kept = (_picks((first + slot[wire]).ravel(), result.size) for wire in (i, j, source[after]))
+        difference = add((left - right, result), name=f"{name}_{level}_difference")
+        change = _picks((i.size * np.arange(rows)[:, None] + comparator[after]).ravel(), difference.size)
+        change.data *= np.tile(sign[after], rows)
+        change.eliminate_zeros()
+        result = add((kept, result), (change, relu(difference, f"{name}_{level}_relu")), name=f"{name}_{level}")
+        live = after
+    return result
+
+
+def _merge_exchange(wires: int) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Layers of comparators (i, j), which share no wire; the larger entry goes to wire i < j."""
+    p = top = (1 << (wires - 1).bit_length()) // 2
+    while p:
+        q, r, d = top, 0, p
+        while True:
+            i = np.arange(wires - d)
+            i = i[i & p == r]
+            if i.size:
+                yield i, i + d
+            if q == p:
+                break
+            d, q, r = q - p, q // 2, p
+        p //= 2
+
+
+def _picks(indices: npt.NDArray[np.int64], size: int) -> Matrix:
+    return sp.csr_array((np.ones(indices.size), indices, np.arange(indices.size + 1)), shape=(indices.size, size))
 
 
 def reduce_sum(x: Value, name: str = "reduce_sum") -> Affine:

@@ -36,16 +36,22 @@ NEWEST_OPSET = 28
 
 # Common operators that no lowering can take: the error says why.
 _NOT_PIECEWISE_LINEAR = frozenset(
-    "Acos Acosh Asin Asinh Atan Atanh Celu Cos Cosh Elu Erf Exp GRU Gelu GlobalLpPool GroupNormalization "
-    "InstanceNormalization LRN LSTM LayerNormalization Log LogSoftmax LpNormalization LpPool "
-    "MeanVarianceNormalization Mish Pow RMSNormalization RNN Reciprocal ReduceL2 ReduceLogSum "
-    "ReduceLogSumExp ReduceProd ReduceSumSquare Selu Sigmoid Sin Sinh Softmax Softplus Softsign Sqrt "
-    "Swish Tan Tanh".split()
+    "Acos Acosh Asin Asinh Atan Atanh Attention Celu Cos Cosh Det Elu Erf Exp GRU Gelu GlobalLpPool "
+    "GroupNormalization InstanceNormalization LRN LSTM LayerNormalization Log LogSoftmax LpNormalization LpPool "
+    "MeanVarianceNormalization Mish Pow RMSNormalization RNN Reciprocal ReduceL2 ReduceLogSum ReduceLogSumExp "
+    "ReduceProd ReduceSumSquare Selu Sigmoid Sin Sinh Softmax Softplus Softsign Sqrt Swish Tan Tanh "
+    "ai.onnx.ml.Normalizer ai.onnx.ml.SVMClassifier ai.onnx.ml.SVMRegressor com.microsoft.BiasGelu "
+    "com.microsoft.FastGelu com.microsoft.Gelu com.microsoft.QuickGelu".split()
 )
 _DISCONTINUOUS = frozenset(
-    "ArgMax ArgMin Ceil DynamicQuantizeLinear Equal Floor Greater GreaterOrEqual Hardmax Less LessOrEqual "
-    "NonZero QuantizeLinear Round Sign".split()
+    "ArgMax ArgMin BitShift Ceil DynamicQuantizeLinear Equal Floor Greater GreaterOrEqual Hardmax IsInf IsNaN Less "
+    "LessOrEqual Mod NonMaxSuppression NonZero OneHot QuantizeLinear Round Sign Unique ai.onnx.ml.Binarizer "
+    "ai.onnx.ml.LabelEncoder ai.onnx.ml.LinearClassifier ai.onnx.ml.TreeEnsemble ai.onnx.ml.TreeEnsembleClassifier "
+    "ai.onnx.ml.TreeEnsembleRegressor".split()
 )
+
+FINAL = frozenset(("ArgMax", "Hardmax", "LogSoftmax", "Sigmoid", "Softmax", "Softplus", "Tanh"))
+"""What classifiers end in, and what can be left out."""
 
 Lowering: TypeAlias = Callable[..., Operand | tuple[Operand, ...]]
 
@@ -211,12 +217,22 @@ def find_operator(node: OnnxNode) -> Operator:
     operator = OPERATORS.get((node.domain, node.proto.op_type))
     if operator is not None:
         return operator
-    reason = ""
-    if node.operator in _NOT_PIECEWISE_LINEAR:
+    reason = hint = ""
+    if node.operator == "HardSwish":
+        reason = " because it is not piecewise linear: between its kinks it is quadratic"
+    elif node.operator in _NOT_PIECEWISE_LINEAR:
         reason = " because it is not piecewise linear"
     elif node.operator in _DISCONTINUOUS:
         reason = " because it is not continuous"
+    read = next(filter(None, node.proto.input), "")
+    if node.operator in FINAL:
+        hint = (
+            f". If the network ends in it, lipexact.load(model, drop_final=True) leaves it out, as does "
+            f"lipexact.load(model, output='{read}')"
+        )
+    elif reason and read:
+        hint = f". lipexact.load(model, output='{read}') reads the network that comes before it"
     raise node.unsupported(
-        f"operator {node.operator} is not supported{reason}. Supported are {', '.join(supported_operators())}, "
-        f"and any operator on constants. onnx.utils.extract_model cuts a part out of a model"
+        f"operator {node.operator} is not supported{reason}{hint}. Supported are {', '.join(supported_operators())}, "
+        f"and any operator on constants"
     )

@@ -58,9 +58,13 @@ def picked(x: Tensor, positions: Indices, factors: Vector | float = 1.0) -> tupl
 def rearranged(node: OnnxNode, x: Operand, positions: Indices, fill: float = 0.0) -> Operand:
     """The entries x[positions] of the flat x, of the shape of `positions`; `fill` where a position is -1."""
     limit(node, positions.size)
+    if not positions.size:
+        return np.zeros(positions.shape)  # nothing depends on the input
     inside = positions >= 0
     if not isinstance(x, Tensor):
         return np.where(inside, x.ravel()[np.where(inside, positions, 0)], np.asarray(fill, dtype=x.dtype))
+    if positions.size == x.value.size and (positions.ravel() == np.arange(positions.size)).all():
+        return Tensor(x.value, positions.shape)
     term = picked(x, np.where(inside, positions, 0), inside.astype(np.float64))
     return Tensor(lower.add(term, bias=np.where(inside.ravel(), 0.0, fill), name=node.name), positions.shape)
 
@@ -84,7 +88,17 @@ def transposed(node: OnnxNode, x: Operand) -> Operand:
     return Tensor(lower.add(picked(x, x.positions.T), name=f"{node.name}_transposed"), x.shape[::-1])
 
 
-def weighted_sum(node: OnnxNode, *terms: tuple[npt.ArrayLike, Operand]) -> Operand:
+def common_shape(node: OnnxNode, *shapes: Shape) -> Shape:
+    """The shape that all the shapes broadcast to by numpy's rules; without numpy's limits on sizes."""
+    rank = max(map(len, shapes), default=0)
+    lengths = [{shape[axis] for shape in shapes if -axis <= len(shape)} - {1} for axis in range(-rank, 0)]
+    if any(len(each) > 1 for each in lengths):
+        listed = " and ".join(str(shape) for shape in shapes if shape)
+        raise node.malformed(f"the shapes {listed} do not broadcast to a common one")
+    return tuple(each.pop() if each else 1 for each in lengths)
+
+
+def weighted_sum(node: OnnxNode, *terms: tuple[npt.ArrayLike, Operand], suffix: str = "") -> Operand:
     """sum_k factor_k * x_k, entry by entry, with numpy's broadcasting (of the factors too).
 
     Parameters
@@ -93,6 +107,8 @@ def weighted_sum(node: OnnxNode, *terms: tuple[npt.ArrayLike, Operand]) -> Opera
         The node that is being lowered.
     *terms
         Pairs of factor and operand.
+    suffix
+        What is added to the node's name.
 
     Returns
     -------
@@ -101,11 +117,7 @@ def weighted_sum(node: OnnxNode, *terms: tuple[npt.ArrayLike, Operand]) -> Opera
     """
     factors = [node.weights(np.asarray(factor)) for factor, _ in terms]
     shapes = [shape for factor, (_, x) in zip(factors, terms, strict=True) for shape in (factor.shape, x.shape)]
-    try:
-        shape = np.broadcast_shapes(*shapes)
-    except ValueError:
-        listed = " and ".join(str(shape) for shape in shapes if shape)
-        raise node.malformed(f"the shapes {listed} do not broadcast to a common one") from None
+    shape = common_shape(node, *shapes)
     limit(node, math.prod(shape) * len(terms))
     affine = []
     bias = np.zeros(shape)
@@ -114,7 +126,29 @@ def weighted_sum(node: OnnxNode, *terms: tuple[npt.ArrayLike, Operand]) -> Opera
             affine.append(picked(x, np.broadcast_to(x.positions, shape), factor))
         else:
             bias = bias + factor * node.weights(x)
-    return Tensor(lower.add(*affine, bias=bias.ravel(), name=node.name), shape) if affine else bias
+    return Tensor(lower.add(*affine, bias=bias.ravel(), name=node.name + suffix), shape) if affine else bias
+
+
+def extreme(node: OnnxNode, sign: float, a: Operand, b: Operand) -> Operand:
+    """max(a, b) for the sign 1, min(a, b) for the sign -1, entry by entry, with numpy's broadcasting.
+
+    One gate for each entry; the maximum and the minimum of the same two tensors have equal ones.
+    """
+    if not isinstance(a, Tensor):
+        if not isinstance(b, Tensor):
+            return np.asarray((np.maximum if sign > 0 else np.minimum)(a, b))
+        a, b = b, a
+    # b + relu(a - b) or a + relu(b - a) for the maximum: the side is 1 or -1.
+    side: Any = sign
+    if not isinstance(b, Tensor):
+        # A gate that is off leaves its base exact. Of a usual bound, that is worth more where the bound is the base;
+        # of a huge one, such as the lowest float, which stands for none, where it is not.
+        side = np.where(np.abs(node.weights(b)) < 2.0**20, 1.0, -1.0)
+    difference = weighted_sum(node, (sign * side, a), (-sign * side, b), suffix="_difference")
+    assert isinstance(difference, Tensor)
+    bent = Tensor(lower.relu(difference.value, f"{node.name}_relu"), difference.shape)
+    bases: list[tuple[npt.ArrayLike, Operand]] = [(side < 0, a), (side > 0, b)]
+    return weighted_sum(node, *[base for base in bases if np.any(base[0])], (sign, bent))
 
 
 def matrix_product(node: OnnxNode, a: Operand, b: Operand) -> Operand:
@@ -179,6 +213,30 @@ def counted_axes(node: OnnxNode, axes: Iterable[int], rank: int) -> tuple[int, .
     if not all(0 <= axis < rank for axis in counted) or len(set(counted)) < len(counted):
         raise node.malformed(f"the axes {list(axes)} are not distinct axes of a tensor of rank {rank}")
     return tuple(counted)
+
+
+def axis_of(node: OnnxNode, axis: int, rank: int) -> int:
+    """An axis counted from the front."""
+    if not -rank <= axis < rank:
+        raise node.malformed(f"axis {axis} is not an axis of a tensor of rank {rank}")
+    return axis % rank
+
+
+def indices_of(node: OnnxNode, indices: Constant, length: int) -> Indices:
+    """Indices into an axis of the given length, counted from its front."""
+    if indices.dtype.kind not in "iu":
+        raise node.malformed(f"its indices should be integers, not {indices.dtype}")
+    outside = (indices < -length) | (indices >= length)
+    if outside.any():
+        raise node.malformed(f"the index {indices[outside][0]} lies outside an axis of length {length}")
+    return np.where(indices < 0, indices + length, indices).astype(np.int64)
+
+
+def one_integer(node: OnnxNode, constant: Constant, what: str) -> int:
+    """The entry of an input that holds a single integer."""
+    if constant.size != 1:
+        raise node.malformed(f"its input '{what}' should hold one integer, not {constant.size}")
+    return integers(node, constant, what)[0]
 
 
 def aligned(node: OnnxNode, a: Operand, b: Operand) -> Operand:

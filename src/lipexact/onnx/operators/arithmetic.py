@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from lipexact.onnx.nodes import OnnxNode, Operand, Tensor
+from lipexact.onnx.nodes import Constant, OnnxNode, Operand, Tensor
 from lipexact.onnx.registry import Example, lowers
 from lipexact.onnx.tensors import (
     PRODUCT,
     aligned,
+    common_shape,
+    limit,
     matrix_product,
     numbers,
+    reshaped,
     transposed,
     weighted_sum,
 )
@@ -108,6 +113,21 @@ def _matmul(node: OnnxNode, a: Operand, b: Operand) -> Operand:
 
 
 @lowers(
+    "Mean",
+    example=[
+        Example("r = Relu (x)\n y = Mean (x, c, r)", constants={"c": numbers(6)}),
+        Example("y = Mean (x, c)", x=(1, 3, 1), constants={"c": numbers(1, 3, 1)}, opset=8),
+        Example("y = Mean (x)", opset=6),
+    ],
+)
+def _mean(node: OnnxNode, *operands: Operand) -> Operand:
+    """The mean of the operands, with broadcasting."""
+    if not operands:
+        raise node.malformed("it has no input")
+    return weighted_sum(node, *[(1.0 / len(operands), x) for x in operands])
+
+
+@lowers(
     "Mul",
     example=[
         Example("y = Mul (x, c)", constants={"c": numbers(6)}),
@@ -130,6 +150,12 @@ def _mul(node: OnnxNode, a: Operand, b: Operand) -> Operand:
     return weighted_sum(node, (b, a)) if not isinstance(b, Tensor) else weighted_sum(node, (np.asarray(a), b))
 
 
+@lowers("Neg", example=[Example("y = Neg (x)"), Example("y = Neg (x)", x=(1, 2, 3), opset=6)])
+def _neg(node: OnnxNode, x: Tensor) -> Operand:
+    """The negative."""
+    return weighted_sum(node, (-1.0, x))
+
+
 @lowers(
     "Sub",
     example=[
@@ -148,3 +174,108 @@ def _mul(node: OnnxNode, a: Operand, b: Operand) -> Operand:
 def _sub(node: OnnxNode, a: Operand, b: Operand) -> Operand:
     """The difference, with broadcasting."""
     return weighted_sum(node, (1.0, a), (-1.0, aligned(node, a, b)))
+
+
+@lowers(
+    "Sum",
+    example=[
+        Example("r = Relu (x)\n y = Sum (x, c, r)", constants={"c": numbers(6)}),
+        Example("y = Sum (c, x, d)", x=(1, 3, 1), constants={"c": numbers(2, 1, 2), "d": numbers(1)}, opset=8),
+        Example("y = Sum (x)", opset=6),
+    ],
+)
+def _sum(node: OnnxNode, *operands: Operand) -> Operand:
+    """The sum of the operands, with broadcasting."""
+    if not operands:
+        raise node.malformed("it has no input")
+    return weighted_sum(node, *[(1.0, x) for x in operands])
+
+
+@lowers(
+    "Where",
+    example=[
+        Example("y = Where (m, x, c)", constants={"m": np.arange(6) % 2 > 0, "c": numbers(1, 6)}),
+        Example("r = Relu (x)\n y = Where (m, r, x)", x=(1, 3), constants={"m": np.array([[True], [False]])}),
+        Example(
+            "y = Where (m, c, x)",
+            x=(1, 3, 1),
+            constants={"m": np.array([True, False]), "c": np.array([[[-np.inf]], [[2.0]]])[1:]},
+            opset=9,
+        ),
+    ],
+)
+def _where(node: OnnxNode, condition: Constant, x: Operand, y: Operand) -> Operand:
+    """x where the condition holds, y elsewhere, with broadcasting; the condition must be constant."""
+    if condition.dtype != bool:
+        raise node.malformed(f"its condition should be of type bool, not {condition.dtype}")
+    return weighted_sum(node, *[(kept, _masked(node, kept, each)) for kept, each in ((condition, x), (~condition, y))])
+
+
+def _masked(node: OnnxNode, kept: Constant, x: Operand) -> Operand:
+    # What is not chosen may be infinite.
+    if isinstance(x, Tensor):
+        return x
+    limit(node, math.prod(common_shape(node, kept.shape, x.shape)))
+    return np.where(kept, x, np.zeros((), x.dtype))
+
+
+@lowers(
+    "LinearRegressor",
+    domain="ai.onnx.ml",
+    example=[
+        Example(
+            "y = ai.onnx.ml.LinearRegressor <coefficients = [0.5, -1.5, 2.0], intercepts = [0.25]> (x)",
+            x=(1, 3),
+            imports={"ai.onnx.ml": 1},
+            dtype="float",
+        ),
+        Example(
+            "y = ai.onnx.ml.LinearRegressor <coefficients = [0.5, -1.5, 2.0, 1.0], intercepts = [0.25, -1.0], "
+            'targets = 2, post_transform = "NONE"> (x)',
+            x=(1, 2),
+            imports={"ai.onnx.ml": 3},
+            dtype="float",
+        ),
+    ],
+)
+def _linear_regressor(node: OnnxNode, x: Tensor) -> Operand:
+    """Coefficients times x plus intercepts; without a transform behind."""
+    coefficients, targets = np.array(node.floats("coefficients")), node.int("targets", 1)
+    intercepts = np.array(node.floats("intercepts", ()) or [0.0])
+    transform = node.string("post_transform", "NONE")
+    if transform != "NONE":
+        raise node.unsupported(f"its post_transform {transform} is not piecewise linear")
+    if targets < 1 or coefficients.size % targets or intercepts.size not in (1, targets):
+        raise node.malformed(
+            f"{coefficients.size} coefficients and {intercepts.size} intercepts do not fit {targets} targets"
+        )
+    rows = x if len(x.shape) > 1 else reshaped(node, x, (1, *x.shape))
+    product = matrix_product(node, rows, node.weights(coefficients).reshape(targets, -1).T)
+    return weighted_sum(node, (1.0, product), (1.0, intercepts))
+
+
+@lowers(
+    "Scaler",
+    domain="ai.onnx.ml",
+    example=[
+        Example(
+            "y = ai.onnx.ml.Scaler <offset = [0.5, -1.5, 2.0], scale = [0.25, 3.0, -1.0]> (x)",
+            x=(1, 3),
+            imports={"ai.onnx.ml": 1},
+            dtype="float",
+        ),
+        Example(
+            "y = ai.onnx.ml.Scaler <offset = [0.5], scale = [0.25]> (x)",
+            x=(1, 3),
+            imports={"ai.onnx.ml": 3},
+            dtype="float",
+        ),
+    ],
+)
+def _scaler(node: OnnxNode, x: Tensor) -> Operand:
+    """(x - offset) scale."""
+    offset = node.weights(np.array(node.floats("offset", ()) or [0.0]))
+    scale = node.weights(np.array(node.floats("scale", ()) or [1.0]))
+    if not {offset.size, scale.size} <= {1, *x.shape[-1:]}:
+        raise node.malformed(f"{offset.size} offsets and {scale.size} scales do not fit a tensor of shape {x.shape}")
+    return weighted_sum(node, (scale, x), (-scale, offset))

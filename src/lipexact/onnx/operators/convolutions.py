@@ -1,0 +1,238 @@
+"""Convolutions, and what normalises their channels."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from lipexact.onnx.nodes import Constant, OnnxNode, Operand, Shape, Tensor
+from lipexact.onnx.registry import Example, lowers
+from lipexact.onnx.tensors import limit, numbers, weighted_sum
+from lipexact.onnx.windows import Axis, convolution, mapped, padding, positive, repeated, sliding, spatial
+
+
+@lowers(
+    "Conv",
+    example=[
+        Example("y = Conv (x, W, b)", x=(1, 2, 4, 3), constants={"W": numbers(3, 2, 2, 2), "b": numbers(3)}),
+        Example(
+            "h = Conv <kernel_shape = [3, 2], pads = [1, 0, 2, 1], strides = [2, 1]> (x, W)\n y = Relu (h)",
+            x=(1, 1, 4, 3),
+            constants={"W": numbers(2, 1, 3, 2)},
+        ),
+        Example(
+            "y = Conv <group = 2, dilations = [2], pads = [1, 1]> (x, W, b)",
+            x=(1, 4, 5),
+            constants={"W": numbers(4, 2, 3), "b": numbers(4)},
+            opset=22,
+        ),
+        Example(
+            'y = Conv <auto_pad = "SAME_UPPER", strides = [2, 1]> (x, W)',
+            x=(1, 1, 4, 3),
+            constants={"W": numbers(1, 1, 3, 2)},
+            opset=1,
+            modern="y = Conv <pads = [0, 0, 1, 1], strides = [2, 1]> (x, W)",
+        ),
+        Example(
+            'y = Conv <auto_pad = "SAME_LOWER", strides = [2, 1]> (x, W)',
+            x=(1, 1, 4, 3),
+            constants={"W": numbers(1, 1, 3, 2)},
+            opset=11,
+            modern="y = Conv <pads = [1, 1, 0, 0], strides = [2, 1]> (x, W)",
+        ),
+        Example('y = Conv <auto_pad = "VALID"> (x, W)', x=(1, 3, 4), constants={"W": numbers(2, 3, 2)}),
+        Example("y = Conv (x, W)", x=(1, 2, 2, 3, 2), constants={"W": numbers(2, 2, 2, 2, 1)}),
+    ],
+)
+def _conv(node: OnnxNode, x: Tensor, W: Constant, B: Constant | None) -> Tensor:
+    """The convolution, along any number of axes. W and B must be constant."""
+    weights, groups = _kernel(node, x, W, 0)
+    axes = sliding(node, spatial(node, x.shape), weights.shape[2:])
+    matrix = repeated(node, convolution(node, weights, axes, groups), x.shape[0])
+    shape = (x.shape[0], weights.shape[0], *(axis.windows for axis in axes))
+    return mapped(node, matrix, x, shape, _bias(node, B, shape))
+
+
+@lowers(
+    "ConvTranspose",
+    example=[
+        Example("y = ConvTranspose (x, W, b)", x=(1, 2, 3, 2), constants={"W": numbers(2, 3, 2, 2), "b": numbers(3)}),
+        Example(
+            "h = ConvTranspose <dilations = [2], output_padding = [1], pads = [1, 2], strides = [2]> (x, W)\n"
+            "y = Relu (h)",
+            x=(1, 2, 3),
+            constants={"W": numbers(2, 2, 3)},
+            opset=22,
+        ),
+        Example(
+            "y = ConvTranspose <group = 2> (x, W, b)",
+            x=(1, 4, 3),
+            constants={
+                "W": numbers(4, 2, 2),
+                "b": numbers(4),
+                "V": numbers(4, 2, 2)[:2],
+                "U": numbers(4, 2, 2)[2:],
+                "c": numbers(4, 1),
+            },
+            # The reference implementation takes no more than one channel in a group.
+            modern="v, u = Split <axis = 1> (x)\n h = ConvTranspose (v, V)\n i = ConvTranspose (u, U)\n"
+            "j = Concat <axis = 1> (h, i)\n y = Add (j, c)",
+        ),
+        Example(
+            "y = ConvTranspose <kernel_shape = [3, 3], output_shape = [6, 7], strides = [2, 3]> (x, W)",
+            x=(1, 1, 3, 2),
+            constants={"W": numbers(1, 1, 3, 3)},
+            modern="y = ConvTranspose <pads = [1, 0, 0, 0], output_padding = [0, 1], strides = [2, 3]> (x, W)",
+        ),
+        Example(
+            'y = ConvTranspose <auto_pad = "SAME_UPPER", strides = [2, 1]> (x, W)',
+            x=(1, 1, 3, 2),
+            constants={"W": numbers(1, 2, 3, 3)},
+            opset=1,
+            modern="y = ConvTranspose <pads = [0, 1, 1, 1], strides = [2, 1]> (x, W)",
+        ),
+        Example(
+            'y = ConvTranspose <auto_pad = "SAME_LOWER", strides = [2, 1]> (x, W)',
+            x=(1, 1, 3, 2),
+            constants={"W": numbers(1, 2, 3, 3)},
+            opset=11,
+            modern="y = ConvTranspose <pads = [1, 1, 0, 1], strides = [2, 1]> (x, W)",
+        ),
+        Example('y = ConvTranspose <auto_pad = "VALID"> (x, W)', x=(1, 1, 3), constants={"W": numbers(1, 1, 2)}),
+    ],
+)
+def _conv_transpose(node: OnnxNode, x: Tensor, W: Constant, B: Constant | None) -> Tensor:
+    """The transpose of a convolution. W and B must be constant."""
+    weights, groups = _kernel(node, x, W, 1)
+    axes = _transposed_axes(node, spatial(node, x.shape), weights.shape[2:])
+    channels = weights.shape[1] * groups
+    shape = (x.shape[0], channels, *(axis.length for axis in axes))
+    limit(node, math.prod(shape))
+    matrix = convolution(node, weights, axes, groups).T.tocsr()
+    return mapped(node, repeated(node, matrix, x.shape[0]), x, shape, _bias(node, B, shape))
+
+
+def _transposed_axes(node: OnnxNode, lengths: Shape, kernel: Shape) -> list[Axis]:
+    # Those of the convolution: it slides over the output, and its windows are the entries of x.
+    rank = len(lengths)
+    strides, dilations = positive(node, "strides", rank), positive(node, "dilations", rank)
+    mode, pads = padding(node, rank)
+    extra = node.ints("output_padding", [0] * rank)
+    if len(extra) != rank or not all(0 <= e < max(s, d) for e, s, d in zip(extra, strides, dilations, strict=True)):
+        raise node.malformed(
+            f"its attribute 'output_padding' should be {rank} integers from 0 on, less than stride or dilation, "
+            f"not {list(extra)}"
+        )
+    shape = positive(node, "output_shape", rank) if node.has("output_shape") else None
+    axes = []
+    for k, (length, size, stride, dilation) in enumerate(zip(lengths, kernel, strides, dilations, strict=True)):
+        full = (length - 1) * stride + extra[k] + (size - 1) * dilation + 1
+        if shape is None and not mode.startswith("SAME"):
+            before, total = pads[k], full - pads[k] - pads[rank + k]
+        else:
+            # Opset 1 has the odd entry on the other side; runtimes do as opset 11 says, whatever the opset.
+            total = length * stride if shape is None else shape[k]
+            cut = full - total
+            before = cut // 2 if mode == "SAME_UPPER" else cut - cut // 2
+            if cut < 0:
+                # Without auto_pad onnxruntime and the reference fill up at the end, against the letter.
+                if mode.startswith("SAME") or -cut >= stride:
+                    raise node.unsupported(
+                        f"its output of {total} entries along axis {k + 2} is longer than the {full} that it reaches, "
+                        "and runtimes disagree on where they are; set pads and output_padding instead"
+                    )
+                before = 0
+        if total < 1:
+            raise node.malformed(f"its pads leave nothing of the {full} entries along axis {k + 2} of the output")
+        limit(node, full + before + total)
+        limit(node, length * size)
+        axes.append(Axis(total, length, size, stride, dilation, before))
+    return axes
+
+
+def _kernel(node: OnnxNode, x: Tensor, W: Constant, axis: int) -> tuple[npt.NDArray[np.float64], int]:
+    # The weights, whose given axis and the group's number count the channels of W's other side, and the groups.
+    rank, groups = 2 + len(spatial(node, x.shape)), node.int("group", 1)
+    if W.ndim != rank or W.size == 0:
+        raise node.malformed(f"W of shape {W.shape} does not fit an input of shape {x.shape}")
+    channels = x.shape[1]
+    if groups < 1 or W.shape[0] % groups or channels != (W.shape[1] * groups if axis == 0 else W.shape[0]):
+        raise node.malformed(f"W of shape {W.shape} does not fit an input with {channels} channels in {groups} groups")
+    if node.has("kernel_shape") and node.ints("kernel_shape") != W.shape[2:]:
+        raise node.malformed(f"its kernel_shape {list(node.ints('kernel_shape'))} is not that of W, {W.shape[2:]}")
+    return node.weights(W), groups
+
+
+def _bias(node: OnnxNode, B: Constant | None, shape: Shape) -> npt.NDArray[np.float64] | None:
+    if B is None:
+        return None
+    if B.shape != (shape[1],):
+        raise node.malformed(f"B of shape {B.shape} should hold one number for each of the {shape[1]} channels")
+    return np.tile(np.repeat(node.weights(B), math.prod(shape[2:])), shape[0])
+
+
+_STATISTICS = {"s": numbers(3), "b": numbers(3) + 0.5, "m": numbers(3) - 0.5, "v": numbers(3) ** 2}
+
+
+@lowers(
+    "BatchNormalization",
+    example=[
+        Example("y = BatchNormalization (x, s, b, m, v)", x=(1, 3, 2), constants=_STATISTICS),
+        Example(
+            "h = BatchNormalization <epsilon = 0.5, momentum = 0.5, training_mode = 0> (x, s, b, m, v)\n y = Relu (h)",
+            x=(1, 3, 2, 1),
+            constants=_STATISTICS,
+        ),
+        Example(
+            "y = BatchNormalization (x, s, b, m, v)",
+            x=(1, 3),
+            constants=_STATISTICS,
+            opset=9,
+            # The reference implementation takes it for training.
+            modern="y = BatchNormalization (x, s, b, m, v)",
+        ),
+        Example(
+            "y = BatchNormalization <is_test = 1> (x, s, b, m, v)",
+            x=(1, 3, 2),
+            constants=_STATISTICS,
+            opset=6,
+            modern="y = BatchNormalization (x, s, b, m, v)",
+        ),
+        Example(
+            "y = BatchNormalization <spatial = 0> (x, s, b, m, v)",
+            x=(1, 1, 3),
+            constants={name: array[None] for name, array in _STATISTICS.items()}
+            | {"t": np.array([1, 3]), "u": np.array([1, 1, 3])},
+            opset=7,
+            modern="h = Reshape (x, t)\n i = BatchNormalization (h, s, b, m, v)\n y = Reshape (i, u)",
+        ),
+    ],
+)
+def _batch_normalization(
+    node: OnnxNode, x: Tensor, scale: Constant, B: Constant, mean: Constant, var: Constant
+) -> Operand:
+    """The affine map of inference. The statistics must be constant; training mode is refused."""
+    node.float("momentum", 0.9)
+    # Before opset 14 further outputs mean training; later ones are not computed.
+    training = any(node.proto.output[1:]) if 7 <= node.opset < 14 else node.int("training_mode", 0) != 0
+    if training or (node.opset < 7 and not node.int("is_test", 0)):
+        raise node.unsupported(
+            "BatchNormalization in training mode depends on the whole batch; export the model for inference (eval mode)"
+        )
+    node.int("is_test", 1)
+    # A single axis is one of examples, of one channel.
+    channels = x.shape[1:2] or (1,)
+    if not node.int("spatial", 1):
+        channels = x.shape[1:]
+    ones = (1,) * (len(x.shape) - 1 - len(channels))
+    for name, constant in {"scale": scale, "B": B, "mean": mean, "var": var}.items():
+        if constant.shape != channels:
+            raise node.malformed(f"its input '{name}' of shape {constant.shape} should be of shape {channels}")
+    variance = node.weights(var) + node.float("epsilon", float(np.float32(1e-5)))
+    if not (variance > 0).all():
+        raise node.malformed("its variance is not positive")
+    factor = node.weights(scale) / np.sqrt(variance)
+    shift = node.weights(B) - node.weights(mean) * factor
+    return weighted_sum(node, (factor.reshape(channels + ones), x), (1.0, shift.reshape(channels + ones)))

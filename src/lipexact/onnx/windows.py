@@ -1,0 +1,209 @@
+"""Sliding windows, as convolutions and pooling have them: their attributes, their positions, their matrices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from lipexact.graph.ir import Affine, Matrix, Vector
+from lipexact.onnx.nodes import Indices, OnnxNode, Shape, Tensor
+from lipexact.onnx.tensors import limit
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Windows along one axis.
+
+    Attributes
+    ----------
+    length
+        The entries that the windows slide over, without padding.
+    windows
+        How many windows there are.
+    kernel, stride, dilation
+        The entries that a window reads, the step from window to window, and that from entry to entry.
+    before, after
+        The padding.
+    """
+
+    length: int
+    windows: int
+    kernel: int
+    stride: int = 1
+    dilation: int = 1
+    before: int = 0
+    after: int = 0
+
+    @property
+    def span(self) -> int:
+        """From the first to the last entry that a window reads."""
+        return (self.kernel - 1) * self.dilation + 1
+
+    @property
+    def coordinates(self) -> Indices:
+        """What every window reads, of shape (windows, kernel); below 0 or beyond the length in the padding."""
+        starts = np.arange(self.windows, dtype=np.int64)[:, None] * self.stride - self.before
+        return np.asarray(starts + np.arange(self.kernel, dtype=np.int64) * self.dilation)
+
+    @property
+    def taps(self) -> Indices:
+        """The coordinates, with -1 for all that is not an entry."""
+        taps = self.coordinates
+        taps[(taps < 0) | (taps >= self.length)] = -1
+        return taps
+
+    @property
+    def counted(self) -> npt.NDArray[np.int64]:
+        """How much of every window lies within the entries and their padding: not what rounding up adds."""
+        return np.asarray((self.coordinates < self.length + self.after).sum(axis=1))
+
+
+def positive(node: OnnxNode, name: str, count: int, default: int | None = 1) -> Shape:
+    """An attribute with one positive integer for each axis; required when `default` is None."""
+    values = node.ints(name, None if default is None else [default] * count)
+    if len(values) != count or min(values) < 1:
+        raise node.malformed(f"its attribute '{name}' should be {count} positive integers, not {list(values)}")
+    return values
+
+
+def spatial(node: OnnxNode, shape: Shape) -> Shape:
+    """The lengths of the axes after those of batch and channels, of which there must be some."""
+    if len(shape) < 3:
+        raise node.malformed(f"its input of shape {shape} should have an axis after those of batch and channels")
+    return shape[2:]
+
+
+def padding(node: OnnxNode, count: int) -> tuple[str, Shape]:
+    """The attributes 'auto_pad' and 'pads', of which at most one says something."""
+    mode, pads = node.string("auto_pad", "NOTSET"), node.ints("pads", [0] * (2 * count))
+    if mode not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
+        raise node.malformed(f"its attribute 'auto_pad' should be NOTSET, VALID, SAME_UPPER or SAME_LOWER, not {mode}")
+    if len(pads) != 2 * count or min(pads) < 0:
+        raise node.malformed(f"its attribute 'pads' should be {2 * count} integers from 0 on, not {list(pads)}")
+    if mode != "NOTSET" and any(pads):
+        raise node.malformed(f"it has both the pads {list(pads)} and auto_pad {mode}; ONNX allows one of them")
+    return mode, pads
+
+
+def sliding(node: OnnxNode, lengths: Sequence[int], kernel: Sequence[int], *, up: bool = False) -> list[Axis]:
+    """The windows along all axes: strides, dilations, pads and auto_pad.
+
+    Parameters
+    ----------
+    node
+        The node with these attributes.
+    lengths
+        The lengths of the axes that the windows slide over.
+    kernel
+        How many entries along each axis a window reads.
+    up
+        Whether the number of windows is rounded up.
+    """
+    rank = len(lengths)
+    strides, dilations = positive(node, "strides", rank), positive(node, "dilations", rank)
+    mode, pads = padding(node, rank)
+    axes = []
+    for k, (length, size, stride, dilation) in enumerate(zip(lengths, kernel, strides, dilations, strict=True)):
+        span = (size - 1) * dilation + 1
+        before, after = pads[k], pads[rank + k]
+        if mode.startswith("SAME"):
+            windows = -(-length // stride)
+            total = max((windows - 1) * stride + span - length, 0)
+            before = total // 2 if mode == "SAME_UPPER" else total - total // 2
+            after = total - before
+        else:
+            room = before + length + after - span
+            # VALID is not rounded up.
+            windows = (-(-room // stride) if up and mode == "NOTSET" else room // stride) + 1
+            # A window that would start in the padding on the right, which only rounding up gives, is left out.
+            if up and (windows - 1) * stride >= before + length:
+                windows -= 1
+            if windows < 1:
+                raise node.malformed(
+                    f"a window that spans {span} entries does not fit into axis {k + 2} of {length} entries "
+                    f"with padding of {before} and {after}"
+                )
+        limit(node, before + length + after + span)
+        limit(node, windows * size)
+        axes.append(Axis(length, windows, size, stride, dilation, before, after))
+    return axes
+
+
+def convolution(node: OnnxNode, weights: npt.NDArray[np.float64], axes: Sequence[Axis], groups: int = 1) -> Matrix:
+    """The matrix of a convolution, from (channels, *entries) to (channels, *windows).
+
+    Parameters
+    ----------
+    node
+        The node that is being lowered.
+    weights
+        Of shape (channels after, channels before / groups, *kernel).
+    axes
+        The windows along each axis.
+    groups
+        Into how many parts the channels are divided that do not meet.
+
+    Returns
+    -------
+    scipy.sparse.csr_array
+        With sorted indices, without zeros.
+    """
+    outer, inner = weights.shape[:2]
+    rows, kernel = math.prod(axis.windows for axis in axes), math.prod(axis.kernel for axis in axes)
+    length = math.prod(axis.length for axis in axes)
+    limit(node, rows * max(outer, kernel))
+    taps = [axis.taps for axis in axes]
+    limit(node, outer * inner * math.prod(int((tap >= 0).sum()) for tap in taps))
+    # What every window reads of one channel, of shape (rows, kernel).
+    positions: Indices = np.zeros((1, 1), dtype=np.int64)
+    inside = np.ones((1, 1), dtype=bool)
+    for axis, tap in zip(axes, taps, strict=True):
+        size = len(positions) * axis.windows, -1
+        positions = (positions[:, None, :, None] * axis.length + tap[:, None, :]).reshape(size)
+        inside = (inside[:, None, :, None] & (tap >= 0)[:, None, :]).reshape(size)
+    weights = weights.reshape(outer, inner, kernel)
+    used = weights != 0
+    counts = used.sum(axis=1, dtype=np.float64) @ inside.T.astype(np.float64)
+    indptr = np.concatenate([[0], np.cumsum(counts.ravel())]).astype(np.int64)
+    columns = inner * groups * length
+    kind = _index_type(columns, int(indptr[-1]))
+    # Filled part by part: no temporary array comes near the size of the result.
+    indices, data = np.empty(indptr[-1], dtype=kind), np.empty(indptr[-1])
+    channel = (positions[:, None, :] + np.arange(inner)[:, None] * length).astype(kind)
+    for m in range(outer):
+        group = m // (outer // groups)
+        part, read = slice(indptr[m * rows], indptr[(m + 1) * rows]), inside[:, None, :] & used[m]
+        indices[part] = channel[read] + kind(group * inner * length)
+        data[part] = np.broadcast_to(weights[m], read.shape)[read]
+    return sp.csr_array((data, indices, indptr.astype(kind)), shape=(outer * rows, columns))
+
+
+def repeated(node: OnnxNode, matrix: Matrix, count: int) -> Matrix:
+    """The block diagonal matrix of equal blocks."""
+    if count == 1:
+        return matrix
+    limit(node, count * max(matrix.nnz, matrix.shape[0]))
+    shape = count * matrix.shape[0], count * matrix.shape[1]
+    kind = _index_type(shape[1], count * matrix.nnz)
+    blocks = np.arange(count, dtype=kind)[:, None]
+    indices = (matrix.indices.astype(kind) + blocks * kind(matrix.shape[1])).ravel()
+    indptr = np.append((matrix.indptr[:-1].astype(kind) + blocks * kind(matrix.nnz)).ravel(), kind(count * matrix.nnz))
+    return sp.csr_array((np.tile(matrix.data, count), indices, indptr), shape=shape)
+
+
+def _index_type(columns: int, entries: int) -> type[np.int32] | type[np.int64]:
+    return np.int32 if max(columns, entries) < 2**31 else np.int64
+
+
+def mapped(node: OnnxNode, matrix: Matrix, x: Tensor, shape: Shape, bias: Vector | None = None) -> Tensor:
+    """The tensor of that shape whose entries are matrix x + bias; the matrix must not be used again."""
+    # Read-only, or Affine would copy it.
+    for part in (matrix.data, matrix.indices, matrix.indptr):
+        part.setflags(write=False)
+    offset = np.zeros(matrix.shape[0]) if bias is None else bias
+    return Tensor(Affine(((matrix, x.value),), offset, node.name), shape)
