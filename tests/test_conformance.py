@@ -100,6 +100,7 @@ REFUSED = {
     "allowzero_reordered": "known length",
     "start_greater_than_end": "is empty",
     "start_out_of_bounds": "is empty",
+    **dict.fromkeys(("elements_with_reduction_m", "scatternd_m"), "knows 'none' and 'add'"),
     **dict.fromkeys(("to_FLOAT8", "to_FLOAT4", "to_UINT", "to_INT"), "floating-point type of 16 bits"),
 }
 

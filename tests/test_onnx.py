@@ -138,6 +138,16 @@ def test_constants_are_folded_in_the_types_of_the_model() -> None:
     assert network.jacobian([0.0])[0, 0] == float(np.exp(np.float32(0.1)))
 
 
+def test_what_the_reference_folds_wrongly_is_lowered() -> None:
+    # In opset 9 the reference takes the default momentum for a request to train.
+    text = (
+        "(double[1,2] x) => (double[1,2] y) { n = BatchNormalization <epsilon = 0.0> (c, s, b, m, v)\n y = Add (x, n) }"
+    )
+    constants = {"c": [[4.0, 5.0]], "s": [2.0, 3.0], "b": [0.0, 1.0], "m": [1.0, 2.0], "v": [4.0, 9.0]}
+    model = onnx_model(text, {name: np.array(values) for name, values in constants.items()}, opset=9)
+    np.testing.assert_allclose(read_onnx(model).evaluate([0.0, 0.0]), [3.0, 4.0])
+
+
 def test_local_functions_are_inlined() -> None:
     model = onnx.parser.parse_model("""
         <ir_version: 8, opset_import: ["" : 17, "local" : 1]>

@@ -108,11 +108,15 @@ def test_maximum_of_many_broadcasts() -> None:
         np.testing.assert_allclose(value(body.replace("OP", operator), x, {"c": c, "d": d}), expected, atol=1e-15)
 
 
-def test_maximum_and_minimum_of_a_pair_have_equal_gates() -> None:
-    body = (
-        "a, b = Split <axis = 0, num_outputs = 2> (x)\n u = Max (a, b)\n v = Min (a, b)\n y = Concat <axis = 0> (u, v)"
-    )
-    network = read(body, (6,), opset=18)
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a, b = Split <axis = 0, num_outputs = 2> (x)\n u = Max (a, b)\n v = Min (a, b)\n y = Concat <axis = 0> (u, v)",
+        "u = ReduceMax (x, a)\n v = ReduceMin (x, a)\n y = Concat <axis = 0> (u, v)",
+    ],
+)
+def test_maximum_and_minimum_of_a_pair_have_equal_gates(body: str) -> None:
+    network = read(body, (2, 3), {"a": np.array([0])} if "Reduce" in body else {}, opset=18)
     first, second = network.gates
     points = np.random.default_rng(0).normal(size=(5, 6))
     values = evaluate(network.graph, {network.input: points})
@@ -145,6 +149,30 @@ def test_linear_models_of_scikit_learn() -> None:
     np.testing.assert_array_equal(
         value("y = ai.onnx.ml.Scaler <offset = [1.0], scale = [2.0]> (x)", [[1.0, 3]]), [[0, 4]]
     )
+
+
+@pytest.mark.parametrize(
+    ("equation", "shape", "others"),
+    [
+        ("bij,jk->bik", (2, 3, 4), [(4, 2)]),
+        ("ij,ij", (2, 3), [(2, 3)]),
+        ("i,j->ij", (3,), [(2,)]),
+        ("...ij->...ji", (2, 3, 4), []),
+        ("...i,...i->...", (2, 2, 3), [(2, 3)]),
+        ("ii", (3, 3), []),
+        ("ab,bc,cd->ad", (2, 3), [(3, 2), (2, 4)]),
+        ("i j , j -> i", (2, 3), [(3,)]),
+    ],
+)
+def test_einsum(equation: str, shape: tuple[int, ...], others: list[tuple[int, ...]]) -> None:
+    rng = np.random.default_rng(0)
+    x, constants = rng.normal(size=shape), {f"c{k}": rng.normal(size=each) for k, each in enumerate(others)}
+    for order in (["x", *constants], [*constants, "x"]):
+        terms, arrow, output = equation.partition("->")
+        turned = ",".join(terms.split(",") if order[0] == "x" else [*terms.split(",")[1:], terms.split(",")[0]])
+        found = value(f'y = Einsum <equation = "{turned}{arrow}{output}"> ({", ".join(order)})', x, constants)
+        arrays = [x if name == "x" else constants[name] for name in order]
+        np.testing.assert_allclose(found, np.einsum(f"{turned}{arrow}{output}", *arrays), atol=1e-14)
 
 
 # Shapes
@@ -408,6 +436,17 @@ def test_group_sort_in_all_its_exports(body: str) -> None:
         ("y = SpaceToDepth <blocksize = 0> (x)", {}, "must be positive"),
         ("y = Trilu (x, k)", {"k": [1, 2]}, "one integer"),
         ("y = CumSum (x, a)", {"a": np.array(2)}, "axis 2"),
+        ('y = Einsum <equation = "i,i"> (x)', {}, "does not fit operands of rank"),
+        ('y = Einsum <equation = "i"> (x)', {}, "does not fit operands of rank"),
+        ('y = Einsum <equation = "i......"> (x)', {}, "does not fit operands of rank"),
+        ('y = Einsum <equation = "ij->ik"> (x)', {}, "does not fit operands of rank"),
+        ('y = Einsum <equation = "ij->ii"> (x)', {}, "twice"),
+        ('y = Einsum <equation = "ii"> (x)', {}, "two lengths"),
+        ("y = ScatterND (x, i, u)", {"i": [[0, 1], [0, 1]], "u": np.ones(2)}, "an entry twice"),
+        ("y = ScatterND (x, i, u)", {"i": [[0, 3]], "u": np.ones(1)}, "index 3"),
+        ("y = ScatterND (x, i, u)", {"i": [[0, 1]], "u": np.ones(2)}, "do not fit"),
+        ("y = ScatterElements <axis = 1> (x, i, u)", {"i": [[0, -3]], "u": np.ones((1, 2))}, "an entry twice"),
+        ("y = ScatterElements (x, i, u)", {"i": [0], "u": np.ones(1)}, "do not fit"),
         ("y = ReduceSum (x, a)", {"a": [0, -2]}, "distinct"),
         ("y = ReduceSum (x, a)", {"a": [0.5]}, "integers"),
         ("y = ReduceMean (x, a)", {"a": [0]}, "attribute, not an input"),
@@ -440,6 +479,8 @@ def test_malformed_nodes(body: str, constants: Mapping[str, list], message: str)
         ("r = Relu (x)\n y = Clip (x, r)", {}, "'low', depends on the input"),
         ("y = Gather (x, x)", {}, "'indices', depends on the input"),
         ('y = Pad <mode = "fancy"> (x, p)', {"p": [0, 1, 0, 1]}, "mode 'fancy'"),
+        ('y = ScatterND <reduction = "max"> (x, i, u)', {"i": [[0, 1]], "u": np.ones(1)}, "reduction 'max'"),
+        ('r = Relu (x)\n y = Einsum <equation = "ij,ij"> (x, r)', {}, "product of two tensors"),
         ("y, i = TopK <sorted = 0> (x, k)", {"k": [2]}, "order of its output is not defined"),
         ("v, y = TopK (x, k)", {"k": [2]}, "does not compute its output 'y'"),
         ("y = CastLike (x, i)", {"i": [0]}, "floating-point"),
@@ -487,6 +528,7 @@ def test_what_to_do_about_a_final_layer(operator: str) -> None:
         ('y = Pad <mode = "wrap"> (x, p)', {"p": [0, 10**12, 0, 10**12]}),
         ("y = Pad (x, p)", {"p": [HUGE.min, HUGE.min, HUGE.min, HUGE.min]}),
         ("y = Slice (x, s, e, a, t)", {"s": [HUGE.min], "e": [HUGE.max], "a": [0], "t": [HUGE.min]}),
+        ('y = Einsum <equation = "ij,kl,mn"> (x, c, c)', {"c": np.ones((1000, 1000))}),
         ("t = Expand (x, s)\n y = CumSum (t, a)", {"s": [10**5, 3], "a": np.array(0)}),
         ("t = Expand (x, s)\n y, i = TopK <axis = 0> (t, k)", {"s": [10**6, 3], "k": [10**6]}),
         ("t = Expand (x, s)\n u = Transpose (t)\n y = Add (t, u)", {"s": [10**5, 3]}),

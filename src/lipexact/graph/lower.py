@@ -78,7 +78,7 @@ def reduce_max(x: Value, name: str = "reduce_max") -> Value:
     return x
 
 
-def window_maximum(x: Value, windows: npt.NDArray[np.int64], name: str = "max") -> Value:
+def window_maximum(x: Value, windows: npt.NDArray[np.int64], name: str = "max", sign: float = 1.0) -> Value:
     """The largest entry of x in every window, by balanced trees; windows that read the same pair share its gate.
 
     Parameters
@@ -89,6 +89,8 @@ def window_maximum(x: Value, windows: npt.NDArray[np.int64], name: str = "max") 
         Positions in x, one row for each window, of shape (windows, longest); -1 stands for no entry.
     name
         What the nodes are called after.
+    sign
+        1; or -1 for the smallest entries.
 
     Returns
     -------
@@ -118,12 +120,14 @@ def window_maximum(x: Value, windows: npt.NDArray[np.int64], name: str = "max") 
         if pairs[-1] == far * (far + 2):  # of two missing entries: the last one
             pairs = pairs[:-1]
         left, right = np.divmod(pairs, far + 1)
-        # max(a, b) = b + relu(a - b)
+        # max(a, b) = b + relu(a - b), min(a, b) = a - relu(a - b)
         gated = np.flatnonzero(left != right)
         difference = sp.csr_array(_picks(left[gated], far) - _picks(right[gated], far))
         above = relu(add((difference, x), name=f"{name}_{level}_difference"), f"{name}_{level}_relu")
-        raised = sp.csr_array((np.ones(gated.size), (gated, np.arange(gated.size))), shape=(pairs.size, gated.size))
-        x = add((_picks(right, far), x), (raised, above), name=f"{name}_{level}")
+        raised = sp.csr_array(
+            (np.full(gated.size, sign), (gated, np.arange(gated.size))), shape=(pairs.size, gated.size)
+        )
+        x = add((_picks(right if sign > 0 else left, far), x), (raised, above), name=f"{name}_{level}")
         level += 1
     order = windows[:, 0]
     return x if np.array_equal(order, np.arange(x.size)) else add((_picks(order, x.size), x), name=name)

@@ -53,9 +53,16 @@ from lipexact.onnx.tensors import LARGEST, limit
 # Not a function of their inputs alone.
 _RANDOM = frozenset(("Bernoulli", "Dropout", "Multinomial", "RandomNormalLike", "RandomUniformLike"))
 
-# What classifiers end in, and what comes between that and the output.
+# Of these the reference implementation evaluates some wrongly: BatchNormalization of opset 9 as in training, groups of
+# ConvTranspose, SAME_LOWER of pools. Their lowerings do it.
+_LOWERED = frozenset(("AveragePool", "BatchNormalization", "ConvTranspose", "MaxPool"))
+
+# What classifiers end in, and what comes between that and the output: labels, one minus the probability.
 _FINAL = frozenset(("ArgMax", "Hardmax", "LogSoftmax", "Sigmoid", "Softmax", "Softplus", "Tanh"))
-_AROUND_FINAL = frozenset(("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze", "ZipMap"))
+_AROUND_FINAL = frozenset(
+    "ArrayFeatureExtractor Cast Concat Flatten Identity LabelEncoder Reshape Squeeze Sub Transpose Unsqueeze "
+    "ZipMap".split()
+)
 
 _Path: TypeAlias = "str | os.PathLike[str]"
 
@@ -189,6 +196,9 @@ class _Tensors:
         operands = [self[name] if name else None for name in proto.input]
         constants = [operand for operand in operands if not isinstance(operand, Tensor)]
         foldable = len(constants) == len(operands) > 0 and not _subgraphs(proto) and proto.op_type not in _RANDOM
+        if foldable and node.operator in _LOWERED and isinstance(constants[0], np.ndarray):
+            values = Affine((), node.weights(constants[0]).ravel(), f"{node.name}_constant")
+            operands[0], foldable = Tensor(values, constants[0].shape), False
         try:
             with np.errstate(all="ignore"):
                 if node.operator == "If":
@@ -434,26 +444,29 @@ def _output(graph: onnx.GraphProto, producers: Mapping[str, int], name: str | No
 
 
 def _before_final(graph: onnx.GraphProto, producers: Mapping[str, int], target: str) -> str:
-    """What the last nonlinear function reads, and another one below that one if there is."""
-    name, found = target, False
-    for _ in graph.node:  # but for cycles, each is met at most once
-        if name not in producers:
+    """What the last activation reads, or the one below that if there are several, through which all else goes."""
+    nodes = list(_needed(graph, producers, target))
+    varying = {info.name for info in _input_infos(graph)}
+    for node in nodes:
+        if not varying.isdisjoint(_reads(node)):
+            varying.update(node.output)
+    reached, ending, found = {target}, "is an input", None
+    for node in reversed(nodes):
+        outputs = reached.intersection(node.output)
+        if not outputs:
+            continue
+        if node.op_type in _FINAL and reached == outputs:
+            found = node.input[0]
+        elif node.op_type not in _AROUND_FINAL or (node.op_type == "Sub" and node.input[0] in varying):
+            ending = f"ends in {node.op_type}"
             break
-        node = graph.node[producers[name]]
-        if not node.input or canonical_domain(node.domain) not in ("", "ai.onnx.ml"):
-            break
-        if node.op_type in _FINAL:
-            target, found = node.input[0], True
-        elif node.op_type not in _AROUND_FINAL:
-            break
-        name = node.input[0]
-    if not found:
-        ending = f"ends in {graph.node[producers[name]].op_type}" if name in producers else "is an input"
+        reached = (reached - outputs) | varying.intersection(node.input)
+    if found is None:
         raise ModelError(
             f"drop_final leaves out one of {', '.join(sorted(_FINAL))}, and the output '{target}' {ending}; "
             "name the tensor that shall be the output: lipexact.load(model, output='NAME')"
         )
-    return target
+    return found
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -120,9 +120,8 @@ def sliding(node: OnnxNode, lengths: Sequence[int], kernel: Sequence[int], *, up
             room = before + length + after - span
             # VALID is not rounded up.
             windows = (-(-room // stride) if up and mode == "NOTSET" else room // stride) + 1
-            # A window that would start in the padding on the right, which only rounding up gives, is left out.
-            if up and (windows - 1) * stride >= before + length:
-                windows -= 1
+            if up:  # windows that would start in the padding on the right are left out
+                windows = min(windows, -(-(before + length) // stride))
             if windows < 1:
                 raise node.malformed(
                     f"a window that spans {span} entries does not fit into axis {k + 2} of {length} entries "
@@ -172,7 +171,7 @@ def convolution(node: OnnxNode, weights: npt.NDArray[np.float64], axes: Sequence
     indptr = np.concatenate([[0], np.cumsum(counts.ravel())]).astype(np.int64)
     columns = inner * groups * length
     kind = _index_type(columns, int(indptr[-1]))
-    # Filled part by part: no temporary array comes near the size of the result.
+    # Filled channel by channel, which takes little memory beside the result.
     indices, data = np.empty(indptr[-1], dtype=kind), np.empty(indptr[-1])
     channel = (positions[:, None, :] + np.arange(inner)[:, None] * length).astype(kind)
     for m in range(outer):
@@ -190,10 +189,9 @@ def repeated(node: OnnxNode, matrix: Matrix, count: int) -> Matrix:
     limit(node, count * max(matrix.nnz, matrix.shape[0]))
     shape = count * matrix.shape[0], count * matrix.shape[1]
     kind = _index_type(shape[1], count * matrix.nnz)
-    blocks = np.arange(count, dtype=kind)[:, None]
-    indices = (matrix.indices.astype(kind) + blocks * kind(matrix.shape[1])).ravel()
-    indptr = np.append((matrix.indptr[:-1].astype(kind) + blocks * kind(matrix.nnz)).ravel(), kind(count * matrix.nnz))
-    return sp.csr_array((np.tile(matrix.data, count), indices, indptr), shape=shape)
+    columns, entries = (np.arange(count, dtype=kind)[:, None] * step for step in (matrix.shape[1], matrix.nnz))
+    indptr = np.append((matrix.indptr[:-1] + entries).ravel(), count * matrix.nnz).astype(kind)
+    return sp.csr_array((np.tile(matrix.data, count), (matrix.indices + columns).ravel(), indptr), shape=shape)
 
 
 def _index_type(columns: int, entries: int) -> type[np.int32] | type[np.int64]:

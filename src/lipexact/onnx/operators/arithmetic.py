@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from string import ascii_letters
 
 import numpy as np
+import scipy.sparse as sp
 
+from lipexact.graph import lower
 from lipexact.onnx.nodes import Constant, OnnxNode, Operand, Tensor
 from lipexact.onnx.registry import Example, lowers
 from lipexact.onnx.tensors import (
@@ -59,6 +62,74 @@ def _div(node: OnnxNode, a: Operand, b: Operand) -> Operand:
     if not divisor.all():
         raise node.malformed("it divides by zero")
     return weighted_sum(node, (1.0 / divisor, a))
+
+
+@lowers(
+    "Einsum",
+    example=[
+        Example('y = Einsum <equation = "bi,oi->bo"> (x, W)', x=(1, 3), constants={"W": numbers(2, 3)}),
+        Example('y = Einsum <equation = "ij, bkj"> (W, x)', x=(1, 2, 3), constants={"W": numbers(2, 3)}),
+        Example('y = Einsum <equation = "bii->bi"> (x)', x=(1, 3, 3)),
+        Example('y = Einsum <equation = "...i,i...k"> (x, W)', x=(1, 2, 3), constants={"W": numbers(3, 2, 2)}),
+        Example(
+            'y = Einsum <equation = "i,bij,jk->kb"> (u, x, W)',
+            x=(1, 2, 3),
+            constants={"u": numbers(2), "W": numbers(3, 2)},
+        ),
+    ],
+)
+def _einsum(node: OnnxNode, *operands: Operand) -> Operand:
+    """The sum of products that the equation says; all operands but one must be constant."""
+    equation = "".join(node.string("equation").split())
+    inputs, output = _terms(node, equation, [len(x.shape) for x in operands])
+    if sum(isinstance(x, Tensor) for x in operands) > 1:
+        raise node.unsupported(PRODUCT)
+    pairs = [pair for term, x in zip(inputs, operands, strict=True) for pair in zip(term, x.shape, strict=True)]
+    lengths = dict(pairs)
+    if any(lengths[letter] != length for letter, length in pairs):
+        raise node.malformed(f"the equation '{equation}' gives a letter two lengths")
+    letters = output + "".join(sorted(set(lengths) - set(output)))
+    whole = tuple(lengths[letter] for letter in letters)
+    limit(node, math.prod(whole))
+    # What is summed up, with an axis for every letter.
+    factors, positions, value = np.ones(whole), np.zeros(whole, np.int64), None
+    for term, x in zip(inputs, operands, strict=True):
+        array = x.positions if isinstance(x, Tensor) else node.weights(x)
+        own = "".join(letter for letter in letters if letter in term)
+        shape = [lengths[letter] if letter in term else 1 for letter in letters]
+        spread = np.einsum(f"{term}->{own}", array).reshape(shape)
+        if isinstance(x, Tensor):
+            positions, value = positions + spread, x.value
+        else:
+            factors *= spread
+    if value is None:
+        return np.asarray(factors.sum(axis=tuple(range(len(output), len(letters)))))
+    size = math.prod(whole[: len(output)])
+    rows = np.repeat(np.arange(size), factors.size // size)
+    matrix = sp.csr_array((factors.ravel(), (rows, positions.ravel())), shape=(size, value.size))
+    return Tensor(lower.add((matrix, value), name=node.name), whole[: len(output)])
+
+
+def _terms(node: OnnxNode, equation: str, ranks: list[int]) -> tuple[list[str], str]:
+    # The letters of the operands' axes, and of the output's.
+    left, arrow, output = equation.partition("->")
+    inputs = left.split(",")
+    if not arrow:
+        once = (letter for letter in set(left) - set(",.") if left.count(letter) == 1)
+        output = "..." * ("..." in left) + "".join(sorted(once))
+    if len(inputs) == len(ranks):
+        # An ellipsis stands for the last of as many letters as the longest one needs.
+        widths = [rank + 3 - len(term) if "..." in term else 0 for term, rank in zip(inputs, ranks, strict=True)]
+        spare = [letter for letter in ascii_letters if letter not in equation][: max(widths)]
+        ellipses = ["".join(spare[len(spare) - width :]) if width > 0 else "" for width in widths]
+        inputs = [term.replace("...", letters, 1) for term, letters in zip(inputs, ellipses, strict=True)]
+        output = output.replace("...", "".join(spare), 1)
+    known = set("".join(inputs))
+    if [len(term) for term in inputs] != ranks or not set(output) <= known <= set(ascii_letters):
+        raise node.malformed(f"the equation '{equation}' does not fit operands of rank {ranks}")
+    if len(set(output)) < len(output):
+        raise node.malformed(f"the equation '{equation}' names an axis of the output twice")
+    return inputs, output
 
 
 @lowers(

@@ -215,16 +215,18 @@ def _batch_normalization(
 ) -> Operand:
     """The affine map of inference. The statistics must be constant; training mode is refused."""
     node.float("momentum", 0.9)
-    # Before opset 14 further outputs mean training; later ones are not computed.
-    training = any(node.proto.output[1:]) if 7 <= node.opset < 14 else node.int("training_mode", 0) != 0
-    if training or (node.opset < 7 and not node.int("is_test", 0)):
+    # From opset 7 to 13 further outputs mean training; with the later attribute they are just not computed.
+    if node.opset < 7:
+        training = not node.int("is_test", 0)
+    else:
+        training = any(node.proto.output[1:]) if node.opset < 14 else node.int("training_mode", 0) != 0
+    if training:
         raise node.unsupported(
             "BatchNormalization in training mode depends on the whole batch; export the model for inference (eval mode)"
         )
-    node.int("is_test", 1)
     # A single axis is one of examples, of one channel.
     channels = x.shape[1:2] or (1,)
-    if not node.int("spatial", 1):
+    if node.opset < 9 and not node.int("spatial", 1):
         channels = x.shape[1:]
     ones = (1,) * (len(x.shape) - 1 - len(channels))
     for name, constant in {"scale": scale, "B": B, "mean": mean, "var": var}.items():

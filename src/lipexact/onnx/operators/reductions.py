@@ -107,7 +107,7 @@ def _reduce_mean(node: OnnxNode, x: Tensor, axes: Constant | None) -> Tensor:
 def _reduce_min(node: OnnxNode, x: Tensor, axes: Constant | None) -> Tensor:
     """The smallest entry along axes, which must be constant."""
     windows, shape = _windows(node, x, axes, 18)
-    return Tensor(_negative(lower.window_maximum(_negative(x.value), windows, node.name), node.name), shape)
+    return Tensor(lower.window_maximum(x.value, windows, node.name, sign=-1.0), shape)
 
 
 @lowers("ReduceSum", example=_examples("ReduceSum", 13))

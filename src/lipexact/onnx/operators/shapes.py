@@ -22,6 +22,7 @@ from lipexact.onnx.tensors import (
     limit,
     numbers,
     one_integer,
+    picked,
     positions_of,
     rearranged,
     reshaped,
@@ -412,6 +413,82 @@ def _reshape(node: OnnxNode, x: Operand, shape: Constant | None) -> Operand:
     if any(length < 0 for length in wanted):
         raise node.malformed(f"shape {list(wanted)} is not a shape")
     return reshaped(node, x, wanted)
+
+
+@lowers(
+    "ScatterElements",
+    example=[
+        Example(
+            "y = ScatterElements <axis = 1> (x, i, u)",
+            x=(1, 4),
+            constants={"i": np.array([[2, -4]]), "j": np.array([[2, 0]]), "u": numbers(1, 2)},
+            modern="y = ScatterElements <axis = 1> (x, j, u)",
+        ),
+        Example(
+            'r = Relu (x)\n y = ScatterElements <axis = -1, reduction = "add"> (c, i, r)',
+            x=(1, 3),
+            constants={"c": numbers(1, 4), "i": np.array([[2, 0, 2]])},
+            opset=18,
+        ),
+    ],
+)
+def _scatter_elements(node: OnnxNode, x: Operand, indices: Constant, updates: Operand) -> Operand:
+    """Entries at constant indices along an axis replaced, or added to; no other reduction."""
+    rank = len(x.shape)
+    axis = axis_of(node, node.int("axis", 0), rank)
+    fits = indices.ndim == rank and all(
+        each == axis or indices.shape[each] <= x.shape[each] for each in range(indices.ndim)
+    )
+    if not fits or indices.shape != updates.shape:
+        raise node.malformed(f"indices {indices.shape} and updates {updates.shape} do not fit the shape {x.shape}")
+    places: list[Indices] = list(np.ogrid[tuple(slice(length) for length in indices.shape)])
+    places[axis] = indices_of(node, indices, x.shape[axis])
+    return _scattered(node, x, positions_of(x)[tuple(places)], updates)
+
+
+@lowers(
+    "ScatterND",
+    example=[
+        Example("y = ScatterND (x, i, u)", x=(1, 4), constants={"i": np.array([[0, 3], [0, 1]]), "u": numbers(2)}),
+        Example("r = Neg (x)\n y = ScatterND (x, i, r)", x=(1, 2, 3), constants={"i": np.array([[0]])}, opset=11),
+        Example(
+            'y = ScatterND <reduction = "add"> (c, i, x)',
+            x=(2,),
+            constants={"c": numbers(4), "i": np.array([[2], [2]])},
+            opset=16,
+        ),
+    ],
+)
+def _scatter_nd(node: OnnxNode, x: Operand, indices: Constant, updates: Operand) -> Operand:
+    """Entries, or parts, at tuples of constant indices replaced, or added to; no other reduction."""
+    depth = indices.shape[-1] if indices.ndim else 0
+    if not 1 <= depth <= len(x.shape) or updates.shape != (*indices.shape[:-1], *x.shape[depth:]):
+        raise node.malformed(f"indices {indices.shape} and updates {updates.shape} do not fit the shape {x.shape}")
+    places = tuple(indices_of(node, indices[..., k], x.shape[k]) for k in range(depth))
+    return _scattered(node, x, positions_of(x)[places], updates)
+
+
+def _scattered(node: OnnxNode, x: Operand, places: Indices, updates: Operand) -> Operand:
+    reduction, places = node.string("reduction", "none"), places.ravel()
+    if reduction not in ("none", "add"):
+        raise node.unsupported(f"lipexact does not know the reduction '{reduction}'; it knows 'none' and 'add'")
+    if reduction == "none" and np.unique(places).size < places.size:
+        raise node.malformed("its indices name an entry twice")
+    kept = np.ones(x.shape)
+    if reduction == "none":
+        kept.ravel()[places] = 0.0
+    moved = sp.csr_array((np.ones(places.size), (places, np.arange(places.size))), shape=(kept.size, places.size))
+    terms: list[tuple[Matrix, Value]] = []
+    bias = np.zeros(kept.size)
+    if isinstance(x, Tensor):
+        terms.append(picked(x, x.positions, kept))
+    else:
+        bias += (kept * node.weights(x)).ravel()
+    if isinstance(updates, Tensor):
+        terms.append((moved, updates.value))
+    else:
+        bias += moved @ node.weights(updates).ravel()
+    return Tensor(lower.add(*terms, bias=bias, name=node.name), x.shape)
 
 
 @lowers(
