@@ -91,6 +91,8 @@ def node_tests() -> dict[tuple[str, str], list]:
 
 # Node tests that are refused, by a part of their names, and why: a part of the error.
 REFUSED = {
+    "resize_tf_crop": "crop",
+    "nearest_not_": "own scale",
     "shrink_hard": "not continuous",
     "thresholdedrelu": "not continuous",
     "training_mode": "training mode",

@@ -450,7 +450,8 @@ def _before_final(graph: onnx.GraphProto, producers: Mapping[str, int], target: 
     for node in nodes:
         if not varying.isdisjoint(_reads(node)):
             varying.update(node.output)
-    reached, ending, found = {target}, "is an input", None
+    reached, ending = {target}, "is an input"
+    found: str | None = None
     for node in reversed(nodes):
         outputs = reached.intersection(node.output)
         if not outputs:
