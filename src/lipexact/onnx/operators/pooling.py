@@ -123,7 +123,7 @@ def _max_pool(node: OnnxNode, x: Tensor) -> Operand:
     for k in sorted(range(len(axes)), key=lambda k: axes[k].windows / positions.shape[k + 2]):
         if axes[k].kernel == 1:
             continue
-        limit(node, positions.size // positions.shape[k + 2] * taps[k].size)
+        limit(node, 8 * positions.size // positions.shape[k + 2] * taps[k].size)
         missing = (taps[k] < 0).reshape(*taps[k].shape, *[1] * (len(axes) - 1 - k))
         windows = np.moveaxis(np.where(missing, -1, positions.take(taps[k], axis=k + 2)), k + 3, -1)
         value = lower.window_maximum(value, windows.reshape(-1, axes[k].kernel), f"{node.name}_axis{k + 2}")
