@@ -31,7 +31,7 @@ from lipexact.pattern import ON
 from lipexact.position import PositionReport, position_report
 from lipexact.primal import Found, best_region
 from lipexact.problem import MODES, Problem, lipschitz_problem
-from lipexact.regions import Region, affine_forms
+from lipexact.regions import Region, affine_forms, has_forms, steepness
 from lipexact.result import LipschitzResult, Status, Witness, closed
 
 Mode = Literal["auto", "forward", "reverse"]
@@ -56,6 +56,15 @@ class _Program:
         graph, bounds = self.problem.graph, self.bounds
         needed = coordinates_needed(graph, bounds)
         return {gate: int((needed[gate] & np.isnan(gate_state(gate, bounds))).sum()) for gate in graph.gates}
+
+    @property
+    def kinks(self) -> list[npt.NDArray[np.bool_]]:
+        """For each layer of the network's gates which of them are open and matter."""
+        gates = zip(self.problem.network.gates, self.problem.gates, strict=True)
+        return [
+            np.zeros(own.size, dtype=bool) if gate is None else np.isnan(gate_state(gate, self.bounds))
+            for own, gate in gates
+        ]
 
     @property
     def single(self) -> bool:
@@ -178,8 +187,8 @@ def lipschitz(
         How the derivative is encoded: "forward" as J v over directions v, "reverse" as J^T c over functionals c,
         "auto" by an estimate of the cost; with method "lp" it is the better one of both.
     time_limit
-        Seconds of wall-clock time for the whole call; None for no limit. Solvers overstay at times, and the bounds of
-        one mode and one round of samples come first in any case.
+        Seconds of wall-clock time for the whole call; None for no limit. Solvers overstay at times, and reading the
+        network, rough bounds in one mode and some samples come first in any case.
     gap
         Stop as soon as (upper - lower) / upper is at most this.
     target
@@ -331,7 +340,10 @@ def _programs(
             problem = lipschitz_problem(network, domain, functionals, directions, each, keep_output=keep_output)
             if problem is None:
                 continue
-            bounds = bound(problem.graph, problem.sets)
+            shared = programs[0].bounds if programs else None  # of the network itself
+            now = time.perf_counter()
+            most = now + max(deadline - now, 0.0) * 3 / 4  # of what is left: samples and the solver need some
+            bounds = bound(problem.graph, problem.sets, shared=shared, deadline=most)
         if not all(np.isfinite(side).all() for sides in bounds.values() for side in sides):
             raise ModelError("the network's numbers overflow on this domain; scale its weights or inputs")
         programs.append(_Program(problem, bounds))
@@ -358,7 +370,15 @@ def _cheapest(programs: list[_Program], lower: float) -> _Program:
 def _bracket(programs: list[_Program], deadline: float) -> Bracket:
     """What is known before any program is solved."""
     problem, start = programs[0].problem, time.perf_counter()
-    found = best_region(problem.network, problem.domain, problem.functionals, problem.directions, deadline=deadline)
+    share = start + max(deadline - start, 0.0) / 4  # the rest is the solver's
+    found = best_region(
+        problem.network,
+        problem.domain,
+        problem.functionals,
+        problem.directions,
+        deadline=share,
+        kinks=programs[0].kinks,
+    )
     lower = 0.0 if found is None else found.norm.lower
     upper = min(program.root for program in programs)
     if found is not None and any(program.single for program in programs):
@@ -395,12 +415,15 @@ def _result(problem: Problem, bracket: Bracket, method: str, solver: str, goal: 
 
 def _witness(problem: Problem, found: Found) -> Witness:
     network, region = problem.network, found.region
-    forms = affine_forms(network, region.pattern)
     point = region.point.astype(np.float64)
+    if has_forms(network):
+        jacobian = np.asarray(affine_forms(network, region.pattern)[network.output][0], dtype=np.float64)
+    else:
+        jacobian = network.jacobian(point)  # in whose region the point is shown to be by floats
     return Witness(
         point=point,
         pattern=tuple(layer == ON for layer in region.pattern),
-        jacobian=np.asarray(forms[network.output][0], dtype=np.float64),
+        jacobian=jacobian,
         direction=found.norm.direction,
         functional=found.norm.functional,
         radius=_radius(network, problem.domain, region, point),
@@ -408,13 +431,16 @@ def _witness(problem: Problem, found: Found) -> Witness:
 
 
 def _radius(network: Network, domain: Domain, region: Region, point: npt.NDArray[np.float64]) -> float:
-    """The radius of the largest linf ball around the point in its region and the domain, rounded down."""
+    """The radius of the largest linf ball around the point in its region and the domain, rounded down.
+
+    Of a smaller one where the network is so large that its neurons' slopes are only bounded.
+    """
     reach = [domain.margin(point[None, :])]
     enclosures = point_bounds(network.graph.nodes, network.input, point)
-    forms = affine_forms(network, region.pattern)
+    slopes = steepness(network, region.pattern)
     for gate in network.gates:
         lower, upper = enclosures[gate.x]
-        slope = np.abs(forms[gate.x][0]).sum(axis=1)
+        slope = slopes[gate.x]
         crossed = slope > 0
         reach.append(np.maximum(np.maximum(lower, -upper), 0.0)[crossed] / slope[crossed])
     return max(float(min(distance.min(initial=np.inf) for distance in reach)) * (1 - 1e-9), 0.0)

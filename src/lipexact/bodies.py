@@ -137,7 +137,7 @@ class Cube(Body):
 
     @property
     def vertex_count(self) -> float:
-        return 2.0 ** (self.dim - 1)
+        return 2.0 ** min(self.dim - 1, 1000)
 
     def vertices(self) -> Iterator[Vector]:
         rest = itertools.product((1.0, -1.0), repeat=self.dim - 1)

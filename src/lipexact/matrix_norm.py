@@ -67,10 +67,12 @@ def matrix_norm(
         norm = _enumerated(network, functionals, directions, pattern, most, exact=True)
     if norm is not None:
         return norm
-    jacobian, _ = gradients(network, np.eye(network.output.size), pattern)
+    jacobian, off = gradients(network, np.eye(network.output.size), pattern)
     if not (functionals.piecewise_linear or directions.piecewise_linear):
         left, sizes, right = np.linalg.svd(jacobian, full_matrices=False)
-        return MatrixNorm(float(sizes[0]), float(sizes[0]), left[:, 0], right[0])
+        best = _Best()
+        best.take(sizes[:1], sizes[:1], np.array([np.linalg.norm(off)]), left.T[:1], right[:1])
+        return MatrixNorm(best.least, max(best.least, best.most), best.one, best.other)
     _, functional, _ = _climb(jacobian[None, ...], functionals, directions)
     pulled, off = gradients(network, functional, pattern)
     best = _Best()

@@ -13,7 +13,7 @@ from lipexact.arrays import floats
 from lipexact.domains import Domain
 from lipexact.errors import DomainError, ModelError
 from lipexact.graph.derivative import reverse
-from lipexact.graph.evaluate import evaluate
+from lipexact.graph.evaluate import batches, evaluate
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Value, Vector
 from lipexact.graph.lower import relu
 from lipexact.graph.simplify import fuse
@@ -131,8 +131,9 @@ class Network:
             If x has another shape, or is not finite.
         """
         batch, single = self._batch(x)
-        values = evaluate(self.graph, {self.input: batch})[self.output]
-        values = np.broadcast_to(values, (len(batch), self.output.size)).copy()
+        values = np.empty((len(batch), self.output.size))
+        for part in batches(self.graph, len(batch)):
+            values[part] = evaluate(self.graph, {self.input: batch[part]})[self.output]
         return values[0] if single else values
 
     def jacobian(self, x: npt.ArrayLike) -> Vector:
@@ -156,15 +157,17 @@ class Network:
             If x has another shape, or is not finite.
         """
         batch, single = self._batch(x)
-        cotangent, gradient = self._reverse
+        cotangent, gradient = self.pullback
         jacobians = np.empty((len(batch), self.output.size, self.input.size))
-        for row in range(self.output.size):
-            unit = np.eye(1, self.output.size, row)
-            jacobians[:, row, :] = evaluate(gradient, {self.input: batch, cotangent: unit})[gradient.outputs[0]]
+        for part in batches(gradient, len(batch)):
+            for row in range(self.output.size):
+                inputs = {self.input: batch[part], cotangent: np.eye(1, self.output.size, row)}
+                jacobians[part, row, :] = evaluate(gradient, inputs)[gradient.outputs[0]]
         return jacobians[0] if single else jacobians
 
     @cached_property
-    def _reverse(self) -> tuple[Input, Graph]:
+    def pullback(self) -> tuple[Input, Graph]:
+        """c of size m, and the graph of J^T c over x and c."""
         cotangent = Input(self.output.size, "c")
         gradient = reverse(self.graph, self.output, self.input, cotangent)
         return cotangent, Graph((self.input, cotangent), (gradient,))

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from lipexact.bodies import Body
 from lipexact.domains import Domain
-from lipexact.graph.derivative import reverse
-from lipexact.graph.evaluate import evaluate
-from lipexact.graph.ir import Graph, Input, Vector
+from lipexact.graph.evaluate import batches, evaluate
+from lipexact.graph.ir import Vector
 from lipexact.matrix_norm import MatrixNorm, estimate, matrix_norm
 from lipexact.network import Network
-from lipexact.regions import Region, affine_forms, decide, pattern_at
+from lipexact.regions import Region, decide, gate_forms, pattern_at
 
 _SAMPLES = 1024  # spread over the whole domain, and near its vertices
 _MOVES = 256  # around the best point, in each of so many rounds
 _ROUNDS = 24
 _MOST_VERTICES = 4096.0  # tried for each region that looks better
+_MOST_SLOPES = 2**24  # of all borders together
 _STRIDES = (1.001, 1.5, 3.0)  # across a border, in multiples of its distance
 
 
@@ -32,7 +34,14 @@ class Found:
 
 
 def best_region(
-    network: Network, domain: Domain, functionals: Body, directions: Body, *, deadline: float, seed: int = 0
+    network: Network,
+    domain: Domain,
+    functionals: Body,
+    directions: Body,
+    *,
+    deadline: float,
+    kinks: Sequence[npt.NDArray[np.bool_]] | None = None,
+    seed: int = 0,
 ) -> Found | None:
     """The best of many linear regions.
 
@@ -45,7 +54,10 @@ def best_region(
     network, domain, functionals, directions
         f, X, C and V.
     deadline
-        A time of `time.perf_counter` at which to stop with what is there; one batch is always done.
+        A time of `time.perf_counter` at which to stop with what is there; one batch, of as many points as fit into
+        some memory, is always done.
+    kinks
+        For each layer of gates which of them may change inside the domain; None for all.
     seed
         Of the random numbers.
 
@@ -56,6 +68,8 @@ def best_region(
     """
     rng = np.random.default_rng(seed)
     search = _Search(network, domain, functionals, directions, deadline)
+    borders = [np.arange(gate.size) for gate in network.gates] if kinks is None else list(map(np.flatnonzero, kinks))
+    few = sum(chosen.size for chosen in borders) * domain.dim <= _MOST_SLOPES
     points = domain.sample(rng, _SAMPLES)
     search.improve(points)
     if not search.over:
@@ -65,7 +79,10 @@ def best_region(
             break
         search.improve(_around(domain, rng, search.best.region.point, scale))
         while (
-            not search.over and search.best is not None and search.improve(_across(network, domain, search.best.region))
+            few
+            and not search.over
+            and search.best is not None
+            and search.improve(_across(network, domain, search.best.region, borders))
         ):
             pass
     if search.best is None:  # every point had a neuron near 0: one of them is looked at exactly
@@ -85,9 +102,7 @@ class _Search:
     def __init__(self, network: Network, domain: Domain, functionals: Body, directions: Body, deadline: float) -> None:
         self.network, self.domain, self.deadline = network, domain, deadline
         self.functionals, self.directions = functionals, directions
-        self.cotangent = Input(network.output.size, "c")
-        self.gradient = reverse(network.graph, network.output, network.input, self.cotangent)
-        self.graph = Graph((network.input, self.cotangent), (self.gradient,))
+        self.cotangent, self.graph = network.pullback
         self.best: Found | None = None
 
     @property
@@ -97,10 +112,15 @@ class _Search:
 
     def improve(self, points: Vector) -> bool:
         """Take the best of the points that can be checked, if it is better than the best so far."""
-        sizes = self._sizes(points)
+        sizes = np.full(len(points), -np.inf)  # of those past the deadline
+        for part in batches(self.graph, len(points)):
+            if part.start and self.over:
+                break
+            sizes[part] = self._sizes(points[part])
         inside = self.domain.margin(points) > 0
         for index in np.argsort(-np.where(inside, sizes, -np.inf))[:3].tolist():
-            if not inside[index] or (self.best is not None and sizes[index] <= self.best.norm.lower):
+            hopeless = self.best is not None and sizes[index] <= self.best.norm.lower
+            if not inside[index] or np.isneginf(sizes[index]) or hopeless:
                 return False
             pattern = pattern_at(self.network, points[index])
             if pattern is not None:
@@ -122,7 +142,7 @@ class _Search:
 
     def _pull(self, points: Vector, functional: Vector) -> Vector:
         inputs = {self.network.input: points, self.cotangent: functional[None, :]}
-        return np.broadcast_to(evaluate(self.graph, inputs)[self.gradient], points.shape)
+        return np.broadcast_to(evaluate(self.graph, inputs)[self.graph.outputs[0]], points.shape)
 
 
 def _around(domain: Domain, rng: np.random.Generator, point: Vector, scale: float) -> Vector:
@@ -132,16 +152,16 @@ def _around(domain: Domain, rng: np.random.Generator, point: Vector, scale: floa
     return domain.pull(point + moved * rng.uniform(-scale, scale, shape) * (domain.upper - domain.lower))
 
 
-def _across(network: Network, domain: Domain, region: Region) -> Vector:
+def _across(network: Network, domain: Domain, region: Region, borders: Sequence[npt.NDArray[np.intp]]) -> Vector:
     """Points just across each of the nearest borders of a region, and further on in that direction.
 
     A neuron's border is reached soonest, in the box's own units, by moving every coordinate with the sign of its
     slope.
     """
     width = domain.upper - domain.lower
-    forms = affine_forms(network, region.pattern)
-    linear = np.vstack([forms[gate.x][0] for gate in network.gates])
-    values = np.concatenate([forms[gate.x][0] @ region.point + forms[gate.x][1] for gate in network.gates])
+    forms = [gate_forms(network, region.pattern, layer, chosen) for layer, chosen in enumerate(borders)]
+    linear = np.vstack([slopes for slopes, _ in forms])
+    values = np.concatenate([slopes @ region.point + constant for slopes, constant in forms])
     speed = np.abs(linear) @ width
     distance = np.abs(values) / np.where(speed > 0, speed, 1.0)
     nearest = np.argsort(np.where(speed > 0, distance, np.inf))[:_MOVES]

@@ -12,6 +12,7 @@ exact; what the linear program cannot see at its own tolerance is looked at agai
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,23 +20,25 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 from typing_extensions import assert_never
 
 from lipexact.bounds.interval import point_bounds
 from lipexact.domains import Domain
-from lipexact.graph.derivative import reverse
-from lipexact.graph.evaluate import evaluate
+from lipexact.graph.evaluate import evaluate, product
 from lipexact.graph.ir import (
     Affine,
     Conditional,
     Input,
+    Matrix,
     Node,
     Switch,
     Value,
     Vector,
     columns_read,
     dense,
-    topological,
+    entries,
+    most_terms,
 )
 from lipexact.lp import Slack, System, largest_slack
 from lipexact.network import Network
@@ -44,6 +47,10 @@ from lipexact.rounding import gamma, twofold_product, twofold_sum
 
 # Rows and inputs of the largest systems that are solved in Fractions from scratch.
 _SIMPLEX_SIZE = 60
+# Multiplications of Fractions that a gradient may take, a second or so for each million.
+_FRACTIONS = 3e6
+# Numbers in the affine forms of all neurons, beyond which they are not made.
+_FORMS = 2**26
 
 # Arrays of floats, or of exact Fractions (dtype object).
 Numbers: TypeAlias = npt.NDArray[Any]
@@ -80,6 +87,11 @@ class Undecided:
 Verdict: TypeAlias = Region | Empty | Undecided
 
 
+def has_forms(network: Network) -> bool:
+    """Whether the network is small enough for :func:`affine_forms`."""
+    return network.input.size * sum(node.size for node in network.graph.nodes) <= _FORMS
+
+
 def affine_forms(network: Network, pattern: Pattern, *, exact: bool = False) -> dict[Node, tuple[Numbers, Numbers]]:
     """G and g with node = G x + g under the pattern, for the affine nodes and switches.
 
@@ -98,7 +110,7 @@ def affine_forms(network: Network, pattern: Pattern, *, exact: bool = False) -> 
         Arrays of shape (size, d) and (size,) by node.
     """
     states = dict(zip(network.gates, pattern, strict=True))
-    convert = _fractions if exact else np.asarray
+    convert, times = (_fractions, _exact) if exact else (np.asarray, operator.matmul)
     forms: dict[Node, tuple[Numbers, Numbers]] = {}
     for node in network.graph.nodes:
         match node:
@@ -108,14 +120,12 @@ def affine_forms(network: Network, pattern: Pattern, *, exact: bool = False) -> 
             case Affine():
                 linear, constant = convert(np.zeros((node.size, network.input.size))), convert(node.bias)
                 for weight, x in node.terms:
-                    matrix = convert(dense(weight))
                     if isinstance(x, Input):  # no product with an identity of the input's size
-                        linear = linear + matrix
+                        linear = linear + convert(dense(weight))
                         continue
                     below, offset = forms[x]
-                    used = np.flatnonzero((below != 0).any(axis=1) | (offset != 0))
-                    linear = linear + matrix[:, used] @ below[used]
-                    constant = constant + matrix[:, used] @ offset[used]
+                    linear = linear + times(weight, below)
+                    constant = constant + times(weight, offset[:, None])[:, 0]
                 forms[node] = linear, constant
             case Conditional():
                 pass
@@ -126,6 +136,61 @@ def affine_forms(network: Network, pattern: Pattern, *, exact: bool = False) -> 
             case _:
                 assert_never(node)
     return forms
+
+
+def gate_forms(network: Network, pattern: Pattern, layer: int, chosen: npt.NDArray[np.intp]) -> tuple[Vector, Vector]:
+    """What some gates of a layer read, as G x + g under the pattern, without the forms of all the others.
+
+    Parameters
+    ----------
+    network
+        f: R^d -> R^m.
+    pattern
+        The gates' states; free gates count as off.
+    layer, chosen
+        The index of the layer in `network.gates`, and k indices of gates in it.
+
+    Returns
+    -------
+    linear, constant
+        Shapes (k, d) and (k,).
+    """
+    states = dict(zip(network.gates, pattern, strict=True))
+    target, rows = network.gates[layer].x, np.arange(chosen.size)
+    pending: dict[Node, Matrix] = {
+        target: sp.csr_array((np.ones(chosen.size), (rows, chosen)), shape=(chosen.size, target.size))
+    }
+    constant = np.zeros(chosen.size)
+    for node in reversed(network.graph.nodes):
+        if node is network.input or (above := pending.pop(node, None)) is None:
+            continue
+        if isinstance(node, Affine):
+            constant = constant + above @ node.bias
+        on = sp.diags_array((states[node.gate] == ON).astype(np.float64)) if isinstance(node, Switch) else None
+        terms = node.terms if isinstance(node, Affine) else ((on, node.x),) if isinstance(node, Switch) else ()
+        for weight, x in terms:
+            below = above @ weight
+            pending[x] = pending[x] + below if x in pending else below
+    linear = pending.get(network.input)
+    return np.zeros((chosen.size, network.input.size)) if linear is None else dense(linear), constant
+
+
+def steepness(network: Network, pattern: Pattern) -> dict[Node, Vector]:
+    """For each affine node and switch the l1 norms of its gradients under the pattern.
+
+    At least these where the network is too large for :func:`affine_forms`.
+    """
+    if has_forms(network):
+        forms = affine_forms(network, pattern)
+        return {node: np.abs(linear).sum(axis=1) for node, (linear, _) in forms.items()}
+    states = dict(zip(network.gates, pattern, strict=True))
+    slopes: dict[Node, Vector] = {network.input: np.ones(network.input.size)}
+    for node in network.graph.nodes:
+        if isinstance(node, Affine):
+            slopes[node] = sum((abs(weight) @ slopes[x] for weight, x in node.terms), np.zeros(node.size))
+        elif isinstance(node, Switch):
+            slopes[node] = slopes[node.x] * (states[node.gate] == ON)
+    return slopes
 
 
 def pattern_at(network: Network, point: Vector) -> Pattern | None:
@@ -159,7 +224,8 @@ def pattern_at(network: Network, point: Vector) -> Pattern | None:
 def gradients(network: Network, functionals: Vector, pattern: Pattern, *, exact: bool = False) -> tuple[Vector, Vector]:
     """c^T J under the pattern for each row c, accurate to rounding of the largest entry, and what it may be off.
 
-    In floats where these do not cancel much, else in twice their precision, else in Fractions.
+    In floats where these do not cancel much, else in twice their precision, else in Fractions, unless that would take
+    very many of them.
 
     Parameters
     ----------
@@ -177,23 +243,24 @@ def gradients(network: Network, functionals: Vector, pattern: Pattern, *, exact:
     values, errors
         Shape (k, d) each.
     """
-    cotangent = Input(network.output.size, "c")
-    pulled = reverse(network.graph, network.output, network.input, cotangent)
-    nodes = topological([pulled])
+    cotangent, graph = network.pullback
+    (pulled,), nodes = graph.outputs, graph.nodes
 
-    def pull(rows: Vector, convert: Callable[[Vector], Numbers]) -> Numbers:
-        return _pull(nodes, pulled, network, pattern, {cotangent: convert(rows.T)}, convert).T
+    def pull(rows: Numbers, times: Callable[[Matrix, Numbers], Numbers]) -> Numbers:
+        return _pull(nodes, pulled, network, pattern, {cotangent: rows.T}, times).T
 
     def doubtful() -> npt.NDArray[np.bool_]:
         allowed = gamma(1) * np.abs(values) if exact else 1e-12 * np.abs(values).max(initial=0.0)
         return np.asarray(~(errors <= allowed).all(axis=1))
 
-    values, errors = (np.array(pull(functionals, convert), dtype=np.float64) for convert in (np.asarray, np.abs))
-    errors *= gamma(sum(node.size for node in nodes))
+    values = np.array(pull(functionals, operator.matmul), dtype=np.float64)
+    errors = np.array(pull(np.abs(functionals), lambda weight, x: abs(weight) @ x), dtype=np.float64)
+    weights = [weight for node in nodes if isinstance(node, Affine) for weight, _ in node.terms]
+    errors *= gamma(sum(most_terms(weight) + 1 for weight in weights))
     if (rows := doubtful()).any():
         values[rows], errors[rows] = _pull_twofold(nodes, pulled, network, pattern, cotangent, functionals[rows])
-    if (rows := doubtful()).any():
-        values[rows] = pull(functionals[rows], _fractions).astype(np.float64)
+    if (rows := doubtful()).any() and sum(map(entries, weights)) * int(rows.sum()) <= _FRACTIONS:
+        values[rows] = pull(_fractions(functionals[rows]), _exact).astype(np.float64)
         errors[rows] = gamma(1) * np.abs(values[rows])
     return values, errors
 
@@ -229,16 +296,16 @@ def _pull(
     network: Network,
     pattern: Pattern,
     values: dict[Node, Numbers],
-    convert: Callable[[Vector], Numbers],
+    times: Callable[[Matrix, Numbers], Numbers],
 ) -> Numbers:
-    """The value of a derivative's node for a batch of columns, all of whose numbers go through `convert` first."""
+    """The value of a derivative's node for a batch of columns, with `times` to multiply them by weights."""
     states = dict(zip(network.gates, pattern, strict=True))
     count = next(iter(values.values())).shape[1]
     for node in nodes:
         if isinstance(node, Affine) and all(x in values for _, x in node.terms):
-            total = convert(np.zeros((node.size, count)))
+            total = np.zeros((node.size, count), dtype=int)
             for weight, x in node.terms:
-                total = total + convert(dense(weight)) @ values[x]
+                total = total + times(weight, values[x])
             values[node] = total
         elif isinstance(node, Switch) and node.x in values:
             values[node] = values[node.x] * (states[node.gate] == ON).astype(int)[:, None]
@@ -266,6 +333,8 @@ def decide(network: Network, domain: Domain, pattern: Pattern) -> Verdict:
     Undecided
         Where neither could be shown.
     """
+    if not has_forms(network):
+        return Undecided()
     system = domain.system()
     rows = _rows(network, system, affine_forms(network, pattern), pattern)
     middle, half = (system.lower + system.upper) / 2, (system.upper - system.lower) / 2
@@ -460,24 +529,24 @@ def _rows(network: Network, system: System, forms: dict[Node, tuple[Numbers, Num
     Gates whose input depends on a free one are left out: their forms are not known.
     """
     linear: list[Numbers] = []
-    constant: list[Any] = []
+    constant: list[Numbers] = []
     origin: list[tuple[int, int] | None] = []
     unknown = depends_on_free(network, pattern)
     exact = False
-    padding = np.zeros(system.lower.size - network.input.size, dtype=int)
     for layer, (gate, states) in enumerate(zip(network.gates, pattern, strict=True)):
         below, offset = forms[gate.x]
         exact |= below.dtype == object
-        for i in np.flatnonzero((states != FREE) & ~unknown[gate.x]).tolist():
-            sign = 1 if states[i] == ON else -1
-            linear.append(np.concatenate([sign * below[i], padding]))
-            constant.append(sign * offset[i])
-            origin.append((layer, i))
+        chosen = np.flatnonzero((states != FREE) & ~unknown[gate.x])
+        signs = np.where(states[chosen] == ON, 1, -1)
+        padding = np.zeros((chosen.size, system.lower.size - network.input.size), dtype=int)
+        linear.append(np.hstack([signs[:, None] * below[chosen], padding]))
+        constant.append(signs * offset[chosen])
+        origin += [(layer, i) for i in chosen.tolist()]
     convert = _fractions if exact else np.asarray
-    linear += list(convert(-dense(system.rows)))
-    constant += list(convert(system.limits))
+    linear.append(convert(-dense(system.rows)))
+    constant.append(convert(system.limits))
     origin += [None] * system.limits.size
-    return _Rows(np.array(linear).reshape(len(linear), system.lower.size), np.array(constant), origin)
+    return _Rows(np.vstack(linear), np.concatenate(constant), origin)
 
 
 def depends_on_free(network: Network, pattern: Pattern) -> dict[Node, npt.NDArray[np.bool_]]:
@@ -571,6 +640,10 @@ def _gate_inputs(network: Network, point: Numbers) -> tuple[Numbers, ...]:
 
 def _agree(found: Pattern, pattern: Pattern) -> bool:
     return all(bool(((p == FREE) | (f == p)).all()) for f, p in zip(found, pattern, strict=True))
+
+
+def _exact(weight: Matrix, values: Numbers) -> Numbers:
+    return product(weight, values, _fractions)
 
 
 def _fractions(values: npt.ArrayLike) -> Numbers:

@@ -12,7 +12,7 @@ import math
 import numpy as np
 import scipy.sparse as sp
 
-from lipexact.graph.ir import Matrix, Vector
+from lipexact.graph.ir import Matrix, Vector, most_terms
 
 _UNIT = 2.0**-53
 # More than n underflows lose (n * 2^-1074), for n below 10^7.
@@ -34,7 +34,8 @@ def down(values: Vector, magnitude: Vector, n: int) -> Vector:
     return -up(-values, magnitude, n)
 
 
-_SLICES = 6  # of which each holds at least 16 bits, for matrices of up to 2^20 columns
+_SLICES = 6  # of which each holds at least 16 bits, for rows of up to 2^20 entries
+_MOST_ENTRIES = 2**21  # of a sparse matrix that is sliced at once
 
 
 def twofold_product(matrix: Matrix, high: Vector, low: Vector) -> tuple[Vector, Vector, Vector]:
@@ -55,7 +56,11 @@ def twofold_product(matrix: Matrix, high: Vector, low: Vector) -> tuple[Vector, 
     high, low, error
         The product is high + low up to the error; shape (rows, count) each.
     """
-    columns = max(matrix.shape[1], 1)
+    if sp.issparse(matrix) and matrix.nnz > _MOST_ENTRIES and matrix.shape[0] > 1:  # slices take memory
+        middle = int(np.clip(np.searchsorted(matrix.indptr, matrix.nnz // 2), 1, matrix.shape[0] - 1))
+        halves = (twofold_product(half, high, low) for half in (matrix[:middle], matrix[middle:]))
+        return tuple(np.vstack(pair) for pair in zip(*halves, strict=True))  # type: ignore[return-value]
+    columns = max(most_terms(matrix), 1)
     bits = (53 - math.ceil(math.log2(columns))) // 2 - 1
     tops = _power_above(abs(matrix).max(axis=1).toarray() if sp.issparse(matrix) else np.abs(matrix).max(axis=1))
     heads = _power_above((np.abs(high) + np.abs(low)).max(axis=0))

@@ -9,7 +9,7 @@ import numpy as np
 from typing_extensions import assert_never
 
 from lipexact.domains import split_signs
-from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Vector
+from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Vector, most_terms
 from lipexact.rounding import TINY, down, gamma, up
 
 Interval: TypeAlias = tuple[Vector, Vector]
@@ -91,7 +91,7 @@ def _affine(node: Affine, bounds: Mapping[Node, Interval]) -> Interval:
         above = above + (positive @ np.abs(high) - negative @ np.abs(low))
         any_below = any_below | ((positive != 0) @ (low != 0)) | ((negative != 0) @ (high != 0))
         any_above = any_above | ((positive != 0) @ (high != 0)) | ((negative != 0) @ (low != 0))
-        operations += x.size + 1
+        operations += most_terms(weight) + 1
     return down(lower, below, operations) - TINY * any_below, up(upper, above, operations) + TINY * any_above
 
 

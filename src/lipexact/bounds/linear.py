@@ -11,11 +11,16 @@ positive) or below (where it is negative) of y = a x:
 
 At the inputs the support function of their sets closes the bound. Every step adds what rounding may
 have lost, so that the bounds hold in exact arithmetic.
+
+Rows that read the same part of a node are substituted together, with dense coefficients of that part alone: those of
+a convolution stay as small as its receptive field, and products are as fast as dense ones.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -24,18 +29,34 @@ import scipy.sparse as sp
 from typing_extensions import assert_never
 
 from lipexact.bounds.interval import Bounds, Interval, interval, magnitude
-from lipexact.domains import ConvexSet, split_signs
-from lipexact.graph.ir import Affine, Conditional, Graph, Input, Matrix, Node, Switch, Value, Vector, dense
+from lipexact.domains import ConvexSet
+from lipexact.graph.ir import Affine, Conditional, Graph, Input, Matrix, Node, Switch, Value, Vector, dense, entries
 from lipexact.rounding import TINY, down, gamma, up
 
 Rows: TypeAlias = npt.NDArray[np.intp]
 
+# Multiplications of linear relaxation, counted as sparse ones, of which a second takes some 3e9.
+WORK = 2.5e11
+_CHUNK = 256  # rows that are substituted together, or fewer:
+_COEFFICIENTS = 2**23  # that these may have, for either sign
+_DENSE_GAIN = 6  # so much faster is a multiplication in a dense product
+_LARGEST_DENSE = 2**24  # entries of a sparse matrix that is made dense
 
-def bound(graph: Graph, sets: Mapping[Input, ConvexSet], known: Mapping[Node, Interval] | None = None) -> Bounds:
+
+def bound(
+    graph: Graph,
+    sets: Mapping[Input, ConvexSet],
+    known: Mapping[Node, Interval] | None = None,
+    *,
+    shared: Mapping[Node, Interval] | None = None,
+    work: float = WORK,
+    deadline: float = np.inf,
+) -> Bounds:
     """Bounds of every node: intervals, sharpened by linear relaxation where it can matter.
 
     Linear relaxation is used for the inputs of conditionals and of switches with an open gate, and for
-    the outputs, and intersected with the intervals.
+    the outputs, and intersected with the intervals. Of a node that would take more than half of the work that is left,
+    or past the deadline, only the first few hundred rows are sharpened.
 
     Parameters
     ----------
@@ -45,6 +66,12 @@ def bound(graph: Graph, sets: Mapping[Input, ConvexSet], known: Mapping[Node, In
         What each of the graph's inputs ranges over.
     known
         Bounds that hold for other reasons; they are intersected with.
+    shared
+        What this function returned for a graph that shares nodes with this one, over the same sets.
+    work
+        How many multiplications linear relaxation may take, roughly.
+    deadline
+        A time of `time.perf_counter`.
 
     Returns
     -------
@@ -53,6 +80,7 @@ def bound(graph: Graph, sets: Mapping[Input, ConvexSet], known: Mapping[Node, In
         gates that :class:`~lipexact.graph.ir.Conditional` allows.
     """
     bounds: Bounds = {}
+    relaxation = _Relaxation(bounds, sets, work, deadline)
     gated: dict[Node, list[Conditional]] = {}
     for node in graph.nodes:
         if isinstance(node, Conditional):
@@ -60,6 +88,9 @@ def bound(graph: Graph, sets: Mapping[Input, ConvexSet], known: Mapping[Node, In
         elif isinstance(node, Switch):
             gated.setdefault(node.x, []).append(node.gate)
     for position, node in enumerate(graph.nodes):
+        if shared is not None and node in shared:
+            bounds[node] = shared[node]
+            continue
         if isinstance(node, Input):
             bounds[node] = (sets[node].lower, sets[node].upper)
             continue
@@ -68,11 +99,7 @@ def bound(graph: Graph, sets: Mapping[Input, ConvexSet], known: Mapping[Node, In
             bounds[node] = _meet(bounds[node], known[node])
         if isinstance(node, Affine):
             rows = _worth_sharpening(node, gated, bounds, node in graph.outputs)
-            if rows.size:
-                sharpened = _back_substitute(graph.nodes[: position + 1], node, rows, bounds, sets)
-                lower, upper = (side.copy() for side in bounds[node])
-                lower[rows], upper[rows] = _meet((lower[rows], upper[rows]), sharpened)
-                bounds[node] = (lower, upper)
+            bounds[node] = relaxation.sharpened(graph.nodes[: position + 1], node, rows)
     return bounds
 
 
@@ -93,58 +120,173 @@ def _meet(a: Interval, b: Interval) -> Interval:
     return np.minimum(lower, upper), np.maximum(lower, upper)
 
 
-def _back_substitute(
-    nodes: tuple[Node, ...], target: Affine, rows: Rows, bounds: Bounds, sets: Mapping[Input, ConvexSet]
-) -> Interval:
-    count = rows.size
-    # Upper bounds of +y and of -y in one pass.
-    start = sp.csr_array((np.ones(count), (np.arange(count), rows)), shape=(count, target.size))
-    pending: dict[Node, Matrix] = {target: sp.vstack([start, -start], format="csr")}
-    total = np.zeros(2 * count)
-    spread = np.zeros(2 * count)  # the sum of the absolute values that went into `total`
-    loss = np.zeros(2 * count)
-    operations = 2
+@dataclass
+class _Part:
+    """Linear forms in some coordinates of a node.
 
-    def push(x: Value, coefficients: Matrix, error: Matrix, steps: int) -> None:
-        """Add coefficients that are off by at most gamma(steps) * error."""
-        nonlocal loss
-        reach = magnitude(bounds[x])
-        loss = loss + gamma(steps + 3) * (error @ reach) + TINY * (1 + reach.sum())
-        if x in pending:
-            coefficients = pending[x] + coefficients
-            loss = loss + gamma(1) * (abs(coefficients) @ reach)
-        pending[x] = coefficients
+    `values[k]` are the coefficients of coordinate `columns[k]`, in increasing order.
+    """
 
-    for node in reversed(nodes):
-        if node not in pending:
-            continue
-        coefficients = pending.pop(node)
-        match node:
-            case Input():
-                total = total + sets[node].support(coefficients)
-                spread = spread + abs(coefficients) @ magnitude(bounds[node])
-                operations += node.size + 1
-            case Affine():
-                total = total + coefficients @ node.bias
-                spread = spread + abs(coefficients) @ np.abs(node.bias)
-                operations += node.size + 1
-                for weight, x in node.terms:
-                    push(x, dense(coefficients @ weight), dense(abs(coefficients) @ abs(weight)), node.size)
-            case Switch():
-                coefficients = dense(coefficients)
-                positive, negative = split_signs(coefficients)
-                lines = _lines(node, bounds)
-                total = total + positive @ lines.upper_offset + negative @ lines.lower_offset
-                spread = spread + positive @ np.abs(lines.upper_offset) - negative @ np.abs(lines.lower_offset)
-                operations += 2 * node.size + 2
-                below = positive * lines.upper_slope + negative * lines.lower_slope
-                push(node.x, below, abs(below), 2)
-            case Conditional():
-                raise AssertionError("gates are read by switches alone")
-            case _:
-                assert_never(node)
-    high = up(total, spread, operations) + loss * 1.01
-    return down(-high[count:], np.abs(high[count:]), 0), up(high[:count], np.abs(high[:count]), 0)
+    columns: Rows
+    values: Matrix
+
+    def of(self, *vectors: Vector) -> Vector:
+        """The forms at each of some vectors of the node's size, shape (vectors, forms)."""
+        return np.asarray(self.values.T @ np.column_stack([vector[self.columns] for vector in vectors])).T
+
+
+class _Relaxation:
+    """Back-substitution over a graph whose lower nodes have bounds already."""
+
+    def __init__(self, bounds: Bounds, sets: Mapping[Input, ConvexSet], work: float, deadline: float) -> None:
+        self.bounds, self.sets, self.left, self.deadline = bounds, sets, work, deadline
+        self.lines: dict[Switch, _Lines] = {}
+        self.reach: dict[Node, Vector] = {}
+        self.gain: dict[Affine, list[Vector]] = {}
+
+    def sharpened(self, nodes: tuple[Node, ...], target: Affine, rows: Rows) -> Interval:
+        """The bounds of the last of the nodes, in some rows intersected with those by back-substitution."""
+        lower, upper = (side.copy() for side in self.bounds[target])
+        # Neighbours in an image, of all channels, begin to read at about the same place.
+        rows = rows[np.argsort(_first_columns(target)[rows], kind="stable")]
+        before = self.left
+        step = int(np.clip(_COEFFICIENTS // max(node.size for node in nodes), 1, _CHUNK))
+        for start in range(0, rows.size, step):
+            if start and ((before - self.left) * rows.size / start > before / 2 or time.perf_counter() > self.deadline):
+                break
+            chunk = np.sort(rows[start : start + step])
+            found = self.bounded(nodes, target, chunk)
+            lower[chunk], upper[chunk] = _meet((lower[chunk], upper[chunk]), found)
+        return lower, upper
+
+    def bounded(self, nodes: tuple[Node, ...], target: Affine, rows: Rows) -> Interval:
+        """Bounds of some rows of the last of the nodes."""
+        count = rows.size
+        identity = sp.eye_array(count, format="csr")
+        # Upper bounds of +y and of -y in one pass.
+        pending: dict[Node, _Part] = {target: _Part(rows, sp.hstack([identity, -identity], format="csr"))}
+        total = np.zeros(2 * count)
+        spread = np.zeros(2 * count)  # the sum of the absolute values that went into `total`
+        loss = np.zeros(2 * count)
+        operations = 2
+
+        def push(x: Value, part: _Part) -> None:
+            nonlocal loss
+            if x in pending:
+                part = _sum(pending[x], part)
+                loss = loss + gamma(1) * _Part(part.columns, abs(part.values)).of(self._reach(x))[0]
+            pending[x] = part
+
+        for node in reversed(nodes):
+            if node not in pending:
+                continue
+            part = pending.pop(node)
+            match node:
+                case Input():
+                    total = total + self.sets[node].support(_rows(part, node.size))
+                    spread = spread + _Part(part.columns, abs(part.values)).of(self._reach(node))[0]
+                    operations += part.columns.size + 1
+                case Affine():
+                    if node.bias.any():
+                        total = total + part.of(node.bias)[0]
+                    sizes = _Part(part.columns, abs(part.values)).of(np.abs(node.bias), *self._gains(node))
+                    spread = spread + sizes[0]
+                    operations += part.columns.size + 1
+                    for (weight, x), size in zip(node.terms, sizes[1:], strict=True):
+                        loss = loss + gamma(part.columns.size + 3) * size + TINY * (1 + self._reach(x).sum())
+                        push(x, self._product(weight, part))
+                case Switch():
+                    lines = self._lines(node)
+                    part = _where(part, lines.matter)
+                    part.values = dense(part.values)
+                    positive = np.maximum(part.values, 0.0)
+                    negative = part.values - positive
+                    reach = self._reach(node.x)
+                    above = _Part(part.columns, positive).of(lines.upper_offset, lines.upper_slope * reach)
+                    below = _Part(part.columns, negative).of(lines.lower_offset, -lines.lower_slope * reach)
+                    # Offsets are never negative above, nor positive below: what is added is its own absolute value.
+                    total, spread = total + above[0] + below[0], spread + above[0] + below[0]
+                    operations += 2 * part.columns.size + 2
+                    loss = loss + gamma(5) * (above[1] + below[1]) + TINY * (1 + reach.sum())
+                    positive *= lines.upper_slope[part.columns, None]
+                    negative *= lines.lower_slope[part.columns, None]
+                    positive += negative
+                    push(node.x, _Part(part.columns, positive))
+                case Conditional():
+                    raise AssertionError("gates are read by switches alone")
+                case _:
+                    assert_never(node)
+        high = up(total, spread, operations) + loss * 1.01
+        return down(-high[count:], np.abs(high[count:]), 0), up(high[:count], np.abs(high[:count]), 0)
+
+    def _product(self, weight: Matrix, part: _Part) -> _Part:
+        """The forms in what the node reads."""
+        everything = part.columns.size == weight.shape[0]
+        read = weight if everything else weight[part.columns]
+        columns, count = np.arange(weight.shape[1]), part.values.shape[1]
+        if sp.issparse(read):
+            used = np.zeros(weight.shape[1], dtype=bool)
+            used[read.indices] = True
+            columns = np.flatnonzero(used)
+            new = (np.cumsum(used) - 1).astype(read.indices.dtype)
+            read = sp.csr_array((read.data, new[read.indices], read.indptr), shape=(read.shape[0], columns.size))
+            area = read.shape[0] * columns.size
+            if area < min(_DENSE_GAIN * read.nnz, _LARGEST_DENSE):
+                read = read.toarray()
+        self.left -= count * (read.nnz if sp.issparse(read) else read.size / _DENSE_GAIN)
+        self.left -= count * columns.size  # what follows
+        return _Part(columns, dense(read.T @ part.values))
+
+    def _reach(self, node: Node) -> Vector:
+        if node not in self.reach:
+            self.reach[node] = magnitude(self.bounds[node])
+        return self.reach[node]
+
+    def _gains(self, node: Affine) -> list[Vector]:
+        """How large the terms of an affine node can be."""
+        if node not in self.gain:
+            self.gain[node] = [abs(weight) @ self._reach(x) for weight, x in node.terms]
+        return self.gain[node]
+
+    def _lines(self, node: Switch) -> _Lines:
+        if node not in self.lines:
+            lower, upper = self.bounds[node.x]
+            least, most = self.bounds[node.gate]
+            self.lines[node] = _Lines(lower, upper, least != most, most, node.gate.x is node.x)
+        return self.lines[node]
+
+
+def _first_columns(node: Affine) -> Rows:
+    """For each row the first coordinate that it reads, by the largest term."""
+    weight: Matrix = max((weight for weight, _ in node.terms), key=entries, default=None)
+    if not sp.issparse(weight) or not weight.nnz:
+        return np.zeros(node.size, dtype=np.intp)
+    return np.asarray(weight.indices[np.minimum(weight.indptr[:-1], weight.nnz - 1)])
+
+
+def _where(part: _Part, mask: npt.NDArray[np.bool_]) -> _Part:
+    kept = mask[part.columns]
+    return part if kept.all() else _Part(part.columns[kept], part.values[kept])
+
+
+def _sum(a: _Part, b: _Part) -> _Part:
+    if np.array_equal(a.columns, b.columns):
+        return _Part(a.columns, a.values + b.values)
+    columns = np.union1d(a.columns, b.columns)
+    values = np.zeros((columns.size, a.values.shape[1]))
+    values[np.searchsorted(columns, a.columns)] = a.values
+    values[np.searchsorted(columns, b.columns)] += b.values
+    return _Part(columns, values)
+
+
+def _rows(part: _Part, size: int) -> Matrix:
+    """The forms as rows over all coordinates of a node."""
+    if part.columns.size == size:
+        return part.values.T
+    count = part.values.shape[1]
+    indices = np.tile(part.columns, count)
+    starts = np.arange(count + 1) * part.columns.size
+    return sp.csr_array((part.values.T.ravel(), indices, starts), shape=(count, size))
 
 
 class _Lines:
@@ -168,9 +310,4 @@ class _Lines:
             offset = down(offset, np.maximum(np.abs(low), np.abs(high)), 2)
             self.lower_slope = np.where(open_gate, slope, on)
             self.lower_offset = np.where(open_gate & (lower < 0) & (upper > 0), offset, 0.0)
-
-
-def _lines(node: Switch, bounds: Bounds) -> _Lines:
-    lower, upper = bounds[node.x]
-    least, most = bounds[node.gate]
-    return _Lines(lower, upper, least != most, most, node.gate.x is node.x)
+        self.matter = open_gate | (on != 0)  # the others are off

@@ -70,12 +70,17 @@ def reverse(graph: Graph, output: Value, wrt: Input, cotangent: Value) -> Value:
     Value
         A node of size d.
     """
-    collected: dict[Node, list[tuple[Matrix, Value]]] = {}
+    collected: dict[Node, list[tuple[Matrix | None, Value]]] = {}  # None: as it is
     gradients: dict[Node, Value] = {output: cotangent}
 
     def gradient(node: Value) -> Value | None:
         if node not in gradients and node in collected:
-            gradients[node] = Affine(tuple(collected[node]), np.zeros(node.size), f"g_{node.name}")
+            match collected.pop(node):
+                case [(None, only)]:
+                    gradients[node] = only
+                case terms:
+                    pulled = tuple((_identity(node.size) if weight is None else weight, x) for weight, x in terms)
+                    gradients[node] = Affine(pulled, np.zeros(node.size), f"g_{node.name}")
         return gradients.get(node)
 
     for node in reversed(graph.nodes):
@@ -83,11 +88,11 @@ def reverse(graph: Graph, output: Value, wrt: Input, cotangent: Value) -> Value:
             continue
         match node:
             case Affine():
-                for weight, x in node.terms:
-                    collected.setdefault(x, []).append((weight.T, above))
+                for weight, (_, x) in zip(node.transposed, node.terms, strict=True):
+                    collected.setdefault(x, []).append((weight, above))
             case Switch():
                 switched = Switch(above, node.gate, f"g_{node.name}_in")
-                collected.setdefault(node.x, []).append((_identity(node.size), switched))
+                collected.setdefault(node.x, []).append((None, switched))
             case Input():
                 pass
             case _:

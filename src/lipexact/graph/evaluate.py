@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 from typing_extensions import assert_never
 
-from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Vector, dense
+from lipexact.graph.ir import Affine, Conditional, Graph, Input, Matrix, Node, Switch, Vector
+
+_NUMBERS = 2**24  # of all nodes at the points of one batch
 
 
 def evaluate(
@@ -39,9 +42,9 @@ def evaluate(
             case Affine():
                 total = node.bias[None, :] if convert is None else convert(node.bias)[None, :]
                 for weight, x in node.terms:
-                    matrix = weight if convert is None else convert(dense(weight))
                     # Sparse arrays multiply from the left only.
-                    total = total + (matrix @ values[x].T).T
+                    below = values[x].T
+                    total = total + (weight @ below if convert is None else product(weight, below, convert)).T
                 values[node] = total
             case Conditional():
                 values[node] = (values[node.x] > 0).astype(np.float64 if convert is None else object)
@@ -50,3 +53,20 @@ def evaluate(
             case _:
                 assert_never(node)
     return values
+
+
+def product(
+    weight: Matrix, values: npt.NDArray[Any], convert: Callable[[Vector], npt.NDArray[Any]]
+) -> npt.NDArray[Any]:
+    """The product weight @ values in the numbers that `convert` makes of the weights; what meets zeros is free."""
+    stored = sp.coo_array(weight)
+    used = (stored.data != 0) & (values != 0).any(axis=1)[stored.col]
+    total = convert(np.zeros((weight.shape[0], values.shape[1])))
+    np.add.at(total, stored.row[used], convert(stored.data[used])[:, None] * values[stored.col[used]])
+    return total
+
+
+def batches(graph: Graph, count: int) -> list[slice]:
+    """So many points in parts that can be evaluated at once."""
+    step = max(_NUMBERS // sum(node.size for node in graph.nodes), 1)
+    return [slice(start, start + step) for start in range(0, count, step)]

@@ -75,6 +75,11 @@ class Affine:
         object.__setattr__(self, "terms", terms)
         object.__setattr__(self, "size", int(bias.size))
 
+    @cached_property
+    def transposed(self) -> tuple[Matrix, ...]:
+        """The transposes of the weights, shared by all derivatives."""
+        return tuple(_matrix(weight.T) for weight, _ in self.terms)
+
 
 @dataclass(frozen=True, eq=False)
 class Conditional:
@@ -171,12 +176,32 @@ def dense(matrix: Matrix) -> Vector:
 
 def columns_read(weight: Matrix, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Which columns have an entry other than 0 in the chosen rows."""
-    return np.asarray(abs(sp.csr_array(weight)[np.flatnonzero(rows)]).sum(axis=0) > 0).ravel()
+    if sp.issparse(weight):
+        chosen = weight[np.flatnonzero(rows)]
+        return np.bincount(chosen.indices[chosen.data != 0], minlength=weight.shape[1]) > 0
+    return np.asarray((weight[rows] != 0).any(axis=0))
+
+
+def entries(matrix: Matrix) -> int:
+    """How many numbers are stored."""
+    return int(matrix.nnz) if sp.issparse(matrix) else int(matrix.size)
+
+
+def most_terms(matrix: Matrix) -> int:
+    """At least the number of entries other than 0 in any row."""
+    return int(np.diff(matrix.indptr).max(initial=0)) if sp.issparse(matrix) else int(matrix.shape[1])
 
 
 def _matrix(weight: Matrix) -> Matrix:
     if sp.issparse(weight):
-        return sp.csr_array(weight, dtype=np.float64, copy=True)
+        parts = (weight.data, weight.indices, weight.indptr) if isinstance(weight, sp.csr_array) else ()
+        if parts and weight.dtype == np.float64 and not any(part.flags.writeable for part in parts):
+            return weight  # of another node: derivatives share the weights
+        matrix = sp.csr_array(weight, dtype=np.float64, copy=True)
+        matrix.sum_duplicates()
+        for part in (matrix.data, matrix.indices, matrix.indptr):
+            part.setflags(write=False)
+        return matrix
     array = np.array(weight, dtype=np.float64)
     if array.ndim != 2:
         raise ModelError(f"a weight must be a matrix, not of shape {array.shape}")

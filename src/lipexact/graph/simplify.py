@@ -9,7 +9,22 @@ import numpy as np
 import scipy.sparse as sp
 from typing_extensions import assert_never
 
-from lipexact.graph.ir import Affine, Conditional, Graph, Input, Matrix, Node, Switch, Value, dense, operands
+from lipexact.graph.ir import (
+    Affine,
+    Conditional,
+    Graph,
+    Input,
+    Matrix,
+    Node,
+    Switch,
+    Value,
+    Vector,
+    entries,
+    most_terms,
+    operands,
+)
+
+_SAMPLE = 64  # rows that tell how many entries a product will have
 
 
 def fuse(graph: Graph) -> Graph:
@@ -27,7 +42,7 @@ def fuse_mapped(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
     Returns
     -------
     graph
-        New nodes, except for the inputs, which are kept.
+        New nodes where something changes; inputs, and what depends on nothing that changes, are kept.
     mapping
         The new node for each old one; a folded node's own replacement may not be in the graph.
     """
@@ -60,20 +75,20 @@ def _fuse_once(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
                     inner = value(x)
                     products = _products(weight, inner, readers[x] == 1) if isinstance(inner, Affine) else None
                     if products is not None and isinstance(inner, Affine):
-                        bias = _accurate(
-                            np.hstack([dense(weight), bias[:, None]]), np.append(inner.bias, 1.0)[:, None]
-                        )[:, 0]
+                        bias = _shifted(weight, inner.bias, bias)
                         for product, (_, below) in zip(products, inner.terms, strict=True):
                             _accumulate(terms, below, product)
                     else:
                         _accumulate(terms, inner, weight)
-                new[node] = Affine(tuple((weight, x) for x, weight in terms.items()), bias, node.name)
+                same = len(terms) == len(node.terms) and all(terms.get(x) is weight for weight, x in node.terms)
+                new[node] = node if same else Affine(tuple((w, x) for x, w in terms.items()), bias, node.name)
             case Conditional():
-                new[node] = Conditional(value(node.x), node.name)
+                x = value(node.x)
+                new[node] = node if x is node.x else Conditional(x, node.name)
             case Switch():
-                gate = new[node.gate]
+                x, gate = value(node.x), new[node.gate]
                 assert isinstance(gate, Conditional)
-                new[node] = Switch(value(node.x), gate, node.name)
+                new[node] = node if x is node.x and gate is node.gate else Switch(x, gate, node.name)
             case _:
                 assert_never(node)
     return Graph(graph.inputs, tuple(value(output) for output in graph.outputs)), new
@@ -85,39 +100,72 @@ def _accumulate(terms: dict[Value, Matrix], x: Value, weight: Matrix) -> None:
 
 def _products(weight: Matrix, inner: Affine, only_reader: bool) -> list[Matrix] | None:
     """The matrices of weight @ inner, or None where the two had better stay apart."""
-    if _thin(inner):
-        return [_accurate(weight, matrix) for matrix, _ in inner.terms]
-    if not only_reader:
+    thin = _thin(inner)
+    if not (thin or only_reader):
+        return None
+    apart = entries(weight) + sum(entries(matrix) for matrix, _ in inner.terms)
+    if not thin and sum(_estimate(weight, matrix) for matrix, _ in inner.terms) > apart:
         return None
     products = [_accurate(weight, matrix) for matrix, _ in inner.terms]
-    apart = _entries(weight) + sum(_entries(matrix) for matrix, _ in inner.terms)
-    return products if sum(map(_entries, products)) <= apart else None
+    return products if thin or sum(map(entries, products)) <= apart else None
+
+
+def _estimate(left: Matrix, right: Matrix) -> float:
+    """About how many entries a product has, by some of its rows."""
+    if not (sp.issparse(left) and sp.issparse(right)):
+        return float(left.shape[0] * right.shape[1])
+    sample = np.unique(np.linspace(0, left.shape[0] - 1, _SAMPLE).astype(np.intp))
+    return float((left[sample] @ right).nnz * left.shape[0] / sample.size)
 
 
 def _accurate(left: Matrix, right: Matrix) -> Matrix:
     """The product, every entry accurate to rounding: what cancels in floats is computed in Fractions."""
     product = left @ right
-    doubtful = abs(left) @ abs(right) * left.shape[1] * 2.0**-52 > 1e-13 * abs(product)
-    rows, columns = np.nonzero(dense(doubtful))
-    if rows.size:
-        product, a, b = dense(product).copy(), dense(left), dense(right)
-        for i, j in zip(rows.tolist(), columns.tolist(), strict=True):
-            shared = np.flatnonzero((a[i] != 0) & (b[:, j] != 0))
-            terms = zip(a[i, shared].tolist(), b[shared, j].tolist(), strict=True)
-            product[i, j] = float(sum((Fraction(p) * Fraction(q) for p, q in terms), Fraction(0)))
+    column = np.bincount(right.indices, minlength=1).max() if sp.issparse(right) else right.shape[0]
+    terms = min(most_terms(left), int(column))
+    if terms <= 1:
+        return product
+    doubtful = abs(left) @ abs(right) * (terms * 2.0**-52) > 1e-13 * abs(product)
+    places = list(zip(*(part.tolist() for part in doubtful.nonzero()), strict=True))
+    if places:
+        rows, columns = (_Lines(matrix) for matrix in (left, right.T))
+        product[doubtful.nonzero()] = [_dot(rows(i), columns(j)) for i, j in places]
     return product
 
 
-def _entries(matrix: Matrix) -> int:
-    return int(matrix.nnz) if sp.issparse(matrix) else int(matrix.size)
+def _shifted(weight: Matrix, inner: Vector, bias: Vector) -> Vector:
+    """The bias of weight @ (x + inner) + bias."""
+    if not inner.any():
+        return bias
+    column = bias[:, None]
+    both = sp.hstack([weight, column], format="csr") if sp.issparse(weight) else np.hstack([weight, column])
+    return np.asarray(_accurate(both, np.append(inner, 1.0)[:, None]))[:, 0]
+
+
+def _dot(a: dict[int, float], b: dict[int, float]) -> float:
+    return float(sum((Fraction(a[k]) * Fraction(b[k]) for k in a.keys() & b.keys()), Fraction(0)))
+
+
+class _Lines:
+    """The rows of a matrix as dictionaries."""
+
+    def __init__(self, matrix: Matrix) -> None:
+        self._matrix, self._made = sp.csr_array(matrix), dict[int, dict[int, float]]()
+
+    def __call__(self, i: int) -> dict[int, float]:
+        if i not in self._made:
+            part = slice(*self._matrix.indptr[i : i + 2].tolist())
+            columns, values = self._matrix.indices[part].tolist(), self._matrix.data[part].tolist()
+            self._made[i] = dict(zip(columns, values, strict=True))
+        return self._made[i]
 
 
 def _thin(node: Affine) -> bool:
     if not node.terms:
         return True
-    entries = np.zeros(node.size, dtype=np.int64)
+    counts = np.zeros(node.size, dtype=np.int64)
     for weight, _ in node.terms:
         if not sp.issparse(weight):
             return False
-        entries += np.diff(weight.indptr)
-    return bool((entries <= 1).all())
+        counts += np.diff(weight.indptr)
+    return bool((counts <= 1).all())

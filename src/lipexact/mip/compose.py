@@ -14,7 +14,7 @@ from typing_extensions import assert_never
 
 from lipexact.bounds.interval import Bounds, gate_state, length_bound, magnitude
 from lipexact.bounds.needed import Mask, coordinates_needed
-from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
+from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value, entries
 from lipexact.mip.blocks import Port, emit_affine, emit_conditional, emit_input, emit_length, emit_switch
 from lipexact.pattern import FREE, OFF, ON, Pattern
 from lipexact.problem import Problem
@@ -227,6 +227,13 @@ def compose(problem: Problem, bounds: Bounds) -> Composition:
         quadratic=problem.quadratic,
         size=_size(problem.objective, bounds),
     )
+
+
+def coefficients(problem: Problem, bounds: Bounds) -> int:
+    """How many numbers the equations of the program would have."""
+    needed = coordinates_needed(problem.graph, bounds)
+    affine = [node for node in problem.graph.nodes if isinstance(node, Affine)]
+    return sum(entries(weight[needed[node]]) for node in affine for weight, _ in node.terms)
 
 
 def _size(node: Value, bounds: Bounds) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lipexact.bounds.interval import Bounds
 from lipexact.matrix_norm import matrix_norm
-from lipexact.mip.compose import Composition, compose
+from lipexact.mip.compose import Composition, coefficients, compose
 from lipexact.mip.solvers import Outcome, Progress, ProgressCallback, SolveOptions, Termination, solve
 from lipexact.pattern import Pattern
 from lipexact.primal import Found
@@ -19,6 +19,8 @@ from lipexact.regions import Empty, Region, decide
 from lipexact.result import EXACT_GAP, closed
 
 UNDECIDED, TARGET, RELAXATION = "undecided", "target", "relaxation"
+# Coefficients of the largest program that is built, some 10 s and 1 GB in Pyomo, and of the largest past the deadline.
+_LARGEST, _LARGEST_LATE = 1_000_000, 50_000
 # So many rounds in a row that narrow nothing end the search.
 _PATIENCE = 500
 
@@ -99,6 +101,8 @@ def narrow(
     SolverError
         If the solver breaks down.
     """
+    if _beyond(problem, bounds, bracket, deadline):
+        return bracket
     search = _Search(problem, bounds, bracket, solver, goal)
     while not goal.reached(bracket.lower, bracket.upper):
         remaining = deadline - time.perf_counter()
@@ -209,6 +213,8 @@ def relax(
 
     Parameters and errors are those of :func:`narrow`.
     """
+    if _beyond(problem, bounds, bracket, deadline):
+        return False
     start = time.perf_counter()
     composition = compose(problem, bounds)
     composition.relax()
@@ -230,6 +236,18 @@ def relax(
     if bracket.upper < before or "variables" not in bracket.stats:
         bracket.stats |= stats
     return bracket.upper < before
+
+
+def _beyond(problem: Problem, bounds: Bounds, bracket: Bracket, deadline: float) -> bool:
+    """Whether the program is too large to be built, which then is why the search stops."""
+    count, late = coefficients(problem, bounds), time.perf_counter() > deadline
+    if count <= (_LARGEST_LATE if late else _LARGEST):
+        return False
+    bracket.termination = (Termination.TIME_LIMIT if late else Termination.LIMIT).value
+    bracket.stats["message"] = (
+        f"the program has {count} coefficients and was not built: the bounds are those without it"
+    )
+    return True
 
 
 class _Watch:
