@@ -74,6 +74,7 @@ def bench_smoke(session: nox.Session) -> None:
     """Each benchmark case once, small."""
     session.install("-e", ".")
     session.run("python", "-m", "benchmarks.run", "--smoke", *session.posargs)
+    session.run("python", "-m", "benchmarks.scale", "--smoke", "--seconds", "5")
 
 
 @nox.session

@@ -110,6 +110,19 @@ def mnist17_784_20_20_20_2() -> Case:
 
 
 @case
+def wine_groupsort_13_16_16_3() -> Case:
+    """GroupSort in pairs, trained: a gate for each pair, on a ball."""
+    return Case(lx.load(EXAMPLES / "wine_groupsort_13_16_16_3.onnx"), lx.Ball([0.5] * 13, 0.1), (1, -1, 0))
+
+
+@case
+def digits_residual_8x8() -> Case:
+    """Convolutions around a residual connection, batch normalisation and average pooling, trained on 8 by 8 pixels."""
+    margin = [0.0, 1.0, *[0.0] * 5, -1.0, 0.0, 0.0]
+    return Case(lx.load(EXAMPLES / "digits_residual_8x8.onnx"), lx.Ball([0.5] * 64, 0.02, clip=(0, 1)), margin)
+
+
+@case
 def wine_13_16_16_3_cross() -> Case:
     """All differences of two outputs."""
     return Case(lx.load(EXAMPLES / "wine_13_16_16_3.onnx"), lx.Ball([0.5] * 13, 0.2), lx.CrossLipschitz())

@@ -101,6 +101,11 @@ def test_refused(name: str, reason: str) -> None:
         lx.load(FIXTURES / f"{name}.onnx")
 
 
+@pytest.mark.parametrize("name", ["torch_maxmin", "dynamo_maxmin"])
+def test_max_and_min_of_a_pair_share_their_gate(name: str) -> None:
+    assert lx.load(FIXTURES / f"{name}.onnx").relus == 6
+
+
 def test_an_exact_constant_of_a_convolutional_network() -> None:
     """MaxPool, BatchNormalization, average pooling: against the gradients of many points, which it may not exceed."""
     network = lx.load(FIXTURES / "torch_residual.onnx")

@@ -671,3 +671,38 @@ def test_the_jacobian_on_a_kink_has_the_gates_off():
     net = to_network([(np.array([[1.0], [-1.0]]), np.zeros(2)), (np.array([[1.0, -1.0]]), np.zeros(1))])
     np.testing.assert_array_equal(net.jacobian([0.0]), [[0]])
     np.testing.assert_array_equal(net.jacobian([[-1.0], [1.0]]), [[[1]], [[1]]])
+
+
+def test_equal_nodes_are_merged() -> None:
+    """Max and min of the same two vectors share their gates; those of others do not."""
+    x = Input(6)
+    left, right = lower.select([0, 2, 4], x), lower.select([1, 3, 5], x)
+    twice, once = lower.maximum(left, right), lower.minimum(left, right)
+    other = lower.minimum(right, left)
+    graph = Graph((x,), (lower.add((np.eye(3), twice), (2 * np.eye(3), once)), other))
+    fused = fuse(graph)
+    assert [gate.size for gate in graph.gates] == [3, 3, 3]
+    assert [gate.size for gate in fused.gates] == [3, 3]
+    points = np.random.default_rng(0).normal(size=(20, 6))
+    before, after = (evaluate(each, {x: points}) for each in (graph, fused))
+    for old, new in zip(graph.outputs, fused.outputs, strict=True):
+        np.testing.assert_allclose(after[new], before[old], atol=1e-14)
+
+
+@pytest.mark.parametrize("change", ["bias", "weight", "kind"])
+def test_nodes_that_differ_are_not_merged(change: str) -> None:
+    x = Input(3)
+    weight, bias = np.arange(9.0).reshape(3, 3), np.ones(3)
+    other = Affine(
+        (
+            (
+                (weight if change != "weight" else weight + np.eye(3)[::-1])
+                if change != "kind"
+                else sp.csr_array(weight + 1),
+                x,
+            ),
+        ),
+        bias if change != "bias" else -bias,
+    )
+    graph = Graph((x,), (lower.relu(Affine(((weight, x),), bias)), lower.relu(other)))
+    assert len(fuse(graph).gates) == 2

@@ -78,7 +78,8 @@ class LipschitzResult:
     status
         EXACT when `upper` - `lower` <= 1e-9 `upper`, else BOUNDED.
     termination
-        Why the search stopped: "optimal", "time limit", "gap", "target", "relaxation", ...
+        Why the search stopped: "optimal", "time limit", "gap", "target", "relaxation", "undecided", "interrupted",
+        "limit" (the program is too large to be built, or a solver's own limit; ``stats["message"]`` says which), ...
     proof
         "float": the upper bound comes from the package's own arithmetic alone, rounded outward; "solver": it rests on
         a solver's claim in floating-point arithmetic.

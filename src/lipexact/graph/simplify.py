@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable
 from fractions import Fraction
 
 import numpy as np
@@ -37,7 +38,8 @@ def fuse_mapped(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
 
     An affine node with one reader, itself affine, is substituted into it, unless that makes more coefficients
     (a bottleneck); and so is a constant or a node whose matrices have at most one entry in a row (a selection,
-    a scaling), whoever reads it. Terms that read the same node are added. Every entry is rounded once to float64.
+    a scaling), whoever reads it. Terms that read the same node are added. Every entry is rounded once to float64. Of
+    nodes that are equal, such as the differences behind max(x, y) and min(x, y), one is kept.
 
     Returns
     -------
@@ -58,6 +60,7 @@ def _fuse_once(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
     readers = Counter(x for node in graph.nodes for x in operands(node))
     readers.update(graph.outputs)
     new: dict[Node, Node] = {}
+    kept: dict[Hashable, list[Node]] = {}
 
     def value(node: Value) -> Value:
         replacement = new[node]
@@ -91,7 +94,30 @@ def _fuse_once(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
                 new[node] = node if x is node.x and gate is node.gate else Switch(x, gate, node.name)
             case _:
                 assert_never(node)
+        new[node] = _first(new[node], kept)
     return Graph(graph.inputs, tuple(value(output) for output in graph.outputs)), new
+
+
+def _first(node: Node, kept: dict[Hashable, list[Node]]) -> Node:
+    """The node among those kept that equals this one, else this one, which is kept from now on."""
+    sizes = [entries(weight) for weight, _ in node.terms] if isinstance(node, Affine) else []
+    alike = kept.setdefault((type(node), node.size, operands(node), *sizes), [])
+    for other in alike:
+        if node is other or not isinstance(node, Affine | Input):
+            return other
+        if isinstance(node, Affine) and isinstance(other, Affine) and np.array_equal(node.bias, other.bias):
+            pairs = zip(node.terms, other.terms, strict=True)
+            if all(_equal(weight, its) for (weight, _), (its, _) in pairs):
+                return other
+    alike.append(node)
+    return node
+
+
+def _equal(weight: Matrix, other: Matrix) -> bool:
+    if sp.issparse(weight) and sp.issparse(other):
+        parts = ("indptr", "indices", "data")
+        return all(np.array_equal(getattr(weight, part), getattr(other, part)) for part in parts)
+    return not (sp.issparse(weight) or sp.issparse(other)) and np.array_equal(weight, other)
 
 
 def _accumulate(terms: dict[Value, Matrix], x: Value, weight: Matrix) -> None:

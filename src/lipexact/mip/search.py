@@ -19,8 +19,8 @@ from lipexact.regions import Empty, Region, decide
 from lipexact.result import EXACT_GAP, closed
 
 UNDECIDED, TARGET, RELAXATION = "undecided", "target", "relaxation"
-# Coefficients of the largest program that is built, some 10 s and 1 GB in Pyomo, and of the largest past the deadline.
-_LARGEST, _LARGEST_LATE = 1_000_000, 50_000
+# Coefficients of the largest program that is built, some 30 s and 3 GB in Pyomo, and of the largest past the deadline.
+_LARGEST, _LARGEST_LATE = 3_000_000, 50_000
 # So many rounds in a row that narrow nothing end the search.
 _PATIENCE = 500
 
