@@ -47,7 +47,7 @@ from lipexact.onnx.nodes import (
     dense_array,
     finite_array,
 )
-from lipexact.onnx.registry import NEWEST_OPSET, find_operator
+from lipexact.onnx.registry import FINAL, NEWEST_OPSET, find_operator
 from lipexact.onnx.tensors import LARGEST, limit
 
 # Not a function of their inputs alone.
@@ -57,8 +57,7 @@ _RANDOM = frozenset(("Bernoulli", "Dropout", "Multinomial", "RandomNormalLike", 
 # ConvTranspose, SAME_LOWER of pools. Their lowerings do it.
 _LOWERED = frozenset(("AveragePool", "BatchNormalization", "ConvTranspose", "MaxPool"))
 
-# What classifiers end in, and what comes between that and the output: labels, one minus the probability.
-_FINAL = frozenset(("ArgMax", "Hardmax", "LogSoftmax", "Sigmoid", "Softmax", "Softplus", "Tanh"))
+# What comes between the last activation of a classifier and its output: labels, one minus the probability.
 _AROUND_FINAL = frozenset(
     "ArrayFeatureExtractor Cast Concat Flatten Identity LabelEncoder Reshape Squeeze Sub Transpose Unsqueeze "
     "ZipMap".split()
@@ -456,7 +455,7 @@ def _before_final(graph: onnx.GraphProto, producers: Mapping[str, int], target: 
         outputs = reached.intersection(node.output)
         if not outputs:
             continue
-        if node.op_type in _FINAL and reached == outputs:
+        if node.op_type in FINAL and reached == outputs:
             found = node.input[0]
         elif node.op_type not in _AROUND_FINAL or (node.op_type == "Sub" and node.input[0] in varying):
             ending = f"ends in {node.op_type}"
@@ -464,7 +463,7 @@ def _before_final(graph: onnx.GraphProto, producers: Mapping[str, int], target: 
         reached = (reached - outputs) | varying.intersection(node.input)
     if found is None:
         raise ModelError(
-            f"drop_final leaves out one of {', '.join(sorted(_FINAL))}, and the output '{target}' {ending}; "
+            f"drop_final leaves out one of {', '.join(sorted(FINAL))}, and the output '{target}' {ending}; "
             "name the tensor that shall be the output: lipexact.load(model, output='NAME')"
         )
     return found
