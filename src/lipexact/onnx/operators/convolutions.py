@@ -42,7 +42,12 @@ from lipexact.onnx.windows import Axis, convolution, mapped, padding, positive, 
             opset=11,
             modern="y = Conv <pads = [1, 1, 0, 0], strides = [2, 1]> (x, W)",
         ),
-        Example('y = Conv <auto_pad = "VALID"> (x, W)', x=(1, 3, 4), constants={"W": numbers(2, 3, 2)}),
+        Example(
+            'y = Conv <auto_pad = "VALID"> (x, W)',
+            x=(1, 3, 4),
+            constants={"W": numbers(2, 3, 2)},
+            modern="y = Conv (x, W)",
+        ),
         Example("y = Conv (x, W)", x=(1, 2, 2, 3, 2), constants={"W": numbers(2, 2, 2, 2, 1)}),
     ],
 )

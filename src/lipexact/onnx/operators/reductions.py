@@ -122,7 +122,13 @@ def _reduce_sum(node: OnnxNode, x: Tensor, axes: Constant | None) -> Tensor:
         Example("y, i = TopK (x, k)", x=(1, 6), constants={"k": np.array([6])}),
         Example("y, i = TopK <axis = 1> (x, k)", x=(1, 5, 2), constants={"k": np.array([2])}, opset=10),
         Example("y, i = TopK <largest = 0, axis = -2> (x, k)", x=(1, 4, 2), constants={"k": np.array([3])}),
-        Example("y, i = TopK <sorted = 0> (x, k)", x=(1, 7), constants={"k": np.array([1])}, opset=11),
+        Example(
+            "y, i = TopK <sorted = 0> (x, k)",
+            x=(1, 7),
+            constants={"k": np.array([1])},
+            opset=11,
+            modern="y, i = TopK (x, k)",
+        ),
         Example("y, i = TopK <k = 2> (x)", x=(1, 3), opset=1),
     ],
 )

@@ -51,6 +51,7 @@ _OLD = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
             x=(1, 1, 2, 2),
             constants={"r": np.zeros(0, np.float32), "s": np.array([1, 1, 2, 3], np.float32)},
             opset=11,
+            modern='y = Resize <coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"> (x, , s)',
         ),
         Example(
             'y = Resize <mode = "linear"> (x, s)',

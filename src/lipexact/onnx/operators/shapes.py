@@ -586,8 +586,20 @@ def _slice(
     "SpaceToDepth",
     example=[
         Example("y = SpaceToDepth <blocksize = 2> (x)", x=(1, 2, 2, 4)),
-        Example('y = SpaceToDepth <blocksize = 2, mode = "CRD"> (x)', x=(1, 2, 2, 2), opset=28),
-        Example('y = SpaceToDepth <blocksize = 2, mode = "DCR"> (x)', x=(1, 2, 2, 2), opset=28),
+        Example(
+            'y = SpaceToDepth <blocksize = 2, mode = "CRD"> (x)',
+            x=(1, 2, 2, 2),
+            constants={"s": np.array([1, 2, 1, 2, 1, 2]), "t": np.array([1, 8, 1, 1])},
+            opset=28,
+            modern="r = Reshape (x, s)\n p = Transpose <perm = [0, 1, 3, 5, 2, 4]> (r)\n y = Reshape (p, t)",
+        ),
+        Example(
+            'y = SpaceToDepth <blocksize = 2, mode = "DCR"> (x)',
+            x=(1, 2, 2, 2),
+            constants={"s": np.array([1, 2, 1, 2, 1, 2]), "t": np.array([1, 8, 1, 1])},
+            opset=28,
+            modern="r = Reshape (x, s)\n p = Transpose <perm = [0, 3, 5, 1, 2, 4]> (r)\n y = Reshape (p, t)",
+        ),
     ],
 )
 def _space_to_depth(node: OnnxNode, x: Operand) -> Operand:
