@@ -54,8 +54,8 @@ from lipexact.onnx.tensors import LARGEST, limit
 _RANDOM = frozenset(("Bernoulli", "Dropout", "Multinomial", "RandomNormalLike", "RandomUniformLike"))
 
 # Of these the reference implementation evaluates some wrongly: BatchNormalization of opset 9 as in training, groups of
-# ConvTranspose, SAME_LOWER of pools. Their lowerings do it.
-_LOWERED = frozenset(("AveragePool", "BatchNormalization", "ConvTranspose", "MaxPool"))
+# ConvTranspose, SAME_LOWER of pools, scales of Resize that are no whole numbers. Their lowerings do it.
+_LOWERED = frozenset(("AveragePool", "BatchNormalization", "ConvTranspose", "MaxPool", "Resize", "Upsample"))
 
 # What comes between the last activation of a classifier and its output: labels, one minus the probability.
 _AROUND_FINAL = frozenset(
