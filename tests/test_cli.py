@@ -367,6 +367,7 @@ def several(folder):
         (["--output", "q", "--input", "a", "--fix", "b=0,0,0"], 3.0),
         (["--output", "q", "--fix", "b=9,9,-9"], 2.0),
         (["--output", "q", "--fix", "a=1,1,1"], 1.0),
+        (["--output", "q", "--fix", "a=1"], 1.0),
     ],
 )
 def test_inputs_and_outputs_by_name(run, several, options, value):
@@ -379,6 +380,8 @@ def test_inputs_and_outputs_that_do_not_fit(fails, several):
     assert "output='q'" in fails("info", several)
     assert "NAME=" in fails("info", several, "--output", "q", "--fix", "b", code=2)
     assert "'z'" in fails("info", several, "--output", "q", "--fix", "z=1,2,3")
+    assert "twice" in fails("info", several, "--output", "q", "--fix", "b=1", "--fix", "b=2", code=2)
+    assert "--drop-final" in fails("info", several, "--output", "p")
     assert "known length" in fails("info", several, "--output", "l", "--no-batch-axis")
 
 

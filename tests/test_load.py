@@ -83,8 +83,10 @@ def test_the_constant_depends_on_the_fixed_input() -> None:
         ({"output": "q", "fixed": {"a": np.zeros(3), "b": np.zeros(3)}}, "leave one of them free"),
         ({"output": "q", "fixed": {"b": np.zeros(4)}}, r"shape \(4,\); it needs \[1, 3\]"),
         ({"output": "q", "fixed": {"b": np.zeros((2, 3))}}, r"shape \(2, 3\)"),
-        ({"output": "q", "fixed": {"b": ["one", "two", "three"]}}, "does not fit its type"),
-        ({"output": "q", "fixed": {"b": [np.nan, 0, 0]}}, "NaN"),
+        ({"output": "q", "fixed": {"b": ["one", "two", "three"]}}, "'b' does not fit its type"),
+        ({"output": "q", "fixed": {"b": [np.nan, 0, 0]}}, "'b' does not fit its type"),
+        ({"output": "q", "fixed": {"b": [1j, 0, 0]}}, "'b' does not fit its type"),
+        ({"output": "q", "fixed": {"b": None}}, "'b' does not fit its type"),
     ],
 )
 def test_inputs_that_do_not_fit(options: dict, message: str) -> None:
@@ -92,7 +94,32 @@ def test_inputs_that_do_not_fit(options: dict, message: str) -> None:
         lx.load(two_inputs(), **options)
 
 
-@pytest.mark.parametrize("options", [{"input": 1}, {"output": b"q"}, {"fixed": [1.0]}])
+@pytest.mark.parametrize("value", [[3.7, 1], [np.nan, 1], [2**70, 1], [1e30, 1]])
+def test_an_integer_is_not_rounded(value: list[float]) -> None:
+    model = onnx_model("(double[1,3] x, int64[2] s) => (double[3,1] y) { y = Reshape (x, s) }")
+    with pytest.raises(lx.ModelError, match="'s' does not fit its type"):
+        lx.load(model, fixed={"s": value})
+
+
+def test_a_number_too_large_for_its_type() -> None:
+    model = onnx_model("(float[1,3] x, float[1,3] b) => (float[1,3] y) { y = Add (x, b) }")
+    with pytest.raises(lx.ModelError, match="'b' does not fit its type"):
+        lx.load(model, input="x", fixed={"b": 1e300})
+
+
+def test_one_number_for_all_entries_and_matrices_without_a_batch_axis() -> None:
+    model = onnx_model("(double[N,2,2] x, double[N,2,2] b) => (double[N,2,2] y) { y = Add (x, b) }")
+    grid = np.arange(4.0).reshape(2, 2)
+    for fixed, expected in ((7.0, np.full(4, 7.0)), (grid, grid.ravel()), (grid[None], grid.ravel())):
+        network = lx.load(model, input="x", fixed={"b": fixed})
+        np.testing.assert_array_equal(network.evaluate(np.zeros((2, 2))), expected)
+    with pytest.raises(lx.ModelError, match="shape"):
+        lx.load(model, input="x", fixed={"b": np.zeros((4, 1))})
+
+
+@pytest.mark.parametrize(
+    "options", [{"input": 1}, {"output": b"q"}, {"fixed": [1.0]}, {"drop_final": "no"}, {"batched": np.ones(2)}]
+)
 def test_options_of_other_types(options: dict) -> None:
     with pytest.raises(lx.OptionError):
         lx.load(two_inputs(), **options)
@@ -103,6 +130,30 @@ def test_options_are_for_files() -> None:
     assert lx.load(network) is network
     with pytest.raises(lx.OptionError, match="for files"):
         lx.load(network, output="r")
+    with pytest.raises(lx.OptionError, match="for files"):
+        lx.load(network, fixed=np.zeros(3))
+
+
+@pytest.mark.parametrize("operator", ["Identity", "Flatten", "Dropout"])
+def test_the_constant_of_an_identity(operator: str) -> None:
+    network = lx.load(onnx_model(f"(double[1,3] x) => (double[1,3] y) {{ y = {operator} (x) }}"))
+    result = lx.lipschitz(network, lx.Box.unit(3), input_norm="l1")
+    assert (result.status, result.value) == (lx.Status.EXACT, 1.0)
+    np.testing.assert_array_equal(result.witness.jacobian, np.eye(3))
+
+
+def test_an_output_that_is_a_probability_is_suggested() -> None:
+    model = onnx_model("(double[1,3] x) => (int64[1,1] label, double[1,3] p) { p = Softmax (x)\n label = ArgMax (p) }")
+    with pytest.raises(lx.ModelError, match=r"output='p'.*drop_final=True"):
+        lx.load(model)
+
+
+def test_the_hint_names_no_input_as_an_output() -> None:
+    with pytest.raises(lx.UnsupportedOperatorError, match="not piecewise linear") as caught:
+        lx.load(onnx_model("(double[1,3] x) => (double[1,3] y) { y = Exp (x) }"))
+    assert "output=" not in str(caught.value)
+    with pytest.raises(lx.UnsupportedOperatorError, match="output='h'"):
+        lx.load(onnx_model("(double[1,3] x) => (double[1,3] y) { h = Relu (x)\n y = Exp (h) }"))
 
 
 def test_an_input_that_is_an_integer_can_be_fixed() -> None:
@@ -152,6 +203,36 @@ def test_drop_final_and_what_reshapes_it() -> None:
     network = lx.load(onnx_model(text, {"W": W}), drop_final=True)
     np.testing.assert_allclose(network.evaluate(X), X @ W)
     assert network.output_shape == (2,)
+
+
+def test_drop_final_before_a_dynamic_reshape() -> None:
+    text = """(double[N,3] x) => (double[N,2] y) {
+        l = MatMul (x, W)
+        p = Softmax (l)
+        s = Shape (p)
+        n = Gather (s, zero)
+        m = Unsqueeze (n, axes)
+        t = Concat <axis = 0> (m, rest)
+        y = Reshape (p, t)
+    }"""
+    constants = {"W": W, "zero": np.array(0), "axes": np.array([0]), "rest": np.array([-1])}
+    np.testing.assert_allclose(lx.load(onnx_model(text, constants), drop_final=True).evaluate(X), X @ W)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "s = Sigmoid (x)\n y = Concat <axis = 1> (s, x)",
+        "s = Sigmoid (x)\n y = Sub (x, s)",
+        "s = Sigmoid (x)\n y = Sub (s, x)",
+        "s = Sigmoid (x)\n t = Tanh (x)\n y = Concat <axis = 1> (s, t)",
+        "s = Sigmoid (x)\n y = Add (x, s)",
+        "y = Softmax ()",
+    ],
+)
+def test_drop_final_of_what_is_not_all_that_there_is(body: str) -> None:
+    with pytest.raises(lx.ModelError, match="drop_final"):
+        lx.load(onnx_model(f"(double[1,3] x) => (double y) {{ {body} }}"), drop_final=True)
 
 
 def test_drop_final_without_one() -> None:

@@ -558,3 +558,57 @@ def test_opsets_before_and_after(body: str, constants: Constants) -> None:
         model = model_of(body, (3, 4), constants, opset)
         found = read_onnx(model, batched=False).evaluate(points.reshape(5, -1))
         np.testing.assert_allclose(found, reference(model, points), atol=1e-14)
+
+
+# Interpolation, against numpy's own
+
+
+@pytest.mark.parametrize(("old", "new"), [(5, 8), (7, 10), (7, 3), (4, 6), (6, 9), (3, 1), (1, 4), (9, 2)])
+@pytest.mark.parametrize("rule", ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"])
+def test_linear_resize_is_that_of_numpy(old: int, new: int, rule: str) -> None:
+    text = f"""(double[1,1,{old}] x) => (double[1,1,{new}] y) {{
+        y = Resize <mode = "linear", coordinate_transformation_mode = "{rule}"> (x, , , n)
+    }}"""
+    network = read_onnx(onnx_model(text, {"n": np.array([1, 1, new])}))
+    places = {
+        "half_pixel": (np.arange(new) + 0.5) * old / new - 0.5,
+        "pytorch_half_pixel": (np.arange(new) + 0.5) * old / new - 0.5 if new > 1 else np.zeros(1),
+        "align_corners": np.linspace(0, old - 1, new),
+        "asymmetric": np.arange(new) * old / new,
+    }[rule]
+    x = np.random.default_rng(old).normal(size=old)
+    np.testing.assert_allclose(network.evaluate(x), np.interp(places, np.arange(old), x), atol=1e-12)
+
+
+def test_nearest_resize() -> None:
+    text = """(double[1,1,7] x) => (double[1,1,10] y) {
+        y = Resize <coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"> (x, , , n)
+    }"""
+    network = read_onnx(onnx_model(text, {"n": np.array([1, 1, 10])}))
+    np.testing.assert_array_equal(network.evaluate(np.arange(7.0)), np.arange(10) * 7 // 10)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "scale", "opset", "message"),
+    [
+        ('mode = "linear"', 1.5, 17, "runtimes round"),  # of 7 entries 10.5
+        ('nearest_mode = "floor"', 3 / 7, 17, "border"),  # the middle one lies at 3
+        ('mode = "nearest"', 5 / 7, 10, "opset 11"),
+        ('mode = "linear", antialias = 1', 2, 18, "antialiasing"),
+        ('mode = "cubic", exclude_outside = 1', 2, 18, "exclude_outside"),
+        ('mode = "sinc"', 2, 18, "sinc"),
+        ('mode = "linear"', -2, 18, "positive"),
+        ('mode = "linear"', 1e12, 18, "coefficients"),
+    ],
+)
+def test_resize_is_refused_where_runtimes_differ(attributes: str, scale: float, opset: int, message: str) -> None:
+    inputs = "x, s" if opset == 10 else "x, , s"
+    text = f"(double[1,1,7] x) => (double[1,1,M] y) {{ y = Resize <{attributes}> ({inputs}) }}"
+    with pytest.raises(LipExactError, match=message):
+        read_onnx(onnx_model(text, {"s": np.array([1, 1, scale], np.float32)}, opset=opset))
+
+
+def test_reshape_with_allowzero_takes_a_zero_for_a_length() -> None:
+    model = onnx_model("(double[1,3] x) => (double y) { y = Reshape <allowzero = 1> (x, s) }", {"s": np.array([0, 3])})
+    with pytest.raises(LipExactError):
+        read_onnx(model)

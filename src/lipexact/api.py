@@ -124,7 +124,7 @@ def load(
         If it has an operator, attribute or opset that is not supported.
     """
     if isinstance(model, Network):
-        if (input, output, fixed, drop_final, batched) != (None, None, None, False, True):
+        if not (input is None and output is None and fixed is None and drop_final is False and batched is True):
             raise OptionError(
                 "the model is a Network already: input, output, fixed, drop_final and batched are for files"
             )
@@ -134,7 +134,10 @@ def load(
     for what, name in (("input", input), ("output", output)):
         if name is not None and not isinstance(name, str):
             raise OptionError(f"{what} must be the name of a tensor, not {name!r}")
-    return read_onnx(model, input=input, output=output, fixed=fixed, drop_final=bool(drop_final), batched=bool(batched))
+    for what, choice in (("drop_final", drop_final), ("batched", batched)):
+        if not isinstance(choice, bool):
+            raise OptionError(f"{what} must be True or False, not {choice!r}")
+    return read_onnx(model, input=input, output=output, fixed=fixed, drop_final=drop_final, batched=batched)
 
 
 def lipschitz(

@@ -302,8 +302,18 @@ def _network(
         name, equals, value = text.partition("=")
         if not (name and equals):
             _fail(f"--fix takes NAME={_NUMBERS}, not {text!r}", _USAGE)
+        if name in fixed:
+            _fail(f"--fix gives '{name}' twice", _USAGE)
         fixed[name] = _numbers(value, f"--fix {name}")
-    return load(model, input=input_name, output=output_name, fixed=fixed, drop_final=drop_final, batched=not no_batch)
+    try:
+        return load(
+            model, input=input_name, output=output_name, fixed=fixed, drop_final=drop_final, batched=not no_batch
+        )
+    except LipExactError as error:
+        if "lipexact.load(" not in str(error):
+            raise
+        options = "--input, --output, --fix, --drop-final and --no-batch-axis"
+        raise type(error)(f"{error} (on the command line: {options})") from None
 
 
 def _domain(

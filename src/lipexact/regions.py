@@ -115,7 +115,8 @@ def affine_forms(network: Network, pattern: Pattern, *, exact: bool = False) -> 
     for node in network.graph.nodes:
         match node:
             case Input():
-                if any(isinstance(reader, Conditional | Switch) and reader.x is node for reader in network.graph.nodes):
+                readers = (each for each in network.graph.nodes if isinstance(each, Conditional | Switch))
+                if node is network.output or any(reader.x is node for reader in readers):
                     forms[node] = convert(np.eye(node.size)), convert(np.zeros(node.size))
             case Affine():
                 linear, constant = convert(np.zeros((node.size, network.input.size))), convert(node.bias)

@@ -66,11 +66,14 @@ class OnnxNode:
         The node.
     opset
         The version of the operator set of the node's domain.
+    below
+        A tensor that the node reads and that depends on the network's input, if it is not that input itself.
     """
 
-    def __init__(self, proto: onnx.NodeProto, opset: int) -> None:
+    def __init__(self, proto: onnx.NodeProto, opset: int, below: str = "") -> None:
         self.proto = proto
         self.opset = opset
+        self.below = below
         self._attributes = {attribute.name: attribute for attribute in proto.attribute}
         # A hint about memory, without meaning, that opsets 1 to 5 put on many operators.
         self._unread = set(self._attributes) - ({"consumed_inputs"} if opset < 6 else set())

@@ -59,7 +59,7 @@ _LOWERED = frozenset(("AveragePool", "BatchNormalization", "ConvTranspose", "Max
 
 # What comes between the last activation of a classifier and its output: labels, one minus the probability.
 _AROUND_FINAL = frozenset(
-    "ArrayFeatureExtractor Cast Concat Flatten Identity LabelEncoder Reshape Squeeze Sub Transpose Unsqueeze "
+    "ArrayFeatureExtractor Binarizer Cast Concat Flatten Identity LabelEncoder Reshape Squeeze Sub Transpose Unsqueeze "
     "ZipMap".split()
 )
 
@@ -162,6 +162,7 @@ class _Tensors:
         graph = proto.graph if graph is None else graph
         self._proto = proto
         self._known = known
+        self._inputs = frozenset(known)
         self._outer = outer
         self._missing: dict[str, OnnxNode] = {}
         self._dense = {tensor.name: tensor for tensor in graph.initializer}
@@ -191,8 +192,9 @@ class _Tensors:
     def evaluate(self, proto: onnx.NodeProto) -> None:
         """Compute the outputs of a node, whose inputs are known."""
         # Files older than IR version 3 name no operator sets.
-        node = OnnxNode(proto, self._opsets.get(canonical_domain(proto.domain), 1))
         operands = [self[name] if name else None for name in proto.input]
+        below = (name for name in proto.input if isinstance(self._known.get(name), Tensor) and name not in self._inputs)
+        node = OnnxNode(proto, self._opsets.get(canonical_domain(proto.domain), 1), next(below, ""))
         constants = [operand for operand in operands if not isinstance(operand, Tensor)]
         foldable = len(constants) == len(operands) > 0 and not _subgraphs(proto) and proto.op_type not in _RANDOM
         if foldable and node.operator in _LOWERED and isinstance(constants[0], np.ndarray):
@@ -259,7 +261,9 @@ class _Tensors:
         except LipExactError:
             raise
         except Exception as error:  # whatever the implementation of that operator raises
-            raise node.unsupported(f"it cannot be evaluated on its constant inputs: {error}") from error
+            raise node.unsupported(
+                f"it cannot be evaluated on its constant inputs, perhaps for its opset: {error}"
+            ) from error
         return tuple(next(arrays) if name else np.zeros(1) for name in node.proto.output)
 
 
@@ -341,11 +345,10 @@ def _fixed(graph: onnx.GraphProto, fixed: Mapping[str, npt.ArrayLike], *, batche
         lengths = [dim.dim_value if dim.WhichOneof("value") == "dim_value" else 0 for dim in tensor.shape.dim]
         if batched and len(lengths) > 1 and lengths[0] < 1:
             lengths[0] = 1
-        try:
-            array = np.asarray(value).astype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
-        except (TypeError, ValueError, KeyError, OverflowError) as error:
-            raise ModelError(f"the value fixed for input '{name}' does not fit its type: {error}") from None
-        if array.ndim <= 1 and array.size == math.prod(lengths):
+        array = _of_type(value, tensor.elem_type, f"the value fixed for input '{name}'")
+        if array.size == 1 and 0 not in lengths:
+            array = np.full(lengths, array.item(), dtype=array.dtype)
+        elif array.ndim == 1 and array.size == math.prod(lengths):
             array = array.reshape(lengths)
         elif batched and array.ndim == len(lengths) - 1:
             array = array[None]
@@ -357,6 +360,23 @@ def _fixed(graph: onnx.GraphProto, fixed: Mapping[str, npt.ArrayLike], *, batche
             raise ModelError(f"the value fixed for input '{name}' has shape {np.shape(value)}; it needs {shown}")
         constants[name] = array
     return constants
+
+
+def _of_type(value: npt.ArrayLike, kind: int, what: str) -> Constant:
+    """An array of an ONNX element type, which holds the very numbers, but for the rounding of floats."""
+    try:
+        given = np.asarray(value)
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind)
+    except (TypeError, ValueError, KeyError) as error:
+        raise ModelError(f"{what} does not fit its type: {error}") from None
+    if given.dtype.kind not in "biuf" or not np.isfinite(given).all():
+        raise ModelError(f"{what} does not fit its type: it must hold finite real numbers")
+    with np.errstate(all="ignore"):
+        array = np.asarray(given.astype(dtype))
+    exact = kind in FLOAT_TYPES and bool(np.isfinite(array.astype(np.float64)).all())
+    if not exact and not (array.dtype.kind in "biu" and np.array_equal(array, given)):
+        raise ModelError(f"{what} does not fit its type {dtype}")
+    return array
 
 
 def _input(
@@ -435,7 +455,15 @@ def _output(graph: onnx.GraphProto, producers: Mapping[str, int], name: str | No
         return name
     if len(names) != 1:
         listed = f" ({_listed(names)})" if names else ""
-        hint = f": choose one, lipexact.load(model, output='{names[0]}')" if names else ""
+        # Labels are integers, and of no use here.
+        floats = (info.name for info in graph.output if info.type.tensor_type.elem_type in FLOAT_TYPES)
+        others = (info.name for info in graph.output if not info.type.HasField("tensor_type"))
+        first = next(chain(floats, others, names), "")
+        hint = (
+            f": choose one, lipexact.load(model, output='{first}'), with drop_final=True if it ends in a Softmax"
+            if names
+            else ""
+        )
         raise ModelError(
             f"the model has {len(names) or 'no'} output{'s' * bool(names)}{listed}, and a network has one{hint}"
         )
@@ -447,7 +475,7 @@ def _before_final(graph: onnx.GraphProto, producers: Mapping[str, int], target: 
     nodes = list(_needed(graph, producers, target))
     varying = {info.name for info in _input_infos(graph)}
     for node in nodes:
-        if not varying.isdisjoint(_reads(node)):
+        if node.op_type not in ("Shape", "Size") and not varying.isdisjoint(_reads(node)):
             varying.update(node.output)
     reached, ending = {target}, "is an input"
     found: str | None = None
@@ -455,7 +483,10 @@ def _before_final(graph: onnx.GraphProto, producers: Mapping[str, int], target: 
         outputs = reached.intersection(node.output)
         if not outputs:
             continue
-        if node.op_type in FINAL and reached == outputs:
+        if node.op_type in FINAL and not (node.input and reached == outputs):
+            ending = f"depends on more than its {node.op_type}"
+            break
+        if node.op_type in FINAL:
             found = node.input[0]
         elif node.op_type not in _AROUND_FINAL or (node.op_type == "Sub" and node.input[0] in varying):
             ending = f"ends in {node.op_type}"

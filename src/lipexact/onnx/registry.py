@@ -223,15 +223,14 @@ def find_operator(node: OnnxNode) -> Operator:
     elif node.operator in _NOT_PIECEWISE_LINEAR:
         reason = " because it is not piecewise linear"
     elif node.operator in _DISCONTINUOUS:
-        reason = " because it is not continuous"
-    read = next(filter(None, node.proto.input), "")
-    if node.operator in FINAL:
-        hint = (
-            f". If the network ends in it, lipexact.load(model, drop_final=True) leaves it out, as does "
-            f"lipexact.load(model, output='{read}')"
+        reason = (
+            " because it is not continuous; a function that is so as a whole can be written with relu, abs, max and min"
         )
-    elif reason and read:
-        hint = f". lipexact.load(model, output='{read}') reads the network that comes before it"
+    if node.operator in FINAL:
+        hint = ". If the network ends in it, lipexact.load(model, drop_final=True) leaves it out"
+        hint += f", as does lipexact.load(model, output='{node.below}')" if node.below else ""
+    elif reason and node.below:
+        hint = f". lipexact.load(model, output='{node.below}') reads the network that comes before it"
     raise node.unsupported(
         f"operator {node.operator} is not supported{reason}{hint}. Supported are {', '.join(supported_operators())}, "
         f"and any operator on constants"
