@@ -376,7 +376,7 @@ def test_names_are_readable_and_written(mode, tmp_path):
         "affine_0_y(0)",
         "relu_0_gate_a(",
         "relu_0_y(",
-        "forms_y(0)" if mode == "forward" else "sum",
+        "d_affine_2_y(0)" if mode == "forward" else "sum",
     ):
         assert name in text, name
     assert ("v_y(1)" in text) == (mode == "forward")
