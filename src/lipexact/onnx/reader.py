@@ -366,6 +366,8 @@ def _of_type(value: npt.ArrayLike, kind: int, what: str) -> Constant:
     """An array of an ONNX element type, which holds the very numbers, but for the rounding of floats."""
     try:
         given = np.asarray(value)
+        if given.dtype.kind == "V":  # numpy's name for bfloat16, which it does not know itself
+            given = given.astype(np.float64)
         dtype = onnx.helper.tensor_dtype_to_np_dtype(kind)
     except (TypeError, ValueError, KeyError) as error:
         raise ModelError(f"{what} does not fit its type: {error}") from None
@@ -373,8 +375,8 @@ def _of_type(value: npt.ArrayLike, kind: int, what: str) -> Constant:
         raise ModelError(f"{what} does not fit its type: it must hold finite real numbers")
     with np.errstate(all="ignore"):
         array = np.asarray(given.astype(dtype))
-    exact = kind in FLOAT_TYPES and bool(np.isfinite(array.astype(np.float64)).all())
-    if not exact and not (array.dtype.kind in "biu" and np.array_equal(array, given)):
+    numbers = array.astype(np.float64) if array.dtype.kind == "V" else array
+    if not (np.isfinite(numbers).all() if kind in FLOAT_TYPES else np.array_equal(numbers, given)):
         raise ModelError(f"{what} does not fit its type {dtype}")
     return array
 
