@@ -152,11 +152,20 @@ def _accurate(left: Matrix, right: Matrix) -> Matrix:
     if terms <= 1:
         return product
     doubtful = abs(left) @ abs(right) * (terms * 2.0**-52) > 1e-13 * abs(product)
-    places = list(zip(*(part.tolist() for part in doubtful.nonzero()), strict=True))
-    if places:
-        rows, columns = (_Lines(matrix) for matrix in (left, right.T))
-        product[doubtful.nonzero()] = [_dot(rows(i), columns(j)) for i, j in places]
-    return product
+    places = np.stack(doubtful.nonzero(), axis=1).astype(np.int64)
+    if not places.size:
+        return product
+    rows, columns = (_Lines(matrix) for matrix in (left, right.T))
+    exact = np.array([_dot(rows(i), columns(j)) for i, j in places.tolist()])
+    if not sp.issparse(product):
+        product[tuple(places.T)] = exact
+        return product
+    # Anew, as entries that are 0 in floats are not stored.
+    stored = product.tocoo()
+    sides = np.stack(stored.coords, axis=1).astype(np.int64)
+    kept = ~np.isin(sides @ [product.shape[1], 1], places @ [product.shape[1], 1])
+    where = np.concatenate([sides[kept], places])
+    return sp.csr_array((np.concatenate([stored.data[kept], exact]), tuple(where.T)), shape=product.shape)
 
 
 def _shifted(weight: Matrix, inner: Vector, bias: Vector) -> Vector:
