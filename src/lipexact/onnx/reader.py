@@ -335,6 +335,15 @@ def _input_infos(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
     return [info for info in graph.input if info.name not in weights]
 
 
+def _lengths(info: onnx.ValueInfoProto, *, batched: bool) -> list[int]:
+    """The lengths of an input's axes, 0 where the model does not say; of a batch axis 1, then."""
+    dims = info.type.tensor_type.shape.dim
+    lengths = [dim.dim_value if dim.WhichOneof("value") == "dim_value" else 0 for dim in dims]
+    if batched and len(lengths) > 1 and lengths[0] < 1:
+        lengths[0] = 1
+    return lengths
+
+
 def _fixed(graph: onnx.GraphProto, fixed: Mapping[str, npt.ArrayLike], *, batched: bool) -> dict[str, Operand]:
     infos = {info.name: info for info in graph.input}
     constants: dict[str, Operand] = {}
@@ -342,9 +351,7 @@ def _fixed(graph: onnx.GraphProto, fixed: Mapping[str, npt.ArrayLike], *, batche
         if name not in infos:
             raise ModelError(f"fixed names '{name}', which is not an input of the model: {_listed(infos)}")
         tensor = infos[name].type.tensor_type
-        lengths = [dim.dim_value if dim.WhichOneof("value") == "dim_value" else 0 for dim in tensor.shape.dim]
-        if batched and len(lengths) > 1 and lengths[0] < 1:
-            lengths[0] = 1
+        lengths = _lengths(infos[name], batched=batched)
         array = _of_type(value, tensor.elem_type, f"the value fixed for input '{name}'")
         if array.size == 1 and 0 not in lengths:
             array = np.full(lengths, array.item(), dtype=array.dtype)
@@ -424,10 +431,8 @@ def _input_shape(info: onnx.ValueInfoProto, *, batched: bool) -> Shape:
         held = types.get(tensor.elem_type, "an unknown type") if kind == "tensor_type" else kind or "nothing"
         raise ModelError(f"input '{info.name}' holds {held}; it must be a tensor of floats")
     dims = list(tensor.shape.dim)
-    lengths = [dim.dim_value if dim.WhichOneof("value") == "dim_value" else 0 for dim in dims]
+    lengths = _lengths(info, batched=batched)
     batched = batched and len(lengths) > 1
-    if batched and lengths[0] < 1:
-        lengths[0] = 1
     if not tensor.HasField("shape") or any(length < 1 for length in lengths):
         shown = [dim.dim_param or length or "?" for dim, length in zip(dims, lengths, strict=True)]
         shape = f"[{', '.join(map(str, shown))}]" if tensor.HasField("shape") else "unknown"

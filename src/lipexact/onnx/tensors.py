@@ -81,13 +81,6 @@ def reshaped(node: OnnxNode, x: Operand, shape: Shape) -> Operand:
     return Tensor(x.value, shape) if isinstance(x, Tensor) else x.reshape(shape)
 
 
-def transposed(node: OnnxNode, x: Operand) -> Operand:
-    """The transpose of a matrix."""
-    if not isinstance(x, Tensor):
-        return np.transpose(x)
-    return Tensor(lower.add(picked(x, x.positions.T), name=f"{node.name}_transposed"), x.shape[::-1])
-
-
 def common_shape(node: OnnxNode, *shapes: Shape) -> Shape:
     """The shape that all the shapes broadcast to by numpy's rules; without numpy's limits on sizes."""
     rank = max(map(len, shapes), default=0)

@@ -18,8 +18,9 @@ from lipexact.onnx.tensors import (
     limit,
     matrix_product,
     numbers,
+    positions_of,
+    rearranged,
     reshaped,
-    transposed,
     weighted_sum,
 )
 
@@ -151,9 +152,9 @@ def _gemm(node: OnnxNode, a: Operand, b: Operand, c: Operand | None) -> Operand:
     """alpha A B + beta C; A or B must be constant."""
     node.int("broadcast", 0)  # opset 6: whether C is broadcast, which its shape tells
     if node.int("transA", 0):
-        a = transposed(node, a)
+        a = rearranged(node, a, positions_of(a).T)
     if node.int("transB", 0):
-        b = transposed(node, b)
+        b = rearranged(node, b, positions_of(b).T)
     if len(a.shape) != 2 or len(b.shape) != 2:
         raise node.malformed(f"A and B must be matrices, not of shape {a.shape} and {b.shape}")
     product = matrix_product(node, a, b)
