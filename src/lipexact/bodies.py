@@ -19,9 +19,10 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.spatial
 
+from lipexact.arrays import Matrix, Vector
 from lipexact.domains import Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
 from lipexact.errors import DomainError, NormError
-from lipexact.graph.ir import Affine, Input, Matrix, Value, Vector
+from lipexact.graph.ir import Affine, Input, Value
 from lipexact.graph.lower import absolute, add, reduce_max, reduce_sum, scaled, select
 from lipexact.rounding import gamma
 

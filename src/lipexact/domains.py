@@ -16,9 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lipexact.arrays import floats
+from lipexact.arrays import Matrix, Vector, dense, floats
 from lipexact.errors import DomainError
-from lipexact.graph.ir import Matrix, Vector, dense
 from lipexact.lp import LinearProgram, System, largest_slack
 from lipexact.rounding import TINY, down, gamma, up
 

@@ -10,11 +10,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lipexact.arrays import floats
+from lipexact.arrays import Vector, floats
 from lipexact.bodies import Body, Differences, Hull, vertices_of
 from lipexact.domains import Domain
 from lipexact.errors import NormError
-from lipexact.graph.ir import Vector
 from lipexact.norms import Norm, norm
 
 

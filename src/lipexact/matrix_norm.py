@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lipexact.arrays import Vector
 from lipexact.bodies import Body
-from lipexact.graph.ir import Vector
 from lipexact.network import Network
 from lipexact.pattern import Pattern
 from lipexact.regions import gradients

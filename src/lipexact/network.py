@@ -9,12 +9,12 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from lipexact.arrays import floats
+from lipexact.arrays import Vector, floats
 from lipexact.domains import Domain
 from lipexact.errors import DomainError, ModelError
 from lipexact.graph.derivative import reverse
 from lipexact.graph.evaluate import batches, evaluate
-from lipexact.graph.ir import Affine, Conditional, Graph, Input, Value, Vector
+from lipexact.graph.ir import Affine, Conditional, Graph, Input, Value
 from lipexact.graph.lower import relu
 from lipexact.graph.simplify import fuse
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lipexact.arrays import Vector
 from lipexact.bodies import Body
 from lipexact.domains import Domain
 from lipexact.graph.evaluate import batches, evaluate
-from lipexact.graph.ir import Vector
 from lipexact.matrix_norm import MatrixNorm, estimate, matrix_norm
 from lipexact.network import Network
 from lipexact.regions import Region, decide, gate_forms, pattern_at
@@ -20,6 +20,7 @@ from lipexact.regions import Region, decide, gate_forms, pattern_at
 _SAMPLES = 1024  # spread over the whole domain, and near its vertices
 _MOVES = 256  # around the best point, in each of so many rounds
 _ROUNDS = 24
+_DECIDED = 3  # points that are looked at exactly where no other way helps
 _MOST_VERTICES = 4096.0  # tried for each region that looks better
 _MOST_SLOPES = 2**24  # of all borders together
 _STRIDES = (1.001, 1.5, 3.0)  # across a border, in multiples of its distance
@@ -85,12 +86,9 @@ def best_region(
             and search.improve(_across(network, domain, search.best.region, borders))
         ):
             pass
-    if search.best is None:  # every point had a neuron near 0: one of them is looked at exactly
-        values = evaluate(network.graph, {network.input: points[:1]})
-        found = decide(network, domain, tuple(values[gate][0].astype(np.int8) for gate in network.gates))
-        if isinstance(found, Region):
-            return Found(matrix_norm(network, functionals, directions, found.pattern), found)
-    elif np.isinf(search.best.norm.upper) and time.perf_counter() < deadline:
+    if search.best is None:  # every point had a neuron near 0: the best of them are looked at exactly
+        return search.decided(points)
+    if np.isinf(search.best.norm.upper) and time.perf_counter() < deadline:
         region = search.best.region
         return Found(matrix_norm(network, functionals, directions, region.pattern), region)
     return search.best
@@ -129,6 +127,20 @@ class _Search:
                     self.best = Found(norm, Region(points[index], pattern))
                     return True
         return False
+
+    def decided(self, points: Vector) -> Found | None:
+        """The best region of the most promising points, of which at least one is tried."""
+        part, best = next(iter(batches(self.graph, len(points)))), None
+        for index in np.argsort(-self._sizes(points[part]))[:_DECIDED].tolist():
+            values = evaluate(self.network.graph, {self.network.input: points[index : index + 1]})
+            pattern = tuple(values[gate][0].astype(np.int8) for gate in self.network.gates)
+            region = decide(self.network, self.domain, pattern)
+            if isinstance(region, Region):
+                found = Found(matrix_norm(self.network, self.functionals, self.directions, region.pattern), region)
+                best = found if best is None or found.norm.lower > best.norm.lower else best
+            if self.over:
+                break
+        return best
 
     def _sizes(self, points: Vector) -> Vector:
         """About the operator norms of the Jacobians at points."""

@@ -12,6 +12,7 @@ exact; what the linear program cannot see at its own tolerance is looked at agai
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,27 +24,15 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from typing_extensions import assert_never
 
+from lipexact.arrays import Matrix, Vector, columns_read, dense, entries, most_terms
 from lipexact.bounds.interval import point_bounds
 from lipexact.domains import Domain
 from lipexact.graph.evaluate import evaluate, product
-from lipexact.graph.ir import (
-    Affine,
-    Conditional,
-    Input,
-    Matrix,
-    Node,
-    Switch,
-    Value,
-    Vector,
-    columns_read,
-    dense,
-    entries,
-    most_terms,
-)
+from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Value
 from lipexact.lp import Slack, System, largest_slack
 from lipexact.network import Network
 from lipexact.pattern import FREE, OFF, ON, Pattern
-from lipexact.rounding import gamma, twofold_product, twofold_sum
+from lipexact.rounding import SMALLEST, TINY, gamma, rounded, smallest, twofold_product, twofold_sum
 
 # Rows and inputs of the largest systems that are solved in Fractions from scratch.
 _SIMPLEX_SIZE = 60
@@ -254,15 +243,18 @@ def gradients(network: Network, functionals: Vector, pattern: Pattern, *, exact:
         allowed = gamma(1) * np.abs(values) if exact else 1e-12 * np.abs(values).max(initial=0.0)
         return np.asarray(~(errors <= allowed).all(axis=1))
 
-    values = np.array(pull(functionals, operator.matmul), dtype=np.float64)
-    errors = np.array(pull(np.abs(functionals), lambda weight, x: abs(weight) @ x), dtype=np.float64)
     weights = [weight for node in nodes if isinstance(node, Affine) for weight, _ in node.terms]
+    # What underflow can lose is no more than rounding unless numbers get as small as these.
+    tiny = SMALLEST if smallest(functionals) * math.prod(map(smallest, weights)) < SMALLEST else 0.0
+    values = np.array(pull(functionals, operator.matmul), dtype=np.float64)
+    errors = np.array(pull(np.abs(functionals), lambda weight, x: abs(weight) @ x + tiny), dtype=np.float64)
     errors *= gamma(sum(most_terms(weight) + 1 for weight in weights))
     if (rows := doubtful()).any():
         values[rows], errors[rows] = _pull_twofold(nodes, pulled, network, pattern, cotangent, functionals[rows])
     if (rows := doubtful()).any() and sum(map(entries, weights)) * int(rows.sum()) <= _FRACTIONS:
-        values[rows] = pull(_fractions(functionals[rows]), _exact).astype(np.float64)
-        errors[rows] = gamma(1) * np.abs(values[rows])
+        exactly = pull(_fractions(functionals[rows]), _exact)
+        values[rows] = np.vectorize(rounded, otypes=[np.float64])(exactly)
+        errors[rows] = np.where(exactly == 0, 0.0, gamma(1) * np.abs(values[rows]) + TINY)
     return values, errors
 
 

@@ -14,11 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lipexact.api import Method, Mode, lipschitz, load, solve_options
-from lipexact.arrays import floats
+from lipexact.arrays import Vector, floats
 from lipexact.bounds.interval import point_bounds
 from lipexact.domains import Ball, Box, Domain, Polytope
 from lipexact.errors import DomainError, ModelError, OptionError, SolverError
-from lipexact.graph.ir import Vector
 from lipexact.mip.solvers import ProgressCallback
 from lipexact.network import Network
 from lipexact.norms import Norm, PolyhedralNorm, norm

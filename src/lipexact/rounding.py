@@ -8,20 +8,26 @@ Numerical Algorithms, section 3.1). Underflow can lose up to n times the smalles
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
-from lipexact.graph.ir import Matrix, Vector, most_terms
+from lipexact.arrays import Matrix, Vector, dense, most_terms
 
-_UNIT = 2.0**-53
+UNIT = 2.0**-53
 # More than n underflows lose (n * 2^-1074), for n below 10^7.
 TINY = 1e-316
+# Roundings that an entry of a folded graph may be off.
+FOLDED = 128
+# Of smaller products underflow may lose more than rounding.
+SMALLEST = 1e-290
 
 
 def gamma(n: int) -> float:
     """A bound of the relative error of n operations, with room for the error of its own use."""
-    return (n + 4) * _UNIT * 1.01
+    return (n + 4) * UNIT * 1.01
 
 
 def up(values: Vector, magnitude: Vector, n: int) -> Vector:
@@ -34,10 +40,17 @@ def down(values: Vector, magnitude: Vector, n: int) -> Vector:
     return -up(-values, magnitude, n)
 
 
+def smallest(matrix: Matrix) -> float:
+    """The smallest absolute value of an entry other than 0, or 1 if that is smaller."""
+    values = np.abs(matrix.data if sp.issparse(matrix) else matrix)
+    return float(values.min(initial=1.0, where=values > 0))
+
+
 _SLICES = 6  # of which each holds at least 16 bits, for rows of up to 2^20 entries
 _MOST_ENTRIES = 2**21  # of a sparse matrix that is sliced at once
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what overflows comes with an error of NaN
 def twofold_product(matrix: Matrix, high: Vector, low: Vector) -> tuple[Vector, Vector, Vector]:
     """A matrix times numbers of twice the precision of floats.
 
@@ -115,3 +128,109 @@ def _two_sum(a: Vector, b: Vector) -> tuple[Vector, Vector]:
     total = a + b
     shadow = total - a
     return total, (a - (total - shadow)) + (b - shadow)
+
+
+_ROUGH = 64.0  # units that entries of products of large sparse matrices may be off
+_MOST_DENSE = 2**22  # entries of sparse matrices that are made dense
+_MOST_FRACTIONS = 2e6  # multiplications of Fractions, about a second
+
+
+def accurate_product(left: Matrix, right: Matrix, off: float = 0.0) -> tuple[Matrix, float] | None:
+    """The product of two matrices, every entry accurate in proportion to itself.
+
+    In twice the precision of floats, or in floats where large sparse matrices do not cancel much; what cancels more, in
+    Fractions.
+
+    Parameters
+    ----------
+    left, right
+        Shapes (m, k) and (k, n).
+    off
+        How far the factors are off, together: each entry by so many units of 2^-53, in proportion to it.
+
+    Returns
+    -------
+    product, units
+        Of shape (m, n), sparse where both factors are, and off by at most so many units. None where that cannot be
+        known, or not cheaply: where factors that are off cancel, where products may underflow.
+    """
+    if smallest(left) * smallest(right) < SMALLEST:
+        return None
+    column = np.bincount(right.indices, minlength=1).max() if sp.issparse(right) else right.shape[0]
+    terms = min(most_terms(left), int(column))
+    if terms <= 1:
+        return left @ right, 1.0 + off
+    rows, columns, sizes = _stored(abs(left) @ abs(right))
+    shape, sparse = (left.shape[0], right.shape[1]), sp.issparse(left) and sp.issparse(right)
+    if sparse and max(math.prod(shape), math.prod(right.shape)) > _MOST_DENSE:
+        values, allowed = np.zeros(sizes.size), _ROUGH
+        i, j, found = _stored(left @ right)  # without what is 0 in floats
+        values[np.searchsorted(rows * shape[1] + columns, i * shape[1] + j)] = found
+        errors = terms * UNIT * sizes
+    else:
+        allowed = 2.0
+        zeros = np.zeros_like
+        if sp.issparse(right) and not sp.issparse(left):
+            both = (part.T for part in twofold_product(sp.csr_array(right.T), left.T, zeros(left.T)))
+        else:
+            factor = dense(right)
+            both = (part for part in twofold_product(left, factor, zeros(factor)))
+        values, low, errors = (part[rows, columns] for part in both)
+        errors = errors + np.abs(low)
+    doubtful = np.flatnonzero(~(errors <= allowed * UNIT * np.abs(values)))
+    if doubtful.size * terms > _MOST_FRACTIONS:
+        return None
+    errors[doubtful] = 0.0
+    if doubtful.size:
+        along, across = _Lines(left), _Lines(right.T)
+        pairs = zip(rows[doubtful].tolist(), columns[doubtful].tolist(), strict=True)
+        values[doubtful] = [_dot(along(i), across(j)) for i, j in pairs]
+        if (values[doubtful] != 0).any() and np.abs(values[values != 0]).min() < SMALLEST:
+            return None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        units = float(np.nan_to_num((errors / UNIT + off * sizes) / np.abs(values)).max(initial=0.0)) * 1.01 + 1.0
+    if units > 1e15:
+        return None
+    if sparse:
+        return sp.csr_array((values, (rows, columns)), shape=shape), units
+    product = np.zeros(shape)
+    product[rows, columns] = values
+    return product, units
+
+
+def _stored(matrix: Matrix) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Vector]:
+    """Rows, columns and values of the entries other than 0, row by row."""
+    if not sp.issparse(matrix):
+        rows, columns = matrix.nonzero()
+        return rows, columns, matrix[rows, columns]
+    matrix.sum_duplicates()  # and sorts them
+    matrix.eliminate_zeros()
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    return rows, matrix.indices.astype(np.int64), matrix.data.copy()
+
+
+def _dot(a: dict[int, float], b: dict[int, float]) -> float:
+    exact = sum((Fraction(a[k]) * Fraction(b[k]) for k in a.keys() & b.keys()), Fraction(0))
+    return rounded(exact)
+
+
+def rounded(exact: Fraction) -> float:
+    """The float next to a fraction; infinite where it is too large."""
+    try:
+        return float(exact)
+    except OverflowError:
+        return math.inf if exact > 0 else -math.inf
+
+
+class _Lines:
+    """The rows of a matrix as dictionaries."""
+
+    def __init__(self, matrix: Matrix) -> None:
+        self._matrix, self._made = sp.csr_array(matrix), dict[int, dict[int, float]]()
+
+    def __call__(self, i: int) -> dict[int, float]:
+        if i not in self._made:
+            part = slice(*self._matrix.indptr[i : i + 2].tolist())
+            columns, values = self._matrix.indices[part].tolist(), self._matrix.data[part].tolist()
+            self._made[i] = dict(zip(columns, values, strict=True))
+        return self._made[i]

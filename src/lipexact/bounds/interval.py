@@ -8,15 +8,16 @@ from typing import TypeAlias
 import numpy as np
 from typing_extensions import assert_never
 
+from lipexact.arrays import Vector, most_terms
 from lipexact.domains import split_signs
-from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Vector, most_terms
+from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch
 from lipexact.rounding import TINY, down, gamma, up
 
 Interval: TypeAlias = tuple[Vector, Vector]
 Bounds: TypeAlias = dict[Node, Interval]
 
 
-def interval(node: Node, bounds: Mapping[Node, Interval]) -> Interval:
+def interval(node: Node, bounds: Mapping[Node, Interval], roundings: int = 0) -> Interval:
     """Bounds of a node from those of its operands.
 
     Gates are bounded by 0 and 1: a gate is on where its input's lower bound is at least 0 (an input that
@@ -29,6 +30,8 @@ def interval(node: Node, bounds: Mapping[Node, Interval]) -> Interval:
         Any node but an input.
     bounds
         Lower and upper bounds of the operands, each of shape (size,).
+    roundings
+        That the entries of the node's matrices have seen already.
 
     Returns
     -------
@@ -39,7 +42,7 @@ def interval(node: Node, bounds: Mapping[Node, Interval]) -> Interval:
         case Input():
             raise ValueError("an input has the bounds of its set")
         case Affine():
-            return _affine(node, bounds)
+            return _affine(node, bounds, roundings)
         case Conditional():
             lower, upper = bounds[node.x]
             return ((lower >= 0) & (upper > 0)).astype(np.float64), (upper > 0).astype(np.float64)
@@ -75,11 +78,11 @@ def length_bound(bounds: Interval) -> float:
     return float(np.linalg.norm(reach) * (1 + gamma(reach.size + 4)))
 
 
-def _affine(node: Affine, bounds: Mapping[Node, Interval]) -> Interval:
+def _affine(node: Affine, bounds: Mapping[Node, Interval], roundings: int) -> Interval:
     lower, upper = node.bias.copy(), node.bias.copy()
     # Sums of absolute values on either side: an entry that is exactly 0 stays exactly 0.
     below, above = np.abs(node.bias), np.abs(node.bias)
-    operations = 1
+    operations = 1 + roundings
     # Products may underflow to 0: whether there were any is counted apart.
     any_below, any_above = node.bias != 0, node.bias != 0
     for weight, x in node.terms:

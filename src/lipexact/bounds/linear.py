@@ -10,7 +10,8 @@ positive) or below (where it is negative) of y = a x:
   below (Shi et al., NeurIPS 2022).
 
 At the inputs the support function of their sets closes the bound. Every step adds what rounding may
-have lost, so that the bounds hold in exact arithmetic.
+have lost, so that the bounds hold in exact arithmetic; also before the graph's nodes were folded
+(:func:`lipexact.graph.simplify.fuse_mapped`).
 
 Rows that read the same part of a node are substituted together, with dense coefficients of that part alone: those of
 a convolution stay as small as its receptive field, and products are as fast as dense ones.
@@ -28,10 +29,11 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from typing_extensions import assert_never
 
+from lipexact.arrays import Matrix, Vector, dense, entries
 from lipexact.bounds.interval import Bounds, Interval, interval, magnitude
 from lipexact.domains import ConvexSet
-from lipexact.graph.ir import Affine, Conditional, Graph, Input, Matrix, Node, Switch, Value, Vector, dense, entries
-from lipexact.rounding import TINY, down, gamma, up
+from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
+from lipexact.rounding import FOLDED, TINY, down, gamma, up
 
 Rows: TypeAlias = npt.NDArray[np.intp]
 
@@ -94,7 +96,7 @@ def bound(
         if isinstance(node, Input):
             bounds[node] = (sets[node].lower, sets[node].upper)
             continue
-        bounds[node] = interval(node, bounds)
+        bounds[node] = interval(node, bounds, FOLDED)
         if known is not None and node in known:
             bounds[node] = _meet(bounds[node], known[node])
         if isinstance(node, Affine):
@@ -168,7 +170,7 @@ class _Relaxation:
         total = np.zeros(2 * count)
         spread = np.zeros(2 * count)  # the sum of the absolute values that went into `total`
         loss = np.zeros(2 * count)
-        operations = 2
+        operations = 2 + FOLDED
 
         def push(x: Value, part: _Part) -> None:
             nonlocal loss
@@ -193,7 +195,7 @@ class _Relaxation:
                     spread = spread + sizes[0]
                     operations += part.columns.size + 1
                     for (weight, x), size in zip(node.terms, sizes[1:], strict=True):
-                        loss = loss + gamma(part.columns.size + 3) * size + TINY * (1 + self._reach(x).sum())
+                        loss = loss + gamma(part.columns.size + 3 + FOLDED) * size + TINY * (1 + self._reach(x).sum())
                         push(x, self._product(weight, part))
                 case Switch():
                     lines = self._lines(node)

@@ -12,7 +12,8 @@ import numpy as np
 import scipy.sparse as sp
 from typing_extensions import assert_never
 
-from lipexact.graph.ir import Affine, Conditional, Graph, Input, Matrix, Node, Switch, Value
+from lipexact.arrays import Matrix
+from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
 
 
 def forward(graph: Graph, output: Value, wrt: Input, tangent: Value) -> Value:

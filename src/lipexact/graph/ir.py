@@ -17,17 +17,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 
+from lipexact.arrays import Matrix, Vector
 from lipexact.errors import ModelError
-
-Vector: TypeAlias = npt.NDArray[np.float64]
-# A dense array, or a scipy.sparse.csr_array, of shape (rows, columns) and dtype float64.
-Matrix: TypeAlias = Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,33 +165,11 @@ class Graph:
         return tuple(node for node in self.nodes if isinstance(node, Conditional))
 
 
-def dense(matrix: Matrix) -> Vector:
-    """The matrix as a numpy array."""
-    return np.asarray(matrix.toarray() if sp.issparse(matrix) else matrix)
-
-
-def columns_read(weight: Matrix, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Which columns have an entry other than 0 in the chosen rows."""
-    if sp.issparse(weight):
-        chosen = weight[np.flatnonzero(rows)]
-        return np.bincount(chosen.indices[chosen.data != 0], minlength=weight.shape[1]) > 0
-    return np.asarray((weight[rows] != 0).any(axis=0))
-
-
-def entries(matrix: Matrix) -> int:
-    """How many numbers are stored."""
-    return int(matrix.nnz) if sp.issparse(matrix) else int(matrix.size)
-
-
-def most_terms(matrix: Matrix) -> int:
-    """At least the number of entries other than 0 in any row."""
-    return int(np.diff(matrix.indptr).max(initial=0)) if sp.issparse(matrix) else int(matrix.shape[1])
-
-
 def _matrix(weight: Matrix) -> Matrix:
     if sp.issparse(weight):
         parts = (weight.data, weight.indices, weight.indptr) if isinstance(weight, sp.csr_array) else ()
-        if parts and weight.dtype == np.float64 and not any(part.flags.writeable for part in parts):
+        frozen = parts and weight.dtype == np.float64 and not any(part.flags.writeable for part in parts)
+        if frozen and weight.has_canonical_format:
             return weight  # of another node: derivatives share the weights
         matrix = sp.csr_array(weight, dtype=np.float64, copy=True)
         matrix.sum_duplicates()

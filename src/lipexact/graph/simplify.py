@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable
-from fractions import Fraction
+from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 from typing_extensions import assert_never
 
-from lipexact.graph.ir import (
-    Affine,
-    Conditional,
-    Graph,
-    Input,
-    Matrix,
-    Node,
-    Switch,
-    Value,
-    Vector,
-    entries,
-    most_terms,
-    operands,
-)
+from lipexact.arrays import Matrix, dense, entries
+from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value, operands
+from lipexact.rounding import FOLDED, accurate_product
 
 _SAMPLE = 64  # rows that tell how many entries a product will have
 
+# Two factors; None is an identity.
+_Product: TypeAlias = tuple[Matrix, Matrix | None]
+
 
 def fuse(graph: Graph) -> Graph:
-    """The same functions with fewer affine nodes: see :func:`fuse_mapped`."""
-    return fuse_mapped(graph)[0]
-
-
-def fuse_mapped(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
-    """The same functions with fewer affine nodes, and what became of each node.
+    """The same functions with fewer affine nodes.
 
     An affine node with one reader, itself affine, is substituted into it, unless that makes more coefficients
     (a bottleneck); and so is a constant or a node whose matrices have at most one entry in a row (a selection,
-    a scaling), whoever reads it. Terms that read the same node are added. Every entry is rounded once to float64. Of
-    nodes that are equal, such as the differences behind max(x, y) and min(x, y), one is kept.
+    a scaling), whoever reads it. Every entry of what comes of a node and those that it reads is one sum, accurate in
+    proportion to itself (:func:`lipexact.rounding.accurate_product`). Of nodes that are equal, such as the differences
+    behind max(x, y) and min(x, y), one is kept.
+    """
+    return _fused(graph, math.inf)[0]
+
+
+def fuse_mapped(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
+    """Like :func:`fuse`, and what became of each node; what bounds could not make up for stays unfolded.
+
+    However many nodes were folded into one another, every entry is off by at most
+    :data:`lipexact.rounding.FOLDED` roundings, in proportion to it.
 
     Returns
     -------
@@ -48,54 +46,108 @@ def fuse_mapped(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
     mapping
         The new node for each old one; a folded node's own replacement may not be in the graph.
     """
-    fused, mapping = _fuse_once(graph)
+    return _fused(graph, FOLDED)
+
+
+def _fused(graph: Graph, limit: float) -> tuple[Graph, dict[Node, Node]]:
+    fusion = _Fusion(limit)
+    fused, mapping = fusion.once(graph)
     while True:
-        again, further = _fuse_once(fused)
+        again, further = fusion.once(fused)
         if len(again.nodes) == len(fused.nodes):
             return fused, mapping
         fused, mapping = again, {old: further.get(new, new) for old, new in mapping.items()}
 
 
-def _fuse_once(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
-    readers = Counter(x for node in graph.nodes for x in operands(node))
-    readers.update(graph.outputs)
-    new: dict[Node, Node] = {}
-    kept: dict[Hashable, list[Node]] = {}
+class _Fusion:
+    """Passes over a graph, and how far the entries of the nodes that they made may be off.
 
-    def value(node: Value) -> Value:
-        replacement = new[node]
-        assert not isinstance(replacement, Conditional)
-        return replacement
+    Parameters
+    ----------
+    limit
+        The most that they may be off, in units of 2^-53 in proportion to each entry; if infinite, each pass takes the
+        nodes of the one before as they are.
+    """
 
-    for node in graph.nodes:
-        match node:
-            case Input():
-                new[node] = node
-            case Affine():
-                terms: dict[Value, Matrix] = {}
-                bias = node.bias
-                for weight, x in node.terms:
-                    inner = value(x)
-                    products = _products(weight, inner, readers[x] == 1) if isinstance(inner, Affine) else None
-                    if products is not None and isinstance(inner, Affine):
-                        bias = _shifted(weight, inner.bias, bias)
-                        for product, (_, below) in zip(products, inner.terms, strict=True):
-                            _accumulate(terms, below, product)
-                    else:
-                        _accumulate(terms, inner, weight)
-                same = len(terms) == len(node.terms) and all(terms.get(x) is weight for weight, x in node.terms)
-                new[node] = node if same else Affine(tuple((w, x) for x, w in terms.items()), bias, node.name)
-            case Conditional():
-                x = value(node.x)
-                new[node] = node if x is node.x else Conditional(x, node.name)
-            case Switch():
-                x, gate = value(node.x), new[node.gate]
-                assert isinstance(gate, Conditional)
-                new[node] = node if x is node.x and gate is node.gate else Switch(x, gate, node.name)
-            case _:
-                assert_never(node)
-        new[node] = _first(new[node], kept)
-    return Graph(graph.inputs, tuple(value(output) for output in graph.outputs)), new
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self.off: dict[Node, float] = {}
+
+    def once(self, graph: Graph) -> tuple[Graph, dict[Node, Node]]:
+        """One pass."""
+        readers = Counter(x for node in graph.nodes for x in operands(node))
+        readers.update(graph.outputs)
+        new: dict[Node, Node] = {}
+        kept: dict[Hashable, list[Node]] = {}
+
+        def value(node: Value) -> Value:
+            replacement = new[node]
+            assert not isinstance(replacement, Conditional)
+            return replacement
+
+        for node in graph.nodes:
+            match node:
+                case Input():
+                    made: Node = node
+                case Affine():
+                    made = self._folded(node, [value(x) for _, x in node.terms], readers)
+                case Conditional():
+                    x = value(node.x)
+                    made = node if x is node.x else Conditional(x, node.name)
+                case Switch():
+                    x, gate = value(node.x), new[node.gate]
+                    assert isinstance(gate, Conditional)
+                    made = node if x is node.x and gate is node.gate else Switch(x, gate, node.name)
+                case _:
+                    assert_never(node)
+            new[node] = _first(made, kept)
+            self.off[new[node]] = max(self.off.get(made, 0.0), self.off.get(new[node], 0.0))
+        return Graph(graph.inputs, tuple(value(output) for output in graph.outputs)), new
+
+    def _folded(self, node: Affine, inner: list[Value], readers: Counter[Node]) -> Affine:
+        """The node with those of its operands substituted that had better be, as far as rounding allows."""
+        pairs = list(zip(node.terms, inner, strict=True))
+        thin = [isinstance(below, Affine) and _thin(below) for below in inner]
+        saving = [readers[x] == 1 and isinstance(below, Affine) and _saves(w, below) for (w, x), below in pairs]
+        chosen = [a or b for a, b in zip(thin, saving, strict=True)]
+        if chosen != thin and (found := self._substituted(node, inner, chosen)) is not None:
+            gone = [x for x, yes, slight in zip(inner, chosen, thin, strict=True) if yes and not slight]
+            if _entries(found) <= sum(map(_entries, [node, *gone])):
+                return found
+        for chosen in (thin, [False] * len(inner)):
+            if (found := self._substituted(node, inner, chosen)) is not None:
+                return found
+        return Affine(tuple((weight, below) for (weight, _), below in pairs), node.bias, node.name)
+
+    def _substituted(self, node: Affine, inner: list[Value], chosen: list[bool]) -> Affine | None:
+        """The node over what the chosen operands read, its matrices sums of products; None where too much is lost."""
+        own = off = self.off.get(node, 0.0)
+        parts: dict[Value, list[_Product]] = {}
+        shifts: list[_Product] = []
+        for (weight, _), x, folded in zip(node.terms, inner, chosen, strict=True):
+            if folded and isinstance(x, Affine):
+                off = max(off, own + self.off.get(x, 0.0))
+                for matrix, below in x.terms:
+                    parts.setdefault(below, []).append((weight, matrix))
+                if x.bias.any():
+                    shifts.append((weight, x.bias[:, None]))
+            else:
+                parts.setdefault(x, []).append((weight, None))
+        if math.isinf(self.limit):
+            own = off = 0.0
+        last: _Product = (node.bias[:, None], np.ones((1, 1)) if shifts else None)
+        found = [_sum(products, own, off) for products in (*parts.values(), [*shifts, last])]
+        sums = [each for each in found if each is not None and each[1] <= self.limit]
+        if len(sums) < len(found):
+            return None
+        *weights, bias = (matrix for matrix, _ in sums)
+        if len(weights) == len(node.terms) and all(
+            weight is old and x is below for weight, x, (old, below) in zip(weights, parts, node.terms, strict=True)
+        ):
+            return node
+        result = Affine(tuple(zip(weights, parts, strict=True)), dense(bias)[:, 0], node.name)
+        self.off[result] = max(units for _, units in sums)
+        return result
 
 
 def _first(node: Node, kept: dict[Hashable, list[Node]]) -> Node:
@@ -120,20 +172,29 @@ def _equal(weight: Matrix, other: Matrix) -> bool:
     return not (sp.issparse(weight) or sp.issparse(other)) and np.array_equal(weight, other)
 
 
-def _accumulate(terms: dict[Value, Matrix], x: Value, weight: Matrix) -> None:
-    terms[x] = terms[x] + weight if x in terms else weight
+def _sum(products: list[_Product], own: float, off: float) -> tuple[Matrix, float] | None:
+    """The sum of the products, and how far its entries are off; a matrix alone is off by `own`."""
+    if len(products) == 1:
+        left, right = products[0]
+        return (left, own) if right is None else accurate_product(left, right, off)
+    lefts = [left for left, _ in products]
+    rights = [sp.eye_array(left.shape[1], format="csr") if right is None else right for left, right in products]
+    return accurate_product(_joined(lefts, 1), _joined(rights, 0), off)
 
 
-def _products(weight: Matrix, inner: Affine, only_reader: bool) -> list[Matrix] | None:
-    """The matrices of weight @ inner, or None where the two had better stay apart."""
-    thin = _thin(inner)
-    if not (thin or only_reader):
-        return None
-    apart = entries(weight) + sum(entries(matrix) for matrix, _ in inner.terms)
-    if not thin and sum(_estimate(weight, matrix) for matrix, _ in inner.terms) > apart:
-        return None
-    products = [_accurate(weight, matrix) for matrix, _ in inner.terms]
-    return products if thin or sum(map(entries, products)) <= apart else None
+def _joined(matrices: list[Matrix], axis: int) -> Matrix:
+    if any(map(sp.issparse, matrices)):
+        return (sp.hstack if axis else sp.vstack)(matrices, format="csr")
+    return np.concatenate(matrices, axis)
+
+
+def _saves(weight: Matrix, inner: Affine) -> bool:
+    """Whether weight @ inner has no more coefficients than the two apart, by some of its rows."""
+    return sum(_estimate(weight, matrix) for matrix, _ in inner.terms) <= entries(weight) + _entries(inner)
+
+
+def _entries(node: Value) -> int:
+    return sum(entries(weight) for weight, _ in node.terms) if isinstance(node, Affine) else 0
 
 
 def _estimate(left: Matrix, right: Matrix) -> float:
@@ -142,57 +203,6 @@ def _estimate(left: Matrix, right: Matrix) -> float:
         return float(left.shape[0] * right.shape[1])
     sample = np.unique(np.linspace(0, left.shape[0] - 1, _SAMPLE).astype(np.intp))
     return float((left[sample] @ right).nnz * left.shape[0] / sample.size)
-
-
-def _accurate(left: Matrix, right: Matrix) -> Matrix:
-    """The product, every entry accurate to rounding: what cancels in floats is computed in Fractions."""
-    product = left @ right
-    column = np.bincount(right.indices, minlength=1).max() if sp.issparse(right) else right.shape[0]
-    terms = min(most_terms(left), int(column))
-    if terms <= 1:
-        return product
-    doubtful = abs(left) @ abs(right) * (terms * 2.0**-52) > 1e-13 * abs(product)
-    places = np.stack(doubtful.nonzero(), axis=1).astype(np.int64)
-    if not places.size:
-        return product
-    rows, columns = (_Lines(matrix) for matrix in (left, right.T))
-    exact = np.array([_dot(rows(i), columns(j)) for i, j in places.tolist()])
-    if not sp.issparse(product):
-        product[tuple(places.T)] = exact
-        return product
-    # Anew, as entries that are 0 in floats are not stored.
-    stored = product.tocoo()
-    sides = np.stack(stored.coords, axis=1).astype(np.int64)
-    kept = ~np.isin(sides @ [product.shape[1], 1], places @ [product.shape[1], 1])
-    where = np.concatenate([sides[kept], places])
-    return sp.csr_array((np.concatenate([stored.data[kept], exact]), tuple(where.T)), shape=product.shape)
-
-
-def _shifted(weight: Matrix, inner: Vector, bias: Vector) -> Vector:
-    """The bias of weight @ (x + inner) + bias."""
-    if not inner.any():
-        return bias
-    column = bias[:, None]
-    both = sp.hstack([weight, column], format="csr") if sp.issparse(weight) else np.hstack([weight, column])
-    return np.asarray(_accurate(both, np.append(inner, 1.0)[:, None]))[:, 0]
-
-
-def _dot(a: dict[int, float], b: dict[int, float]) -> float:
-    return float(sum((Fraction(a[k]) * Fraction(b[k]) for k in a.keys() & b.keys()), Fraction(0)))
-
-
-class _Lines:
-    """The rows of a matrix as dictionaries."""
-
-    def __init__(self, matrix: Matrix) -> None:
-        self._matrix, self._made = sp.csr_array(matrix), dict[int, dict[int, float]]()
-
-    def __call__(self, i: int) -> dict[int, float]:
-        if i not in self._made:
-            part = slice(*self._matrix.indptr[i : i + 2].tolist())
-            columns, values = self._matrix.indices[part].tolist(), self._matrix.data[part].tolist()
-            self._made[i] = dict(zip(columns, values, strict=True))
-        return self._made[i]
 
 
 def _thin(node: Affine) -> bool:

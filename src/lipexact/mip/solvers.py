@@ -197,6 +197,7 @@ class Watch:
         """Run `job` on a thread of its own until it returns; `cancel`, called from outside, asks it to.
 
         With `fresh` the thread is new; otherwise it is one that an earlier job has left, if there is any.
+        A `cancel` that returns False was refused, and is asked again soon.
         Ctrl-C, the progress callback (by True or an exception), or a time limit long overdue stop the job. Another
         ctrl-C while a job is slow to stop goes to the caller, and leaves the job behind.
         """
@@ -211,9 +212,9 @@ class Watch:
             finally:
                 done.set()
 
-        def stop() -> None:
+        def stop() -> bool:
             self.cancelled = True
-            cancel()
+            return cancel() is not False
 
         _reclaim_ctrl_c()
         _start(work, fresh)
@@ -234,8 +235,7 @@ class Watch:
         except Exception as error:  # noqa: BLE001 (the callback's own: the solve stops first, then it is raised)
             self.error = error
         while not done.is_set():
-            stop()
-            done.wait(_GRACE)
+            done.wait(_GRACE if stop() else _PULSE)
         _reclaim_ctrl_c()
         if failures:
             raise failures[0]
@@ -650,14 +650,21 @@ def _solve_scip(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
         def eventexec(self, _event: Any) -> None:
             watch.record(self.model.getPrimalbound(), self.model.getDualbound(), self.model.getNTotalNodes())
 
+    def interrupt() -> bool:
+        try:
+            scip.interruptSolve()
+        except Exception:  # noqa: BLE001 (what PySCIPOpt raises where SCIP, between two stages, takes no interrupt)
+            return False
+        return True
+
     scip.includeEventhdlr(Reporter(), "lipexact", "reports progress")
-    watch.run(scip.optimizeNogil, cancel=scip.interruptSolve, fresh=False)
+    watch.run(scip.optimizeNogil, cancel=interrupt, fresh=False)
     if scip.getStatus() == "inforunbd" and not watch.cancelled:
         scip.freeTransform()
         scip.setPresolve(pyscipopt.SCIP_PARAMSETTING.OFF)
         if (left := watch.remaining()) is not None:
             scip.setParam("limits/time", left)
-        watch.run(scip.optimizeNogil, cancel=scip.interruptSolve, fresh=False)
+        watch.run(scip.optimizeNogil, cancel=interrupt, fresh=False)
     status = scip.getStatus()
     termination = {
         "optimal": Termination.OPTIMAL,

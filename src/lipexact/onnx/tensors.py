@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from lipexact.arrays import Matrix, Vector
 from lipexact.graph import lower
-from lipexact.graph.ir import Affine, Matrix, Value, Vector
+from lipexact.graph.ir import Affine, Value
 from lipexact.onnx.nodes import Constant, Indices, OnnxNode, Operand, Shape, Tensor
 
 LARGEST = 2**27

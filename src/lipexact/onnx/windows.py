@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lipexact.graph.ir import Affine, Matrix, Vector
+from lipexact.arrays import Matrix, Vector
+from lipexact.graph.ir import Affine
 from lipexact.onnx.nodes import Indices, OnnxNode, Shape, Tensor
 from lipexact.onnx.tensors import limit
 

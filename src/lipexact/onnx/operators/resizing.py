@@ -10,7 +10,8 @@ from functools import reduce
 import numpy as np
 import scipy.sparse as sp
 
-from lipexact.graph.ir import Affine, Matrix
+from lipexact.arrays import Matrix
+from lipexact.graph.ir import Affine
 from lipexact.onnx.nodes import Constant, OnnxNode, Tensor
 from lipexact.onnx.registry import Example, lowers
 from lipexact.onnx.tensors import counted_axes, integers, limit

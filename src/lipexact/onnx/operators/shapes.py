@@ -9,8 +9,9 @@ import onnx
 import onnx.helper
 import scipy.sparse as sp
 
+from lipexact.arrays import Matrix
 from lipexact.graph import lower
-from lipexact.graph.ir import Matrix, Value
+from lipexact.graph.ir import Value
 from lipexact.onnx.nodes import FLOAT_TYPES, Constant, Indices, OnnxNode, Operand, Tensor
 from lipexact.onnx.registry import Example, lowers
 from lipexact.onnx.tensors import (
