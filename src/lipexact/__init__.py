@@ -3,6 +3,7 @@
 __version__ = "0.1.0"
 
 from lipexact.api import build, general_position_report, lipschitz, load
+from lipexact.bracket import Progress
 from lipexact.domains import Ball, Box, Domain, Polytope
 from lipexact.errors import (
     DomainError,
@@ -16,7 +17,6 @@ from lipexact.errors import (
 )
 from lipexact.functionals import CrossLipschitz
 from lipexact.mip.compose import Composition
-from lipexact.mip.solvers import Progress
 from lipexact.network import Network
 from lipexact.norms import Norm, PolyhedralNorm
 from lipexact.position import PositionReport

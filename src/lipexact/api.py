@@ -7,23 +7,27 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, Literal
+from functools import cache, cached_property
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
 
+from lipexact.bab.tree import branch, fits
 from lipexact.bounds.interval import Bounds, gate_state, length_bound, point_bounds
 from lipexact.bounds.linear import bound
 from lipexact.bounds.needed import coordinates_needed
+from lipexact.bracket import RELAXATION, TARGET, Bracket, Goal, Progress, ProgressCallback
 from lipexact.domains import Domain
 from lipexact.errors import ModelError, NormError, OptionError
 from lipexact.functionals import Functional, functional_body
 from lipexact.graph.ir import Conditional
 from lipexact.mip.compose import Composition, compose
-from lipexact.mip.search import RELAXATION, TARGET, Bracket, Goal, narrow, relax
-from lipexact.mip.solvers import Progress, ProgressCallback, SolveOptions, require_solver
+from lipexact.mip.search import narrow, relax
+from lipexact.mip.solvers import SolveOptions, require_solver
 from lipexact.network import Network, check_domain
 from lipexact.norms import Norm, PolyhedralNorm, norm
 from lipexact.onnx.reader import read_onnx
@@ -35,7 +39,9 @@ from lipexact.regions import Region, gradients, steepness
 from lipexact.result import LipschitzResult, Status, Witness, closed
 
 Mode = Literal["auto", "forward", "reverse"]
-Method = Literal["auto", "mip", "lp"]
+_LARGE = 1_000_000  # parameters of networks whose products of matrices are worth several threads
+
+Method = Literal["auto", "bab", "mip", "lp"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,13 +188,15 @@ def lipschitz(
         None: the whole output. Else the index of an output, a vector c of shape (m,), :class:`CrossLipschitz`, or a
         polytope of functionals, by its vertices of shape (k, m) or as a :class:`Polytope` in R^m.
     method
-        "mip"; "lp", the relaxation of the gates alone, for an upper bound (LipLP; with an l2 norm its squares remain);
-        or "auto", which is "mip".
+        "bab", branch and bound on the network's gates, which needs no solver but HiGHS for small linear programs and
+        takes all norms; "mip", a mixed-integer program for `solver`; "lp", the relaxation of its gates alone, for an
+        upper bound (LipLP; with an l2 norm its squares remain); or "auto": "bab", unless the network is too large for
+        it, or `solver`, `mode` or `solver_options` say how a program is to be solved.
     solver
         "highs", "scip", "cbc" or "gurobi". Where an l2 norm makes the program quadratic, "scip" or "gurobi".
     mode
-        How the derivative is encoded: "forward" as J v over directions v, "reverse" as J^T c over functionals c,
-        "auto" by an estimate of the cost; with method "lp" it is the better one of both.
+        How the derivative is encoded: "forward" as J v over directions v, "reverse" as J^T c over functionals c; "auto"
+        by an estimate of the cost, or, with the methods "bab" and "lp", both.
     time_limit
         Seconds of wall-clock time for the whole call; None for no limit. Solvers overstay at times, and reading the
         network, rough bounds in one mode and some samples come first in any case.
@@ -200,7 +208,7 @@ def lipschitz(
         For the solver; None leaves it to the solver.
     progress
         True prints a line now and then to stderr; a function is called with a
-        :class:`~lipexact.mip.solvers.Progress`, incumbent and bound in the constant's own units, and stops the
+        :class:`~lipexact.bracket.Progress`, incumbent and bound in the constant's own units, and stops the
         search by returning True.
     solver_options
         Passed through under the solver's own names.
@@ -230,30 +238,63 @@ def lipschitz(
     goal = Goal(float(gap), None if target is None else float(target))
     deadline = start + (np.inf if time_limit is None else time_limit)
     network = load(model)
-    read_seconds = time.perf_counter() - start
-    programs = _programs(network, domain, input_norm, output_norm, functional, mode, deadline)
-    allowed = _allowed(programs, mode)
-    bounds_seconds = time.perf_counter() - start - read_seconds
-    bracket = _bracket(programs, deadline)
-    bracket.stats |= {"read_seconds": read_seconds, "bounds_seconds": bounds_seconds}
-    chosen = _cheapest(allowed, bracket.lower)
-    if not goal.reached(bracket.lower, bracket.upper):
+    stats: dict[str, Any] = {"read_seconds": time.perf_counter() - start}
+    with _blas_threads(network, threads):
+        programs = _programs(network, domain, input_norm, output_norm, functional, mode, deadline)
+        allowed = _allowed(programs, mode)
+        stats["bounds_seconds"] = time.perf_counter() - start - stats["read_seconds"]
+        bracket = _bracket(programs, deadline)
+        bracket.stats |= stats
+        chosen = _cheapest(allowed, bracket.lower)
+        if method == "auto":
+            # Who says how a program is to be solved wants one.
+            plain = solver == "highs" and mode == "auto" and not solver_options
+            method = "bab" if plain and fits([program.problem for program in allowed]) else "mip"
         report = _reporter(progress, start, bracket)
-        if method == "lp":
-            for program in sorted(allowed, key=lambda one: one is not chosen):
-                require_solver(solver, quadratic=program.problem.quadratic)
-                if relax(
-                    program.problem, program.bounds, bracket, solver, options, deadline=deadline, on_progress=report
-                ):
-                    chosen = program
-                if bracket.termination != RELAXATION or goal.reached(bracket.lower, bracket.upper):
-                    break
-        else:
-            require_solver(solver, quadratic=chosen.problem.quadratic)
-            bracket = narrow(
-                chosen.problem, chosen.bounds, bracket, solver, options, goal, deadline=deadline, on_progress=report
-            )
-    return _result(chosen.problem, bracket, "lp" if method == "lp" else "mip", solver, goal, start)
+        if not goal.reached(bracket.lower, bracket.upper):
+            if method == "bab":
+                questions = [program.problem for program in allowed], [program.bounds for program in allowed]
+                branch(*questions, bracket, goal, deadline=deadline, on_progress=report)
+            elif method == "lp":
+                chosen = _relaxed(allowed, chosen, bracket, solver, options, goal, deadline, report)
+            else:
+                require_solver(solver, quadratic=chosen.problem.quadratic)
+                search = chosen.problem, chosen.bounds, bracket, solver, options, goal
+                bracket = narrow(*search, deadline=deadline, on_progress=report)
+    return _result(chosen.problem, bracket, method, solver, goal, start)
+
+
+def _relaxed(
+    allowed: list[_Program],
+    chosen: _Program,
+    bracket: Bracket,
+    solver: str,
+    options: SolveOptions,
+    goal: Goal,
+    deadline: float,
+    report: ProgressCallback | None,
+) -> _Program:
+    """The program whose relaxation is the best, of one mode or both."""
+    for program in sorted(allowed, key=lambda one: one is not chosen):
+        require_solver(solver, quadratic=program.problem.quadratic)
+        if relax(program.problem, program.bounds, bracket, solver, options, deadline=deadline, on_progress=report):
+            chosen = program
+        if bracket.termination != RELAXATION or goal.reached(bracket.lower, bracket.upper):
+            break
+    return chosen
+
+
+def _blas_threads(network: Network, threads: int | None) -> AbstractContextManager[object]:
+    """One thread for products of matrices unless told otherwise, as most are small; of large networks all cores'."""
+    if threads is None and network.parameters > _LARGE:
+        return nullcontext()
+    limited: AbstractContextManager[object] = _pools().limit(limits=threads or 1, user_api="blas")
+    return limited
+
+
+@cache
+def _pools() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def build(
@@ -461,8 +502,8 @@ def solve_options(
     ------
     OptionError, SolverUnavailableError
     """
-    if not (isinstance(method, str) and method in ("auto", "mip", "lp")):
-        raise OptionError(f"method={method!r} is none of 'auto', 'mip', 'lp'")
+    if not (isinstance(method, str) and method in get_args(Method)):
+        raise OptionError(f"method={method!r} is none of {', '.join(map(repr, get_args(Method)))}")
     if time_limit is not None and not (_is_number(time_limit) and time_limit > 0):
         raise OptionError(f"time_limit must be a positive number of seconds, not {time_limit!r}")
     if not (_is_number(gap) and 0 <= gap < 1):
@@ -476,6 +517,8 @@ def solve_options(
     if not isinstance(solver, str):
         raise OptionError(f"solver must be a name, not {solver!r}")
     require_solver(solver)
+    if method == "bab" and (solver != "highs" or solver_options):
+        raise OptionError("method='bab' solves its linear programs by HiGHS, without options: leave the solver out")
     return SolveOptions(
         None if time_limit is None else float(time_limit),
         0.0,

@@ -23,11 +23,12 @@ from rich.status import Status as Spinner
 
 from lipexact import __version__
 from lipexact.api import lipschitz, load, progress_line
+from lipexact.bracket import Progress
 from lipexact.domains import Ball, Box, Domain
 from lipexact.errors import DomainError, LipExactError, OptionError
 from lipexact.functionals import CrossLipschitz, Functional
 from lipexact.graph.ir import Affine, Switch
-from lipexact.mip.solvers import Progress, available, solver_names
+from lipexact.mip.solvers import available, solver_names
 from lipexact.network import Network
 from lipexact.norms import norm_names
 from lipexact.result import LipschitzResult, Status
@@ -151,7 +152,7 @@ def solve(
             "for the differences of any two outputs, cross:K for those with output K. The whole output if not given."
         ),
     ] = None,
-    method: Annotated[str, typer.Option(help="auto, mip, or lp for the linear relaxation alone.")] = "auto",
+    method: Annotated[str, typer.Option(help="auto, bab, mip, or lp for the linear relaxation alone.")] = "auto",
     solver: Annotated[str, typer.Option(help=f"One of {', '.join(solver_names())}.")] = "highs",
     mode: Annotated[str, typer.Option(help="auto, forward or reverse.")] = "auto",
     time_limit: Annotated[float | None, typer.Option(help="Seconds of wall-clock time.")] = None,
@@ -215,16 +216,15 @@ def info(
 ) -> None:
     """Describe a network: shapes, layers, ReLUs, parameters, and which solvers are there."""
     network = _network(model, input_name, output_name, fix, drop_final, no_batch)
-    affine = [node for node in network.graph.nodes if isinstance(node, Affine)]
     facts: dict[str, Any] = {
         "model": str(model),
         "input_shape": list(network.input_shape),
         "output_shape": list(network.output_shape),
-        "affine_layers": len(affine),
+        "affine_layers": sum(isinstance(node, Affine) for node in network.graph.nodes),
         "switches": sum(isinstance(node, Switch) for node in network.graph.nodes),
         "gates": [gate.size for gate in network.gates],
         "relus": network.relus,
-        "parameters": sum(node.size + sum(int((weight != 0).sum()) for weight, _ in node.terms) for node in affine),
+        "parameters": network.parameters,
         "solvers": [name for name in solver_names() if available(name)],
     }
     if as_json:

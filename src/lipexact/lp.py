@@ -56,17 +56,40 @@ class LinearProgram:
         matrix = program.a_matrix_
         matrix.format_ = highspy.MatrixFormat.kRowwise
         matrix.start_, matrix.index_, matrix.value_ = rows.indptr, rows.indices, rows.data
+        self._cuts = 0
         self._columns = np.arange(system.lower.size, dtype=np.int32)
         self._highs: Any = highspy.Highs()  # type: ignore[no-untyped-call]
         self._highs.setOptionValue("output_flag", False)
         self._highs.passModel(program)
 
+    def cut(self, linear: Vector, constant: Vector) -> None:
+        """Ask for linear y + constant >= 0 besides, in the first coordinates of y; in place of the cuts before."""
+        if self._cuts:
+            rows = self._sizes.size
+            self._highs.deleteRows(self._cuts, np.arange(rows - self._cuts, rows, dtype=np.int32))
+            self._sizes = self._sizes[: rows - self._cuts]
+        self._cuts, d = linear.shape
+        if not self._cuts:
+            return
+        scaled = -linear * self._scale[:d]
+        sizes = np.abs(scaled).sum(axis=1, keepdims=True)
+        sizes = np.where(sizes > 0, sizes, 1.0)
+        limits = (constant + linear @ self._offset[:d]) / sizes[:, 0]
+        starts = np.arange(0, scaled.size, d, dtype=np.int32)
+        columns = np.tile(np.arange(d, dtype=np.int32), self._cuts)
+        free = np.full(self._cuts, -np.inf)
+        self._highs.addRows(self._cuts, free, limits, scaled.size, starts, columns, (scaled / sizes).ravel())
+        self._sizes = np.append(self._sizes, sizes)
+
     def maximise(self, weights: Vector) -> tuple[Vector, Vector] | None:
-        """An optimal point and the multipliers of the rows, all at least 0; None where HiGHS finds none.
+        """An optimal point and the multipliers of the rows and cuts, all at least 0; None where HiGHS finds none.
+
+        Weights of fewer entries than the system has variables are those of the first ones.
 
         Both are right up to HiGHS's tolerance of 1e-7, relative to the size of the system and of the weights.
         """
-        costs = np.asarray(weights, dtype=np.float64) * self._scale
+        costs = np.zeros(self._columns.size)
+        costs[: len(weights)] = weights * self._scale[: len(weights)]
         size = float(np.abs(costs).max(initial=0.0)) or 1.0
         self._highs.changeColsCost(self._columns.size, self._columns, -costs / size)
         self._highs.run()

@@ -111,6 +111,12 @@ class Network:
         """The number of gates: neurons with a kink, over all layers."""
         return sum(gate.size for gate in self.gates)
 
+    @cached_property
+    def parameters(self) -> int:
+        """The number of weights other than 0, and of biases, of all affine layers."""
+        affine = [node for node in self.graph.nodes if isinstance(node, Affine)]
+        return sum(node.size + sum(int((weight != 0).sum()) for weight, _ in node.terms) for node in affine)
+
     def evaluate(self, x: npt.ArrayLike) -> Vector:
         """f(x).
 

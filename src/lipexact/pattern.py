@@ -10,5 +10,6 @@ import numpy.typing as npt
 OFF, ON = 0, 1
 FREE = -1  # the derivative does not depend on the gate
 
+States: TypeAlias = npt.NDArray[np.int8]
 # One array of states, shape (size,), for each of `Network.gates`.
-Pattern: TypeAlias = tuple[npt.NDArray[np.int8], ...]
+Pattern: TypeAlias = tuple[States, ...]

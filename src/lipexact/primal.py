@@ -68,7 +68,7 @@ def best_region(
         None if no region could be shown to be one.
     """
     rng = np.random.default_rng(seed)
-    search = _Search(network, domain, functionals, directions, deadline)
+    search = Sampling(network, domain, functionals, directions, deadline)
     borders = [np.arange(gate.size) for gate in network.gates] if kinks is None else list(map(np.flatnonzero, kinks))
     few = sum(chosen.size for chosen in borders) * domain.dim <= _MOST_SLOPES
     points = domain.sample(rng, _SAMPLES)
@@ -94,14 +94,22 @@ def best_region(
     return search.best
 
 
-class _Search:
+class Sampling:
     """The best region so far."""
 
-    def __init__(self, network: Network, domain: Domain, functionals: Body, directions: Body, deadline: float) -> None:
+    def __init__(
+        self,
+        network: Network,
+        domain: Domain,
+        functionals: Body,
+        directions: Body,
+        deadline: float,
+        best: Found | None = None,
+    ) -> None:
         self.network, self.domain, self.deadline = network, domain, deadline
         self.functionals, self.directions = functionals, directions
         self.cotangent, self.graph = network.pullback
-        self.best: Found | None = None
+        self.best = best
 
     @property
     def over(self) -> bool:

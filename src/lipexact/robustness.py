@@ -16,9 +16,9 @@ import numpy.typing as npt
 from lipexact.api import Method, Mode, lipschitz, load, solve_options
 from lipexact.arrays import Vector, floats
 from lipexact.bounds.interval import point_bounds
+from lipexact.bracket import ProgressCallback
 from lipexact.domains import Ball, Box, Domain, Polytope
 from lipexact.errors import DomainError, ModelError, OptionError, SolverError
-from lipexact.mip.solvers import ProgressCallback
 from lipexact.network import Network
 from lipexact.norms import Norm, PolyhedralNorm, norm
 from lipexact.regions import pattern_at

@@ -3,57 +3,25 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from lipexact.bounds.interval import Bounds
+from lipexact.bracket import RELAXATION, UNDECIDED, Bracket, Goal, Progress, ProgressCallback, Termination
 from lipexact.matrix_norm import matrix_norm
 from lipexact.mip.compose import Composition, coefficients, compose
-from lipexact.mip.solvers import Outcome, Progress, ProgressCallback, SolveOptions, Termination, solve
+from lipexact.mip.solvers import Outcome, SolveOptions, solve
 from lipexact.pattern import Pattern
 from lipexact.primal import Found
 from lipexact.problem import Problem
 from lipexact.regions import Empty, Region, decide
-from lipexact.result import EXACT_GAP, closed
+from lipexact.result import EXACT_GAP
 
-UNDECIDED, TARGET, RELAXATION = "undecided", "target", "relaxation"
 # Coefficients of the largest program that is built, some 30 s and 3 GB in Pyomo, and of the largest past the deadline.
 _LARGEST, _LARGEST_LATE = 3_000_000, 50_000
 # So many rounds in a row that narrow nothing end the search.
 _PATIENCE = 500
-
-
-@dataclass(frozen=True)
-class Goal:
-    """When a bracket is narrow enough: its relative gap, or its position to a target."""
-
-    gap: float = 0.0
-    target: float | None = None
-
-    def decided(self, lower: float, upper: float) -> bool:
-        """Whether the target is known to be an upper bound, or known to be none."""
-        return self.target is not None and (upper <= self.target or lower > self.target)
-
-    def reached(self, lower: float, upper: float) -> bool:
-        """Whether there is nothing left to do."""
-        return closed(lower, upper, self.gap) or self.decided(lower, upper)
-
-
-@dataclass
-class Bracket:
-    """Bounds of the maximum, the region that attains the lower one, and how they were found.
-
-    `proof` is "float" while the upper bound is from :mod:`lipexact.bounds`, "solver" after.
-    """
-
-    lower: float
-    upper: float
-    found: Found | None
-    proof: str = "float"
-    termination: str = Termination.OPTIMAL.value
-    stats: dict[str, Any] = field(default_factory=dict)
 
 
 def narrow(

@@ -35,7 +35,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -54,6 +53,7 @@ from pyomo.contrib.solver.solvers.scip.scip_direct import ScipDirect
 from pyomo.opt.results import SolverResults
 from pyomo.solvers.plugins.solvers.CBCplugin import CBCSHELL
 
+from lipexact.bracket import Progress, ProgressCallback, Termination
 from lipexact.errors import LipExactError, OptionError, SolverError, SolverUnavailableError
 
 # Imported when first used: none of the three need be installed.
@@ -86,17 +86,6 @@ _CBC_FILES = threading.RLock()  # Pyomo keeps its temporary files on one stack
 _CONTRADICTION = 1e-6  # how far an incumbent may lie below the bound: solvers accept points violated by about this
 
 
-class Termination(str, Enum):
-    """Why a solve stopped."""
-
-    OPTIMAL = "optimal"  # within the gap that was asked for
-    INFEASIBLE = "infeasible"
-    TIME_LIMIT = "time limit"
-    INTERRUPTED = "interrupted"
-    LIMIT = "limit"  # nodes, memory, solutions: any limit but time
-    FAILED = "failed"
-
-
 @dataclass(frozen=True)
 class SolveOptions:
     """What a caller may ask of any solver.
@@ -120,16 +109,6 @@ class SolveOptions:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """A moment of a running solve, in the objective's own sense; None where the solver has not said."""
-
-    seconds: float
-    incumbent: float | None
-    bound: float | None
-    nodes: int | None
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What a solver claims about a minimisation.
 
@@ -146,7 +125,6 @@ class Outcome:
     message: str = ""
 
 
-ProgressCallback = Callable[[Progress], bool | None]
 """Gets a moment of a running solve, and may return True to stop it."""
 
 

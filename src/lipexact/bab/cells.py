@@ -1,0 +1,187 @@
+"""Parts of the domain that some gates cut out, by linear programs whose claims are checked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from lipexact.arrays import Vector
+from lipexact.domains import Domain
+from lipexact.graph.evaluate import evaluate
+from lipexact.lp import LinearProgram
+from lipexact.network import Network
+from lipexact.pattern import FREE, OFF, ON, States
+from lipexact.regions import Empty, affine_forms, decide
+
+# Which gate (layer, index) was given which state; in the order of layers.
+Decisions: TypeAlias = tuple[tuple[int, int, int], ...]
+Indices: TypeAlias = npt.NDArray[np.intp]
+
+_APART = 1e-7  # of a neuron's reach: what is nearer to 0 may be 0 but for the linear program's tolerance
+_MOST_NUMBERS = 2**25  # in all points together
+_MOST_FORMS = 2**24  # numbers in the affine forms that are kept
+_MOST_DECIDED = 100, 0.05  # exact decisions, and for each linear program
+
+
+class Points:
+    """Points of the domain, and what the gates read there."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self.count = 0
+        self._all = np.zeros((64, network.input.size))
+        self._values = [np.zeros((64, gate.size)) for gate in network.gates]
+
+    @property
+    def full(self) -> bool:
+        """Whether no more should be kept."""
+        width = self._all.shape[1] + sum(layer.shape[1] for layer in self._values)
+        return self.count * width > _MOST_NUMBERS
+
+    def add(self, points: Vector) -> Indices:
+        """The indices of new points, shape (k, d)."""
+        nodes = evaluate(self._network.graph, {self._network.input: points})
+        end = self.count + len(points)
+        if end > len(self._all):
+            grown = [np.zeros((2 * end, array.shape[1])) for array in (self._all, *self._values)]
+            for new, old in zip(grown, (self._all, *self._values), strict=True):
+                new[: self.count] = old[: self.count]
+            self._all, *self._values = grown
+        self._all[self.count : end] = points
+        for layer, gate in zip(self._values, self._network.gates, strict=True):
+            layer[self.count : end] = nodes[gate.x]
+        added = np.arange(self.count, end)
+        self.count = end
+        return added
+
+    def of(self, indices: Indices) -> Vector:
+        """Some points, shape (k, d)."""
+        return self._all[indices]
+
+    def read(self, layer: int, indices: Indices) -> Vector:
+        """What a layer's gates read at some points, shape (k, size)."""
+        return self._values[layer][indices]
+
+
+class Cells:
+    """Which open gates can have which state in the part of the domain that some decisions leave.
+
+    Decisions are on gates of the first layers, all of whose other gates have the same state all over the part: what the
+    next layer's gates read is affine there.
+
+    Parameters
+    ----------
+    network, domain
+        f and X.
+    errors
+        For each layer of gates what rounding may lose in the affine forms of what they read, on the domain.
+    """
+
+    def __init__(self, network: Network, domain: Domain, errors: Sequence[Vector]) -> None:
+        self.network, self.domain, self.errors = network, domain, errors
+        self.points = Points(network)
+        self.programs = self.decided = 0
+        self.seconds = {"lp": 0.0, "decide": 0.0}
+        self._program = LinearProgram(domain.system())
+        self._forms: dict[tuple[bytes, ...], list[tuple[Vector, Vector]]] = {}
+        self._most = max(_MOST_FORMS // (domain.dim * sum(gate.size for gate in network.gates)), 2)
+
+    def forms(self, states: Sequence[States], layer: int) -> list[tuple[Vector, Vector]]:
+        """G and g of what the gates read, for all layers up to one, where all gates below are decided."""
+        key = tuple(below.tobytes() for below in states[:layer])
+        if key not in self._forms:
+            if len(self._forms) >= self._most:
+                self._forms.clear()
+            known = affine_forms(self.network, tuple(states))
+            self._forms[key] = [known[gate.x] for gate in self.network.gates[: layer + 1]]
+        return self._forms[key]
+
+    def settled(
+        self, states: Sequence[States], decisions: Decisions, layer: int, points: Indices
+    ) -> tuple[States, Indices]:
+        """The layer's states with those that follow from the decisions, and points that show the others to be open.
+
+        Parameters
+        ----------
+        states
+            Of all gates; those below the layer are decided.
+        decisions
+            Which of them were chosen; the others follow from these.
+        layer
+            The first that has free gates.
+        points
+            Some that lie in the part.
+        """
+        forms = self.forms(states, layer)
+        linear, constant = forms[layer]
+        apart = _APART * (np.abs(linear) @ (self.domain.upper - self.domain.lower))
+        found, values = states[layer].copy(), self.points.read(layer, points)
+        shown = {ON: np.any(values > apart, axis=0), OFF: np.any(values < -apart, axis=0)}
+        cut = None
+        for state, other in ((ON, OFF), (OFF, ON)):
+            for i in np.flatnonzero((found == FREE) & ~shown[state]).tolist():
+                if found[i] != FREE or shown[state][i]:
+                    continue
+                if cut is None:
+                    cut = self._cut(forms, decisions)
+                sign = _sign(state)
+                outcome = self._farthest(sign * linear[i], sign * constant[i], self.errors[layer][i], cut)
+                if outcome is None:
+                    continue
+                point, value, most = outcome
+                if value >= apart[i]:
+                    if not self.points.full:
+                        points = np.append(points, self.points.add(point[None, :]))
+                        values = self.points.read(layer, points[-1:])[0]
+                        shown[ON] |= values > apart
+                        shown[OFF] |= values < -apart
+                elif most <= 0 or self._empty(states, (*decisions, (layer, i, state))):
+                    found[i] = other
+        return found, points
+
+    def _cut(self, forms: Sequence[tuple[Vector, Vector]], decisions: Decisions) -> tuple[Vector, Vector, Vector]:
+        rows = [(_sign(state) * forms[k][0][i], _sign(state) * forms[k][1][i]) for k, i, state in decisions]
+        linear = np.array([row for row, _ in rows]).reshape(-1, self.domain.dim)
+        constant = np.array([offset for _, offset in rows])
+        self._program.cut(linear, constant)
+        return linear, constant, np.array([self.errors[k][i] for k, i, _ in decisions])
+
+    def _farthest(
+        self, linear: Vector, constant: float, error: float, cut: tuple[Vector, Vector, Vector]
+    ) -> tuple[Vector, float, float] | None:
+        """A point with the largest value of a form in the part, that value, and a proven bound of it."""
+        start = time.perf_counter()
+        found = self._program.maximise(linear)
+        self.programs += 1
+        outcome = None
+        if found is not None:
+            point, multipliers = found[0][: linear.size], found[1][found[1].size - cut[1].size :]
+            # Weak duality: whatever the multipliers, as long as none is negative.
+            (most,) = self.domain.support((linear + multipliers @ cut[0])[None, :])
+            most += multipliers @ cut[1] + constant + 2 * (error + multipliers @ cut[2])
+            outcome = point, float(linear @ point + constant), float(most)
+        self.seconds["lp"] += time.perf_counter() - start
+        return outcome
+
+    def _empty(self, states: Sequence[States], decisions: Decisions) -> bool:
+        """Whether no region has these decisions, in exact arithmetic; False where too many were asked for."""
+        start = time.perf_counter()
+        if self.decided > _MOST_DECIDED[0] + _MOST_DECIDED[1] * self.programs:
+            return False
+        pattern = [np.full(layer.size, FREE, dtype=np.int8) for layer in states]
+        last = decisions[-1][0]
+        pattern[:last] = [layer.copy() for layer in states[:last]]
+        for k, i, state in decisions:
+            pattern[k][i] = state
+        self.decided += 1
+        empty = isinstance(decide(self.network, self.domain, tuple(pattern)), Empty)
+        self.seconds["decide"] += time.perf_counter() - start
+        return empty
+
+
+def _sign(state: int) -> float:
+    return 1.0 if state == ON else -1.0

@@ -1,0 +1,292 @@
+"""The exact maximum by branch and bound on the network's gates.
+
+A node of the tree is a set of linear regions: those with some gates decided. The gates of the first layer that has open
+ones are decided first, so that what they read is affine, and linear programs tell which of them are open at all
+(:mod:`lipexact.bab.cells`). Bounds of the norm over many nodes come from one batch (:mod:`lipexact.bounds.batched`). A
+leaf is a pattern without open gates: the norm of its Jacobian is computed anew, and where it is larger than all before,
+the region is decided exactly. Nothing of this needs general position, or a norm that a program can state.
+
+Wang and others, LipBaB, "Computing Lipschitz constants of ReLU networks by branch and bound" (2021), branch likewise.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lipexact.arrays import Vector
+from lipexact.bab.cells import Cells, Decisions, Indices
+from lipexact.bounds.batched import GateBounds, NormBounds
+from lipexact.bounds.interval import Bounds
+from lipexact.bounds.linear import bound
+from lipexact.bracket import UNDECIDED, Bracket, Goal, Progress, ProgressCallback, Termination
+from lipexact.matrix_norm import matrix_norm
+from lipexact.pattern import FREE, OFF, ON, States
+from lipexact.primal import Found, Sampling
+from lipexact.problem import Problem
+from lipexact.regions import Empty, Region, decide, has_forms
+
+_BATCHES = 4, 64  # nodes that are taken at once: at first, and at most
+_TRIALS = 4  # gates that are tried before one is chosen
+_DEAR = 4  # times as costly as the other mode, a mode's bounds are for nodes alone, not for trials
+_MOST_NUMBERS = 2**24
+_STARTS = 256
+_MOST_POINTS = 256  # that a node knows
+_NEGLIGIBLE = 5e-10  # relative to the best norm: half of what EXACT leaves
+_HEARTBEAT = 0.5  # seconds between two reports
+
+
+@dataclass(frozen=True, order=True)
+class _Node:
+    """Some regions. `states` follow from `decisions`."""
+
+    rank: float
+    number: int
+    bound: float = field(compare=False)
+    states: list[States] = field(compare=False)
+    decisions: Decisions = field(compare=False)
+    points: Indices = field(compare=False)
+
+
+def fits(problems: Sequence[Problem]) -> bool:
+    """Whether the numbers for a single node of the tree fit into memory."""
+    network = problems[0].network
+    sizes = [max(node.size for node in problem.graph.nodes) for problem in problems]
+    return has_forms(network) and 2 * max(sizes) ** 2 <= _MOST_NUMBERS
+
+
+def branch(
+    problems: Sequence[Problem],
+    bounds: Sequence[Bounds],
+    bracket: Bracket,
+    goal: Goal,
+    *,
+    deadline: float,
+    on_progress: ProgressCallback | None = None,
+) -> None:
+    """Narrow a bracket by branch and bound until it is closed, or as far as the time allows.
+
+    Parameters
+    ----------
+    problems, bounds
+        One question in one mode, or both, and bounds of every node of their graphs.
+    bracket
+        Valid bounds to start from; they are narrowed.
+    goal
+        When to stop.
+    deadline
+        A time of `time.perf_counter`, or infinity.
+    on_progress
+        Called now and then with both bounds; True stops the search. So does ctrl-C.
+    """
+    problem = problems[0]
+    network, domain = problem.network, problem.domain
+    if not fits(problems):
+        bracket.termination = Termination.LIMIT.value
+        bracket.stats["message"] = "the network is too large for branch and bound: the bounds are those without it"
+        return
+    own = bound(network.graph, {network.input: domain}, shared=bounds[0], deadline=deadline)
+    tree = _Tree(
+        problem,
+        GateBounds(network, domain, own),
+        [NormBounds(*each) for each in zip(problems, bounds, strict=True)],
+        bracket,
+        Sampling(network, domain, problem.functionals, problem.directions, deadline, bracket.found),
+        goal,
+    )
+    tree.run(deadline, on_progress)
+
+
+class _Tree:
+    """The nodes that are still to be looked at, and what has come of the others."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        gates: GateBounds,
+        norms: Sequence[NormBounds],
+        bracket: Bracket,
+        sampling: Sampling,
+        goal: Goal,
+    ) -> None:
+        self.problem, self.gates, self.norms = problem, gates, sorted(norms, key=lambda norm: norm.cost)
+        self.quick = [norm for norm in self.norms if norm.cost <= _DEAR * self.norms[0].cost]
+        self.most = int(np.clip(self.quick[-1].at_once // (2 * _TRIALS), *_BATCHES))
+        self.bracket, self.sampling, self.goal = bracket, sampling, goal
+        self.cells = Cells(problem.network, problem.domain, gates.errors)
+        self.heap: list[_Node] = []
+        self.numbers = itertools.count()
+        self.passed = 0.0  # the largest bound of what was left out, or could not be decided
+        self.stats: dict[str, float] = {"nodes": 0, "leaves": 0, "bound_seconds": 0.0, "primal_seconds": 0.0}
+
+    @property
+    def threshold(self) -> float:
+        """What regions must exceed to matter."""
+        return max(self.bracket.lower * (1 + _NEGLIGIBLE), self.goal.target or 0.0)
+
+    @property
+    def upper(self) -> float:
+        """A bound of all regions, as far as they are known now."""
+        top = -self.heap[0].rank if self.heap else 0.0
+        return min(self.bracket.upper, max(top, self.passed, self.bracket.lower))
+
+    def run(self, deadline: float, on_progress: ProgressCallback | None) -> None:
+        """Narrow the bracket until the goal is reached, the time is up, or the user stops it."""
+        start = reported = time.perf_counter()
+        size, ahead = _BATCHES[0], []
+        try:
+            self._plant()
+            while self.heap and not self.goal.reached(self.bracket.lower, self.upper):
+                now = time.perf_counter()
+                if now > deadline:
+                    self.bracket.termination = Termination.TIME_LIMIT.value
+                    break
+                if on_progress is not None and now - reported > _HEARTBEAT:
+                    reported = now
+                    nodes = int(self.stats["nodes"])
+                    if on_progress(Progress(now - start, self.bracket.lower, self.upper, nodes)):
+                        self.bracket.termination = Termination.INTERRUPTED.value
+                        break
+                ahead = self._take(size)
+                self._turn(ahead)
+                ahead = []
+                size = min(2 * size, self.most)
+        except KeyboardInterrupt:
+            for node in ahead:  # what was being looked at is as it was
+                heapq.heappush(self.heap, node)
+            self.bracket.termination = Termination.INTERRUPTED.value
+        self.bracket.upper = self.upper
+        ended = self.bracket.termination == Termination.OPTIMAL.value
+        if ended and not self.goal.reached(self.bracket.lower, self.bracket.upper):
+            self.bracket.termination = UNDECIDED
+        self.bracket.stats |= self.stats
+        self.bracket.stats |= {"lps": self.cells.programs, "decided": self.cells.decided}
+        self.bracket.stats |= {f"{name}_seconds": seconds for name, seconds in self.cells.seconds.items()}
+        self.bracket.stats["tree_seconds"] = time.perf_counter() - start
+
+    def _plant(self) -> None:
+        domain, rng = self.problem.domain, np.random.default_rng(0)
+        samples = np.vstack([domain.sample(rng, _STARTS // 2), domain.extremes(rng, _STARTS // 2)])
+        self._push(self.bracket.upper, list(self.gates.root), (), self.cells.points.add(samples))
+
+    def _push(self, bound: float, states: list[States], decisions: Decisions, points: Indices) -> None:
+        if bound <= self.threshold:
+            self.passed = max(self.passed, bound)
+            return
+        node = _Node(-bound, next(self.numbers), bound, states, decisions, points[-_MOST_POINTS:])
+        heapq.heappush(self.heap, node)
+
+    def _take(self, size: int) -> list[_Node]:
+        return [heapq.heappop(self.heap) for _ in range(min(size, len(self.heap)))]
+
+    def _turn(self, batch: list[_Node]) -> None:
+        """Look at some nodes, and put their children into the heap."""
+        self.stats["nodes"] += len(batch)
+        self._sample(batch)
+        refined: list[tuple[_Node, int]] = []
+        for node in batch:
+            if node.bound <= self.threshold:
+                self.passed = max(self.passed, node.bound)
+            elif (layer := self._refine(node)) is not None:
+                refined.append((node, layer))
+        if not refined:
+            return
+        count = len(self.gates.root)
+        states = self._settled([np.stack([node.states[k] for node, _ in refined]) for k in range(count)])
+        upper, weights = self._bounded(states, self.norms)
+        trials: list[tuple[int, int]] = []
+        for b, (node, layer) in enumerate(refined):
+            node.states[:] = [each[b] for each in states]
+            opened = np.flatnonzero(node.states[layer] == FREE)
+            most = min(node.bound, float(upper[b]))
+            if most <= self.threshold or not opened.size:
+                self._push(most, node.states, node.decisions, node.points)
+                continue
+            best = np.argsort(-weights[layer][b, opened], kind="stable")[:_TRIALS]
+            trials += [(b, i) for i in opened[best].tolist()]
+        if trials:
+            self._branch([(*refined[b], min(refined[b][0].bound, float(upper[b])), i) for b, i in trials])
+
+    def _branch(self, trials: list[tuple[_Node, int, float, int]]) -> None:
+        """Of each node's trials the one whose children have the smallest bounds."""
+        states = [
+            np.repeat(np.stack([node.states[k] for node, *_ in trials]), 2, axis=0) for k in range(len(self.gates.root))
+        ]
+        for t, (_, layer, _, i) in enumerate(trials):
+            states[layer][2 * t : 2 * t + 2, i] = ON, OFF
+        states = self._settled(states)
+        upper, _ = self._bounded(states, self.quick)
+        best: dict[int, tuple[float, int]] = {}
+        for t, (node, _, most, _) in enumerate(trials):
+            gains = np.maximum(most - np.maximum(upper[2 * t : 2 * t + 2], self.bracket.lower), 1e-9 * most)
+            best[node.number] = max(best.get(node.number, (-1.0, 0)), (float(gains.prod()), t))
+        for _, t in best.values():
+            node, layer, most, i = trials[t]
+            values = self.cells.points.read(layer, node.points)[:, i]
+            for k, state, inside in ((2 * t, ON, values > 0), (2 * t + 1, OFF, values < 0)):
+                self._push(
+                    min(most, float(upper[k])),
+                    [each[k] for each in states],
+                    (*node.decisions, (layer, i, state)),
+                    node.points[inside],
+                )
+
+    def _settled(self, states: list[States]) -> list[States]:
+        start = time.perf_counter()
+        result = self.gates.settled(states)
+        self.stats["bound_seconds"] += time.perf_counter() - start
+        return result
+
+    def _bounded(self, states: list[States], norms: Sequence[NormBounds]) -> tuple[Vector, list[Vector]]:
+        start = time.perf_counter()
+        upper, weights = norms[0].upper(states)
+        for norm in norms[1:]:
+            left = np.flatnonzero(upper > self.threshold)
+            if left.size:
+                upper[left] = np.minimum(upper[left], norm.upper([layer[left] for layer in states])[0])
+        self.stats["bound_seconds"] += time.perf_counter() - start
+        return upper, weights
+
+    def _sample(self, batch: list[_Node]) -> None:
+        """Look for better regions in the middle of the nodes."""
+        start = time.perf_counter()
+        middles = [self.cells.points.of(node.points).mean(axis=0) for node in batch if node.points.size]
+        if middles and self.sampling.improve(np.array(middles)):
+            self._found(self.sampling.best)
+        self.stats["primal_seconds"] += time.perf_counter() - start
+
+    def _found(self, found: Found | None) -> None:
+        if found is not None and (self.bracket.found is None or found.norm.lower > self.bracket.lower):
+            self.bracket.lower, self.bracket.found = max(found.norm.lower, self.bracket.lower), found
+            self.sampling.best = found
+
+    def _refine(self, node: _Node) -> int | None:
+        """The first layer with open gates, after linear programs have looked at it; None where there is none left."""
+        while True:
+            layer = next((k for k, states in enumerate(node.states) if (states == FREE).any()), None)
+            if layer is None:
+                self._leaf(node)
+                return None
+            found, points = self.cells.settled(node.states, node.decisions, layer, node.points)
+            node.states[layer] = found
+            object.__setattr__(node, "points", points)
+            if (found == FREE).any():
+                return layer
+
+    def _leaf(self, node: _Node) -> None:
+        self.stats["leaves"] += 1
+        problem, pattern = self.problem, tuple(node.states)
+        norm = matrix_norm(problem.network, problem.functionals, problem.directions, pattern)
+        value = min(norm.upper, max(node.bound, norm.lower))
+        if value > self.threshold or self.bracket.found is None:
+            verdict = decide(problem.network, problem.domain, pattern)
+            if isinstance(verdict, Empty):
+                return
+            if isinstance(verdict, Region):
+                self._found(Found(norm, verdict))
+        self.passed = max(self.passed, value)

@@ -1,0 +1,312 @@
+"""Bounds for many choices of a network's gates at once.
+
+The relaxation is that of :mod:`lipexact.bounds.linear`, in dense arrays with one more axis, so that one product of
+matrices serves all choices. What rounding may lose is not followed from step to step but bounded once: slopes lie in
+[0, 1], so no coefficient is larger than that of the graph with all gates on and the absolute values of its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from typing_extensions import assert_never
+
+from lipexact.arrays import Vector, most_terms
+from lipexact.bounds.interval import Bounds, gate_state, length_bound, magnitude
+from lipexact.domains import ConvexSet
+from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Value, operands, topological
+from lipexact.network import Network
+from lipexact.pattern import FREE, OFF, ON, States
+from lipexact.problem import Problem
+from lipexact.rounding import FOLDED, TINY, gamma
+
+_NUMBERS = 2**21  # in one array of coefficients, or as many as one choice takes
+
+
+class GateBounds:
+    """What a choice of some gates says of the others, by bounds of what these read.
+
+    Parameters
+    ----------
+    network
+        f.
+    domain
+        X.
+    bounds
+        Valid bounds of every node of the network on the domain.
+    """
+
+    def __init__(self, network: Network, domain: ConvexSet, bounds: Bounds) -> None:
+        self.network = network
+        nodes = topological(network.gates)
+        layers = {gate: k for k, gate in enumerate(network.gates)}
+        self._relaxation = _Relaxation(nodes, {network.input: domain}, bounds, layers)
+        self.root = tuple(
+            np.where(np.isnan(state := gate_state(gate, bounds)), FREE, state).astype(np.int8) for gate in network.gates
+        )
+
+    @property
+    def errors(self) -> list[Vector]:
+        """What rounding may lose in the bounds of what each layer reads, and in its affine forms, on the domain."""
+        return [self._relaxation.pads[gate.x] for gate in self.network.gates]
+
+    def settled(self, states: Sequence[States]) -> list[States]:
+        """The states with those of free gates that follow from them, on all regions with interior.
+
+        Parameters
+        ----------
+        states
+            For each layer of gates ON, OFF or FREE, shape (b, size).
+        """
+        result = [layer.copy() for layer in states]
+        for part in self._relaxation.parts(len(states[0])):
+            run = _Run(self._relaxation, [layer[part] for layer in result])
+            run.through()
+            for whole, layer in zip(result, run.states, strict=True):
+                whole[part] = layer
+        return result
+
+
+class NormBounds:
+    """Upper bounds of a problem's objective over the regions that have some choice of gates.
+
+    Parameters
+    ----------
+    problem
+        The problem.
+    bounds
+        Valid bounds of every node of its graph.
+    """
+
+    def __init__(self, problem: Problem, bounds: Bounds) -> None:
+        self.mode = problem.mode
+        self._objective = problem.objective
+        layers = {gate: k for k, gate in enumerate(problem.gates) if gate is not None}
+        # The derivative depends on x through the network's gates alone.
+        above: set[Node] = {problem.objective}
+        for node in reversed(problem.graph.nodes):
+            if node in above and node not in layers:
+                above.update(operands(node))
+        nodes = tuple(node for node in problem.graph.nodes if node in above)
+        self._relaxation = _Relaxation(nodes, problem.sets, bounds, layers, problem.objective)
+
+    @property
+    def cost(self) -> float:
+        """About how many numbers one choice of gates takes to bound."""
+        return self._relaxation.cost
+
+    @property
+    def at_once(self) -> int:
+        """How many choices fit into one part of a batch."""
+        return self._relaxation.at_once
+
+    def upper(self, states: Sequence[States]) -> tuple[Vector, list[Vector]]:
+        """Upper bounds, and how much of them each gate's relaxation accounts for.
+
+        Parameters
+        ----------
+        states
+            For each layer of the network's gates ON, OFF or FREE, shape (b, size).
+
+        Returns
+        -------
+        upper
+            At least the maximum over all regions with these gates, and 0; shape (b,).
+        weights
+            For each layer, of shape (b, size), at least 0.
+        """
+        count = len(states[0])
+        upper, weights = np.zeros(count), [np.zeros(layer.shape) for layer in states]
+        for part in self._relaxation.parts(count):
+            run = _Run(self._relaxation, [layer[part] for layer in states])
+            run.through()
+            lower, most = run.bounds[self._objective]
+            if len(lower) == 1:
+                upper[part] = np.maximum(most[0], 0.0)
+            else:
+                upper[part] = [length_bound((a, b)) for a, b in zip(lower.T, most.T, strict=True)]
+            for whole, layer in zip(weights, run.weights, strict=True):
+                whole[part] = layer
+        return upper, weights
+
+
+class _Relaxation:
+    """Nodes, what is known of them whatever the gates, and which of them are worth bounds of their own."""
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        sets: Mapping[Input, ConvexSet],
+        root: Bounds,
+        layers: Mapping[Conditional, int],
+        objective: Value | None = None,
+    ) -> None:
+        self.nodes, self.sets, self.root, self.layers, self.objective = nodes, sets, root, layers, objective
+        self.positions = {node: k for k, node in enumerate(nodes)}
+        depends: dict[Node, bool] = {}  # on a gate
+        wanted: set[Node] = set() if objective is None else {objective}
+        for node in nodes:
+            depends[node] = isinstance(node, Conditional | Switch) or any(depends[x] for x in operands(node))
+            if isinstance(node, Switch) or (isinstance(node, Conditional) and node.x in depends):
+                wanted.add(node.x)
+        self.targets = {node for node in wanted if isinstance(node, Affine) and depends[node]}
+        self.pads = self._pads()
+        widest = max((node.size for node in nodes), default=1)
+        self.at_once = max(_NUMBERS // (2 * widest * max((node.size for node in self.targets), default=1)), 1)
+        below = np.cumsum([node.size for node in nodes])
+        self.cost = float(sum(2 * node.size * below[self.positions[node]] for node in self.targets))
+
+    def parts(self, count: int) -> list[slice]:
+        """Parts of a batch of so many choices that fit into memory."""
+        return [slice(start, start + self.at_once) for start in range(0, count, self.at_once)]
+
+    def _pads(self) -> dict[Node, Vector]:
+        sizes: dict[Node, Vector] = {}
+        operations, switches = FOLDED, 2
+        for node in self.nodes:
+            match node:
+                case Input():
+                    sizes[node] = magnitude(self.root[node])
+                    operations += node.size + 2
+                case Affine():
+                    sizes[node] = np.abs(node.bias)
+                    for weight, x in node.terms:
+                        sizes[node] = sizes[node] + abs(weight) @ sizes[x]
+                        operations += max(most_terms(weight), weight.shape[0]) + 2
+                case Switch():
+                    sizes[node] = sizes[node.x]
+                    operations += 2 * node.size + 8
+                    switches += 2  # its offset, and its slope times what it reads
+                case Conditional():
+                    pass
+                case _:
+                    assert_never(node)
+        return {node: gamma(operations) * switches * size + TINY * (size + 1) for node, size in sizes.items()}
+
+
+class _Run:
+    """Bounds of all nodes for one batch of states."""
+
+    def __init__(self, of: _Relaxation, states: list[States]) -> None:
+        self.of, self.count = of, len(states[0])
+        self.states = states
+        self.bounds: dict[Node, tuple[Vector, Vector]] = {}  # shapes (size, b)
+        self.weights = [np.zeros(layer.shape) for layer in states]
+        self.lines: dict[Switch, _Lines] = {}
+
+    def through(self) -> None:
+        """Bounds of the nodes that matter, from the inputs up."""
+        for node in self.of.nodes:
+            if isinstance(node, Conditional):
+                self.bounds[node] = self._gates(node)
+                continue
+            lower, upper = (np.broadcast_to(side[:, None], (node.size, self.count)) for side in self.of.root[node])
+            if node in self.of.targets:
+                lower, upper = self._sharpened(node, lower, upper)
+            self.bounds[node] = lower, upper
+
+    def _gates(self, node: Conditional) -> tuple[Vector, Vector]:
+        layer = self.of.layers.get(node)
+        if node.x not in self.bounds:  # of a network whose own nodes are no part of this
+            assert layer is not None
+            states = self.states[layer].T
+            return (states == ON).astype(np.float64), (states != OFF).astype(np.float64)
+        lower, upper = self.bounds[node.x]
+        found = np.where(upper <= 0, OFF, np.where(lower >= 0, ON, FREE))
+        if layer is not None:
+            states = self.states[layer].T
+            found = np.where(states != FREE, states, found)
+            self.states[layer] = np.ascontiguousarray(found.T.astype(np.int8))
+            # A gate that is on or off says on which side of 0 its input is, all over these regions.
+            low = np.where(found == ON, np.maximum(lower, 0.0), np.minimum(lower, upper))
+            self.bounds[node.x] = low, np.where(found == OFF, np.minimum(upper, 0.0), np.maximum(upper, low))
+        return (found == ON).astype(np.float64), (found != OFF).astype(np.float64)
+
+    def _sharpened(self, target: Node, lower: Vector, upper: Vector) -> tuple[Vector, Vector]:
+        """The bounds of a node by back-substitution, shape (size, b)."""
+        rows = np.flatnonzero((lower < upper).any(axis=1))
+        if not rows.size:
+            return lower, upper
+        # Upper bounds of +y and of -y; of the objective +y alone will do.
+        both = 1 if target is self.of.objective and target.size == 1 else 2
+        wide = both * rows.size
+        start = np.zeros((target.size, self.count, wide))
+        start[rows, :, np.arange(rows.size)] = 1.0
+        if both == 2:
+            start[rows, :, np.arange(rows.size, wide)] = -1.0
+        total = self._pulled(target, start)
+        pad = self.of.pads[target][rows, None]
+        lower, upper = lower.copy(), upper.copy()
+        upper[rows] = np.minimum(upper[rows], total[:, : rows.size].T + pad)
+        if both == 2:
+            lower[rows] = np.maximum(lower[rows], -total[:, rows.size :].T - pad)
+        crossed = lower > upper  # where no region has these gates, or by rounding
+        return np.where(crossed, upper, lower), np.where(crossed, lower, upper)
+
+    def _pulled(self, target: Node, start: Vector) -> Vector:
+        """Upper bounds of linear forms in a node, given as (size, b, forms), of shape (b, forms)."""
+        pending: dict[Node, Vector] = {target: start}
+        count, wide = start.shape[1:]
+        total = np.zeros((count, wide))
+
+        def push(x: Node, part: Vector) -> None:
+            pending[x] = pending[x] + part if x in pending else part
+
+        for node in reversed(self.of.nodes[: self.of.positions[target] + 1]):
+            part = pending.pop(node, None)
+            if part is None:
+                continue
+            match node:
+                case Input():
+                    total += self.of.sets[node].support(part.reshape(node.size, -1).T).reshape(count, wide)
+                case Affine():
+                    flat = part.reshape(node.size, -1)
+                    if node.bias.any():
+                        total += (node.bias @ flat).reshape(count, wide)
+                    for weight, x in node.terms:
+                        push(x, (weight.T @ flat).reshape(x.size, count, wide))
+                case Switch():
+                    lines = self._lines(node)
+                    positive = np.maximum(part, 0.0)
+                    negative = part - positive
+                    added = positive * lines.upper_offset[:, :, None]
+                    if lines.lower_offset is not None:
+                        added += negative * lines.lower_offset[:, :, None]
+                    total += added.sum(axis=0)
+                    if target is self.of.objective and node.gate in self.of.layers:
+                        self.weights[self.of.layers[node.gate]] += added.sum(axis=2).T
+                    positive *= lines.upper_slope[:, :, None]
+                    negative *= lines.lower_slope[:, :, None]
+                    positive += negative
+                    push(node.x, positive)
+                case Conditional():
+                    raise AssertionError("gates are read by switches alone")
+                case _:
+                    assert_never(node)
+        return total
+
+    def _lines(self, node: Switch) -> _Lines:
+        if node not in self.lines:
+            pad = self.of.pads[node.x][:, None]
+            self.lines[node] = _Lines(*self.bounds[node.x], *self.bounds[node.gate], pad, node.gate.x is node.x)
+        return self.lines[node]
+
+
+class _Lines:
+    """Lines above and below y = a x, entry by entry."""
+
+    def __init__(self, lower: Vector, upper: Vector, least: Vector, most: Vector, pad: Vector, own: bool) -> None:
+        unknown = least != most
+        crossing = unknown & (lower < 0) & (upper > 0)
+        width = np.where(crossing, upper - lower, 1.0)
+        ratio = np.clip(np.where(crossing, upper / width, (lower >= 0) & (upper > 0)), 0.0, 1.0)
+        self.upper_slope = np.where(unknown, ratio, most)
+        self.upper_offset = np.where(crossing, -ratio * lower + pad, 0.0)
+        self.lower_offset: Vector | None = None
+        if own:
+            self.lower_slope = np.where(unknown, (upper > -lower).astype(np.float64), most)
+        else:
+            ratio = np.clip(np.where(crossing, -lower / width, upper <= 0), 0.0, 1.0)
+            self.lower_slope = np.where(unknown, ratio, most)
+            self.lower_offset = np.where(crossing, -ratio * upper - pad, 0.0)
