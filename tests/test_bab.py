@@ -1,0 +1,280 @@
+"""Branch and bound, its batched bounds and its cells, against the enumeration oracle."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.optimize
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import lipexact as lx
+from lipexact.api import _programs
+from lipexact.bab.cells import Cells, Points
+from lipexact.bounds.batched import GateBounds, NormBounds
+from lipexact.bounds.linear import bound
+from lipexact.errors import OptionError
+from lipexact.lp import LinearProgram
+from lipexact.matrix_norm import matrix_norm
+from lipexact.pattern import FREE
+from lipexact.regions import pattern_at
+from tests.networks import CUTS, FAMILIES, Case, case, cases, cut_domain, halfspaces_of, random_weights, to_network
+from tests.oracle import constant, cross_functionals, regions
+
+PAIRS = tuple(itertools.product(("linf", "l1", "l2"), repeat=2))
+EXAMPLES = Path(__file__).parents[1] / "examples"
+# More of them: nox -s pairs
+SEEDS = int(os.environ.get("LIPEXACT_SEEDS", "0"))
+
+
+def solve(network: Case, known: float, domain: lx.Domain | None = None, **question: object) -> lx.LipschitzResult:
+    """An EXACT answer, equal to what is known, proven without a solver, with a witness."""
+    domain = domain or lx.Box(network.lower, network.upper)
+    result = lx.lipschitz(to_network(network.weights), domain, method="bab", **question)  # type: ignore[arg-type]
+    assert result.status is lx.Status.EXACT, (result, result.stats, known)
+    assert (result.method, result.proof, result.termination) == ("bab", "float", "optimal")
+    assert result.value == pytest.approx(known, rel=1e-9, abs=0.0), result
+    assert result.upper >= known * (1 - 1e-13)
+    witness = result.witness
+    assert witness is not None
+    assert witness.functional @ witness.jacobian @ witness.direction == pytest.approx(known, rel=1e-9, abs=0.0)
+    assert domain.margin(witness.point[None, :])[0] >= 0
+    return result
+
+
+def hard(seed: int = 0) -> tuple[lx.Network, lx.Box]:
+    """Far more regions than can be looked at in a second."""
+    weights = random_weights(np.random.default_rng(seed), (8, 24, 24, 2))
+    return to_network(weights), lx.Box(-np.ones(8), np.ones(8))
+
+
+@pytest.mark.parametrize("seed", range(SEEDS or 3))
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_equals_the_enumeration_of_regions(family: str, seed: int) -> None:
+    network = case(family, 100 + seed)
+    found = regions(*network)
+    for k in range(3):  # all nine pairs, over three seeds
+        pair = PAIRS[3 * seed % 9 + k]
+        solve(network, float(constant(found, None, *pair)), input_norm=pair[0], output_norm=pair[1])
+
+
+@pytest.mark.parametrize("seed", range(SEEDS or 3))
+@pytest.mark.parametrize("cut", CUTS)
+def test_on_domains_that_are_no_boxes(cut: str, seed: int) -> None:
+    network = case(sorted(FAMILIES)[(CUTS.index(cut) + seed) % len(FAMILIES)], seed)
+    domain = cut_domain(cut, np.array(network.lower), np.array(network.upper), seed)
+    found = regions(network.weights, domain.lower, domain.upper, halfspaces_of(domain))
+    pair = PAIRS[(CUTS.index(cut) + 2 * seed) % 9]
+    solve(network, float(constant(found, None, *pair)), domain, input_norm=pair[0], output_norm=pair[1])
+
+
+@pytest.mark.parametrize("norm", ["linf", "l1", "l2"])
+def test_functionals(norm: str) -> None:
+    network = Case(random_weights(np.random.default_rng(3), (2, 5, 4, 3)), -np.ones(2), np.ones(2))
+    found = regions(*network)
+    c = np.array([1.0, -2.0, 0.5])
+    solve(network, float(constant(found, c, norm)), input_norm=norm, functional=c)
+    solve(network, float(constant(found, [0, 1, 0], norm)), input_norm=norm, functional=1)
+    known = max(float(constant(found, c, norm)) for c in cross_functionals(3))
+    solve(network, known, input_norm=norm, functional=lx.CrossLipschitz())
+
+
+@pytest.mark.parametrize("name", ["wine_groupsort_13_16_16_3", "wine_13_16_16_3"])
+def test_agrees_with_the_program(name: str) -> None:
+    path, ball = EXAMPLES / f"{name}.onnx", lx.Ball(np.full(13, 0.4), 0.15)
+    results = [lx.lipschitz(path, ball, functional=lx.CrossLipschitz(), method=method) for method in ("bab", "mip")]
+    assert all(result.status is lx.Status.EXACT for result in results)
+    assert results[0].value == pytest.approx(results[1].value, rel=1e-9)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(cases(), st.integers(0, 99))
+def test_bounds_hold_for_every_region_that_has_the_gates(network: Case, seed: int) -> None:
+    """Of random points' patterns some gates are kept: what is said of the others, and of the norm, holds there."""
+    rng = np.random.default_rng(seed)
+    net, box = to_network(network.weights), lx.Box(network.lower, network.upper)
+    points = box.sample(rng, 40)
+    patterns = [pattern for pattern in (pattern_at(net, point) for point in points) if pattern is not None]
+    if not patterns or not net.gates:
+        return
+    pair = PAIRS[seed % 9]
+    programs = _programs(net, box, *pair, None, "auto", np.inf)
+    gates = GateBounds(net, box, bound(net.graph, {net.input: box}))
+    shares = rng.random(len(patterns))
+    kept = [
+        [rng.random(states.size) < share for states in pattern] for pattern, share in zip(patterns, shares, strict=True)
+    ]
+    batch = [
+        np.array([np.where(keep[k], pattern[k], FREE) for pattern, keep in zip(patterns, kept, strict=True)])
+        for k in range(len(net.gates))
+    ]
+    said = gates.settled(batch)
+    for b in range(len(patterns)):
+        alike = [
+            p for p in patterns if all(((s[b] == FREE) | (s[b] == q)).all() for s, q in zip(batch, p, strict=True))
+        ]
+        for pattern in alike:
+            for states, layer in zip(pattern, said, strict=True):
+                assert ((layer[b] == FREE) | (layer[b] == states)).all()
+    for program in programs:
+        upper, weights = NormBounds(program.problem, program.bounds).upper(said)
+        assert all((layer >= 0).all() for layer in weights)
+        for b, pattern in enumerate(patterns):
+            norm = matrix_norm(net, program.problem.functionals, program.problem.directions, pattern)
+            assert upper[b] >= norm.lower * (1 - 1e-13)
+
+
+def test_batches_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, box = hard()
+    program, *_ = _programs(net, box, "linf", None, 0, "auto", np.inf)
+    rng = np.random.default_rng(0)
+    states = [rng.integers(-1, 2, (30, gate.size)).astype(np.int8) for gate in net.gates]
+    whole = NormBounds(program.problem, program.bounds)
+    monkeypatch.setattr("lipexact.bounds.batched._NUMBERS", 1)
+    parts = NormBounds(program.problem, program.bounds)
+    assert whole.at_once >= 30 > parts.at_once == 1
+    np.testing.assert_allclose(parts.upper(states)[0], whole.upper(states)[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_cuts_of_a_linear_program(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    d = int(rng.integers(1, 5))
+    domain = cut_domain(CUTS[seed % len(CUTS)], -np.ones(d), 2 * np.ones(d), seed)
+    system = domain.system()
+    program = LinearProgram(system)
+    for count in (2, 0, 3):  # each time other ones
+        linear = rng.normal(size=(count, d))
+        constant = -linear @ domain.centre + rng.uniform(0.01, 0.2, count)
+        program.cut(linear, constant)
+        weights = rng.normal(size=d)
+        padding = system.lower.size - d
+        known = scipy.optimize.linprog(
+            -np.append(weights, np.zeros(padding)),
+            A_ub=np.vstack([system.rows.toarray(), -np.hstack([linear, np.zeros((count, padding))])]),
+            b_ub=np.append(system.limits, constant),
+            bounds=list(zip(system.lower, system.upper, strict=True)),
+        )
+        point, duals = program.maximise(weights)
+        assert weights @ point[:d] == pytest.approx(-known.fun, abs=1e-6)
+        assert duals.size == system.limits.size + count
+        # Weak duality, by the multipliers alone.
+        mine = duals[duals.size - count :]
+        assert (duals >= 0).all()
+        upper = domain.support((weights + mine @ linear)[None, :])[0] + mine @ constant
+        assert -known.fun - 1e-6 <= upper <= -known.fun + 1e-5 * (1 + abs(known.fun))
+
+
+def test_what_cells_say_of_gates_is_true() -> None:
+    """Neurons that cannot be on, or off, beside a decision; one of them only in exact arithmetic."""
+    # x1, x2 - 2, x1 - 1e-9, and 3 x1, over [-1, 1]^2
+    weights = [
+        (np.array([[1.0, 0], [0, 1], [1, 0], [3, 0]]), np.array([0.0, -2.0, -1e-9, 0.0])),
+        (np.ones((1, 4)), [0.0]),
+    ]
+    net, box = to_network(weights), lx.Box([-1, -1], [1, 1])
+    cells = Cells(net, box, GateBounds(net, box, bound(net.graph, {net.input: box})).errors)
+    free = [np.full(4, FREE, dtype=np.int8)]
+    nothing = np.zeros(0, dtype=np.intp)
+    states, points = cells.settled(free, (), 0, nothing)
+    assert states.tolist() == [FREE, 0, FREE, FREE]
+    read = cells.points.read(0, points)
+    assert ((read > 0).any(axis=0) | (states == 0)).all()
+    assert (read < 0).any(axis=0).all()
+    # x1 < 0; x1 > 1e-9; x1 > 0, which leaves the third one open by a hair's breadth
+    for i, state, known in ((0, 0, [0, 0, 0, 0]), (2, 1, [1, 0, 1, 1]), (0, 1, [1, 0, FREE, 1])):
+        states = free[0].copy()
+        states[i] = state
+        found, _ = cells.settled([states], ((0, i, state),), 0, nothing)
+        assert found.tolist() == known
+    assert cells.decided > 0
+
+
+def test_points_are_kept_as_they_grow() -> None:
+    net, box = hard()
+    points, rng = Points(net), np.random.default_rng(0)
+    chunks = [box.sample(rng, count) for count in (1, 100, 30, 500)]
+    indices = [points.add(chunk) for chunk in chunks]
+    assert np.concatenate(indices).tolist() == list(range(631))
+    np.testing.assert_array_equal(points.of(np.concatenate(indices)), np.vstack(chunks))
+    first = net.gates[0].x
+    np.testing.assert_allclose(points.read(0, indices[2]), chunks[2] @ first.terms[0][0].T + first.bias)
+    assert not points.full
+
+
+def test_a_time_limit_leaves_bounds_that_hold() -> None:
+    net, box = hard()
+    short, long = (lx.lipschitz(net, box, functional=0, time_limit=limit) for limit in (0.2, 3.0))
+    assert short.status is lx.Status.BOUNDED
+    assert short.termination == "time limit"
+    assert short.lower <= long.upper
+    assert long.lower <= short.upper
+    assert (short.method, short.proof) == ("bab", "float")
+
+
+@pytest.mark.parametrize("way", ["callback", "ctrl-c"])
+def test_being_stopped_leaves_bounds_that_hold(way: str) -> None:
+    net, box = hard()
+    moments: list[lx.Progress] = []
+
+    def report(moment: lx.Progress) -> bool:
+        moments.append(moment)
+        if len(moments) == 3 and way == "ctrl-c":
+            raise KeyboardInterrupt
+        return len(moments) == 3
+
+    result = lx.lipschitz(net, box, functional=0, progress=report)
+    assert result.termination == "interrupted"
+    assert result.status is lx.Status.BOUNDED
+    assert len(moments) == 3
+    assert 0 < result.lower <= result.upper < np.inf
+    bounds = [(moment.incumbent, moment.bound) for moment in moments] + [(result.lower, result.upper)]
+    for (low, high), (lower, upper) in itertools.pairwise(bounds):  # steadily better
+        assert low <= lower <= upper <= high
+    assert result.witness is not None
+
+
+def test_a_gap_and_a_target() -> None:
+    network = Case(random_weights(np.random.default_rng(5), (3, 8, 6, 1)), -np.ones(3), np.ones(3))
+    net, box = to_network(network.weights), lx.Box(network.lower, network.upper)
+    known = float(constant(regions(*network), None, "linf", "linf"))
+    rough = lx.lipschitz(net, box, method="bab", gap=0.5)
+    assert rough.gap <= 0.5
+    assert rough.lower <= known * (1 + 1e-12) <= rough.upper * (1 + 1e-9)
+    for factor in (0.5, 0.999, 1.001, 1.5):
+        told = lx.lipschitz(net, box, method="bab", target=factor * known)
+        assert told.within_target is (factor > 1)
+        assert told.lower <= known * (1 + 1e-12)
+        assert told.upper >= known * (1 - 1e-12)
+
+
+def test_two_runs_are_the_same() -> None:
+    net, box = hard(1)
+    first, second = (lx.lipschitz(net, lx.Ball(box.centre, 0.15), functional=0, method="bab") for _ in range(2))
+    assert first.status is lx.Status.EXACT
+    assert (first.lower, first.upper) == (second.lower, second.upper)
+    for name in ("nodes", "leaves", "lps", "decided"):
+        assert first.stats[name] == second.stats[name]
+
+
+def test_what_is_too_large_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, box = hard()
+    monkeypatch.setattr("lipexact.bab.tree._MOST_NUMBERS", 10)
+    result = lx.lipschitz(net, box, functional=0, method="bab")
+    assert (result.status, result.termination) == (lx.Status.BOUNDED, "limit")
+    assert "too large" in result.stats["message"]
+    assert lx.lipschitz(net, lx.Ball(box.centre, 1e-3), functional=0).method == "mip"
+
+
+def test_which_method_is_taken() -> None:
+    net = to_network(random_weights(np.random.default_rng(0), (2, 4, 1)))
+    assert lx.lipschitz(net, lx.Box.unit(2)).method == "bab"
+    for options in ({"mode": "forward"}, {"solver": "scip"}, {"solver_options": {"presolve": "on"}}):
+        assert lx.lipschitz(net, lx.Box.unit(2), **options).method == "mip"
+    for options in ({"solver": "scip"}, {"solver_options": {"presolve": "on"}}):
+        with pytest.raises(OptionError, match="HiGHS"):
+            lx.lipschitz(net, lx.Box.unit(2), method="bab", **options)
