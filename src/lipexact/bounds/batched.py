@@ -210,7 +210,10 @@ class _Run:
         layer = self.of.layers.get(node)
         if node.x not in self.bounds:  # of a network whose own nodes are no part of this
             assert layer is not None
-            states = self.states[layer].T
+            # The bounds for all regions take these gates' states for granted: a neuron that is 0 all over a region may
+            # have either, but the same one everywhere.
+            states, (least, most) = self.states[layer].T, (side[:, None] for side in self.of.root[node])
+            states = np.where(least == most, least, states)
             return (states == ON).astype(np.float64), (states != OFF).astype(np.float64)
         lower, upper = self.bounds[node.x]
         found = np.where(upper <= 0, OFF, np.where(lower >= 0, ON, FREE))
