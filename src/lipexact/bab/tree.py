@@ -6,7 +6,7 @@ ones are decided first, so that what they read is affine, and linear programs te
 leaf is a pattern without open gates: the norm of its Jacobian is computed anew, and where it is larger than all before,
 the region is decided exactly. Nothing of this needs general position, or a norm that a program can state.
 
-Wang and others, LipBaB, "Computing Lipschitz constants of ReLU networks by branch and bound" (2021), branch likewise.
+Bhowmick, D'Souza and Raghavan, LipBaB (ICANN 2021), branch likewise.
 """
 
 from __future__ import annotations
