@@ -21,7 +21,7 @@ PYTHONS = nox.project.python_versions(PROJECT)
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 TESTED = RUNNING if RUNNING in PYTHONS else PYTHONS[-1]
 
-nox.options.sessions = ["lint", "types", f"tests-{TESTED}", "docs", "bench_smoke", "build", "wheel"]
+nox.options.sessions = ["lint", "types", f"tests-{TESTED}", "docs", "build", "wheel", "bench_smoke"]
 
 
 @nox.session
@@ -71,17 +71,25 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench_smoke(session: nox.Session) -> None:
-    """Each benchmark case once, small."""
+    """Each benchmark case once, small; what failed stands last."""
     session.install("-e", ".")
     session.run("python", "-m", "benchmarks.run", "--smoke", *session.posargs)
     session.run("python", "-m", "benchmarks.scale", "--smoke", "--seconds", "5")
+    session.run("python", "-m", "benchmarks.growth", "--smoke")
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The benchmarks: `nox -s bench -- --solver scip --seconds 60`."""
+    """The benchmarks, and benchmarks/reports/latest.md: `nox -s bench -- --case NAME --solver S --seconds 60`."""
     session.install("-e", ".[gurobi]")
-    session.run("python", "-m", "benchmarks.run", *session.posargs)
+    session.run("python", "-m", "benchmarks.run", "--report", "latest", *session.posargs)
+
+
+@nox.session
+def bench_growth(session: nox.Session) -> None:
+    """How the time grows, with the curves in benchmarks/reports/growth.png: `nox -s bench_growth -- --seconds 10`."""
+    session.install("-e", ".[plot]")
+    session.run("python", "-m", "benchmarks.growth", "--report", "growth", *session.posargs)
 
 
 @nox.session

@@ -20,7 +20,10 @@ def attempt(network: lx.Network, center: np.ndarray, radius: float, options: arg
     functional = None
     if options.functional is not None:
         functional = np.array([float(entry) for entry in options.functional.split(",")])
-    clip = None if options.clip is None else tuple(float(entry) for entry in options.clip.split(","))
+    clip = None
+    if options.clip is not None:
+        low, high = (float(entry) for entry in options.clip.split(","))
+        clip = low, high
     result = lx.lipschitz(
         network,
         lx.Ball(center, radius, clip=clip),
@@ -75,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.center is not None:
         centers = np.atleast_2d(np.load(options.center).reshape(-1, network.input.size))
     else:
-        centers = np.random.default_rng(0).uniform(*options.box, (options.centers, network.input.size))
+        low, high = options.box
+        centers = np.random.default_rng(0).uniform(low, high, (options.centers, network.input.size))
     print(f"{options.model.name}: {network.relus} gates, {options.seconds:g} s a radius, {options.solver}\n")
     for number, center in enumerate(centers):
         print("| radius | status | lower | upper | seconds | binaries | nodes | mode |")

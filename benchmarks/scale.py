@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -36,7 +37,7 @@ PHASES = ("load", "ball", "box", *MODES, "lipschitz")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the phases that the command line asks for; the number of failures."""
     options = parser().parse_args(arguments)
-    failures = 0
+    failures = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         onnx.save(model(SMALL if options.smoke else CHANNELS, seed=0), path)
@@ -44,8 +45,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             process = multiprocessing.get_context("spawn").Process(target=run, args=(phase, path, options.seconds))
             process.start()
             process.join()
-            failures += process.exitcode != 0
-    return failures
+            if process.exitcode != 0:
+                failures.append(f"{phase}: {ending(process.exitcode)}")
+    for failure in failures:  # at the end, where it is seen
+        print(f"benchmarks.scale: FAILED: {failure}", file=sys.stderr)
+    return len(failures)
+
+
+def ending(code: int | None) -> str:
+    """What a process's exit code says."""
+    if code is None or code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name
+    return f"exit code {code}, by the signal {name}" + (": out of memory?" if name == "SIGKILL" else "")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -69,10 +81,8 @@ def model(channels: Sequence[tuple[int, int]], seed: int) -> onnx.ModelProto:
 
     for k, (out, stride) in enumerate(channels):
         kernel = constant(f"w{k}", (out, depth, 3, 3), float(np.sqrt(2 / (9 * depth))))
-        attributes = {"pads": [1, 1, 1, 1], "strides": [stride, stride]}
-        nodes.append(
-            helper.make_node("Conv", [value, kernel, constant(f"b{k}", (out,), 0.05)], [f"z{k}"], **attributes)
-        )
+        inputs = [value, kernel, constant(f"b{k}", (out,), 0.05)]
+        nodes.append(helper.make_node("Conv", inputs, [f"z{k}"], pads=[1, 1, 1, 1], strides=[stride, stride]))
         nodes.append(helper.make_node("Relu", [f"z{k}"], [f"a{k}"]))
         value, depth, height, width = f"a{k}", out, -(-height // stride), -(-width // stride)
     nodes.append(helper.make_node("Flatten", [value], ["flat"]))

@@ -288,7 +288,7 @@ def _blas_threads(network: Network, threads: int | None) -> AbstractContextManag
     """One thread for products of matrices unless told otherwise, as most are small; of large networks all cores'."""
     if threads is None and network.parameters > _LARGE:
         return nullcontext()
-    limited: AbstractContextManager[object] = _pools().limit(limits=threads or 1, user_api="blas")
+    limited: AbstractContextManager[object] = _pools().limit(limits=int(threads or 1), user_api="blas")
     return limited
 
 

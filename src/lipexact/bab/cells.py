@@ -24,7 +24,7 @@ Indices: TypeAlias = npt.NDArray[np.intp]
 _APART = 1e-7  # of a neuron's reach: what is nearer to 0 may be 0 but for the linear program's tolerance
 _MOST_NUMBERS = 2**25  # in all points together
 _MOST_FORMS = 2**24  # numbers in the affine forms that are kept
-_MOST_DECIDED = 100, 0.05  # exact decisions, and for each linear program
+_PATIENCE = 1.0, 0.2  # seconds that exact decisions may take, and share of the time
 
 
 class Points:
@@ -86,6 +86,7 @@ class Cells:
         self.points = Points(network)
         self.programs = self.decided = 0
         self.seconds = {"lp": 0.0, "decide": 0.0}
+        self._started = time.perf_counter()
         self._program = LinearProgram(domain.system())
         self._forms: dict[tuple[bytes, ...], list[tuple[Vector, Vector]]] = {}
         self._most = max(_MOST_FORMS // (domain.dim * sum(gate.size for gate in network.gates)), 2)
@@ -168,9 +169,9 @@ class Cells:
         return outcome
 
     def _empty(self, states: Sequence[States], decisions: Decisions) -> bool:
-        """Whether no region has these decisions, in exact arithmetic; False where too many were asked for."""
+        """Whether no region has these decisions, in exact arithmetic; False where that takes too long."""
         start = time.perf_counter()
-        if self.decided > _MOST_DECIDED[0] + _MOST_DECIDED[1] * self.programs:
+        if self.seconds["decide"] > max(_PATIENCE[0], _PATIENCE[1] * (start - self._started)):
             return False
         pattern = [np.full(layer.size, FREE, dtype=np.int8) for layer in states]
         last = decisions[-1][0]
