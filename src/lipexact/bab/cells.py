@@ -102,7 +102,7 @@ class Cells:
         return self._forms[key]
 
     def settled(
-        self, states: Sequence[States], decisions: Decisions, layer: int, points: Indices
+        self, states: Sequence[States], decisions: Decisions, layer: int, points: Indices, among: Indices
     ) -> tuple[States, Indices]:
         """The layer's states with those that follow from the decisions, and points that show the others to be open.
 
@@ -116,6 +116,8 @@ class Cells:
             The first that has free gates.
         points
             Some that lie in the part.
+        among
+            The gates of the layer to look at.
         """
         forms = self.forms(states, layer)
         linear, constant = forms[layer]
@@ -124,7 +126,7 @@ class Cells:
         shown = {ON: np.any(values > apart, axis=0), OFF: np.any(values < -apart, axis=0)}
         cut = None
         for state, other in ((ON, OFF), (OFF, ON)):
-            for i in np.flatnonzero((found == FREE) & ~shown[state]).tolist():
+            for i in among.tolist():
                 if found[i] != FREE or shown[state][i]:
                     continue
                 if cut is None:

@@ -33,6 +33,7 @@ from lipexact.regions import Empty, Region, decide, has_forms
 
 _BATCHES = 4, 64  # nodes that are taken at once: at first, and at most
 _TRIALS = 4  # gates that are tried before one is chosen
+_LOOKS = 8  # gates that linear programs look at, in a node
 _DEAR = 4  # times as costly as the other mode, a mode's bounds are for nodes alone, not for trials
 _MOST_NUMBERS = 2**24
 _STARTS = 256
@@ -51,6 +52,7 @@ class _Node:
     states: list[States] = field(compare=False)
     decisions: Decisions = field(compare=False)
     points: Indices = field(compare=False)
+    weights: list[Vector] = field(compare=False)  # how much of the bound each gate accounts for
 
 
 def fits(problems: Sequence[Problem]) -> bool:
@@ -172,13 +174,16 @@ class _Tree:
     def _plant(self) -> None:
         domain, rng = self.problem.domain, np.random.default_rng(0)
         samples = np.vstack([domain.sample(rng, _STARTS // 2), domain.extremes(rng, _STARTS // 2)])
-        self._push(self.bracket.upper, list(self.gates.root), (), self.cells.points.add(samples))
+        weights = [np.ones(states.size) for states in self.gates.root]
+        self._push(self.bracket.upper, list(self.gates.root), (), self.cells.points.add(samples), weights)
 
-    def _push(self, bound: float, states: list[States], decisions: Decisions, points: Indices) -> None:
+    def _push(
+        self, bound: float, states: list[States], decisions: Decisions, points: Indices, weights: list[Vector]
+    ) -> None:
         if bound <= self.threshold:
             self.passed = max(self.passed, bound)
             return
-        node = _Node(-bound, next(self.numbers), bound, states, decisions, points[-_MOST_POINTS:])
+        node = _Node(-bound, next(self.numbers), bound, states, decisions, points[-_MOST_POINTS:], weights)
         heapq.heappush(self.heap, node)
 
     def _take(self, size: int) -> list[_Node]:
@@ -205,7 +210,7 @@ class _Tree:
             opened = np.flatnonzero(node.states[layer] == FREE)
             most = min(node.bound, float(upper[b]))
             if most <= self.threshold or not opened.size:
-                self._push(most, node.states, node.decisions, node.points)
+                self._push(most, node.states, node.decisions, node.points, [each[b] for each in weights])
                 continue
             best = np.argsort(-weights[layer][b, opened], kind="stable")[:_TRIALS]
             trials += [(b, i) for i in opened[best].tolist()]
@@ -220,7 +225,7 @@ class _Tree:
         for t, (_, layer, _, i) in enumerate(trials):
             states[layer][2 * t : 2 * t + 2, i] = ON, OFF
         states = self._settled(states)
-        upper, _ = self._bounded(states, self.quick)
+        upper, weights = self._bounded(states, self.quick)
         best: dict[int, tuple[float, int]] = {}
         for t, (node, _, most, _) in enumerate(trials):
             gains = np.maximum(most - np.maximum(upper[2 * t : 2 * t + 2], self.bracket.lower), 1e-9 * most)
@@ -234,6 +239,7 @@ class _Tree:
                     [each[k] for each in states],
                     (*node.decisions, (layer, i, state)),
                     node.points[inside],
+                    [each[k].astype(np.float32) for each in weights],
                 )
 
     def _settled(self, states: list[States]) -> list[States]:
@@ -272,7 +278,9 @@ class _Tree:
             if layer is None:
                 self._leaf(node)
                 return None
-            found, points = self.cells.settled(node.states, node.decisions, layer, node.points)
+            opened = np.flatnonzero(node.states[layer] == FREE)
+            heaviest = opened[np.argsort(-node.weights[layer][opened], kind="stable")[:_LOOKS]]
+            found, points = self.cells.settled(node.states, node.decisions, layer, node.points, heaviest)
             node.states[layer] = found
             object.__setattr__(node, "points", points)
             if (found == FREE).any():
