@@ -180,9 +180,10 @@ def test_what_cells_say_of_gates_is_true() -> None:
     net, box = to_network(weights), lx.Box([-1, -1], [1, 1])
     cells = Cells(net, box, GateBounds(net, box, bound(net.graph, {net.input: box})).errors)
     free = [np.full(4, FREE, dtype=np.int8)]
-    nothing = np.zeros(0, dtype=np.intp)
-    states, points = cells.settled(free, (), 0, nothing)
+    nothing = np.zeros(0, dtype=np.int32)
+    states, points = cells.settled(free, (), 0, nothing, np.arange(4))
     assert states.tolist() == [FREE, 0, FREE, FREE]
+    assert cells.settled(free, (), 0, nothing, np.array([0]))[0].tolist() == [FREE] * 4  # the second was not asked for
     read = cells.points.read(0, points)
     assert ((read > 0).any(axis=0) | (states == 0)).all()
     assert (read < 0).any(axis=0).all()
@@ -190,7 +191,7 @@ def test_what_cells_say_of_gates_is_true() -> None:
     for i, state, known in ((0, 0, [0, 0, 0, 0]), (2, 1, [1, 0, 1, 1]), (0, 1, [1, 0, FREE, 1])):
         states = free[0].copy()
         states[i] = state
-        found, _ = cells.settled([states], ((0, i, state),), 0, nothing)
+        found, _ = cells.settled([states], ((0, i, state),), 0, nothing, np.arange(4))
         assert found.tolist() == known
     assert cells.decided > 0
 

@@ -19,7 +19,7 @@ from lipexact.regions import Empty, affine_forms, decide
 
 # Which gate (layer, index) was given which state; in the order of layers.
 Decisions: TypeAlias = tuple[tuple[int, int, int], ...]
-Indices: TypeAlias = npt.NDArray[np.intp]
+Indices: TypeAlias = npt.NDArray[np.int32]
 
 _APART = 1e-7  # of a neuron's reach: what is nearer to 0 may be 0 but for the linear program's tolerance
 _MOST_NUMBERS = 2**25  # in all points together
@@ -54,7 +54,7 @@ class Points:
         self._all[self.count : end] = points
         for layer, gate in zip(self._values, self._network.gates, strict=True):
             layer[self.count : end] = nodes[gate.x]
-        added = np.arange(self.count, end)
+        added = np.arange(self.count, end, dtype=np.int32)
         self.count = end
         return added
 
@@ -102,7 +102,7 @@ class Cells:
         return self._forms[key]
 
     def settled(
-        self, states: Sequence[States], decisions: Decisions, layer: int, points: Indices, among: Indices
+        self, states: Sequence[States], decisions: Decisions, layer: int, points: Indices, among: npt.NDArray[np.intp]
     ) -> tuple[States, Indices]:
         """The layer's states with those that follow from the decisions, and points that show the others to be open.
 

@@ -32,12 +32,11 @@ from lipexact.problem import Problem
 from lipexact.regions import Empty, Region, decide, has_forms
 
 _BATCHES = 4, 64  # nodes that are taken at once: at first, and at most
-_TRIALS = 4  # gates that are tried before one is chosen
 _LOOKS = 8  # gates that linear programs look at, in a node
-_DEAR = 4  # times as costly as the other mode, a mode's bounds are for nodes alone, not for trials
-_MOST_NUMBERS = 2**24
-_STARTS = 256
-_MOST_POINTS = 256  # that a node knows
+_DEAR = 4  # times as costly as the other mode, a mode's bounds wait until a node's turn
+_MOST_NUMBERS = 2**24  # coefficients of a node's bounds
+_STARTS = 256  # points that the tree begins with
+_MOST_POINTS = 64  # that a node knows
 _NEGLIGIBLE = 5e-10  # relative to the best norm: half of what EXACT leaves
 _HEARTBEAT = 0.5  # seconds between two reports
 
@@ -118,10 +117,11 @@ class _Tree:
     ) -> None:
         self.problem, self.gates, self.norms = problem, gates, sorted(norms, key=lambda norm: norm.cost)
         self.quick = [norm for norm in self.norms if norm.cost <= _DEAR * self.norms[0].cost]
-        self.most = int(np.clip(self.quick[-1].at_once // (2 * _TRIALS), *_BATCHES))
+        self.most = int(np.clip(self.quick[-1].at_once // 2, *_BATCHES))
         self.bracket, self.sampling, self.goal = bracket, sampling, goal
         self.cells = Cells(problem.network, problem.domain, gates.errors)
         self.heap: list[_Node] = []
+        self.ahead: list[_Node] = []
         self.numbers = itertools.count()
         self.passed = 0.0  # the largest bound of what was left out, or could not be decided
         self.stats: dict[str, float] = {"nodes": 0, "leaves": 0, "bound_seconds": 0.0, "primal_seconds": 0.0}
@@ -140,7 +140,7 @@ class _Tree:
     def run(self, deadline: float, on_progress: ProgressCallback | None) -> None:
         """Narrow the bracket until the goal is reached, the time is up, or the user stops it."""
         start = reported = time.perf_counter()
-        size, ahead = _BATCHES[0], []
+        size = _BATCHES[0]
         try:
             self._plant()
             while self.heap and not self.goal.reached(self.bracket.lower, self.upper):
@@ -154,13 +154,13 @@ class _Tree:
                     if on_progress(Progress(now - start, self.bracket.lower, self.upper, nodes)):
                         self.bracket.termination = Termination.INTERRUPTED.value
                         break
-                ahead = self._take(size)
-                self._turn(ahead)
-                ahead = []
+                self._take(size)
+                self._turn()
+                self.ahead.clear()
                 size = min(2 * size, self.most)
         except KeyboardInterrupt:
-            for node in ahead:  # what was being looked at is as it was
-                heapq.heappush(self.heap, node)
+            self.heap = [*self.heap, *self.ahead]  # whatever had become of these
+            heapq.heapify(self.heap)
             self.bracket.termination = Termination.INTERRUPTED.value
         self.bracket.upper = self.upper
         ended = self.bracket.termination == Termination.OPTIMAL.value
@@ -186,54 +186,50 @@ class _Tree:
         node = _Node(-bound, next(self.numbers), bound, states, decisions, points[-_MOST_POINTS:], weights)
         heapq.heappush(self.heap, node)
 
-    def _take(self, size: int) -> list[_Node]:
-        return [heapq.heappop(self.heap) for _ in range(min(size, len(self.heap)))]
+    def _take(self, size: int) -> None:
+        """Move the best nodes to `ahead`, so that none is ever in neither."""
+        for _ in range(min(size, len(self.heap))):
+            self.ahead.append(self.heap[0])
+            heapq.heappop(self.heap)
 
-    def _turn(self, batch: list[_Node]) -> None:
-        """Look at some nodes, and put their children into the heap."""
-        self.stats["nodes"] += len(batch)
-        self._sample(batch)
+    def _turn(self) -> None:
+        """Look at the nodes ahead, and put their children into the heap."""
+        self.stats["nodes"] += len(self.ahead)
+        self._sample(self.ahead)
         refined: list[tuple[_Node, int]] = []
-        for node in batch:
+        for node in self.ahead:
             if node.bound <= self.threshold:
                 self.passed = max(self.passed, node.bound)
             elif (layer := self._refine(node)) is not None:
                 refined.append((node, layer))
         if not refined:
             return
-        count = len(self.gates.root)
-        states = self._settled([np.stack([node.states[k] for node, _ in refined]) for k in range(count)])
+        states = self._settled([np.stack(layers) for layers in zip(*(node.states for node, _ in refined), strict=True)])
         upper, weights = self._bounded(states, self.norms)
-        trials: list[tuple[int, int]] = []
+        parents: list[tuple[_Node, float, int, int]] = []
         for b, (node, layer) in enumerate(refined):
             node.states[:] = [each[b] for each in states]
             opened = np.flatnonzero(node.states[layer] == FREE)
             most = min(node.bound, float(upper[b]))
             if most <= self.threshold or not opened.size:
                 self._push(most, node.states, node.decisions, node.points, [each[b] for each in weights])
-                continue
-            best = np.argsort(-weights[layer][b, opened], kind="stable")[:_TRIALS]
-            trials += [(b, i) for i in opened[best].tolist()]
-        if trials:
-            self._branch([(*refined[b], min(refined[b][0].bound, float(upper[b])), i) for b, i in trials])
+            else:
+                parents.append((node, most, layer, int(opened[weights[layer][b, opened].argmax()])))
+        if parents:
+            self._branch(parents)
 
-    def _branch(self, trials: list[tuple[_Node, int, float, int]]) -> None:
-        """Of each node's trials the one whose children have the smallest bounds."""
+    def _branch(self, parents: list[tuple[_Node, float, int, int]]) -> None:
+        """Split nodes, each with a bound, by the gate of a layer."""
         states = [
-            np.repeat(np.stack([node.states[k] for node, *_ in trials]), 2, axis=0) for k in range(len(self.gates.root))
+            np.repeat(np.stack(layers), 2, axis=0) for layers in zip(*(p[0].states for p in parents), strict=True)
         ]
-        for t, (_, layer, _, i) in enumerate(trials):
-            states[layer][2 * t : 2 * t + 2, i] = ON, OFF
+        for b, (_, _, layer, i) in enumerate(parents):
+            states[layer][2 * b : 2 * b + 2, i] = ON, OFF
         states = self._settled(states)
         upper, weights = self._bounded(states, self.quick)
-        best: dict[int, tuple[float, int]] = {}
-        for t, (node, _, most, _) in enumerate(trials):
-            gains = np.maximum(most - np.maximum(upper[2 * t : 2 * t + 2], self.bracket.lower), 1e-9 * most)
-            best[node.number] = max(best.get(node.number, (-1.0, 0)), (float(gains.prod()), t))
-        for _, t in best.values():
-            node, layer, most, i = trials[t]
+        for b, (node, most, layer, i) in enumerate(parents):
             values = self.cells.points.read(layer, node.points)[:, i]
-            for k, state, inside in ((2 * t, ON, values > 0), (2 * t + 1, OFF, values < 0)):
+            for k, state, inside in ((2 * b, ON, values > 0), (2 * b + 1, OFF, values < 0)):
                 self._push(
                     min(most, float(upper[k])),
                     [each[k] for each in states],
