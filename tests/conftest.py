@@ -3,13 +3,49 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, Phase, settings
 
 from lipexact.mip.solvers import available, solver_names
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+# A busy machine is no failure; what else hypothesis sets on CI stays. There a failure is reported as it is found: to
+# shrink it may take five minutes, and with them what CI has left.
+PHASES = [phase for phase in Phase if os.environ.get("CI") != "true" or phase not in (Phase.shrink, Phase.explain)]
+settings.register_profile(
+    "any machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=PHASES
+)
+settings.load_profile("any machine")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the mark known."""
+    config.addinivalue_line("markers", "unwatched: coverage, if it is measured, leaves this test out")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Run what is marked as unwatched without coverage, which doubles the time of plain Python.
+
+    These tests ask of many networks what others, which are watched, ask of a few. The mark of pytest-cov, no_cover,
+    has no effect in the processes of pytest-xdist.
+    """
+    tracer, of_threads = sys.gettrace(), threading.gettrace()
+    if item.get_closest_marker("unwatched") is None or not type(tracer).__module__.startswith("coverage"):
+        return (yield)
+    sys.settrace(None)
+    threading.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(tracer)
+        threading.settrace(of_threads)
 
 
 def require(solver: str) -> str:

@@ -280,6 +280,7 @@ def check_in_batch(rng: np.random.Generator, problem: Problem, count: int) -> in
 # --- Soundness --------------------------------------------------------------------------------------
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("seed", range(4))
 def test_bounds_contain_thousands_of_networks_and_points(seed):
     rng = np.random.default_rng(seed)
@@ -291,6 +292,7 @@ def test_bounds_contain_thousands_of_networks_and_points(seed):
     assert seen == 18_000
 
 
+@pytest.mark.unwatched
 @settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 @given(
     kind=st.sampled_from(KINDS),
@@ -306,6 +308,7 @@ def test_bounds_contain_exact_values_with_gates_chosen_freely_at_kinks(kind, ste
         check_exactly(rng, problem, kind, count=3)
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("family", FAMILIES)
 def test_bounds_contain_exact_values_on_every_family(family):
     for seed in range(6):
@@ -331,6 +334,7 @@ def test_gates_may_be_chosen_freely_where_many_kinks_meet():
             assert_contains(bounds, values)
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize(("mode", "alpha"), WAYS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_upper_bound_is_at_least_the_exact_constant(family, mode, alpha):
@@ -343,6 +347,7 @@ def test_the_upper_bound_is_at_least_the_exact_constant(family, mode, alpha):
         assert upper >= np.nextafter(truth, 0.0), seed
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_upper_bound_is_at_least_the_exact_constant_of_the_whole_output(family, mode):
@@ -733,6 +738,7 @@ def test_dead_networks_are_exactly_zero():
 # --- Known bounds, intersection, quality ------------------------------------------------------------
 
 
+@pytest.mark.unwatched
 def test_linear_relaxation_is_never_looser_than_intervals():
     rng = np.random.default_rng(11)
     tighter = total = 0

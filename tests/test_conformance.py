@@ -39,6 +39,7 @@ def test_every_operator_has_examples_and_a_summary(key: tuple[str, str]) -> None
     assert "|" not in operator.summary.replace("\\|", "")  # it is a cell of a table
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_bounds_contain_every_node(example: Example) -> None:
     network = lx.load(example.model())
@@ -52,6 +53,7 @@ def test_bounds_contain_every_node(example: Example) -> None:
         assert (value <= upper).all(), node.name
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_the_program_with_a_pinned_input_reproduces_the_output(example: Example) -> None:
     network = lx.load(example.model())

@@ -14,12 +14,13 @@ import lipexact as lx
 from lipexact import api, bodies
 from lipexact.bodies import HalfSpaces, Hull, vertices_of
 from lipexact.bounds.linear import bound
+from lipexact.bracket import Bracket, Goal
 from lipexact.domains import Ball, Box, Domain, Polytope
 from lipexact.errors import NormError
 from lipexact.functionals import functional_body
 from lipexact.lp import LinearProgram
 from lipexact.mip import search
-from lipexact.mip.search import Bracket, Goal, _ceiling, _trusted, relax
+from lipexact.mip.search import _ceiling, _trusted, relax
 from lipexact.mip.solvers import Outcome, SolveOptions, Termination
 from lipexact.norms import norm
 from lipexact.regions import _lifted, _Rows, _rules_out, pattern_at
@@ -75,6 +76,7 @@ def test_goal_at_its_ends():
     assert goal.decided(1.5, 2.0)
 
 
+@pytest.mark.unwatched
 def test_the_ball_of_a_search_holds_the_whole_ball():
     rng = np.random.default_rng(0)
     for _ in range(300):
@@ -96,6 +98,7 @@ def test_the_ball_of_a_search_holds_the_whole_ball():
             assert Fraction(float(limit)) >= sum(Fraction(float(a)) * v for a, v in zip(row, c, strict=True)) + R
 
 
+@pytest.mark.unwatched
 def test_the_radius_is_rounded_down():
     for seed in range(60):
         rng = np.random.default_rng(seed)
@@ -256,6 +259,7 @@ def test_margins_are_rounded_down():
     assert Fraction(float(found.margins[1])) <= Fraction(1.0) - Fraction(1e-17)
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("at", [0.0, 1.0, 1e6, 1e9])
 def test_the_witness_radius_is_exact(at):
     # Gates at `at` and a few floats further.

@@ -313,6 +313,7 @@ def test_neurons_above_kinks_on_the_border_of_the_box():
     assert agree(weights, [-1, -1], [1, 1], model=to_onnx(weights)) == 2
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("lower", [-1, 0])
 def test_layers_without_bias(seed, lower):
@@ -358,6 +359,7 @@ def test_neurons_that_are_equal_and_cancel():
     assert agree(weights, [-1, -1], [1, 1], model=to_onnx(weights)) == 0
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("scale", [2.0**-27, 1e-8, 1e8])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_all_weights_huge_or_tiny(scale, dtype):
@@ -368,6 +370,7 @@ def test_all_weights_huge_or_tiny(scale, dtype):
     agree(weights, [-1, -1], [1, 1], model=to_onnx(weights, dtype), norms=["linf"])
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("seed", [0, 1, 4, 5, 8, 17])
 @both_modes
 def test_entries_of_1e_minus_8_and_1e8_in_one_matrix(seed, mode):
@@ -383,6 +386,7 @@ def test_entries_of_1e_minus_8_and_1e8_in_one_matrix(seed, mode):
     assert result.upper >= known * (1 - 1e-9)
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("size", [1e-8, 1e8])
 def test_layers_of_1e_minus_8_and_1e8_in_one_network(seed, size):
@@ -401,6 +405,7 @@ def test_neurons_of_size_1e_minus_8_and_1e8_in_one_layer(seed):
     agree(weights, [-1, -1], [1, 1], model=to_onnx(weights), norms=["linf"])
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("scale", [1e-200, 1e-8, 1e-3, 1e8, 1e200])
 @both_modes
 def test_scaling_the_last_layer_scales_the_constant(scale, mode):
@@ -411,6 +416,7 @@ def test_scaling_the_last_layer_scales_the_constant(scale, mode):
     assert after.value == pytest.approx(scale * before.value, rel=1e-9, abs=0)
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("scale", [1e-200, 1e-8, 1e-3, 1e8, 1e200])
 @both_modes
 def test_scaling_the_input_scales_the_constant(scale, mode):
@@ -640,12 +646,14 @@ def test_a_box_does_not_follow_its_arrays():
         box.upper[0] = 2
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("half", [1.0, 1e-2, 1e-4])
 def test_a_box_around_1e6(seed, half):
     agree(*moved(seed, 1e6, half), norms=["linf"])
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("half", [1e-6, 1e-9, 1e-12])
 def test_a_tiny_box(seed, half):
@@ -676,6 +684,7 @@ def test_a_box_of_a_few_floats(seed):
         assert result.upper >= known * (1 - 1e-9)
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("half", [1e3, 1e9])
 def test_a_wide_box(half):
     agree(general(), [-half] * 2, [half] * 2, norms=["linf"])
@@ -781,6 +790,7 @@ def test_one_output_in_many_words(small, functional):
     assert solve(small, lx.Box.unit(3), functional=functional).value == pytest.approx(known, rel=1e-9)
 
 
+@pytest.mark.unwatched
 @both_modes
 @pytest.mark.parametrize(("input_norm", "output_norm"), [*itertools.product(NORMS, NORMS), ("l1", None)])
 def test_a_functional_that_is_missing_means_the_whole_output(small, mode, input_norm, output_norm):
@@ -792,6 +802,7 @@ def test_a_functional_that_is_missing_means_the_whole_output(small, mode, input_
     assert lx.build(small, lx.Box.unit(3), input_norm=input_norm, output_norm=output_norm, mode=mode).model is not None
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize(
     "functional", [[[1, 2]], [[1, 2], [1, 2]], [[1, 2], [-1, -2]], [[1, 2], [0, 0]], np.float32([[1, 2], [0.5, 1]])]
 )
@@ -905,6 +916,7 @@ def test_hardly_any_time_leaves_an_honest_interval(hard, limit, mode):
     assert gradients.max() <= result.upper
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("gap", [0, 1e-12, 1e-6, 0.01, 0.3, 0.999, np.float32(0.25)])
 def test_the_gap_is_kept_and_the_interval_holds_the_constant(gap):
     weights = general(0, (3, 6, 5, 1))
@@ -1015,6 +1027,7 @@ def close(expected):
 modes, norms = st.sampled_from(MODES), st.sampled_from(NORMS)
 
 
+@pytest.mark.unwatched
 @some(6)
 @given(cases(), st.floats(1e-6, 1e6), st.sampled_from([-1, 1]), modes, norms)
 def test_scaling_the_output(drawn, size, sign, mode, norm):
@@ -1024,6 +1037,7 @@ def test_scaling_the_output(drawn, size, sign, mode, norm):
     assert value(scaled, c, mode, norm) / size == close(value(drawn, c, mode, norm))
 
 
+@pytest.mark.unwatched
 @some(6)
 @given(cases(), st.integers(-20, 20), modes, norms)
 def test_scaling_the_input(drawn, power, mode, norm):

@@ -18,6 +18,8 @@ import lipexact as lx
 from tests.conftest import require
 from tests.networks import Case, Layers, cases, duplicate, integer_cases, linearize, random_weights, to_network
 
+pytestmark = pytest.mark.unwatched
+
 LINEAR = ("linf", "l1")
 PAIRS = tuple(itertools.product(LINEAR, LINEAR))
 DUAL = {"linf": 1, "l1": np.inf}

@@ -41,6 +41,8 @@ from tests.oracle import (
     vector_norm,
 )
 
+pytestmark = pytest.mark.unwatched  # nothing here runs the package
+
 NORMS = ("linf", "l1", "l2")
 IDENTITY = [([[1], [-1]], [0, 0]), ([[1, -1]], [0])]  # relu(x) - relu(-x)
 

@@ -49,6 +49,7 @@ def free_choice_is_exact(example: Case, halfspaces=()) -> bool:
 # --- Sound, on every family ------------------------------------------------------------------------------
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("family", FAMILIES)
 def test_reports_agree_with_the_oracle(family):
     for seed in SEEDS:
@@ -59,6 +60,7 @@ def test_reports_agree_with_the_oracle(family):
             assert free_choice_is_exact(example), seed
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("family", DEGENERATE)
 def test_overestimates_never_get_true(family):
     overestimates = 0
@@ -76,6 +78,7 @@ def test_general_networks_are_never_accused(family):
     assert answers == {True, None}
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_hidden_layer_is_judged_right(family):
     decided = 0

@@ -144,6 +144,7 @@ def neurons_wanted(found: Case) -> tuple[int, int]:
     return abs(sum(widths_of(found.weights)) - 6), -len(found.lower)
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_pattern_of_small_networks_is_decided_rightly(family):
     truth = truth_of(*small_case(family, 0))
@@ -151,6 +152,7 @@ def test_every_pattern_of_small_networks_is_decided_rightly(family):
     assert any(isinstance(verdict, Region) for verdict in verdicts)
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("family", FAMILIES)
 def test_patterns_that_kinks_allow_are_decided_rightly(family):
     # What a mixed-integer program may propose: patterns that hold at some point with gates at 0 chosen freely.
@@ -205,6 +207,7 @@ def test_a_network_without_gates_is_one_region():
 # --- Domains that are no boxes -----------------------------------------------------------------------
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("kind", CUTS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_patterns_on_cut_domains_are_decided_rightly(family, kind):
@@ -223,6 +226,7 @@ def test_patterns_on_cut_domains_are_decided_rightly(family, kind):
             check(truth, gates[index])
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("kind", CUTS)
 def test_free_gates_on_cut_domains(kind):
     for family, seed in itertools.product(("general", "sign_pairs", "concurrent"), range(2)):
@@ -236,6 +240,7 @@ def test_free_gates_on_cut_domains(kind):
             check(truth, gates)
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("kind", CUTS)
 @pytest.mark.parametrize("size", [2.0**-40, 2.0**-20, 2.0**20])
 def test_the_scale_of_a_cut_domain_does_not_matter(kind, size):
@@ -277,6 +282,7 @@ def test_kinks_that_nearly_meet_in_a_ball(width):
 # --- Free gates ------------------------------------------------------------------------------------
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("family", FAMILIES)
 def test_free_gates_of_the_last_layer_match_anything(family):
     for seed in range(3):
@@ -298,6 +304,7 @@ def test_all_gates_free_is_any_region():
         assert isinstance(check(truth, [(FREE,) * width for width in widths_of(truth.weights)]), Region)
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("family", FAMILIES)
 def test_free_gates_below_others_never_make_a_verdict_wrong(family):
     # A gate further up depends on what a free one does: undecided is fair then, wrong is not.
@@ -403,6 +410,7 @@ def test_small_triangles(width):
         check(truth, [gates])
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("family", ["general", "concurrent", "late_coincidence"])
 @pytest.mark.parametrize("size", [1e-3, 1e-6, 1e-9, 1e-12])
 def test_the_scale_of_the_box_does_not_matter(family, size):
@@ -594,6 +602,7 @@ def test_free_gates_count_as_off_in_forms():
     assert constant.tolist() == [1.0]
 
 
+@pytest.mark.unwatched
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_are_finite_differences_at_the_point(family):
     # In rationals, with a step that stays within the region: no rounding, so equal.

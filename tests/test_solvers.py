@@ -338,17 +338,18 @@ def check(model, outcome, optimum, tolerance=TOLERANCE):
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.__name__)
 def test_problem(solver, problem):
     model, optimum = problem()
+    start = time.perf_counter()
     outcome = solve(model, solver)
+    assert 0 < outcome.seconds <= time.perf_counter() - start
     check(model, outcome, optimum)
     assert outcome.termination is (Termination.INFEASIBLE if optimum == math.inf else Termination.OPTIMAL)
-    assert 0 < outcome.seconds < 10
 
 
 @pytest.mark.parametrize("gap", [0.0, 1e-6])
 @pytest.mark.parametrize("problem", QUADRATIC_PROBLEMS, ids=lambda problem: problem.__name__)
 def test_quadratic_problem(quadratic_solver, problem, gap):
     model, optimum = problem()
-    outcome = solve(model, quadratic_solver, SolveOptions(gap=gap, time_limit=30))
+    outcome = solve(model, quadratic_solver, SolveOptions(gap=gap))
     check(model, outcome, optimum, QUADRATIC)
     assert outcome.termination is (Termination.INFEASIBLE if optimum == math.inf else Termination.OPTIMAL)
     if optimum < math.inf:
@@ -359,15 +360,23 @@ def test_quadratic_time_limit_gives_a_valid_bracket(quadratic_solver):
     model, reached = hard_quadratic()
     outcome = solve(model, quadratic_solver, SolveOptions(time_limit=1.0))
     assert outcome.termination is Termination.TIME_LIMIT
-    assert outcome.bound <= reached * (1 - 1e-9)
-    assert outcome.incumbent == pytest.approx(pyo.value(model.cost))
+    check_quadratic_bracket(model, outcome, reached)
 
 
-def test_many_quadratic_solves_in_one_process(quadratic_solver):
+def check_quadratic_bracket(model, outcome, reached):
+    assert outcome.bound is None or outcome.bound <= reached * (1 - 1e-9)
+    if outcome.incumbent is None:  # a slow machine
+        assert all(variable.value is None for variable in model.component_data_objects(pyo.Var))
+    else:
+        assert outcome.incumbent == pytest.approx(pyo.value(model.cost))
+        assert outcome.bound is None or outcome.bound <= outcome.incumbent
+
+
+def test_many_quadratic_solves_in_one_process():
     # SCIP's CppAD crashes in the 64th thread that it meets.
-    for _ in range(80):
+    for _ in range(66):
         model, optimum = longest_in_the_ball()
-        check(model, solve(model, quadratic_solver), optimum, QUADRATIC)
+        check(model, solve(model, need("scip")), optimum, QUADRATIC)
 
 
 def test_fixed_variables_in_a_quadratic_program(quadratic_solver):
@@ -399,7 +408,7 @@ def test_every_solver_agrees_with_enumeration_where_solutions_nearly_tie(solver)
 
 def test_gap_is_passed_on(solver):
     model, _ = hard_known()
-    outcome = solve(model, solver, SolveOptions(gap=0.2, time_limit=20))
+    outcome = solve(model, solver, SolveOptions(gap=0.2))
     check_bracket(model, outcome)
     assert outcome.termination is Termination.OPTIMAL
     assert outcome.incumbent > outcome.bound >= 1.2 * outcome.incumbent
@@ -415,10 +424,23 @@ def check_bracket(model, outcome):
 # Time limits.
 
 
+def patiently(limit, solved, done):
+    """Solve within a time limit; on a machine too slow for that, within a longer one."""
+    for patience in (1, 5, 25, 125):
+        outcome = solved(SolveOptions(time_limit=patience * limit))
+        if done(outcome):
+            break
+    return outcome
+
+
 @pytest.mark.parametrize("shift", [0.0, 2000.0])
 def test_time_limit_gives_a_valid_bracket(solver, shift):
     model, optimum = hard_known(shift)
-    outcome = solve(model, solver, SolveOptions(time_limit=0.5))
+    outcome = patiently(
+        0.5,
+        lambda options: solve(model, solver, options),
+        lambda outcome: None not in (outcome.bound, outcome.incumbent),
+    )
     check(model, outcome, optimum)
     assert outcome.termination in {Termination.TIME_LIMIT, Termination.OPTIMAL}
     assert outcome.bound is not None
@@ -426,15 +448,15 @@ def test_time_limit_gives_a_valid_bracket(solver, shift):
 
 
 def test_time_limit_counts_wall_clock_time_and_is_kept(solver):
-    # Two threads spend two seconds of CPU time a second: CBC counts those by default. HiGHS may overstay.
+    # Two threads spend two seconds of CPU time a second: CBC counts those by default. HiGHS may overstay, and on a slow
+    # machine for long: a minute is less than the solve takes without a limit.
     model = hard()
     start = time.perf_counter()
     outcome = solve(model, solver, SolveOptions(time_limit=2.0, threads=2))
     seconds = time.perf_counter() - start
     assert outcome.termination is Termination.TIME_LIMIT
     assert outcome.message
-    assert 1.8 < seconds < 12
-    assert outcome.seconds == pytest.approx(seconds, abs=0.5)
+    assert 1.8 < outcome.seconds <= seconds < 60
     check(model, outcome, optimum=-1587.0)  # not proven; every bound found so far lies below
 
 
@@ -462,7 +484,7 @@ def test_hardly_any_time_for_a_linear_program(solver):
 
 def test_time_out_without_solution(solver):
     model, planted = hard_to_satisfy()
-    outcome = solve(model, solver, SolveOptions(time_limit=1.0))
+    outcome = patiently(0.5, lambda options: solve(model, solver, options), lambda outcome: outcome.bound is not None)
     assert outcome.termination is Termination.TIME_LIMIT
     assert outcome.incumbent is None
     assert outcome.bound <= planted
@@ -569,7 +591,6 @@ def test_cbc_that_does_not_stop_is_killed(broken_cbc, monkeypatch):
     broken_cbc("trap '' INT; while true; do sleep 0.1; done")
     outcome = solve(knapsack()[0], "cbc", SolveOptions(time_limit=0.2))
     assert (outcome.termination, outcome.bound, outcome.incumbent) == (Termination.TIME_LIMIT, None, None)
-    assert outcome.seconds < 5
 
 
 def fake(monkeypatch, run, present=True):
@@ -724,10 +745,9 @@ EXTRA = {
 def test_solver_options_are_passed_on(solver):
     name, value, _ = EXTRA[solver]
     model, _ = hard_known()
-    outcome = solve(model, solver, SolveOptions(time_limit=20, extra={name: value}))
+    outcome = solve(model, solver, SolveOptions(extra={name: value}))
     check_bracket(model, outcome)
     assert outcome.termination is Termination.LIMIT
-    assert outcome.seconds < 10
 
 
 def test_solver_options_are_refused_by_name(solver, capfd):
@@ -781,18 +801,28 @@ def test_solves_on_several_threads(solver):
 # Progress and interruption.
 
 
+LONG = 100.0  # a time limit, for solves that are stopped long before
+
+
+def is_bracket(moment, solver):
+    """Whether a report has both bounds; the log of CBC has them together, or is silent."""
+    return moment.incumbent is not None and (moment.bound is not None or solver == "cbc")
+
+
 def test_progress(solver, capfd):
     news, threads = [], set()
 
-    def report(moment: Progress) -> None:
+    def report(moment: Progress) -> bool:
         news.append(moment)
         threads.add(threading.current_thread())
         sys.stderr.write("working\n")
+        return len(news) >= 3 and is_bracket(moment, solver)
 
-    outcome = solve(hard(), solver, SolveOptions(time_limit=2.0), report)
+    outcome = solve(hard(), solver, SolveOptions(time_limit=LONG), report)
     assert threads == {threading.current_thread()}
-    assert 2 <= len(news) <= 30
     assert [moment.seconds for moment in news] == sorted(moment.seconds for moment in news)
+    found = [None, *(moment.incumbent for moment in news)]
+    assert len(news) <= news[-1].seconds / solvers._HEARTBEAT + sum(a != b for a, b in itertools.pairwise(found))
     assert news[-1].incumbent >= outcome.incumbent - TOLERANCE
     if solver != "cbc":  # its log speaks now and then only
         assert news[-1].bound <= outcome.bound + TOLERANCE
@@ -802,51 +832,61 @@ def test_progress(solver, capfd):
 
 def test_interrupt_from_the_callback(solver):
     def report(moment: Progress) -> None:
-        raise KeyboardInterrupt
+        if is_bracket(moment, solver):
+            raise KeyboardInterrupt
 
     model = hard()
-    outcome = solve(model, solver, SolveOptions(time_limit=30), report)
+    outcome = solve(model, solver, SolveOptions(time_limit=LONG), report)
     assert outcome.termination is Termination.INTERRUPTED
-    assert outcome.seconds < 10
     check(model, outcome, optimum=-1587.0)
     assert outcome.bound is not None
     assert outcome.incumbent is not None
 
 
 def test_stop_by_the_callback(solver):
-    seen = []
+    answers = []
 
     def report(moment: Progress) -> bool:
-        seen.append(moment)
-        return len(seen) == 3
+        answers.append(len(answers) >= 2 and is_bracket(moment, solver))
+        return answers[-1]
 
     model = hard()
-    outcome = solve(model, solver, SolveOptions(time_limit=30), report)
-    assert len(seen) == 3
+    outcome = solve(model, solver, SolveOptions(time_limit=LONG), report)
+    assert answers.index(True) == len(answers) - 1
     assert outcome.termination is Termination.INTERRUPTED
-    assert outcome.seconds < 10
     check(model, outcome, optimum=-1587.0)
     assert outcome.bound is not None
     assert outcome.incumbent is not None
 
 
 def test_stop_of_a_quadratic_program_by_the_callback(quadratic_solver):
+    def report(moment: Progress) -> bool:
+        return is_bracket(moment, quadratic_solver)
+
     model, reached = hard_quadratic()
-    outcome = solve(model, quadratic_solver, SolveOptions(time_limit=30), lambda moment: moment.seconds > 0.8)
+    outcome = solve(model, quadratic_solver, SolveOptions(time_limit=LONG), report)
     assert outcome.termination is Termination.INTERRUPTED
-    assert outcome.seconds < 10
-    assert outcome.bound <= reached * (1 - 1e-9)
-    assert outcome.incumbent == pytest.approx(pyo.value(model.cost))
+    assert outcome.incumbent is not None
+    assert outcome.bound is not None
+    check_quadratic_bracket(model, outcome, reached)
 
 
-def test_a_new_incumbent_is_reported_at_once():
-    seen, stop = [], threading.Event()
-    watch = Watch(None, lambda moment: seen.append(moment) or moment.incumbent == 2.0)
+def test_a_new_incumbent_is_reported_at_once(monkeypatch):
+    monkeypatch.setattr(solvers, "_HEARTBEAT", LONG)
+    seen, heard, stop = [], threading.Event(), threading.Event()
+
+    def report(moment):
+        seen.append(moment)
+        heard.set()
+        return moment.incumbent == 2.0
+
+    watch = Watch(None, report)
 
     def job():
-        for incumbent in (1.0, 2.0):
-            watch.record(incumbent, None, None)
-            stop.wait(0.3)
+        watch.record(1.0, None, None)
+        heard.wait(10)
+        watch.record(2.0, None, None)
+        stop.wait(10)
 
     watch.run(job, stop.set)
     assert [moment.incumbent for moment in seen] == [1.0, 2.0]
@@ -856,13 +896,17 @@ def test_a_new_incumbent_is_reported_at_once():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals")
 def test_ctrl_c(solver):
+    timers = []
+
+    def report(moment: Progress) -> None:
+        if not timers and is_bracket(moment, solver):
+            timers.append(threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)))
+            timers[0].start()
+
     model = hard()
-    timer = threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    outcome = solve(model, solver, SolveOptions(time_limit=30))
-    timer.join()
+    outcome = solve(model, solver, SolveOptions(time_limit=LONG), report)
+    timers[0].join()
     assert outcome.termination is Termination.INTERRUPTED
-    assert outcome.seconds < 10
     assert outcome.bound is not None
     check(model, outcome, optimum=-1587.0)
 
@@ -893,8 +937,8 @@ def test_exception_of_the_callback_is_raised(solver):
 
     start = time.perf_counter()
     with pytest.raises(ZeroDivisionError, match="display broken"):
-        solve(hard(), solver, SolveOptions(time_limit=30), report)
-    assert time.perf_counter() - start < 10
+        solve(hard(), solver, SolveOptions(time_limit=LONG), report)
+    assert time.perf_counter() - start < LONG
 
 
 def test_long_overdue_is_told_to_stop(monkeypatch):
@@ -903,7 +947,6 @@ def test_long_overdue_is_told_to_stop(monkeypatch):
     watch = Watch(0.01, None)
     watch.run(lambda: stop.wait(10), stop.set)
     assert stop.is_set()
-    assert watch.seconds < 5
     assert watch.stopped is Termination.TIME_LIMIT
 
 
@@ -919,6 +962,22 @@ def test_second_ctrl_c_leaves_the_job(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         Watch(None, report).run(lambda: stop.wait(10), cancel)
     stop.set()
+
+
+def test_a_cancel_that_is_refused_is_asked_again():
+    # SCIP takes no interrupt between two of its stages.
+    stop, asked = threading.Event(), []
+
+    def cancel():
+        asked.append(None)
+        if len(asked) < 3:
+            return False
+        stop.set()
+        return True
+
+    Watch(None, lambda _: True).run(lambda: stop.wait(10), cancel)
+    assert stop.is_set()
+    assert len(asked) == 3
 
 
 # Silence, sizes, leftovers.
@@ -970,5 +1029,9 @@ def test_no_files_and_no_threads_are_left(solver, tmp_path, monkeypatch):
         solve(problem()[0], solver)
     with pytest.raises(OptionError):
         solve(knapsack()[0], solver, SolveOptions(extra={"no_such_option": 1}))
-    assert threading.active_count() == before
+    for _ in range(600):  # a thread that has handed over its result may take a moment to end
+        if threading.active_count() <= before:
+            break
+        time.sleep(0.1)
+    assert threading.active_count() <= before
     assert list(Path(tmp_path).iterdir()) == []

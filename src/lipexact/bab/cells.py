@@ -89,7 +89,7 @@ class Cells:
         self._started = time.perf_counter()
         self._program = LinearProgram(domain.system())
         self._forms: dict[tuple[bytes, ...], list[tuple[Vector, Vector]]] = {}
-        self._most = max(_MOST_FORMS // (domain.dim * sum(gate.size for gate in network.gates)), 2)
+        self._most = max(_MOST_FORMS // (domain.dim * max(network.relus, 1)), 2)
 
     def forms(self, states: Sequence[States], layer: int) -> list[tuple[Vector, Vector]]:
         """G and g of what the gates read, for all layers up to one, where all gates below are decided."""
