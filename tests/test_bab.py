@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import lipexact as lx
 from lipexact.api import _programs
 from lipexact.bab.cells import Cells, Points
+from lipexact.bab.tree import _Tree
 from lipexact.bounds.batched import GateBounds, NormBounds
 from lipexact.bounds.linear import bound
 from lipexact.errors import OptionError
@@ -238,6 +239,45 @@ def test_being_stopped_leaves_bounds_that_hold(way: str) -> None:
     for (low, high), (lower, upper) in itertools.pairwise(bounds):  # steadily better
         assert low <= lower <= upper <= high
     assert result.witness is not None
+
+
+def spiked() -> tuple[lx.Network, lx.Box]:
+    """A region so thin that samples miss it has the largest gradient."""
+    rng = np.random.default_rng(1)
+    slope, along = rng.normal(size=6), rng.uniform(0.5, 1, 6)
+    first = np.vstack([slope, along, along, along, rng.normal(size=(6, 6))])
+    bias = np.concatenate([[0], -3.0 + 1e-4 * np.array([1, 0, -1]), 0.1 * rng.normal(size=6)])
+    last = np.concatenate([[0.5], 40 * np.array([1, -2, 1]), 0.3 * rng.normal(size=6)])
+    return to_network([(first, bias), (last[None, :], np.zeros(1))]), lx.Box(-np.ones(6), np.ones(6))
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    "step", ["_plant", "_turn", "_push", "_sample", "_refine", "_settled", "_bounded", "_branch", "_leaf", "_found"]
+)
+def test_ctrl_c_at_any_step_loses_no_region(step: str, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, box = spiked()
+    known = 182.86336508471308
+    original, calls, stops = getattr(_Tree, step), 0, 0
+
+    def interrupted(*arguments: object) -> object:
+        nonlocal calls, stops
+        calls += 1
+        outcome = original(*arguments) if when == "after" or calls < number else None
+        if calls == number:
+            stops += 1
+            raise KeyboardInterrupt
+        return outcome
+
+    monkeypatch.setattr(_Tree, step, interrupted)
+    for number in (1, 2, 7):
+        calls = 0
+        result = lx.lipschitz(net, box, method="bab")
+        assert result.lower <= known * (1 + 1e-12)
+        assert result.upper >= known * (1 - 1e-12)
+        if calls >= number:
+            assert result.termination == "interrupted" or result.status is lx.Status.EXACT
+    assert stops
 
 
 def test_a_gap_and_a_target() -> None:

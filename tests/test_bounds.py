@@ -26,7 +26,7 @@ from lipexact.network import Network, network
 from lipexact.norms import norm
 from lipexact.onnx.reader import read_onnx
 from lipexact.problem import Problem, lipschitz_problem
-from lipexact.rounding import FOLDED, down, gamma, up
+from lipexact.rounding import down, gamma, up
 from tests import oracle
 from tests.networks import CUTS, FAMILIES, case, cut_domain, halfspaces_of, random_weights, to_network
 
@@ -218,9 +218,7 @@ def assert_contains(bounds: Bounds, values: Mapping[Node, list[Fraction]]) -> No
 def interval_bounds(graph: Graph, sets: Mapping[Input, ConvexSet]) -> Bounds:
     bounds: Bounds = {}
     for node in graph.nodes:
-        bounds[node] = (
-            (sets[node].lower, sets[node].upper) if isinstance(node, Input) else interval(node, bounds, FOLDED)
-        )
+        bounds[node] = (sets[node].lower, sets[node].upper) if isinstance(node, Input) else interval(node, bounds)
     return bounds
 
 

@@ -387,7 +387,8 @@ def _programs(
             shared = programs[0].bounds if programs else None  # of the network itself
             now = time.perf_counter()
             most = now + max(deadline - now, 0.0) * 3 / 4  # of what is left: samples and the solver need some
-            bounds = bound(problem.graph, problem.sets, shared=shared, deadline=most)
+            roundings = problem.roundings
+            bounds = bound(problem.graph, problem.sets, shared=shared, roundings=roundings, deadline=most)
         if not all(np.isfinite(side).all() for sides in bounds.values() for side in sides):
             raise ModelError("the network's numbers overflow on this domain; scale its weights or inputs")
         programs.append(_Program(problem, bounds))

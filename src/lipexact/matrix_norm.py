@@ -108,16 +108,15 @@ def _measured(directions: Body, pulled: Vector, off: Vector) -> tuple[Vector, Ve
 
 
 class _Best:
-    """The largest of many values; lowered, and the bound raised, where their rounding errors matter."""
+    """The largest of many values, lowered where their rounding errors matter, and a bound that counts them all."""
 
     def __init__(self) -> None:
         self.least, self.most = -1.0, 0.0
         self.one = self.other = np.zeros(0)
 
     def take(self, values: Vector, ceilings: Vector, errors: Vector, ones: Vector, others: Vector) -> None:
-        errors = np.where(errors > _ROUNDING * values, errors, 0.0)
-        values = np.maximum(values - errors, 0.0)
-        self.most = max(self.most, float((ceilings + errors).max()))
+        self.most = max(self.most, float((ceilings + errors).max()) * (1 + gamma(2)))
+        values = np.maximum(values - np.where(errors > _ROUNDING * values, errors, 0.0), 0.0)
         k = int(values.argmax())
         if values[k] > self.least:
             self.least, self.one, self.other = float(values[k]), ones[k], others[k]

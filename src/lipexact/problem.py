@@ -41,6 +41,8 @@ class Problem:
         What the problem was made of: f, X, C, V and the mode of differentiation.
     graph
         The outputs are the objective and, where it was asked for, f(x).
+    roundings
+        How many units of 2^-53 the entries of the graph's matrices may be off, in proportion to each.
     sets
         What each input ranges over: x over X, and what the derivative is applied to over its body.
     gates
@@ -54,6 +56,7 @@ class Problem:
     directions: Body
     mode: DerivativeMode
     graph: Graph
+    roundings: int
     sets: dict[Input, ConvexSet]
     gates: tuple[Conditional | None, ...]
 
@@ -115,6 +118,6 @@ def lipschitz_problem(
         return None
     sets: dict[Input, ConvexSet] = {x: domain, **free.sets}
     outputs = (objective, network.output) if keep_output else (objective,)
-    graph, renamed = fuse_mapped(Graph(tuple(sets), outputs))
+    graph, renamed, roundings = fuse_mapped(Graph(tuple(sets), outputs))
     gates = tuple(renamed.get(gate) for gate in network.gates)
-    return Problem(network, domain, functionals, directions, mode, graph, sets, gates)  # type: ignore[arg-type]
+    return Problem(network, domain, functionals, directions, mode, graph, roundings, sets, gates)  # type: ignore[arg-type]

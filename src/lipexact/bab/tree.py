@@ -121,7 +121,6 @@ class _Tree:
         self.bracket, self.sampling, self.goal = bracket, sampling, goal
         self.cells = Cells(problem.network, problem.domain, gates.errors)
         self.heap: list[_Node] = []
-        self.ahead: list[_Node] = []
         self.numbers = itertools.count()
         self.passed = 0.0  # the largest bound of what was left out, or could not be decided
         self.stats: dict[str, float] = {"nodes": 0, "leaves": 0, "bound_seconds": 0.0, "primal_seconds": 0.0}
@@ -131,45 +130,43 @@ class _Tree:
         """What regions must exceed to matter."""
         return max(self.bracket.lower * (1 + _NEGLIGIBLE), self.goal.target or 0.0)
 
-    @property
-    def upper(self) -> float:
-        """A bound of all regions, as far as they are known now."""
-        top = -self.heap[0].rank if self.heap else 0.0
-        return min(self.bracket.upper, max(top, self.passed, self.bracket.lower))
-
     def run(self, deadline: float, on_progress: ProgressCallback | None) -> None:
         """Narrow the bracket until the goal is reached, the time is up, or the user stops it."""
-        start = reported = time.perf_counter()
-        size = _BATCHES[0]
+        bracket, start = self.bracket, time.perf_counter()
         try:
             self._plant()
-            while self.heap and not self.goal.reached(self.bracket.lower, self.upper):
-                now = time.perf_counter()
-                if now > deadline:
-                    self.bracket.termination = Termination.TIME_LIMIT.value
-                    break
-                if on_progress is not None and now - reported > _HEARTBEAT:
-                    reported = now
-                    nodes = int(self.stats["nodes"])
-                    if on_progress(Progress(now - start, self.bracket.lower, self.upper, nodes)):
-                        self.bracket.termination = Termination.INTERRUPTED.value
-                        break
-                self._take(size)
-                self._turn()
-                self.ahead.clear()
-                size = min(2 * size, self.most)
-        except KeyboardInterrupt:
-            self.heap = [*self.heap, *self.ahead]  # whatever had become of these
-            heapq.heapify(self.heap)
-            self.bracket.termination = Termination.INTERRUPTED.value
-        self.bracket.upper = self.upper
-        ended = self.bracket.termination == Termination.OPTIMAL.value
-        if ended and not self.goal.reached(self.bracket.lower, self.bracket.upper):
-            self.bracket.termination = UNDECIDED
-        self.bracket.stats |= self.stats
-        self.bracket.stats |= {"lps": self.cells.programs, "decided": self.cells.decided}
-        self.bracket.stats |= {f"{name}_seconds": seconds for name, seconds in self.cells.seconds.items()}
-        self.bracket.stats["tree_seconds"] = time.perf_counter() - start
+            self._grow(deadline, on_progress)
+        except KeyboardInterrupt:  # the upper bound is that before the turn that was interrupted
+            bracket.termination = Termination.INTERRUPTED.value
+        bracket.upper = max(bracket.upper, bracket.lower)
+        ended = bracket.termination == Termination.OPTIMAL.value
+        if ended and not self.goal.reached(bracket.lower, bracket.upper):
+            bracket.termination = UNDECIDED
+        bracket.stats |= self.stats
+        bracket.stats |= {"lps": self.cells.programs, "decided": self.cells.decided}
+        bracket.stats |= {f"{name}_seconds": seconds for name, seconds in self.cells.seconds.items()}
+        bracket.stats["tree_seconds"] = time.perf_counter() - start
+
+    def _grow(self, deadline: float, on_progress: ProgressCallback | None) -> None:
+        """Turn after turn; between two of them every region is in the heap, or below what has passed."""
+        bracket, size = self.bracket, _BATCHES[0]
+        start = reported = time.perf_counter()
+        while True:
+            top = -self.heap[0].rank if self.heap else 0.0
+            bracket.upper = min(bracket.upper, max(top, self.passed, bracket.lower))
+            if not self.heap or self.goal.reached(bracket.lower, bracket.upper):
+                return
+            now = time.perf_counter()
+            if now > deadline:
+                bracket.termination = Termination.TIME_LIMIT.value
+                return
+            if on_progress is not None and now - reported > _HEARTBEAT:
+                reported = now
+                if on_progress(Progress(now - start, bracket.lower, bracket.upper, int(self.stats["nodes"]))):
+                    bracket.termination = Termination.INTERRUPTED.value
+                    return
+            self._turn([heapq.heappop(self.heap) for _ in range(min(size, len(self.heap)))])
+            size = min(2 * size, self.most)
 
     def _plant(self) -> None:
         domain, rng = self.problem.domain, np.random.default_rng(0)
@@ -186,18 +183,12 @@ class _Tree:
         node = _Node(-bound, next(self.numbers), bound, states, decisions, points[-_MOST_POINTS:], weights)
         heapq.heappush(self.heap, node)
 
-    def _take(self, size: int) -> None:
-        """Move the best nodes to `ahead`, so that none is ever in neither."""
-        for _ in range(min(size, len(self.heap))):
-            self.ahead.append(self.heap[0])
-            heapq.heappop(self.heap)
-
-    def _turn(self) -> None:
-        """Look at the nodes ahead, and put their children into the heap."""
-        self.stats["nodes"] += len(self.ahead)
-        self._sample(self.ahead)
+    def _turn(self, batch: list[_Node]) -> None:
+        """Look at nodes, and put their children into the heap."""
+        self.stats["nodes"] += len(batch)
+        self._sample(batch)
         refined: list[tuple[_Node, int]] = []
-        for node in self.ahead:
+        for node in batch:
             if node.bound <= self.threshold:
                 self.passed = max(self.passed, node.bound)
             elif (layer := self._refine(node)) is not None:
@@ -264,8 +255,8 @@ class _Tree:
 
     def _found(self, found: Found | None) -> None:
         if found is not None and (self.bracket.found is None or found.norm.lower > self.bracket.lower):
-            self.bracket.lower, self.bracket.found = max(found.norm.lower, self.bracket.lower), found
-            self.sampling.best = found
+            self.sampling.best = self.bracket.found = found
+            self.bracket.lower = max(found.norm.lower, self.bracket.lower)
 
     def _refine(self, node: _Node) -> int | None:
         """The first layer with open gates, after linear programs have looked at it; None where there is none left."""

@@ -19,7 +19,7 @@ from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Value, o
 from lipexact.network import Network
 from lipexact.pattern import FREE, OFF, ON, States
 from lipexact.problem import Problem
-from lipexact.rounding import FOLDED, TINY, gamma
+from lipexact.rounding import TINY, gamma
 
 _NUMBERS = 2**21  # in one array of coefficients, or as many as one choice takes
 
@@ -89,7 +89,7 @@ class NormBounds:
             if node in above and node not in layers:
                 above.update(operands(node))
         nodes = tuple(node for node in problem.graph.nodes if node in above)
-        self._relaxation = _Relaxation(nodes, problem.sets, bounds, layers, problem.objective)
+        self._relaxation = _Relaxation(nodes, problem.sets, bounds, layers, problem.objective, problem.roundings)
 
     @property
     def cost(self) -> float:
@@ -141,7 +141,9 @@ class _Relaxation:
         root: Bounds,
         layers: Mapping[Conditional, int],
         objective: Value | None = None,
+        roundings: int = 0,
     ) -> None:
+        self.roundings = roundings
         self.nodes, self.sets, self.root, self.layers, self.objective = nodes, sets, root, layers, objective
         self.positions = {node: k for k, node in enumerate(nodes)}
         depends: dict[Node, bool] = {}  # on a gate
@@ -163,7 +165,7 @@ class _Relaxation:
 
     def _pads(self) -> dict[Node, Vector]:
         sizes: dict[Node, Vector] = {}
-        operations, switches = FOLDED, 2
+        operations, switches = 0, 2
         for node in self.nodes:
             match node:
                 case Input():
@@ -171,6 +173,7 @@ class _Relaxation:
                     operations += node.size + 2
                 case Affine():
                     sizes[node] = np.abs(node.bias)
+                    operations += node.size + self.roundings
                     for weight, x in node.terms:
                         sizes[node] = sizes[node] + abs(weight) @ sizes[x]
                         operations += max(most_terms(weight), weight.shape[0]) + 2

@@ -10,8 +10,7 @@ positive) or below (where it is negative) of y = a x:
   below (Shi et al., NeurIPS 2022).
 
 At the inputs the support function of their sets closes the bound. Every step adds what rounding may
-have lost, so that the bounds hold in exact arithmetic; also before the graph's nodes were folded
-(:func:`lipexact.graph.simplify.fuse_mapped`).
+have lost, so that the bounds hold in exact arithmetic.
 
 Rows that read the same part of a node are substituted together, with dense coefficients of that part alone: those of
 a convolution stay as small as its receptive field, and products are as fast as dense ones.
@@ -33,7 +32,7 @@ from lipexact.arrays import Matrix, Vector, dense, entries
 from lipexact.bounds.interval import Bounds, Interval, interval, magnitude
 from lipexact.domains import ConvexSet
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
-from lipexact.rounding import FOLDED, TINY, down, gamma, up
+from lipexact.rounding import TINY, down, gamma, up
 
 Rows: TypeAlias = npt.NDArray[np.intp]
 
@@ -51,6 +50,7 @@ def bound(
     known: Mapping[Node, Interval] | None = None,
     *,
     shared: Mapping[Node, Interval] | None = None,
+    roundings: int = 0,
     work: float = WORK,
     deadline: float = np.inf,
 ) -> Bounds:
@@ -70,6 +70,9 @@ def bound(
         Bounds that hold for other reasons; they are intersected with.
     shared
         What this function returned for a graph that shares nodes with this one, over the same sets.
+    roundings
+        How many units of 2^-53 the entries of the matrices may be off, in proportion to each
+        (:func:`lipexact.graph.simplify.fuse_mapped`).
     work
         How many multiplications linear relaxation may take, roughly.
     deadline
@@ -82,7 +85,7 @@ def bound(
         gates that :class:`~lipexact.graph.ir.Conditional` allows.
     """
     bounds: Bounds = {}
-    relaxation = _Relaxation(bounds, sets, work, deadline)
+    relaxation = _Relaxation(bounds, sets, roundings, work, deadline)
     gated: dict[Node, list[Conditional]] = {}
     for node in graph.nodes:
         if isinstance(node, Conditional):
@@ -96,7 +99,7 @@ def bound(
         if isinstance(node, Input):
             bounds[node] = (sets[node].lower, sets[node].upper)
             continue
-        bounds[node] = interval(node, bounds, FOLDED)
+        bounds[node] = interval(node, bounds, roundings)
         if known is not None and node in known:
             bounds[node] = _meet(bounds[node], known[node])
         if isinstance(node, Affine):
@@ -140,8 +143,11 @@ class _Part:
 class _Relaxation:
     """Back-substitution over a graph whose lower nodes have bounds already."""
 
-    def __init__(self, bounds: Bounds, sets: Mapping[Input, ConvexSet], work: float, deadline: float) -> None:
-        self.bounds, self.sets, self.left, self.deadline = bounds, sets, work, deadline
+    def __init__(
+        self, bounds: Bounds, sets: Mapping[Input, ConvexSet], roundings: int, work: float, deadline: float
+    ) -> None:
+        self.bounds, self.sets, self.roundings = bounds, sets, roundings
+        self.left, self.deadline = work, deadline
         self.lines: dict[Switch, _Lines] = {}
         self.reach: dict[Node, Vector] = {}
         self.gain: dict[Affine, list[Vector]] = {}
@@ -170,7 +176,7 @@ class _Relaxation:
         total = np.zeros(2 * count)
         spread = np.zeros(2 * count)  # the sum of the absolute values that went into `total`
         loss = np.zeros(2 * count)
-        operations = 2 + FOLDED
+        operations = 2 + self.roundings
 
         def push(x: Value, part: _Part) -> None:
             nonlocal loss
@@ -195,7 +201,11 @@ class _Relaxation:
                     spread = spread + sizes[0]
                     operations += part.columns.size + 1
                     for (weight, x), size in zip(node.terms, sizes[1:], strict=True):
-                        loss = loss + gamma(part.columns.size + 3 + FOLDED) * size + TINY * (1 + self._reach(x).sum())
+                        loss = (
+                            loss
+                            + gamma(part.columns.size + 3 + self.roundings) * size
+                            + TINY * (1 + self._reach(x).sum())
+                        )
                         push(x, self._product(weight, part))
                 case Switch():
                     lines = self._lines(node)

@@ -33,11 +33,8 @@ def fuse(graph: Graph) -> Graph:
     return _fused(graph, math.inf)[0]
 
 
-def fuse_mapped(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
-    """Like :func:`fuse`, and what became of each node; what bounds could not make up for stays unfolded.
-
-    However many nodes were folded into one another, every entry is off by at most
-    :data:`lipexact.rounding.FOLDED` roundings, in proportion to it.
+def fuse_mapped(graph: Graph) -> tuple[Graph, dict[Node, Node], int]:
+    """Like :func:`fuse`, with what became of each node; what loses too much, over all folds, stays unfolded.
 
     Returns
     -------
@@ -45,17 +42,20 @@ def fuse_mapped(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
         New nodes where something changes; inputs, and what depends on nothing that changes, are kept.
     mapping
         The new node for each old one; a folded node's own replacement may not be in the graph.
+    roundings
+        How many units of 2^-53 each entry may be off, in proportion to it: at most
+        :data:`lipexact.rounding.FOLDED`.
     """
     return _fused(graph, FOLDED)
 
 
-def _fused(graph: Graph, limit: float) -> tuple[Graph, dict[Node, Node]]:
+def _fused(graph: Graph, limit: float) -> tuple[Graph, dict[Node, Node], int]:
     fusion = _Fusion(limit)
     fused, mapping = fusion.once(graph)
     while True:
         again, further = fusion.once(fused)
         if len(again.nodes) == len(fused.nodes):
-            return fused, mapping
+            return fused, mapping, math.ceil(max((fusion.off[node] for node in fused.nodes), default=0.0))
         fused, mapping = again, {old: further.get(new, new) for old, new in mapping.items()}
 
 
@@ -117,7 +117,9 @@ class _Fusion:
         for chosen in (thin, [False] * len(inner)):
             if (found := self._substituted(node, inner, chosen)) is not None:
                 return found
-        return Affine(tuple((weight, below) for (weight, _), below in pairs), node.bias, node.name)
+        result = Affine(tuple((weight, below) for (weight, _), below in pairs), node.bias, node.name)
+        self.off[result] = self.off.get(node, 0.0)
+        return result
 
     def _substituted(self, node: Affine, inner: list[Value], chosen: list[bool]) -> Affine | None:
         """The node over what the chosen operands read, its matrices sums of products; None where too much is lost."""

@@ -180,7 +180,7 @@ def _variables(block: pyo.Block, bounds: Interval, needed: Mask, least_scale: Ve
     offset = np.where((lower > 0) | (upper < 0), lower / 2 + upper / 2, 0.0)
     reach = np.maximum(upper - offset, offset - lower)
     # A width that is only rounding is no scale: HiGHS's presolve cut off an optimum over such variables.
-    reach = np.where(reach < 2.0**-32 * np.abs(offset), np.abs(offset), reach)
+    reach = np.where(reach < 2.0**-40 * np.abs(offset), np.abs(offset), reach)
     scale = np.maximum(_scale(reach), _scale(least_scale * _SPAN) * (least_scale > 0))
     low, high = (lower - offset) / scale, (upper - offset) / scale
     indices = np.flatnonzero(needed).tolist()
