@@ -88,7 +88,7 @@ class LipschitzResult:
     target
         The number that the constant was to be compared with, if any.
     method, mode, solver
-        How it was computed.
+        How it was computed. Branch and bound uses both modes; the mode is then that which a program would have had.
     seconds
         Wall-clock time of the whole call.
     stats
