@@ -41,7 +41,7 @@ _NEGLIGIBLE = 5e-10  # relative to the best norm: half of what EXACT leaves
 _HEARTBEAT = 0.5  # seconds between two reports
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(order=True)
 class _Node:
     """Some regions. `states` follow from `decisions`."""
 
@@ -123,7 +123,7 @@ class _Tree:
         self.heap: list[_Node] = []
         self.numbers = itertools.count()
         self.passed = 0.0  # the largest bound of what was left out, or could not be decided
-        self.stats: dict[str, float] = {"nodes": 0, "leaves": 0, "bound_seconds": 0.0, "primal_seconds": 0.0}
+        self.stats: dict[str, float] = {"nodes": 0, "leaves": 0, "relax_seconds": 0.0, "sample_seconds": 0.0}
 
     @property
     def threshold(self) -> float:
@@ -232,7 +232,7 @@ class _Tree:
     def _settled(self, states: list[States]) -> list[States]:
         start = time.perf_counter()
         result = self.gates.settled(states)
-        self.stats["bound_seconds"] += time.perf_counter() - start
+        self.stats["relax_seconds"] += time.perf_counter() - start
         return result
 
     def _bounded(self, states: list[States], norms: Sequence[NormBounds]) -> tuple[Vector, list[Vector]]:
@@ -242,7 +242,7 @@ class _Tree:
             left = np.flatnonzero(upper > self.threshold)
             if left.size:
                 upper[left] = np.minimum(upper[left], norm.upper([layer[left] for layer in states])[0])
-        self.stats["bound_seconds"] += time.perf_counter() - start
+        self.stats["relax_seconds"] += time.perf_counter() - start
         return upper, weights
 
     def _sample(self, batch: list[_Node]) -> None:
@@ -251,7 +251,7 @@ class _Tree:
         middles = [self.cells.points.of(node.points).mean(axis=0) for node in batch if node.points.size]
         if middles and self.sampling.improve(np.array(middles)):
             self._found(self.sampling.best)
-        self.stats["primal_seconds"] += time.perf_counter() - start
+        self.stats["sample_seconds"] += time.perf_counter() - start
 
     def _found(self, found: Found | None) -> None:
         if found is not None and (self.bracket.found is None or found.norm.lower > self.bracket.lower):
@@ -267,9 +267,8 @@ class _Tree:
                 return None
             opened = np.flatnonzero(node.states[layer] == FREE)
             heaviest = opened[np.argsort(-node.weights[layer][opened], kind="stable")[:_LOOKS]]
-            found, points = self.cells.settled(node.states, node.decisions, layer, node.points, heaviest)
+            found, node.points = self.cells.settled(node.states, node.decisions, layer, node.points, heaviest)
             node.states[layer] = found
-            object.__setattr__(node, "points", points)
             if (found == FREE).any():
                 return layer
 
