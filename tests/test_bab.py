@@ -294,6 +294,14 @@ def test_a_gap_and_a_target() -> None:
         assert told.upper >= known * (1 - 1e-12)
 
 
+def test_what_a_target_leaves_out_counts() -> None:
+    net, box = spiked()
+    told = lx.lipschitz(net, box, method="bab", target=200.0)
+    assert told.within_target
+    assert told.lower < 182.8  # the thin region was not found
+    assert told.upper >= 182.86336508471308 * (1 - 1e-12)
+
+
 def test_two_runs_are_the_same() -> None:
     net, box = hard(1)
     first, second = (lx.lipschitz(net, lx.Ball(box.centre, 0.15), functional=0, method="bab") for _ in range(2))
