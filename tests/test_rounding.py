@@ -9,7 +9,9 @@ import pytest
 import scipy.sparse as sp
 
 from lipexact.arrays import dense
-from lipexact.rounding import accurate_product, twofold_product
+from lipexact.graph.ir import Affine, Graph, Input
+from lipexact.graph.simplify import fuse, fuse_mapped
+from lipexact.rounding import FOLDED, accurate_product, twofold_product
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -94,3 +96,15 @@ def test_products_that_may_underflow_are_refused(kind) -> None:
     assert accurate_product(kind([[1e-200, 1.0]]), kind([[1.0], [1e-200]])) is None  # 1e-400 might be asked for
     assert accurate_product(kind([[1e-300, -1e-300]]), kind([[1.0], [1.0 + 2.0**-50]])) is None  # subnormal
     assert accurate_product(kind([[1e-140]]), kind([[1e-140]]))[0] == 1e-280
+
+
+def test_a_fold_that_cancels_what_folds_rounded_is_refused_where_it_counts() -> None:
+    x, nothing = Input(1), np.zeros(2)
+    inner = Affine(((np.array([[0.7, 0.2], [0.1, 0.5]]), Affine(((np.array([[0.1], [0.3]]), x),), nothing)),), nothing)
+    (p, q) = accurate_product(inner.terms[0][0], np.array([[0.1], [0.3]]))[0].ravel()
+    for last, kept in (([[q / p, -1.0]], 2), ([[1.0, 1.0]], 1)):
+        graph = Graph((x,), (Affine(((np.array(last), inner),), np.zeros(1)),))
+        fused, _, roundings = fuse_mapped(graph)
+        assert sum(isinstance(node, Affine) for node in fused.nodes) == kept
+        assert 1 <= roundings <= FOLDED
+        assert len(fuse(graph).nodes) == 2  # what is loaded is taken as it is
