@@ -4,7 +4,7 @@ __version__ = "0.1.0"
 
 from lipexact.api import build, general_position_report, lipschitz, load
 from lipexact.bracket import Progress
-from lipexact.domains import Ball, Box, Domain, Polytope
+from lipexact.domains import Ball, Box, Domain, Polytope, Reals
 from lipexact.errors import (
     DomainError,
     LipExactError,
@@ -43,6 +43,7 @@ __all__ = [
     "PositionReport",
     "Progress",
     "RadiusStep",
+    "Reals",
     "SolverError",
     "SolverUnavailableError",
     "Status",

@@ -21,7 +21,7 @@ from lipexact.bounds.interval import Bounds, gate_state, length_bound, point_bou
 from lipexact.bounds.linear import bound
 from lipexact.bounds.needed import coordinates_needed
 from lipexact.bracket import RELAXATION, TARGET, Bracket, Goal, Progress, ProgressCallback
-from lipexact.domains import Domain
+from lipexact.domains import Domain, Reals
 from lipexact.errors import ModelError, NormError, OptionError
 from lipexact.functionals import Functional, functional_body
 from lipexact.graph.ir import Conditional
@@ -35,6 +35,7 @@ from lipexact.pattern import ON
 from lipexact.position import PositionReport, position_report
 from lipexact.primal import Found, best_region
 from lipexact.problem import MODES, Problem, lipschitz_problem
+from lipexact.projective import projective
 from lipexact.regions import Region, gradients, steepness
 from lipexact.result import LipschitzResult, Status, Witness, closed
 
@@ -163,7 +164,7 @@ def lipschitz(
     progress: bool | ProgressCallback = False,
     solver_options: Mapping[str, Any] | None = None,
 ) -> LipschitzResult:
-    """The exact local Lipschitz constant of a network on a domain.
+    """The exact Lipschitz constant of a network on a domain.
 
     For f: R^d -> R^m, the input norm alpha and the output norm beta, it is::
 
@@ -178,8 +179,8 @@ def lipschitz(
     model
         A path to an ONNX file, an ``onnx.ModelProto``, or a :class:`Network`.
     domain
-        X: a :class:`Box`, :class:`Ball` or :class:`Polytope` of the network's input dimension d, or an intersection
-        of these by ``&``.
+        X: a :class:`Box`, :class:`Ball` or :class:`Polytope` of the network's input dimension d, an intersection of
+        these by ``&``, or :class:`Reals` for the global constant.
     input_norm
         alpha: "linf", "l1", "l2", or a :class:`PolyhedralNorm` on R^d.
     output_norm
@@ -261,7 +262,8 @@ def lipschitz(
                 require_solver(solver, quadratic=chosen.problem.quadratic)
                 search = chosen.problem, chosen.bounds, bracket, solver, options, goal
                 bracket = narrow(*search, deadline=deadline, on_progress=report)
-    return _result(chosen.problem, bracket, method, solver, goal, start)
+    witness = None if bracket.found is None else _witness(network, domain, bracket.found)
+    return _result(bracket, witness, method, chosen.problem.mode, solver, goal, start)
 
 
 def _relaxed(
@@ -368,7 +370,7 @@ def _programs(
     keep_output: bool = False,
 ) -> list[_Program]:
     """The question in each mode that its norms allow, that mode first, with bounds; past the deadline only one."""
-    check_domain(network, domain)
+    check_domain(network, domain, bounded=keep_output)
     if functional is not None and output_norm is not None:
         raise NormError("output_norm measures the whole output; leave it out where a functional is given")
     alpha, outputs = norm(input_norm), network.output.size
@@ -376,6 +378,9 @@ def _programs(
     if output_norm is None and outputs == 1 and isinstance(alpha, PolyhedralNorm) and alpha.dim > 1:
         beta = norm("linf")  # which on one output is the absolute value
     directions, functionals = alpha.ball(network.input.size), functional_body(functional, beta, outputs)
+    if isinstance(domain, Reals):
+        whole = projective(network)
+        network, domain, directions = whole.network, whole.domain, whole.directions(directions)
     programs: list[_Program] = []
     for each in sorted(MODES, key=lambda one: one != mode):
         if programs and time.perf_counter() > deadline:
@@ -434,7 +439,9 @@ def _bracket(programs: list[_Program], deadline: float) -> Bracket:
     return bracket
 
 
-def _result(problem: Problem, bracket: Bracket, method: str, solver: str, goal: Goal, start: float) -> LipschitzResult:
+def _result(
+    bracket: Bracket, witness: Witness | None, method: str, mode: str, solver: str, goal: Goal, start: float
+) -> LipschitzResult:
     exact = closed(bracket.lower, bracket.upper)
     if exact:
         bracket.termination = "optimal"
@@ -448,27 +455,30 @@ def _result(problem: Problem, bracket: Bracket, method: str, solver: str, goal: 
         status=Status.EXACT if exact else Status.BOUNDED,
         termination=bracket.termination,
         proof=bracket.proof,
-        witness=None if bracket.found is None else _witness(problem, bracket.found),
+        witness=witness,
         target=goal.target,
         method=method,
-        mode=problem.mode,
+        mode=mode,
         solver=solver,
         seconds=time.perf_counter() - start,
         stats=bracket.stats,
     )
 
 
-def _witness(problem: Problem, found: Found) -> Witness:
-    network, region = problem.network, found.region
+def _witness(network: Network, domain: Domain, found: Found) -> Witness:
+    region, direction = found.region, found.norm.direction
+    if isinstance(domain, Reals):
+        whole = projective(network)
+        region, direction = Region(whole.point(region.point), region.pattern), whole.direction(direction)
     point = region.point.astype(np.float64)
     jacobian, _ = gradients(network, np.eye(network.output.size), region.pattern)
     return Witness(
         point=point,
         pattern=tuple(layer == ON for layer in region.pattern),
         jacobian=jacobian,
-        direction=found.norm.direction,
+        direction=direction,
         functional=found.norm.functional,
-        radius=_radius(network, problem.domain, region, point),
+        radius=_radius(network, domain, region, point),
     )
 
 

@@ -25,6 +25,7 @@ from lipexact.errors import DomainError, NormError
 from lipexact.graph.ir import Affine, Input, Value
 from lipexact.graph.lower import absolute, add, reduce_max, reduce_sum, scaled, select
 from lipexact.rounding import gamma
+from lipexact.signs import absolute_sums, euclidean_sums
 
 # Half-spaces that can have more vertices than that are not enumerated.
 _MOST_VERTICES = 10_000
@@ -48,12 +49,13 @@ class Body(ABC):
     ----------
     dim
         n.
-    piecewise_linear
-        Whether its norm is; the Euclidean one is not.
+    axes
+        Of an ellipsoid the half-axes, along the coordinates, shape (n,); None for polytopes, whose norms are piecewise
+        linear.
     """
 
     dim: int
-    piecewise_linear = True
+    axes: Vector | None = None
 
     @abstractmethod
     def value(self, forms: Vector) -> Vector:
@@ -62,6 +64,21 @@ class Body(ABC):
     def ceiling(self, forms: Vector) -> Vector:
         """An upper bound of `value`, equal to it up to rounding unless that came from a linear program."""
         return self.value(forms)
+
+    @abstractmethod
+    def sums(self, rows: Vector) -> tuple[Vector, Vector]:
+        """At least max{sum_i |m_i z| : z in B} for stacks of rows m_i, and how much each row adds to that.
+
+        Parameters
+        ----------
+        rows
+            Shape (b, k, n).
+
+        Returns
+        -------
+        upper, shares
+            Shapes (b,) and (b, k).
+        """
 
     @abstractmethod
     def spread(self, sizes: Vector) -> Vector:
@@ -116,6 +133,10 @@ class Cube(Body):
         """sum_i |w_i|."""
         return np.asarray(np.abs(forms).sum(axis=1))
 
+    def sums(self, rows: Vector) -> tuple[Vector, Vector]:
+        """Signs for the rows and for the coordinates."""
+        return absolute_sums(rows)
+
     def spread(self, sizes: Vector) -> Vector:
         """sum_i s_i."""
         return self.value(sizes)
@@ -156,6 +177,10 @@ class CrossPolytope(Body):
         """max_i |w_i|."""
         return np.asarray(np.abs(forms).max(axis=1))
 
+    def sums(self, rows: Vector) -> tuple[Vector, Vector]:
+        """max_j sum_i |m_ij|."""
+        return _largest_sums(np.abs(rows))
+
     def spread(self, sizes: Vector) -> Vector:
         """max_i s_i."""
         return self.value(sizes)
@@ -183,14 +208,16 @@ class CrossPolytope(Body):
 class EuclideanUnitBall(Body):
     """{z : sum_i z_i^2 <= 1}."""
 
-    piecewise_linear = False
-
     def __init__(self, n: int) -> None:
-        self.dim = n
+        self.dim, self.axes = n, np.ones(n)
 
     def value(self, forms: Vector) -> Vector:
         """The Euclidean length of w."""
         return _lengths(forms)[:, 0]
+
+    def sums(self, rows: Vector) -> tuple[Vector, Vector]:
+        """Signs for the rows."""
+        return euclidean_sums(rows)
 
     def spread(self, sizes: Vector) -> Vector:
         """The Euclidean length of s."""
@@ -231,11 +258,16 @@ class Stretched(Body):
 
     def __init__(self, body: Body, factors: Vector) -> None:
         self.body, self.factors = body, factors
-        self.dim, self.piecewise_linear = body.dim, body.piecewise_linear
+        self.dim, self.axes = body.dim, None if body.axes is None else body.axes * factors
 
     def value(self, forms: Vector) -> Vector:
         """That of D w in B."""
         return self.body.value(forms * self.factors)
+
+    def sums(self, rows: Vector) -> tuple[Vector, Vector]:
+        """Those of D m_i in B."""
+        upper, shares = self.body.sums(rows * self.factors)
+        return upper * (1 + gamma(1)), shares
 
     def spread(self, sizes: Vector) -> Vector:
         """That of D s in B."""
@@ -262,6 +294,68 @@ class Stretched(Body):
         return (chunk * self.factors for chunk in self.body.vertices())
 
 
+class Leading(Body):
+    """{(z, 0) : z in B} for a body B: directions in the first coordinates.
+
+    Parameters
+    ----------
+    body
+        B.
+    dim
+        The number of all coordinates.
+    """
+
+    def __init__(self, body: Body, dim: int) -> None:
+        self.body, self.dim = body, dim
+        self.axes = None if body.axes is None else np.append(body.axes, np.zeros(dim - body.dim))
+
+    def value(self, forms: Vector) -> Vector:
+        """That of the first coordinates in B."""
+        return self.body.value(self._first(forms))
+
+    def ceiling(self, forms: Vector) -> Vector:
+        """That of the first coordinates in B."""
+        return self.body.ceiling(self._first(forms))
+
+    def sums(self, rows: Vector) -> tuple[Vector, Vector]:
+        """Those of the first coordinates in B."""
+        return self.body.sums(self._first(rows))
+
+    def spread(self, sizes: Vector) -> Vector:
+        """That of the first coordinates in B."""
+        return self.body.spread(self._first(sizes))
+
+    def guess(self, forms: Vector) -> Vector:
+        """That of the first coordinates in B."""
+        return self.body.guess(self._first(forms))
+
+    def attains(self, forms: Vector) -> Vector:
+        """Those in B."""
+        return self._padded(self.body.attains(self._first(forms)))
+
+    def lower(self, x: Value, symmetric: bool) -> Value | None:
+        """That of the first entries in B."""
+        return self.body.lower(select(list(range(self.body.dim)), x, "leading"), symmetric)
+
+    def ranged(self, name: str) -> Ranged:
+        """(z, 0)."""
+        free = self.body.ranged(f"{name}_leading")
+        return Ranged(add((sp.eye_array(self.dim, self.body.dim), free.point), name=name), free.sets, free.symmetric)
+
+    @property
+    def vertex_count(self) -> float:
+        return self.body.vertex_count
+
+    def vertices(self) -> Iterator[Vector]:
+        return (self._padded(chunk) for chunk in self.body.vertices())
+
+    def _first(self, forms: Vector) -> Vector:
+        return forms[..., : self.body.dim]
+
+    def _padded(self, points: Vector) -> Vector:
+        return np.hstack([points, np.zeros((len(points), self.dim - self.body.dim))])
+
+
 class Hull(Body):
     """The convex hull of points and their reflections.
 
@@ -278,6 +372,12 @@ class Hull(Body):
     def value(self, forms: Vector) -> Vector:
         """max_k |p_k w|."""
         return np.asarray(np.abs(forms @ self.points.T).max(axis=1))
+
+    def sums(self, rows: Vector) -> tuple[Vector, Vector]:
+        """max_k sum_i |p_k m_i|."""
+        upper, shares = _largest_sums(np.abs(rows @ self.points.T))
+        lost = np.abs(rows).sum(axis=1) @ np.abs(self.points.T)
+        return upper + gamma(sum(rows.shape[1:])) * lost.max(axis=1), shares
 
     def spread(self, sizes: Vector) -> Vector:
         """max_k s |p_k|."""
@@ -371,6 +471,10 @@ class HalfSpaces(Body):
         """By the vertices, or by the dual of the linear program."""
         return self.hull.value(forms) if self.hull is not None else self.polytope.support(forms)
 
+    def sums(self, rows: Vector) -> tuple[Vector, Vector]:
+        """By the vertices, or that of the box around the body."""
+        return self.hull.sums(rows) if self.hull is not None else absolute_sums(rows * self.polytope.upper)
+
     def spread(self, sizes: Vector) -> Vector:
         """By the vertices, or that of the box around the body."""
         return self.hull.spread(sizes) if self.hull is not None else np.asarray(sizes @ self.polytope.upper)
@@ -442,6 +546,14 @@ def _hull(columns: Matrix, name: str) -> Ranged:
     parts = Input(2 * columns.shape[1], f"{name}_parts")
     both = sp.hstack([columns, -columns]) if sp.issparse(columns) else np.hstack([columns, -columns])
     return Ranged(add((both, parts), name=name), {parts: Simplex(parts.size)}, symmetric=True)
+
+
+def _largest_sums(sizes: Vector) -> tuple[Vector, Vector]:
+    """max_j sum_i a_ij for stacks of numbers, rounded up, and the terms of the largest sum."""
+    totals = sizes.sum(axis=1)
+    best = totals.argmax(axis=1)
+    shares = np.take_along_axis(sizes, best[:, None, None], axis=2)[:, :, 0]
+    return totals.max(axis=1) * (1 + gamma(sizes.shape[1])), shares
 
 
 def _signed_rows(points: Vector, values: Vector) -> Vector:

@@ -24,7 +24,7 @@ from rich.status import Status as Spinner
 from lipexact import __version__
 from lipexact.api import lipschitz, load, progress_line
 from lipexact.bracket import Progress
-from lipexact.domains import Ball, Box, Domain
+from lipexact.domains import Ball, Box, Domain, Reals
 from lipexact.errors import DomainError, LipExactError, OptionError
 from lipexact.functionals import CrossLipschitz, Functional
 from lipexact.graph.ir import Affine, Switch
@@ -141,6 +141,7 @@ def solve(
     clip: Annotated[str | None, typer.Option(help="Cut the ball to LO,HI, as for pixels.")] = None,
     lower: Annotated[str | None, typer.Option(help=f"The box's lower corner: {_NUMBERS}.")] = None,
     upper: Annotated[str | None, typer.Option(help="The box's upper corner, likewise.")] = None,
+    everywhere: Annotated[bool, typer.Option("--everywhere", help="All inputs: the global constant.")] = False,
     norm: Annotated[str, typer.Option(help=f"The norm on the input side: {' or '.join(norm_names())}.")] = "linf",
     output_norm: Annotated[
         str | None, typer.Option(help="The norm of the whole output; that of the input if not given.")
@@ -170,13 +171,13 @@ def solve(
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole result as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
 ) -> None:
-    """Compute the local Lipschitz constant of a network on a ball or a box.
+    """Compute the Lipschitz constant of a network on a ball, a box, or everywhere.
 
     Exit codes: 0 exact, or what --gap, --target or --method lp asked for; 1 error; 2 wrong command line; 3 a limit or
     ctrl-C left an interval.
     """
     network = _network(model, input_name, output_name, fix, drop_final, no_batch)
-    domain = _domain(network, center, radius, ball_norm, clip, lower, upper)
+    domain = _domain(network, center, radius, ball_norm, clip, lower, upper, everywhere)
     show = _Show(quiet)
     # What a solver prints by itself is none of the answer.
     with show.display, redirect_stdout(sys.stderr):
@@ -324,10 +325,11 @@ def _domain(
     clip: str | None,
     lower: str | None,
     upper: str | None,
+    everywhere: bool,
 ) -> Domain:
     ball = [name for name, given in (("--center", center), ("--radius", radius), ("--clip", clip)) if given is not None]
     box = [name for name, given in (("--lower", lower), ("--upper", upper)) if given is not None]
-    if center is not None and radius is not None and not box:
+    if center is not None and radius is not None and not (box or everywhere):
         middle = _corner(center, network, "--center")
         if clip is None:
             return Ball(middle, radius, ball_norm)
@@ -335,10 +337,13 @@ def _domain(
         if limits.size != 2:
             _fail(f"--clip takes two numbers LO,HI, not {limits.size}", _USAGE)
         return Ball(middle, radius, ball_norm, (limits.flat[0], limits.flat[1]))
-    if lower is not None and upper is not None and not ball:
+    if lower is not None and upper is not None and not (ball or everywhere):
         return Box(_corner(lower, network, "--lower"), _corner(upper, network, "--upper"))
-    given = ", ".join([*ball, *box]) or "neither"
-    _fail(f"give a ball by --center and --radius, or a box by --lower and --upper; this has {given}", _USAGE)
+    if everywhere and not (ball or box):
+        return Reals(network.input.size)
+    given = ", ".join([*ball, *box, *(["--everywhere"] if everywhere else [])]) or "neither"
+    ways = "a ball by --center and --radius, a box by --lower and --upper, or --everywhere"
+    _fail(f"give {ways}; this has {given}", _USAGE)
 
 
 def _corner(text: str, network: Network, what: str) -> npt.NDArray[np.float64]:

@@ -27,7 +27,7 @@ _DIRECTIONS = 64  # in which extreme points are looked for
 
 
 class ConvexSet(ABC):
-    """A bounded convex set in R^n.
+    """A convex set in R^n, bounded but for :class:`Reals`.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class ConvexSet(ABC):
 class Domain(ConvexSet):
     """What a network's input ranges over: {x : lower <= x <= upper, A x <= b}, cut by balls of the l1 norm.
 
-    Made by :class:`Box`, :class:`Ball`, :class:`Polytope`, and ``&``, which intersects two of them.
+    Made by :class:`Box`, :class:`Ball`, :class:`Polytope`, :class:`Reals`, and ``&``, which intersects two of them.
 
     Attributes
     ----------
@@ -315,8 +315,7 @@ class Box(Domain):
     @classmethod
     def unit(cls, d: int) -> Box:
         """The unit cube [0, 1]^d."""
-        if isinstance(d, bool) or not isinstance(d, numbers.Integral) or d < 1:
-            raise DomainError(f"the unit cube's dimension must be a positive integer, not {d!r}")
+        d = _dimension(d, "the unit cube's dimension")
         return cls(np.zeros(d), np.ones(d))
 
 
@@ -435,6 +434,45 @@ class Polytope(Domain):
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             low, high = _bounding_box(low, high, rows, limits)
         self._fill(low, high, rows, limits, what="the polytope")
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Reals(Domain):
+    """All of R^d, for the global constant; ``&`` with another domain is that domain.
+
+    Parameters
+    ----------
+    d
+        The dimension.
+
+    Raises
+    ------
+    DomainError
+        If that is no positive integer.
+
+    Examples
+    --------
+    >>> Reals(2).dim
+    2
+    """
+
+    def __init__(self, d: int) -> None:
+        d = _dimension(d, "the dimension of Reals")
+        object.__setattr__(self, "lower", _frozen(np.full(d, -np.inf)))
+        object.__setattr__(self, "upper", _frozen(np.full(d, np.inf)))
+        object.__setattr__(self, "rows", _frozen(np.zeros((0, d))))
+        object.__setattr__(self, "limits", _frozen(np.zeros(0)))
+        object.__setattr__(self, "balls", ())
+
+    def __and__(self, other: Domain) -> Domain:
+        """The other one."""
+        if isinstance(other, Reals) and other.dim == self.dim:
+            return other
+        return super().__and__(other)
+
+    def margin(self, points: Vector) -> Vector:
+        """As large as floats go."""
+        return np.full(len(points), np.finfo(np.float64).max)
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -562,6 +600,12 @@ def _check_corners(low: Vector, high: Vector, what: str) -> None:
             f"{what} is flat in coordinate {index} (lower = upper = {low.flat[index]}): a set without "
             "interior has no Lipschitz constant; widen it, or fix that input to a constant in the network"
         )
+
+
+def _dimension(d: int, what: str) -> int:
+    if isinstance(d, bool) or not isinstance(d, numbers.Integral) or d < 1:
+        raise DomainError(f"{what} must be a positive integer, not {d!r}")
+    return int(d)
 
 
 def _corner(values: npt.ArrayLike | None, d: int, default: float, what: str) -> Vector:

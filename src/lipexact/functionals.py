@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lipexact.arrays import Vector, floats
 from lipexact.bodies import Body, Differences, Hull, vertices_of
-from lipexact.domains import Domain
+from lipexact.domains import Domain, Reals
 from lipexact.errors import NormError
 from lipexact.norms import Norm, norm
 
@@ -88,6 +88,8 @@ def functional_body(functional: Functional, output_norm: str | Norm, outputs: in
 def _hull(polytope: Domain, outputs: int) -> Body:
     if polytope.dim != outputs:
         raise NormError(f"a polytope of functionals in {polytope.dim} dimensions does not fit {outputs} outputs")
+    if isinstance(polytope, Reals):
+        raise NormError("functionals range over a bounded set, not over Reals")
     if polytope.balls:
         raise NormError("a ball of functionals is not supported; give its vertices as a matrix")
     rows = np.vstack([polytope.rows, np.eye(outputs), -np.eye(outputs)])

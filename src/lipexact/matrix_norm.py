@@ -68,10 +68,12 @@ def matrix_norm(
     if norm is not None:
         return norm
     jacobian, off = gradients(network, np.eye(network.output.size), pattern)
-    if not (functionals.piecewise_linear or directions.piecewise_linear):
-        left, sizes, right = np.linalg.svd(jacobian, full_matrices=False)
+    if functionals.axes is not None and directions.axes is not None:
+        axes = np.outer(functionals.axes, directions.axes)
+        left, sizes, right = np.linalg.svd(axes * jacobian, full_matrices=False)
         best = _Best()
-        best.take(sizes[:1], sizes[:1], np.array([np.linalg.norm(off)]), left.T[:1], right[:1])
+        error = np.linalg.norm(axes * (off + gamma(2) * np.abs(jacobian)))
+        best.take(sizes[:1], sizes[:1], np.array([error]), left.T[:1] * functionals.axes, right[:1] * directions.axes)
         return MatrixNorm(best.least, max(best.least, best.most), best.one, best.other)
     _, functional, _ = _climb(jacobian[None, ...], functionals, directions)
     pulled, off = gradients(network, functional, pattern)
@@ -125,9 +127,9 @@ class _Best:
 def estimate(jacobians: Vector, functionals: Body, directions: Body) -> Vector:
     """About the operator norms of many Jacobians, shape (k, m, d); equal to them for the easy pairs."""
     count, m, d = jacobians.shape
-    if not (functionals.piecewise_linear or directions.piecewise_linear):
-        return np.asarray(np.linalg.norm(jacobians, 2, axis=(1, 2)))
-    if functionals.vertex_count <= m or (np.isinf(directions.vertex_count) and directions.piecewise_linear):
+    if functionals.axes is not None and directions.axes is not None:
+        return np.asarray(np.linalg.norm(np.outer(functionals.axes, directions.axes) * jacobians, 2, axis=(1, 2)))
+    if functionals.vertex_count <= m or (np.isinf(directions.vertex_count) and directions.axes is None):
         chunks = functionals.vertices() if functionals.vertex_count <= m else [np.eye(m)]
         rows = np.concatenate([chunk @ jacobians for chunk in chunks], axis=1)
         return np.asarray(directions.guess(rows.reshape(-1, d)).reshape(count, -1).max(axis=1))

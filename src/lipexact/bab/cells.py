@@ -146,6 +146,21 @@ class Cells:
                     found[i] = other
         return found, points
 
+    def entered(self, states: Sequence[States], decisions: Decisions, points: Indices) -> Indices | None:
+        """Points of a part, at least one if it was easily found; None where the last decision leaves nothing of it."""
+        if points.size or not decisions:
+            return points
+        layer, i, state = decisions[-1]
+        forms = self.forms(states, layer)
+        linear, constant = (_sign(state) * form[i] for form in forms[layer])
+        outcome = self._farthest(linear, constant, self.errors[layer][i], self._cut(forms, decisions[:-1]))
+        if outcome is None:
+            return points
+        point, value, most = outcome
+        if most <= 0:
+            return None
+        return self.points.add(point[None, :]) if value > 0 and not self.points.full else points
+
     def _cut(self, forms: Sequence[tuple[Vector, Vector]], decisions: Decisions) -> tuple[Vector, Vector, Vector]:
         rows = [(_sign(state) * forms[k][0][i], _sign(state) * forms[k][1][i]) for k, i, state in decisions]
         linear = np.array([row for row, _ in rows]).reshape(-1, self.domain.dim)

@@ -24,6 +24,7 @@ from lipexact.bab.cells import Cells, Decisions, Indices
 from lipexact.bounds.batched import GateBounds, NormBounds
 from lipexact.bounds.interval import Bounds
 from lipexact.bounds.linear import bound
+from lipexact.bounds.zonotope import ZonotopeBounds, zonotope_bounds
 from lipexact.bracket import UNDECIDED, Bracket, Goal, Progress, ProgressCallback, Termination
 from lipexact.matrix_norm import matrix_norm
 from lipexact.pattern import FREE, OFF, ON, States
@@ -92,10 +93,13 @@ def branch(
         bracket.stats["message"] = "the network is too large for branch and bound: the bounds are those without it"
         return
     own = bound(network.graph, {network.input: domain}, shared=bounds[0], deadline=deadline)
+    norms: list[NormBounds | ZonotopeBounds] = [NormBounds(*each) for each in zip(problems, bounds, strict=True)]
+    if (zonotopes := zonotope_bounds(problem)) is not None:
+        norms.append(zonotopes)
     tree = _Tree(
         problem,
         GateBounds(network, domain, own),
-        [NormBounds(*each) for each in zip(problems, bounds, strict=True)],
+        norms,
         bracket,
         Sampling(network, domain, problem.functionals, problem.directions, deadline, bracket.found),
         goal,
@@ -110,7 +114,7 @@ class _Tree:
         self,
         problem: Problem,
         gates: GateBounds,
-        norms: Sequence[NormBounds],
+        norms: Sequence[NormBounds | ZonotopeBounds],
         bracket: Bracket,
         sampling: Sampling,
         goal: Goal,
@@ -235,13 +239,19 @@ class _Tree:
         self.stats["relax_seconds"] += time.perf_counter() - start
         return result
 
-    def _bounded(self, states: list[States], norms: Sequence[NormBounds]) -> tuple[Vector, list[Vector]]:
+    def _bounded(
+        self, states: list[States], norms: Sequence[NormBounds | ZonotopeBounds]
+    ) -> tuple[Vector, list[Vector]]:
         start = time.perf_counter()
         upper, weights = norms[0].upper(states)
         for norm in norms[1:]:
             left = np.flatnonzero(upper > self.threshold)
             if left.size:
-                upper[left] = np.minimum(upper[left], norm.upper([layer[left] for layer in states])[0])
+                found, shares = norm.upper([layer[left] for layer in states])
+                lower = found < upper[left]  # the best bound tells which gates to branch on
+                upper[left[lower]] = found[lower]
+                for layer, share in zip(weights, shares, strict=True):
+                    layer[left[lower]] = share[lower]
         self.stats["relax_seconds"] += time.perf_counter() - start
         return upper, weights
 
@@ -260,6 +270,10 @@ class _Tree:
 
     def _refine(self, node: _Node) -> int | None:
         """The first layer with open gates, after linear programs have looked at it; None where there is none left."""
+        found = self.cells.entered(node.states, node.decisions, node.points)
+        if found is None:
+            return None
+        node.points = found
         while True:
             layer = next((k for k, states in enumerate(node.states) if (states == FREE).any()), None)
             if layer is None:
@@ -267,9 +281,9 @@ class _Tree:
                 return None
             opened = np.flatnonzero(node.states[layer] == FREE)
             heaviest = opened[np.argsort(-node.weights[layer][opened], kind="stable")[:_LOOKS]]
-            found, node.points = self.cells.settled(node.states, node.decisions, layer, node.points, heaviest)
-            node.states[layer] = found
-            if (found == FREE).any():
+            settled = self.cells.settled(node.states, node.decisions, layer, node.points, heaviest)
+            node.states[layer], node.points = settled
+            if (node.states[layer] == FREE).any():
                 return layer
 
     def _leaf(self, node: _Node) -> None:

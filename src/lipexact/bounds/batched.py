@@ -21,7 +21,7 @@ from lipexact.pattern import FREE, OFF, ON, States
 from lipexact.problem import Problem
 from lipexact.rounding import TINY, gamma
 
-_NUMBERS = 2**21  # in one array of coefficients, or as many as one choice takes
+NUMBERS = 2**21  # in one array of coefficients, or as many as one choice takes
 
 
 class GateBounds:
@@ -143,7 +143,6 @@ class _Relaxation:
         objective: Value | None = None,
         roundings: int = 0,
     ) -> None:
-        self.roundings = roundings
         self.nodes, self.sets, self.root, self.layers, self.objective = nodes, sets, root, layers, objective
         self.positions = {node: k for k, node in enumerate(nodes)}
         depends: dict[Node, bool] = {}  # on a gate
@@ -153,9 +152,10 @@ class _Relaxation:
             if isinstance(node, Switch) or (isinstance(node, Conditional) and node.x in depends):
                 wanted.add(node.x)
         self.targets = {node for node in wanted if isinstance(node, Affine) and depends[node]}
-        self.pads = self._pads()
+        reach = {node: magnitude(root[node]) for node in nodes if isinstance(node, Input)}
+        self.pads = pads(nodes, reach, roundings)
         widest = max((node.size for node in nodes), default=1)
-        self.at_once = max(_NUMBERS // (2 * widest * max((node.size for node in self.targets), default=1)), 1)
+        self.at_once = max(NUMBERS // (2 * widest * max((node.size for node in self.targets), default=1)), 1)
         below = np.cumsum([node.size for node in nodes])
         self.cost = float(sum(2 * node.size * below[self.positions[node]] for node in self.targets))
 
@@ -163,29 +163,41 @@ class _Relaxation:
         """Parts of a batch of so many choices that fit into memory."""
         return [slice(start, start + self.at_once) for start in range(0, count, self.at_once)]
 
-    def _pads(self) -> dict[Node, Vector]:
-        sizes: dict[Node, Vector] = {}
-        operations, switches = 0, 2
-        for node in self.nodes:
-            match node:
-                case Input():
-                    sizes[node] = magnitude(self.root[node])
-                    operations += node.size + 2
-                case Affine():
-                    sizes[node] = np.abs(node.bias)
-                    operations += node.size + self.roundings
-                    for weight, x in node.terms:
-                        sizes[node] = sizes[node] + abs(weight) @ sizes[x]
-                        operations += max(most_terms(weight), weight.shape[0]) + 2
-                case Switch():
-                    sizes[node] = sizes[node.x]
-                    operations += 2 * node.size + 8
-                    switches += 2  # its offset, and its slope times what it reads
-                case Conditional():
-                    pass
-                case _:
-                    assert_never(node)
-        return {node: gamma(operations) * switches * size + TINY * (size + 1) for node, size in sizes.items()}
+
+def pads(nodes: Sequence[Node], reach: Mapping[Input, Vector], roundings: int) -> dict[Node, Vector]:
+    """What rounding may lose in back-substituted bounds of each node's entries.
+
+    Parameters
+    ----------
+    nodes
+        A graph's, operands first.
+    reach
+        For each input at least the absolute values of its entries.
+    roundings
+        How many units of 2^-53 the entries of the matrices may be off, in proportion to each.
+    """
+    sizes: dict[Node, Vector] = {}
+    operations, switches = 0, 2
+    for node in nodes:
+        match node:
+            case Input():
+                sizes[node] = reach[node]
+                operations += node.size + 2
+            case Affine():
+                sizes[node] = np.abs(node.bias)
+                operations += node.size + roundings
+                for weight, x in node.terms:
+                    sizes[node] = sizes[node] + abs(weight) @ sizes[x]
+                    operations += max(most_terms(weight), weight.shape[0]) + 2
+            case Switch():
+                sizes[node] = sizes[node.x]
+                operations += 2 * node.size + 8
+                switches += 2  # its offset, and its slope times what it reads
+            case Conditional():
+                pass
+            case _:
+                assert_never(node)
+    return {node: gamma(operations) * switches * size + TINY * (size + 1) for node, size in sizes.items()}
 
 
 class _Run:

@@ -1,0 +1,120 @@
+"""Global constants as local ones: all of R^d as the part of a box where a further coordinate is positive.
+
+For y = (z, t) with t > 0 stands the point x = r z / t, with a scale r for each coordinate. With its biases times t, a
+network becomes F(z, t) = t f(r z / t), a network without biases. Its gates at (z, t) are those of f at x, and its
+derivative by z is that of f times r. Every region of f becomes a cone without its apex, and all of them meet the box
+-1 <= z <= 1, 0 <= t <= 1 in regions with interior: what holds there holds for f on R^d.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import scipy.sparse as sp
+
+from lipexact.arrays import Matrix, Vector
+from lipexact.bodies import Body, Leading, Stretched
+from lipexact.domains import Box
+from lipexact.errors import ModelError
+from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
+from lipexact.network import Network
+
+_MOST = 400  # binary exponents of scales
+
+
+@dataclass(frozen=True, eq=False)
+class Projective:
+    """F on its box.
+
+    Attributes
+    ----------
+    network
+        F, of d + 1 inputs; gates in the order of those of f.
+    scale
+        r: powers of two, shape (d,).
+    """
+
+    network: Network
+    scale: Vector
+
+    @property
+    def domain(self) -> Box:
+        """What (z, t) ranges over."""
+        return Box(np.append(-np.ones(self.scale.size), 0.0), np.ones(self.scale.size + 1))
+
+    def directions(self, body: Body) -> Body:
+        """The directions for (z, t) that stand for those of a body for x."""
+        scaled = body if (self.scale == 1).all() else Stretched(body, 1 / self.scale)
+        return Leading(scaled, self.scale.size + 1)
+
+    def direction(self, direction: Vector) -> Vector:
+        """The direction for x of one for (z, t)."""
+        return np.asarray(self.scale * direction[:-1])
+
+    def point(self, point: Vector) -> Vector:
+        """The x of (z, t), as Fractions; both may be."""
+        *z, t = (Fraction(entry) for entry in point.tolist())
+        return np.array([Fraction(r) * each / t for r, each in zip(self.scale.tolist(), z, strict=True)], dtype=object)
+
+
+def projective(network: Network) -> Projective:
+    """F for f.
+
+    Raises
+    ------
+    ModelError
+        If scaled weights overflow.
+    """
+    scale, d = _scale(network), network.input.size
+    both = Input(d + 1, "zt")
+    become: dict[Node, Value] = {}
+    gates: dict[Node, Conditional] = {}
+
+    def x() -> Value:
+        if network.input not in become:
+            become[network.input] = Affine(((_lifted(sp.eye_array(d, format="csr"), scale), both),), np.zeros(d), "x")
+        return become[network.input]
+
+    for node in network.graph.nodes:
+        if isinstance(node, Affine):
+            terms: list[tuple[Matrix, Value]] = []
+            for weight, read in node.terms:
+                terms.append((_lifted(weight, scale), both) if read is network.input else (weight, become[read]))
+            if node.bias.any():
+                column = sp.csr_array(node.bias[:, None])
+                terms.append((sp.hstack([sp.csr_array((node.size, d)), column], format="csr"), both))
+            become[node] = Affine(tuple(terms), np.zeros(node.size), node.name)
+        elif isinstance(node, Conditional):
+            gates[node] = Conditional(x() if node.x is network.input else become[node.x], node.name)
+        elif isinstance(node, Switch):
+            read = x() if node.x is network.input else become[node.x]
+            become[node] = Switch(read, gates[node.gate], node.name)
+    output = x() if network.output is network.input else become[network.output]
+    return Projective(Network(Graph((both,), (output,)), (d + 1,), network.output_shape, network.name), scale)
+
+
+def _lifted(weight: Matrix, scale: Vector) -> Matrix:
+    """A weight for x, for (z, t)."""
+    if sp.issparse(weight):
+        return sp.hstack([weight * scale[None, :], sp.csr_array((weight.shape[0], 1))], format="csr")
+    return np.hstack([weight * scale, np.zeros((weight.shape[0], 1))])
+
+
+def _scale(network: Network) -> Vector:
+    """Powers of two about as large as points on kinks, so that no coordinate of (z, t) counts for much less."""
+    columns, biases = np.zeros(network.input.size), 0.0
+    for node in network.graph.nodes:
+        if isinstance(node, Affine):
+            for weight, x in node.terms:
+                if x is network.input:
+                    largest = abs(weight).max(axis=0)
+                    largest = largest.toarray() if sp.issparse(largest) else largest
+                    columns = np.maximum(columns, np.ravel(largest))
+                    biases = max(biases, float(np.abs(node.bias).max()))
+    ratio = np.where(columns > 0, (biases or 1.0) / np.where(columns > 0, columns, 1.0), 1.0)
+    exponents = np.frexp(ratio)[1] - 1
+    if (np.abs(exponents) > _MOST).any():
+        raise ModelError("the network's first weights and biases are too far apart for all of R^d; scale its inputs")
+    return np.asarray(np.ldexp(1.0, exponents))
