@@ -24,7 +24,8 @@ from lipexact.bab.cells import Cells, Decisions, Indices
 from lipexact.bounds.batched import GateBounds, NormBounds
 from lipexact.bounds.interval import Bounds
 from lipexact.bounds.linear import bound
-from lipexact.bounds.zonotope import ZonotopeBounds, zonotope_bounds
+from lipexact.bounds.smallest import Smallest, UpperBounds
+from lipexact.bounds.zonotope import zonotope_bounds
 from lipexact.bracket import UNDECIDED, Bracket, Goal, Progress, ProgressCallback, Termination
 from lipexact.matrix_norm import matrix_norm
 from lipexact.pattern import FREE, OFF, ON, States
@@ -93,7 +94,7 @@ def branch(
         bracket.stats["message"] = "the network is too large for branch and bound: the bounds are those without it"
         return
     own = bound(network.graph, {network.input: domain}, shared=bounds[0], deadline=deadline)
-    norms: list[NormBounds | ZonotopeBounds] = [NormBounds(*each) for each in zip(problems, bounds, strict=True)]
+    norms: list[UpperBounds] = [NormBounds(*each) for each in zip(problems, bounds, strict=True)]
     if (zonotopes := zonotope_bounds(problem)) is not None:
         norms.append(zonotopes)
     tree = _Tree(
@@ -114,14 +115,16 @@ class _Tree:
         self,
         problem: Problem,
         gates: GateBounds,
-        norms: Sequence[NormBounds | ZonotopeBounds],
+        norms: Sequence[UpperBounds],
         bracket: Bracket,
         sampling: Sampling,
         goal: Goal,
     ) -> None:
-        self.problem, self.gates, self.norms = problem, gates, sorted(norms, key=lambda norm: norm.cost)
-        self.quick = [norm for norm in self.norms if norm.cost <= _DEAR * self.norms[0].cost]
-        self.most = int(np.clip(self.quick[-1].at_once // 2, *_BATCHES))
+        self.problem, self.gates = problem, gates
+        most = _DEAR * min(norm.cost for norm in norms)
+        quick = [norm for norm in norms if norm.cost <= most]
+        self.norms, self.quick = Smallest(norms), Smallest(quick)
+        self.most = int(np.clip(min(norm.at_once for norm in quick) // 2, *_BATCHES))
         self.bracket, self.sampling, self.goal = bracket, sampling, goal
         self.cells = Cells(problem.network, problem.domain, gates.errors)
         self.heap: list[_Node] = []
@@ -239,21 +242,11 @@ class _Tree:
         self.stats["relax_seconds"] += time.perf_counter() - start
         return result
 
-    def _bounded(
-        self, states: list[States], norms: Sequence[NormBounds | ZonotopeBounds]
-    ) -> tuple[Vector, list[Vector]]:
+    def _bounded(self, states: list[States], norms: Smallest) -> tuple[Vector, list[Vector]]:
         start = time.perf_counter()
-        upper, weights = norms[0].upper(states)
-        for norm in norms[1:]:
-            left = np.flatnonzero(upper > self.threshold)
-            if left.size:
-                found, shares = norm.upper([layer[left] for layer in states])
-                lower = found < upper[left]  # the best bound tells which gates to branch on
-                upper[left[lower]] = found[lower]
-                for layer, share in zip(weights, shares, strict=True):
-                    layer[left[lower]] = share[lower]
+        result = norms.upper(states, self.threshold)
         self.stats["relax_seconds"] += time.perf_counter() - start
-        return upper, weights
+        return result
 
     def _sample(self, batch: list[_Node]) -> None:
         """Look for better regions in the middle of the nodes."""

@@ -1,0 +1,65 @@
+"""The smallest of several upper bounds, of which those that seldom are it are seldom asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from lipexact.arrays import Vector
+from lipexact.pattern import States
+
+_LONGEST = 15  # batches that a bound is left out
+
+
+class UpperBounds(Protocol):
+    """Upper bounds over the regions that have some choice of gates: see :class:`.NormBounds`."""
+
+    @property
+    def cost(self) -> float:
+        """About how many numbers one choice of gates takes to bound."""
+
+    @property
+    def at_once(self) -> int:
+        """How many choices fit into one part of a batch."""
+
+    def upper(self, states: Sequence[States]) -> tuple[Vector, list[Vector]]:
+        """Upper bounds, and how much of them each gate accounts for."""
+
+
+class Smallest:
+    """The smallest of some bounds, the cheapest first, until another one is smaller for most choices.
+
+    Parameters
+    ----------
+    bounds
+        At least one.
+    """
+
+    def __init__(self, bounds: Sequence[UpperBounds]) -> None:
+        self._order = sorted(bounds, key=lambda each: each.cost)
+        self._pause = {id(each): 0 for each in bounds}  # batches, doubled whenever a bound was smallest nowhere
+        self._left = dict(self._pause)
+
+    def upper(self, states: Sequence[States], enough: float) -> tuple[Vector, list[Vector]]:
+        """Upper bounds, no smaller than needed to be at most `enough`, and the shares of each gate in the smallest."""
+        first, *others = self._order
+        upper, weights = first.upper(states)
+        for bounds in others:
+            key, open_ones = id(bounds), np.flatnonzero(upper > enough)
+            if self._left[key] or not open_ones.size:
+                self._left[key] = max(self._left[key] - 1, 0)
+                continue
+            found, shares = bounds.upper([layer[open_ones] for layer in states])
+            better = found < upper[open_ones]
+            chosen = open_ones[better]
+            upper[chosen] = found[better]
+            for layer, share in zip(weights, shares, strict=True):
+                layer[chosen] = share[better]
+            self._pause[key] = 0 if chosen.size else min(2 * self._pause[key] + 1, _LONGEST)
+            self._left[key] = self._pause[key]
+            if 2 * chosen.size > open_ones.size:
+                self._order.remove(bounds)
+                self._order.insert(0, bounds)
+        return upper, weights
