@@ -81,7 +81,9 @@ def has_forms(network: Network) -> bool:
     return network.input.size * sum(node.size for node in network.graph.nodes) <= _FORMS
 
 
-def affine_forms(network: Network, pattern: Pattern, *, exact: bool = False) -> dict[Node, tuple[Numbers, Numbers]]:
+def affine_forms(
+    network: Network, pattern: Pattern, *, exact: bool = False, sizes: bool = False
+) -> dict[Node, tuple[Numbers, Numbers]]:
     """G and g with node = G x + g under the pattern, for the affine nodes and switches.
 
     Parameters
@@ -92,6 +94,8 @@ def affine_forms(network: Network, pattern: Pattern, *, exact: bool = False) -> 
         The gates' states; free gates count as off.
     exact
         Whether to compute in Fractions.
+    sizes
+        Whether to take the absolute values of all weights and biases: what rounding errors are in proportion to.
 
     Returns
     -------
@@ -109,7 +113,9 @@ def affine_forms(network: Network, pattern: Pattern, *, exact: bool = False) -> 
                     forms[node] = convert(np.eye(node.size)), convert(np.zeros(node.size))
             case Affine():
                 linear, constant = convert(np.zeros((node.size, network.input.size))), convert(node.bias)
+                constant = np.abs(constant) if sizes else constant
                 for weight, x in node.terms:
+                    weight = abs(weight) if sizes else weight  # noqa: PLW2901
                     if isinstance(x, Input):  # no product with an identity of the input's size
                         linear = linear + convert(dense(weight))
                         continue
@@ -341,7 +347,56 @@ def decide(network: Network, domain: Domain, pattern: Pattern) -> Verdict:
             found = pattern_at(network, point)
             if found is not None and domain.margin(point[None, :])[0] > 0 and _agree(found, pattern):
                 return Region(point, found)
+    elif solution is not None and (support := _contradiction(network, system, rows, pattern, solution)) is not None:
+        return Empty(_cause(network, pattern, rows, support))
     return _decide_exactly(network, domain, system, pattern)
+
+
+def _contradiction(
+    network: Network, system: System, rows: _Rows, pattern: Pattern, solution: Slack
+) -> list[int] | None:
+    """Rows with multipliers that rule the pattern out, shown in floating point; None where that cannot be shown.
+
+    Where the weighted slopes cancel up to rounding, there are multipliers nearby for which they cancel exactly: a
+    linear system that holds them is shown to be regular by an approximate inverse.
+    """
+    weights = [weight for node in network.graph.nodes if isinstance(node, Affine) for weight, _ in node.terms]
+    biases = [node.bias[None, :] for node in network.graph.nodes if isinstance(node, Affine)]
+    if math.prod(map(smallest, weights)) * min(map(smallest, biases), default=1.0) < SMALLEST:
+        return None
+    units = gamma(sum(most_terms(weight) + 2 for weight in weights))
+    sizes = _rows(network, system, affine_forms(network, pattern, sizes=True), pattern)
+    errors, offsets = units * np.abs(sizes.linear), units * np.abs(sizes.constant)
+    sure = (np.abs(rows.linear) > errors).any(axis=1) | (np.abs(rows.constant) > offsets)  # none that is 0 everywhere
+    support = np.flatnonzero((solution.weights > 1e-9 * solution.weights.max(initial=0.0)) & sure)
+    if not support.size:
+        return None
+    w, linear, constant = solution.weights[support], rows.linear[support], rows.constant[support]
+    errors, offsets, lost = errors[support], offsets[support], gamma(support.size + 2)
+    moved = np.zeros(support.size)
+    if solution.cancelled.any():
+        cancelled = linear[:, solution.cancelled]
+        doubt = errors[:, solution.cancelled]
+        inverse = np.linalg.pinv(cancelled.T)
+        left = np.abs(cancelled.T @ inverse - np.eye(cancelled.shape[1]))
+        left += (lost * np.abs(cancelled) + doubt).T @ np.abs(inverse) + lost
+        far = float(left.sum(axis=1).max())
+        if not far < 0.5:
+            return None
+        rest = np.abs(w @ cancelled) + w @ (lost * np.abs(cancelled) + doubt)
+        moved = np.abs(inverse).sum(axis=1) * (float(rest.max()) / (1 - far)) * (1 + gamma(sum(cancelled.shape) + 8))
+        if (moved >= w).any():
+            return None
+    others = ~solution.cancelled
+    slopes, reach = w @ linear[:, others], np.abs(linear[:, others])
+    doubt = (w @ (errors[:, others] + lost * reach) + moved @ (reach + errors[:, others])) * (1 + lost)
+    ends = np.stack(
+        [a * b for a in (slopes - doubt, slopes + doubt) for b in (system.lower[others], system.upper[others])]
+    )
+    most = ends.max(axis=0)
+    total, size = float(most.sum() + w @ constant), float(np.abs(most).sum() + w @ np.abs(constant))
+    extra = float(w @ offsets + moved @ (np.abs(constant) + offsets))
+    return support.tolist() if total + extra * (1 + lost) + gamma(sum(linear.shape) + 4) * size <= 0 else None
 
 
 def _decide_exactly(network: Network, domain: Domain, system: System, pattern: Pattern) -> Verdict:
