@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import lipexact as lx
 from lipexact.api import _programs
 from lipexact.bab.cells import Cells, Points
+from lipexact.bab.explore import Explorer
 from lipexact.bab.tree import _Tree
 from lipexact.bounds.batched import GateBounds, NormBounds
 from lipexact.bounds.linear import bound
@@ -136,7 +137,7 @@ def test_batches_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     states = [rng.integers(-1, 2, (30, gate.size)).astype(np.int8) for gate in net.gates]
     whole = NormBounds(program.problem, program.bounds)
-    monkeypatch.setattr("lipexact.bounds.batched._NUMBERS", 1)
+    monkeypatch.setattr("lipexact.bounds.batched.NUMBERS", 1)
     parts = NormBounds(program.problem, program.bounds)
     assert whole.at_once >= 30 > parts.at_once == 1
     np.testing.assert_allclose(parts.upper(states)[0], whole.upper(states)[0], rtol=1e-12)
@@ -253,12 +254,20 @@ def spiked() -> tuple[lx.Network, lx.Box]:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(
-    "step", ["_plant", "_turn", "_push", "_sample", "_refine", "_settled", "_bounded", "_branch", "_leaf", "_found"]
+    ("part", "step"),
+    [
+        *[(_Tree, step) for step in ("open", "turn", "push")],
+        *[
+            (Explorer, step)
+            for step in ("root", "explore", "_sample", "_refine", "_split", "_branch", "_keep", "_leaf")
+        ],
+        *[(Explorer, step) for step in ("_settled", "_bounded")],
+    ],
 )
-def test_ctrl_c_at_any_step_loses_no_region(step: str, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_at_any_step_loses_no_region(part: type, step: str, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
     net, box = spiked()
     known = 182.86336508471308
-    original, calls, stops = getattr(_Tree, step), 0, 0
+    original, calls, stops = getattr(part, step), 0, 0
 
     def interrupted(*arguments: object) -> object:
         nonlocal calls, stops
@@ -269,7 +278,7 @@ def test_ctrl_c_at_any_step_loses_no_region(step: str, when: str, monkeypatch: p
             raise KeyboardInterrupt
         return outcome
 
-    monkeypatch.setattr(_Tree, step, interrupted)
+    monkeypatch.setattr(part, step, interrupted)
     for number in (1, 2, 7):
         calls = 0
         result = lx.lipschitz(net, box, method="bab")

@@ -206,7 +206,7 @@ def lipschitz(
     target
         Stop as soon as L <= target or L > target is known; the result's `within_target` says which.
     threads
-        For the solver; None leaves it to the solver.
+        For the solver, None leaves it to the solver; for "bab" how many processes share the tree, None for one.
     progress
         True prints a line now and then to stderr; a function is called with a
         :class:`~lipexact.bracket.Progress`, incumbent and bound in the constant's own units, and stops the
@@ -240,7 +240,7 @@ def lipschitz(
     deadline = start + (np.inf if time_limit is None else time_limit)
     network = load(model)
     stats: dict[str, Any] = {"read_seconds": time.perf_counter() - start}
-    with _blas_threads(network, threads):
+    with _blas_threads(network):
         programs = _programs(network, domain, input_norm, output_norm, functional, mode, deadline)
         allowed = _allowed(programs, mode)
         stats["bounds_seconds"] = time.perf_counter() - start - stats["read_seconds"]
@@ -255,7 +255,8 @@ def lipschitz(
         if not goal.reached(bracket.lower, bracket.upper):
             if method == "bab":
                 questions = [program.problem for program in allowed], [program.bounds for program in allowed]
-                branch(*questions, bracket, goal, deadline=deadline, on_progress=report)
+                workers = int(threads or 1)
+                branch(*questions, bracket, goal, deadline=deadline, workers=workers, on_progress=report)
             elif method == "lp":
                 chosen = _relaxed(allowed, chosen, bracket, solver, options, goal, deadline, report)
             else:
@@ -286,11 +287,11 @@ def _relaxed(
     return chosen
 
 
-def _blas_threads(network: Network, threads: int | None) -> AbstractContextManager[object]:
-    """One thread for products of matrices unless told otherwise, as most are small; of large networks all cores'."""
-    if threads is None and network.parameters > _LARGE:
+def _blas_threads(network: Network) -> AbstractContextManager[object]:
+    """One thread for products of matrices, as most are small; of large networks all cores'."""
+    if network.parameters > _LARGE:
         return nullcontext()
-    limited: AbstractContextManager[object] = _pools().limit(limits=int(threads or 1), user_api="blas")
+    limited: AbstractContextManager[object] = _pools().limit(limits=1, user_api="blas")
     return limited
 
 

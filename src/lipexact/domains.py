@@ -202,6 +202,10 @@ class Domain(ConvexSet):
     def _program(self) -> LinearProgram:
         return LinearProgram(self.system())
 
+    def __getstate__(self) -> dict[str, object]:
+        """Without the linear program, which another process makes anew."""
+        return {name: value for name, value in self.__dict__.items() if name != "_program"}
+
     def margin(self, points: Vector) -> Vector:
         """For each row x, at most the radius of the largest linf ball around x in the domain; < 0 or 0 outside."""
         sides = np.minimum(points - self.lower, self.upper - points).min(axis=1)

@@ -1,0 +1,241 @@
+"""A turn of branch and bound: what becomes of some nodes of the tree."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lipexact.arrays import Vector
+from lipexact.bab.cells import Cells, Decisions, Indices
+from lipexact.bounds.batched import GateBounds, NormBounds
+from lipexact.bounds.interval import Bounds
+from lipexact.bounds.linear import bound
+from lipexact.bounds.smallest import Smallest, UpperBounds
+from lipexact.bounds.zonotope import zonotope_bounds
+from lipexact.matrix_norm import matrix_norm
+from lipexact.pattern import FREE, OFF, ON, States
+from lipexact.primal import Found, Sampling
+from lipexact.problem import Problem
+from lipexact.regions import Empty, Region, decide
+
+_BATCHES = 4, 64  # nodes that are taken at once: at least, and at most
+_LOOKS = 8  # gates that linear programs look at, in a node
+_DEAR = 4  # times as costly as the cheapest, bounds wait until a node's turn
+_STARTS = 256  # points that the tree begins with
+_MOST_POINTS = 64  # that a node knows
+_NEGLIGIBLE = 5e-10  # relative to the best norm: half of what EXACT leaves
+
+
+@dataclass(eq=False)
+class Node:
+    """Some regions: those with all gates in these states, or about to be found so.
+
+    Attributes
+    ----------
+    bound
+        At least the norms of their Jacobians.
+    states
+        Of all gates; they follow from `decisions`.
+    decisions
+        Which gates were chosen.
+    points
+        Indices of some that lie in these regions.
+    weights
+        How much of the bound each gate accounts for.
+    """
+
+    bound: float
+    states: list[States]
+    decisions: Decisions
+    points: Indices
+    weights: list[Vector]
+
+
+@dataclass(eq=False)
+class Outcome:
+    """What has become of some nodes.
+
+    Attributes
+    ----------
+    children
+        What is left of them.
+    passed
+        The largest bound of what was left out, or could not be decided.
+    found
+        The best region so far.
+    """
+
+    children: list[Node]
+    passed: float
+    found: Found | None
+
+
+class Explorer:
+    """Looks at nodes, and remembers points, linear programs, and the best region.
+
+    Parameters
+    ----------
+    problems, bounds
+        One question in one mode, or both, and bounds of every node of their graphs.
+    found
+        The best region so far.
+    deadline
+        A time of `time.perf_counter`, or infinity.
+    """
+
+    def __init__(
+        self, problems: Sequence[Problem], bounds: Sequence[Bounds], found: Found | None, deadline: float
+    ) -> None:
+        self.problem = problem = problems[0]
+        network, domain = problem.network, problem.domain
+        own = bound(network.graph, {network.input: domain}, shared=bounds[0], deadline=deadline)
+        self.gates = GateBounds(network, domain, own)
+        norms: list[UpperBounds] = [NormBounds(*each) for each in zip(problems, bounds, strict=True)]
+        if (zonotopes := zonotope_bounds(problem)) is not None:
+            norms.append(zonotopes)
+        most = _DEAR * min(norm.cost for norm in norms)
+        quick = [norm for norm in norms if norm.cost <= most]
+        self.norms, self.quick = Smallest(norms), Smallest(quick)
+        self.most = int(np.clip(min(norm.at_once for norm in quick) // 2, *_BATCHES))
+        self.least = _BATCHES[0]
+        self.cells = Cells(network, domain, self.gates.errors)
+        self.sampling = Sampling(network, domain, problem.functionals, problem.directions, deadline, found)
+        self.target = 0.0
+        self._outcome = Outcome([], 0.0, found)
+        self._counts: dict[str, float] = {"nodes": 0, "leaves": 0, "relax_seconds": 0.0, "sample_seconds": 0.0}
+
+    @property
+    def stats(self) -> dict[str, float]:
+        """What was done so far, and how long each kind of work took."""
+        seconds = {f"{name}_seconds": value for name, value in self.cells.seconds.items()}
+        return self._counts | {"lps": self.cells.programs, "decided": self.cells.decided} | seconds
+
+    @property
+    def threshold(self) -> float:
+        """What regions must exceed to matter."""
+        best = self.sampling.best
+        return max(0.0 if best is None else best.norm.lower * (1 + _NEGLIGIBLE), self.target)
+
+    def root(self, upper: float) -> Node:
+        """All regions, of which something is known: that no norm is larger."""
+        domain, rng = self.problem.domain, np.random.default_rng(0)
+        samples = np.vstack([domain.sample(rng, _STARTS // 2), domain.extremes(rng, _STARTS // 2)])
+        weights = [np.ones(states.size) for states in self.gates.root]
+        return Node(upper, list(self.gates.root), (), self.cells.points.add(samples), weights)
+
+    def explore(self, batch: Sequence[Node]) -> Outcome:
+        """Look at nodes, and split those that are left."""
+        self._outcome = Outcome([], 0.0, None)
+        self._counts["nodes"] += len(batch)
+        self._sample(batch)
+        refined: list[tuple[Node, int]] = []
+        for node in batch:
+            if node.bound <= self.threshold:
+                self._pass(node.bound)
+            elif (layer := self._refine(node)) is not None:
+                refined.append((node, layer))
+        if refined:
+            self._split(refined)
+        self._outcome.found = self.sampling.best
+        return self._outcome
+
+    def _pass(self, upper: float) -> None:
+        self._outcome.passed = max(self._outcome.passed, upper)
+
+    def _keep(self, node: Node) -> None:
+        if node.bound <= self.threshold:
+            self._pass(node.bound)
+        else:
+            node.points = node.points[-_MOST_POINTS:]
+            self._outcome.children.append(node)
+
+    def _split(self, refined: list[tuple[Node, int]]) -> None:
+        """Split nodes by a gate of the layer beside each, if bounds do not rule them out."""
+        states = self._settled([np.stack(layers) for layers in zip(*(node.states for node, _ in refined), strict=True)])
+        upper, weights = self._bounded(states, self.norms)
+        parents: list[tuple[Node, float, int, int]] = []
+        for b, (node, layer) in enumerate(refined):
+            node.states[:] = [each[b] for each in states]
+            opened = np.flatnonzero(node.states[layer] == FREE)
+            most = min(node.bound, float(upper[b]))
+            if most <= self.threshold or not opened.size:
+                self._keep(Node(most, node.states, node.decisions, node.points, [each[b] for each in weights]))
+            else:
+                parents.append((node, most, layer, int(opened[weights[layer][b, opened].argmax()])))
+        if parents:
+            self._branch(parents)
+
+    def _branch(self, parents: list[tuple[Node, float, int, int]]) -> None:
+        """Split nodes, each with a bound, by the gate of a layer."""
+        states = [
+            np.repeat(np.stack(layers), 2, axis=0) for layers in zip(*(p[0].states for p in parents), strict=True)
+        ]
+        for b, (_, _, layer, i) in enumerate(parents):
+            states[layer][2 * b : 2 * b + 2, i] = ON, OFF
+        states = self._settled(states)
+        upper, weights = self._bounded(states, self.quick)
+        for b, (node, most, layer, i) in enumerate(parents):
+            values = self.cells.points.read(layer, node.points)[:, i]
+            for k, state, inside in ((2 * b, ON, values > 0), (2 * b + 1, OFF, values < 0)):
+                child = Node(
+                    min(most, float(upper[k])),
+                    [each[k] for each in states],
+                    (*node.decisions, (layer, i, state)),
+                    node.points[inside],
+                    [each[k].astype(np.float32) for each in weights],
+                )
+                self._keep(child)
+
+    def _settled(self, states: list[States]) -> list[States]:
+        start = time.perf_counter()
+        result = self.gates.settled(states)
+        self._counts["relax_seconds"] += time.perf_counter() - start
+        return result
+
+    def _bounded(self, states: list[States], norms: Smallest) -> tuple[Vector, list[Vector]]:
+        start = time.perf_counter()
+        result = norms.upper(states, self.threshold)
+        self._counts["relax_seconds"] += time.perf_counter() - start
+        return result
+
+    def _sample(self, batch: Sequence[Node]) -> None:
+        """Look for better regions in the middle of the nodes."""
+        start = time.perf_counter()
+        middles = [self.cells.points.of(node.points).mean(axis=0) for node in batch if node.points.size]
+        if middles:
+            self.sampling.improve(np.array(middles))
+        self._counts["sample_seconds"] += time.perf_counter() - start
+
+    def _refine(self, node: Node) -> int | None:
+        """The first layer with open gates, after linear programs have looked at it; None where there is none left."""
+        found = self.cells.entered(node.states, node.decisions, node.points)
+        if found is None:
+            return None
+        node.points = found
+        while True:
+            layer = next((k for k, states in enumerate(node.states) if (states == FREE).any()), None)
+            if layer is None:
+                self._leaf(node)
+                return None
+            opened = np.flatnonzero(node.states[layer] == FREE)
+            heaviest = opened[np.argsort(-node.weights[layer][opened], kind="stable")[:_LOOKS]]
+            settled = self.cells.settled(node.states, node.decisions, layer, node.points, heaviest)
+            node.states[layer], node.points = settled
+            if (node.states[layer] == FREE).any():
+                return layer
+
+    def _leaf(self, node: Node) -> None:
+        self._counts["leaves"] += 1
+        problem, pattern, best = self.problem, tuple(node.states), self.sampling.best
+        norm = matrix_norm(problem.network, problem.functionals, problem.directions, pattern)
+        value = min(norm.upper, max(node.bound, norm.lower))
+        if value > self.threshold or best is None:
+            verdict = decide(problem.network, problem.domain, pattern)
+            if isinstance(verdict, Empty):
+                return
+            if isinstance(verdict, Region) and (best is None or norm.lower > best.norm.lower):
+                self.sampling.best = Found(norm, verdict)
+        self._pass(value)
