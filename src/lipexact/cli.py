@@ -159,7 +159,7 @@ def solve(
     time_limit: Annotated[float | None, typer.Option(help="Seconds of wall-clock time.")] = None,
     gap: Annotated[float, typer.Option(help="Stop at this relative gap.")] = 0.0,
     target: Annotated[float | None, typer.Option(help="Stop when the constant is known to be above or not.")] = None,
-    threads: Annotated[int | None, typer.Option(help="For the solver.")] = None,
+    threads: Annotated[int | None, typer.Option(help="For the solver; processes for bab.")] = None,
     solver_option: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE under the solver's own names; repeat.")
     ] = None,

@@ -68,9 +68,7 @@ def best_region(
         None if no region could be shown to be one.
     """
     rng = np.random.default_rng(seed)
-    search = Sampling(network, domain, functionals, directions, deadline)
-    borders = [np.arange(gate.size) for gate in network.gates] if kinks is None else list(map(np.flatnonzero, kinks))
-    few = sum(chosen.size for chosen in borders) * domain.dim <= _MOST_SLOPES
+    search = Sampling(network, domain, functionals, directions, deadline, kinks=kinks)
     points = domain.sample(rng, _SAMPLES)
     search.improve(points)
     if not search.over:
@@ -79,13 +77,7 @@ def best_region(
         if search.best is None or search.over:
             break
         search.improve(_around(domain, rng, search.best.region.point, scale))
-        while (
-            few
-            and not search.over
-            and search.best is not None
-            and search.improve(_across(network, domain, search.best.region, borders))
-        ):
-            pass
+        search.walk()
     if search.best is None:  # every point had a neuron near 0: the best of them are looked at exactly
         return search.decided(points)
     if np.isinf(search.best.norm.upper) and time.perf_counter() < deadline:
@@ -105,8 +97,13 @@ class Sampling:
         directions: Body,
         deadline: float,
         best: Found | None = None,
+        *,
+        kinks: Sequence[npt.NDArray[np.bool_]] | None = None,
     ) -> None:
         self.network, self.domain, self.deadline = network, domain, deadline
+        self.borders = [np.arange(gate.size) for gate in network.gates]
+        if kinks is not None:
+            self.borders = list(map(np.flatnonzero, kinks))
         self.functionals, self.directions = functionals, directions
         self.cotangent, self.graph = network.pullback
         self.best = best
@@ -135,6 +132,24 @@ class Sampling:
                     self.best = Found(norm, Region(points[index], pattern))
                     return True
         return False
+
+    def walk(self) -> None:
+        """Go on to the best of the regions next to the best one, as long as that helps."""
+        if sum(chosen.size for chosen in self.borders) * self.domain.dim > _MOST_SLOPES:
+            return
+        while self.best is not None and not self.over:
+            if not self.improve(_across(self.network, self.domain, self.best.region, self.borders)):
+                return
+
+    def climb(self, points: Vector) -> None:
+        """Walk from the best of some points, wherever the best region is."""
+        best, self.best = self.best, None
+        try:
+            self.improve(points)
+            self.walk()
+        finally:
+            if best is not None and (self.best is None or self.best.norm.lower <= best.norm.lower):
+                self.best = best
 
     def decided(self, points: Vector) -> Found | None:
         """The best region of the most promising points, of which at least one is tried."""

@@ -102,7 +102,9 @@ class Explorer:
         self.most = int(np.clip(min(norm.at_once for norm in quick) // 2, *_BATCHES))
         self.least = _BATCHES[0]
         self.cells = Cells(network, domain, self.gates.errors)
-        self.sampling = Sampling(network, domain, problem.functionals, problem.directions, deadline, found)
+        kinks = [states == FREE for states in self.gates.root]
+        bodies = problem.functionals, problem.directions
+        self.sampling = Sampling(network, domain, *bodies, deadline, found, kinks=kinks)
         self.target = 0.0
         self._outcome = Outcome([], 0.0, found)
         self._counts: dict[str, float] = {"nodes": 0, "leaves": 0, "relax_seconds": 0.0, "sample_seconds": 0.0}
@@ -202,11 +204,11 @@ class Explorer:
         return result
 
     def _sample(self, batch: Sequence[Node]) -> None:
-        """Look for better regions in the middle of the nodes."""
+        """Look for better regions in the middle of the nodes, and from the best of these on."""
         start = time.perf_counter()
         middles = [self.cells.points.of(node.points).mean(axis=0) for node in batch if node.points.size]
         if middles:
-            self.sampling.improve(np.array(middles))
+            self.sampling.climb(np.array(middles))
         self._counts["sample_seconds"] += time.perf_counter() - start
 
     def _refine(self, node: Node) -> int | None:
