@@ -428,6 +428,54 @@ def test_scaling_the_input_scales_the_constant(scale, mode):
     assert after.value == pytest.approx(scale * before.value, rel=1e-9, abs=0)
 
 
+@pytest.mark.parametrize("method", ["bab", "mip"])
+@pytest.mark.parametrize("scales", [(-530, -535, 1000), (-535, -530, 900)])
+@pytest.mark.parametrize("seed", [500061, 500256])
+def test_products_that_underflow_before_they_grow(seed, scales, method):
+    # Coefficients of the lower layers are subnormal, or 0, and count in full at the top.
+    weights = random_weights(np.random.default_rng(seed), [2, 4, 4, 2])
+    known = float(constant(regions(weights, [-1, -1], [1, 1]), None, "linf", "linf"))
+    layers, total = [], 400
+    for (matrix, bias), scale in zip(weights, scales, strict=True):
+        total += scale
+        layers.append((np.ldexp(matrix, scale), np.ldexp(bias, total)))
+    box = lx.Box([-(2.0**400)] * 2, [2.0**400] * 2)
+    result = lx.lipschitz(lx.Network.from_layers(layers), box, method=method, time_limit=20)
+    size = 2.0 ** sum(scales)
+    assert result.lower / size <= known * (1 + 1e-9)
+    assert result.upper / size >= known * (1 - 1e-9)
+    assert result.status is lx.Status.BOUNDED or result.value / size == pytest.approx(known, rel=1e-9)
+
+
+@pytest.mark.parametrize("domain", [lx.Box.unit(2), lx.Reals(2)])
+@pytest.mark.parametrize("size", [1e-170, 1e165, 1e172, 1e290])
+def test_squares_that_overflow_or_underflow(size, domain):
+    first, last = np.array([[1.0, 2], [3, -1], [1, 1]]), np.array([[1.0, 2, -1], [1, -1, 2]])
+    bias = np.array([0.1, 0, -0.2])
+    exact = lx.lipschitz(lx.Network.from_layers([(first, bias), (last, np.zeros(2))]), domain, input_norm="l2")
+    scaled = lx.Network.from_layers([(first * size, bias * size), (last, np.zeros(2))])
+    result = lx.lipschitz(scaled, domain, input_norm="l2")
+    assert result.status is exact.status is lx.Status.EXACT
+    assert result.value == pytest.approx(exact.value * size, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("layers", "known"),
+    [
+        ([([[1.0], [2.0**-700]], [2.0**-390, 0.0]), ([[1.0, 2.0**700]], [0.0])], 2.0),
+        ([([[1.0], [1.7 * 2.0**-690]], [2.0**-384, 0.0]), ([[1.0, 2.0**690]], [0.0])], 2.7),
+        ([([[2.0**350]], [0.0]), ([[2.0**-550]], [0.0]), ([[2.0**-550]], [0.0])], 2.0**-750),
+        ([([[1.0]], [0.0]), ([[1e-20]], [-1e300]), ([[1.0]], [0.0])], 1e-20),  # the kink is at 1e320
+        ([([[1e200]], [1e-200]), ([[1e-100]], [0.0])], 1e100),
+    ],
+)
+def test_global_constants_at_the_ends_of_floating_point(layers, known):
+    result = lx.lipschitz(lx.Network.from_layers(layers), lx.Reals(1))
+    assert result.status is lx.Status.EXACT
+    assert result.value == pytest.approx(known, rel=1e-9, abs=0.0)
+    assert np.isfinite(result.witness.point).all()
+
+
 @pytest.mark.parametrize("slope", [0.0, 0.01, 1.0, 2.0, -0.5, 1e-8, 1e8])
 @both_modes
 def test_leaky_relu_equals_two_relus(slope, mode):

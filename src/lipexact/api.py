@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import os
 import sys
@@ -38,6 +39,7 @@ from lipexact.problem import MODES, Problem, lipschitz_problem
 from lipexact.projective import projective
 from lipexact.regions import Region, gradients, steepness
 from lipexact.result import LipschitzResult, Status, Witness, closed
+from lipexact.rounding import rounded
 
 Mode = Literal["auto", "forward", "reverse"]
 _LARGE = 1_000_000  # parameters of networks whose products of matrices are worth several threads
@@ -471,7 +473,7 @@ def _witness(network: Network, domain: Domain, found: Found) -> Witness:
     if isinstance(domain, Reals):
         whole = projective(network)
         region, direction = Region(whole.point(region.point), region.pattern), whole.direction(direction)
-    point = region.point.astype(np.float64)
+    point = np.nan_to_num([rounded(entry) for entry in region.point.tolist()])  # no float is beyond the largest one
     jacobian, _ = gradients(network, np.eye(network.output.size), region.pattern)
     return Witness(
         point=point,
@@ -489,14 +491,16 @@ def _radius(network: Network, domain: Domain, region: Region, point: npt.NDArray
     Of a smaller one where the network is so large that its neurons' slopes are only bounded.
     """
     reach = [domain.margin(point[None, :])]
-    enclosures = point_bounds(network.graph.nodes, network.input, point)
+    with np.errstate(over="ignore", invalid="ignore"):  # of points as far away as floats go
+        enclosures = point_bounds(network.graph.nodes, network.input, point)
     slopes = steepness(network, region.pattern)
     for gate in network.gates:
         lower, upper = enclosures[gate.x]
         slope = slopes[gate.x]
         crossed = slope > 0
         reach.append(np.maximum(np.maximum(lower, -upper), 0.0)[crossed] / slope[crossed])
-    return max(float(min(distance.min(initial=np.inf) for distance in reach)) * (1 - 1e-9), 0.0)
+    least = float(np.concatenate(reach).min())
+    return max(least * (1 - 1e-9), 0.0) if math.isfinite(least) else 0.0
 
 
 def solve_options(

@@ -59,3 +59,10 @@ def entries(matrix: Matrix) -> int:
 def most_terms(matrix: Matrix) -> int:
     """At least the number of entries other than 0 in any row."""
     return int(np.diff(matrix.indptr).max(initial=0)) if sp.issparse(matrix) else int(matrix.shape[1])
+
+
+def lengths(forms: Vector) -> Vector:
+    """The Euclidean length of each row, shape (k, 1); no square overflows."""
+    scale = np.abs(forms).max(axis=1, keepdims=True)
+    scale = np.where(scale > 0, scale, 1.0)
+    return np.asarray(scale * np.linalg.norm(forms / scale, axis=1, keepdims=True))

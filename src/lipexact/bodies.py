@@ -19,7 +19,7 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.spatial
 
-from lipexact.arrays import Matrix, Vector
+from lipexact.arrays import Matrix, Vector, lengths
 from lipexact.domains import Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
 from lipexact.errors import DomainError, NormError
 from lipexact.graph.ir import Affine, Input, Value
@@ -213,7 +213,7 @@ class EuclideanUnitBall(Body):
 
     def value(self, forms: Vector) -> Vector:
         """The Euclidean length of w."""
-        return _lengths(forms)[:, 0]
+        return lengths(forms)[:, 0]
 
     def sums(self, rows: Vector) -> tuple[Vector, Vector]:
         """Signs for the rows."""
@@ -225,7 +225,7 @@ class EuclideanUnitBall(Body):
 
     def attains(self, forms: Vector) -> Vector:
         """W itself, made as long as 1."""
-        length = _lengths(forms)
+        length = lengths(forms)
         return np.where(length > 0, forms / np.where(length > 0, length, 1.0), np.eye(1, self.dim))
 
     def lower(self, x: Value, symmetric: bool) -> Value:  # noqa: ARG002
@@ -532,13 +532,6 @@ def vertices_of(rows: Vector) -> Vector | None:
     told = gamma(n) * (np.abs(found) @ np.abs(rows.T)).max() < _TIGHT
     accurate = (np.abs(tight - 1) < _TIGHT).all() and (found @ rows.T < 1 + _TIGHT).all()
     return np.asarray(found) if told and accurate else None
-
-
-def _lengths(forms: Vector) -> Vector:
-    """The Euclidean length of each row, shape (k, 1); no square overflows."""
-    scale = np.abs(forms).max(axis=1, keepdims=True)
-    scale = np.where(scale > 0, scale, 1.0)
-    return np.asarray(scale * np.linalg.norm(forms / scale, axis=1, keepdims=True))
 
 
 def _hull(columns: Matrix, name: str) -> Ranged:

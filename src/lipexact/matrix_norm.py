@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lipexact.arrays import Vector
+from lipexact.arrays import Vector, lengths
 from lipexact.bodies import Body
 from lipexact.network import Network
 from lipexact.pattern import Pattern
@@ -72,8 +72,8 @@ def matrix_norm(
         axes = np.outer(functionals.axes, directions.axes)
         left, sizes, right = np.linalg.svd(axes * jacobian, full_matrices=False)
         best = _Best()
-        error = np.linalg.norm(axes * (off + gamma(2) * np.abs(jacobian)))
-        best.take(sizes[:1], sizes[:1], np.array([error]), left.T[:1] * functionals.axes, right[:1] * directions.axes)
+        error = lengths((axes * (off + gamma(2) * np.abs(jacobian))).reshape(1, -1))[0]
+        best.take(sizes[:1], sizes[:1], error, left.T[:1] * functionals.axes, right[:1] * directions.axes)
         return MatrixNorm(best.least, max(best.least, best.most), best.one, best.other)
     _, functional, _ = _climb(jacobian[None, ...], functionals, directions)
     pulled, off = gradients(network, functional, pattern)

@@ -17,11 +17,10 @@ import scipy.sparse as sp
 from lipexact.arrays import Matrix, Vector
 from lipexact.bodies import Body, Leading, Stretched
 from lipexact.domains import Box
-from lipexact.errors import ModelError
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
 from lipexact.network import Network
 
-_MOST = 400  # binary exponents of scales
+_MOST = 64  # binary exponents of scales
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,13 +59,7 @@ class Projective:
 
 
 def projective(network: Network) -> Projective:
-    """F for f.
-
-    Raises
-    ------
-    ModelError
-        If scaled weights overflow.
-    """
+    """F for f."""
     scale, d = _scale(network), network.input.size
     both = Input(d + 1, "zt")
     become: dict[Node, Value] = {}
@@ -105,16 +98,16 @@ def _lifted(weight: Matrix, scale: Vector) -> Matrix:
 def _scale(network: Network) -> Vector:
     """Powers of two about as large as points on kinks, so that no coordinate of (z, t) counts for much less."""
     columns, biases = np.zeros(network.input.size), 0.0
+    first: list[Matrix] = []
     for node in network.graph.nodes:
         if isinstance(node, Affine):
             for weight, x in node.terms:
                 if x is network.input:
-                    largest = abs(weight).max(axis=0)
-                    largest = largest.toarray() if sp.issparse(largest) else largest
-                    columns = np.maximum(columns, np.ravel(largest))
+                    entries = sp.coo_array(weight)
+                    np.maximum.at(columns, entries.col, np.abs(entries.data))
+                    first.append(entries)
                     biases = max(biases, float(np.abs(node.bias).max()))
-    ratio = np.where(columns > 0, (biases or 1.0) / np.where(columns > 0, columns, 1.0), 1.0)
-    exponents = np.frexp(ratio)[1] - 1
-    if (np.abs(exponents) > _MOST).any():
-        raise ModelError("the network's first weights and biases are too far apart for all of R^d; scale its inputs")
-    return np.asarray(np.ldexp(1.0, exponents))
+    ratio = np.where(columns > 0, (biases or columns.max()) / np.where(columns > 0, columns, 1.0), 1.0)
+    scale = np.ldexp(1.0, np.clip(np.frexp(ratio)[1] - 1, -_MOST, _MOST))
+    exact = all((each.data * scale[each.col] / scale[each.col] == each.data).all() for each in first)
+    return np.asarray(scale) if exact else np.ones(scale.size)

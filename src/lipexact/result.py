@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -161,4 +162,4 @@ class LipschitzResult:
 
 def closed(lower: float, upper: float, gap: float = 0.0) -> bool:
     """Whether the bounds are one number, or within the relative gap that was asked for."""
-    return upper - lower <= max(EXACT_GAP, gap) * upper
+    return math.isfinite(upper) and upper - lower <= max(EXACT_GAP, gap) * upper

@@ -31,6 +31,8 @@ def euclidean_sums(rows: Vector) -> tuple[Vector, Vector]:
     upper, shares
         Shapes (b,) and (b, k).
     """
+    if not np.isfinite(rows).all():
+        return _unknown(rows)
     unit, size = _scaled(rows)
     gram = unit @ unit.swapaxes(1, 2)
     own = np.einsum("bkk->bk", gram)
@@ -46,9 +48,11 @@ def euclidean_sums(rows: Vector) -> tuple[Vector, Vector]:
 
 def absolute_sums(rows: Vector) -> tuple[Vector, Vector]:
     """The same for max |sum_i s_i m_i|_1."""
+    if not np.isfinite(rows).all():
+        return _unknown(rows)
     unit, size = _scaled(rows)
     sizes = np.abs(unit)
-    triangle = sizes.sum(axis=(1, 2)) * (1 + gamma(sum(rows.shape[1:])))
+    triangle = sizes.sum(axis=(1, 2)) * (1 + gamma(rows[0].size))
     along, across = sizes.sum(axis=2), sizes.sum(axis=1)
     vectors = _normalised(_compressed(unit))
     for _ in range(_STEPS):
@@ -65,8 +69,12 @@ def absolute_sums(rows: Vector) -> tuple[Vector, Vector]:
 def _scaled(rows: Vector) -> tuple[Vector, Vector]:
     """The rows in units of a power of two for each stack, as squares underflow."""
     largest = np.abs(rows).max(axis=(1, 2), initial=0.0)
-    size = np.ldexp(1.0, np.frexp(largest)[1])
+    size = np.ldexp(1.0, np.minimum(np.frexp(largest)[1], 1023))
     return rows / size[:, None, None], size
+
+
+def _unknown(rows: Vector) -> tuple[Vector, Vector]:
+    return np.full(len(rows), np.inf), np.ones(rows.shape[:2])
 
 
 def _rounded(values: Vector) -> Vector:

@@ -16,6 +16,7 @@ from lipexact.lp import LinearProgram
 from lipexact.network import Network
 from lipexact.pattern import FREE, OFF, ON, States
 from lipexact.regions import Empty, affine_forms, decide
+from lipexact.rounding import gamma
 
 # Which gate (layer, index) was given which state; in the order of layers.
 Decisions: TypeAlias = tuple[tuple[int, int, int], ...]
@@ -166,7 +167,9 @@ class Cells:
         linear = np.array([row for row, _ in rows]).reshape(-1, self.domain.dim)
         constant = np.array([offset for _, offset in rows])
         self._program.cut(linear, constant)
-        return linear, constant, np.array([self.errors[k][i] for k, i, _ in decisions])
+        reach = np.maximum(np.abs(self.domain.lower), np.abs(self.domain.upper))
+        sums = gamma(len(decisions) + 4) * (np.abs(linear) @ reach + np.abs(constant))
+        return linear, constant, sums + np.array([self.errors[k][i] for k, i, _ in decisions])
 
     def _farthest(
         self, linear: Vector, constant: float, error: float, cut: tuple[Vector, Vector, Vector]

@@ -44,7 +44,7 @@ class Node:
     points
         Indices of some that lie in these regions.
     weights
-        How much of the bound each gate accounts for.
+        How much of the bound each gate accounts for, by the most that any does.
     """
 
     bound: float
@@ -179,6 +179,8 @@ class Explorer:
             states[layer][2 * b : 2 * b + 2, i] = ON, OFF
         states = self._settled(states)
         upper, weights = self._bounded(states, self.quick)
+        largest = np.max([each.max(axis=1, initial=0.0) for each in weights], axis=0)
+        shares = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
         for b, (node, most, layer, i) in enumerate(parents):
             values = self.cells.points.read(layer, node.points)[:, i]
             for k, state, inside in ((2 * b, ON, values > 0), (2 * b + 1, OFF, values < 0)):
@@ -187,7 +189,7 @@ class Explorer:
                     [each[k] for each in states],
                     (*node.decisions, (layer, i, state)),
                     node.points[inside],
-                    [each[k].astype(np.float32) for each in weights],
+                    [np.minimum(each[k] / shares[k], 1.0).astype(np.float32) for each in weights],
                 )
                 self._keep(child)
 

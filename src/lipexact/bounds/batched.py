@@ -177,27 +177,32 @@ def pads(nodes: Sequence[Node], reach: Mapping[Input, Vector], roundings: int) -
         How many units of 2^-53 the entries of the matrices may be off, in proportion to each.
     """
     sizes: dict[Node, Vector] = {}
+    lost: dict[Node, Vector] = {}  # by underflow of coefficients from the inputs up
     operations, switches = 0, 2
+    least = TINY * (1 + sum(float(each.sum()) for each in reach.values()))
     for node in nodes:
         match node:
             case Input():
-                sizes[node] = reach[node]
+                sizes[node], lost[node] = reach[node], np.zeros(node.size)
                 operations += node.size + 2
             case Affine():
-                sizes[node] = np.abs(node.bias)
+                sizes[node], lost[node] = np.abs(node.bias), np.full(node.size, least)
                 operations += node.size + roundings
                 for weight, x in node.terms:
                     sizes[node] = sizes[node] + abs(weight) @ sizes[x]
+                    lost[node] = lost[node] + abs(weight) @ lost[x]
                     operations += max(most_terms(weight), weight.shape[0]) + 2
             case Switch():
-                sizes[node] = sizes[node.x]
+                sizes[node], lost[node] = sizes[node.x], lost[node.x]
                 operations += 2 * node.size + 8
                 switches += 2  # its offset, and its slope times what it reads
             case Conditional():
                 pass
             case _:
                 assert_never(node)
-    return {node: gamma(operations) * switches * size + TINY * (size + 1) for node, size in sizes.items()}
+    # A coefficient of a node that underflows on the way down loses TINY times what the node can be.
+    least += TINY * sum(float(size.sum()) for size in sizes.values())
+    return {node: gamma(operations) * switches * size + lost[node] + least for node, size in sizes.items()}
 
 
 class _Run:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from typing_extensions import assert_never
 
-from lipexact.arrays import Vector, most_terms
+from lipexact.arrays import Vector, lengths, most_terms
 from lipexact.domains import split_signs
 from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch
 from lipexact.rounding import TINY, down, gamma, up
@@ -75,7 +75,7 @@ def length_bound(bounds: Interval) -> float:
     if bounds[0].size == 1:
         return float(bounds[1][0])
     reach = magnitude(bounds)
-    return float(np.linalg.norm(reach) * (1 + gamma(reach.size + 4)))
+    return float(lengths(reach[None, :])[0, 0] * (1 + gamma(reach.size + 4)))
 
 
 def _affine(node: Affine, bounds: Mapping[Node, Interval], roundings: int) -> Interval:

@@ -107,7 +107,8 @@ class ZonotopeBounds:
             end = start + opened[above].size
             weights[self._switches[above]][:, opened[above]] += shares[:, start:end]
             start = end
-        return np.asarray(found.max(axis=1) + self._pad)
+        upper = found.max(axis=1) + self._pad
+        return np.where(np.isnan(upper), np.inf, upper)
 
     def _pulled(
         self, target: Value, rows: Indices, count: int, opened: dict[Switch, Indices], slopes: dict[Switch, Vector]
