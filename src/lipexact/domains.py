@@ -176,31 +176,54 @@ class Domain(ConvexSet):
         if self.is_box:
             return _box_support(weights, self.lower, self.upper)
         weights = dense(weights)
-        if not self.limits.size and len(self.balls) == 1:
+        if self._is_ball:
             center, radius = self.balls[0]
-            if (self.lower <= center).all() and (center <= self.upper).all():
-                return _ball_support(weights, center, radius, self.lower, self.upper)
-        system, program = self.system(), self._program
+            return _ball_support(weights, center, radius, self.lower, self.upper)
+        system, program = self._system, self._program
         duals = np.zeros((len(weights), system.limits.size))
-        padded = np.hstack([weights, np.zeros((len(weights), system.lower.size - self.dim))])
-        for k, row in enumerate(padded):
-            found = program.maximise(row)
+        padding = np.zeros(system.lower.size - self.dim)
+        for k, row in enumerate(weights):
+            found = program.maximise(np.concatenate([row, padding]))
             if found is not None:
                 duals[k] = found[1]
-        # Weak duality: for every mu >= 0, w y <= mu b + max over the box of (w - mu A) y.
-        left = padded - duals @ system.rows
-        error = gamma(system.limits.size + 2) * (np.abs(padded) + duals @ abs(system.rows))
+        return np.minimum(self.dual_bound(weights, duals), _box_support(weights, self.lower, self.upper))
+
+    def dual_bound(self, weights: Vector, multipliers: Vector) -> Vector:
+        """At least max{w x}, by multipliers of the rows of `system`, of shape (k, rows), whatever they are if >= 0.
+
+        Weak duality: for every mu >= 0, w y <= mu b + max over the box of (w - mu A) y.
+        """
+        if self.is_box:
+            return _box_support(weights, self.lower, self.upper)
+        system = self._system
+        padded = np.hstack([weights, np.zeros((len(weights), system.lower.size - self.dim))])
+        left = padded - multipliers @ system.rows
+        error = gamma(system.limits.size + 2) * (np.abs(padded) + multipliers @ abs(system.rows))
         reach = np.maximum(np.abs(system.lower), np.abs(system.upper))
-        total = duals @ system.limits + _box_support(left, system.lower, system.upper)
-        bound = up(total, duals @ np.abs(system.limits) + np.abs(left) @ reach, system.limits.size) + 1.01 * (
-            error @ reach
-        )
-        bound = bound + TINY * weights.any(axis=1)
-        return np.asarray(np.minimum(bound, _box_support(weights, self.lower, self.upper)))
+        total = multipliers @ system.limits + _box_support(left, system.lower, system.upper)
+        spread = multipliers @ np.abs(system.limits) + np.abs(left) @ reach
+        bound = up(total, spread, system.limits.size) + 1.01 * (error @ reach)
+        return np.asarray(bound + TINY * weights.any(axis=1))
+
+    @cached_property
+    def _system(self) -> System:
+        return self.system()
+
+    @property
+    def _is_ball(self) -> bool:
+        if self.limits.size or len(self.balls) != 1:
+            return False
+        center, _ = self.balls[0]
+        return bool((self.lower <= center).all() and (center <= self.upper).all())
+
+    @property
+    def quick(self) -> Domain:
+        """The domain itself, or the box around it where `support` would take linear programs."""
+        return self if self.is_box or self._is_ball else Box(self.lower, self.upper)
 
     @cached_property
     def _program(self) -> LinearProgram:
-        return LinearProgram(self.system())
+        return LinearProgram(self._system)
 
     def __getstate__(self) -> dict[str, object]:
         """Without the linear program, which another process makes anew."""

@@ -180,9 +180,9 @@ class Cells:
         self.programs += 1
         outcome = None
         if found is not None:
-            point, multipliers = found[0][: linear.size], found[1][found[1].size - cut[1].size :]
+            point, (rows, multipliers) = found[0][: linear.size], np.split(found[1], [found[1].size - cut[1].size])
             # Weak duality: whatever the multipliers, as long as none is negative.
-            (most,) = self.domain.support((linear + multipliers @ cut[0])[None, :])
+            (most,) = self.domain.dual_bound((linear + multipliers @ cut[0])[None, :], rows[None, :])
             most += multipliers @ cut[1] + constant + 2 * (error + multipliers @ cut[2])
             outcome = point, float(linear @ point + constant), float(most)
         self.seconds["lp"] += time.perf_counter() - start

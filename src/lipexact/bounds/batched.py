@@ -14,7 +14,7 @@ from typing_extensions import assert_never
 
 from lipexact.arrays import Vector, most_terms
 from lipexact.bounds.interval import Bounds, gate_state, length_bound, magnitude
-from lipexact.domains import ConvexSet
+from lipexact.domains import ConvexSet, Domain
 from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Value, operands, topological
 from lipexact.network import Network
 from lipexact.pattern import FREE, OFF, ON, States
@@ -37,11 +37,12 @@ class GateBounds:
         Valid bounds of every node of the network on the domain.
     """
 
-    def __init__(self, network: Network, domain: ConvexSet, bounds: Bounds) -> None:
+    def __init__(self, network: Network, domain: Domain, bounds: Bounds) -> None:
         self.network = network
         nodes = topological(network.gates)
         layers = {gate: k for k, gate in enumerate(network.gates)}
-        self._relaxation = _Relaxation(nodes, {network.input: domain}, bounds, layers)
+        # What the box around a polytope leaves open, the tree's linear programs settle.
+        self._relaxation = _Relaxation(nodes, {network.input: domain.quick}, bounds, layers)
         self.root = tuple(
             np.where(np.isnan(state := gate_state(gate, bounds)), FREE, state).astype(np.int8) for gate in network.gates
         )
