@@ -37,8 +37,6 @@ class Case:
         As for that function.
     solvers
         Those that can answer by a program (method "mip"); the first by default.
-    methods
-        Those that can answer; None for all.
     known
         The constant, where it is known.
     """
@@ -49,7 +47,6 @@ class Case:
     input_norm: str = "linf"
     output_norm: str | None = None
     solvers: Sequence[str] = ("highs", "scip", "cbc", "gurobi")
-    methods: Sequence[str] | None = None
     known: float | None = None
 
 
@@ -164,17 +161,8 @@ def shared_network(model: str, norm: str) -> Case:
 
 
 def global_constant(model: str, dim: int) -> Case:
-    """A network of `networks/` on all of R^d, in the Euclidean norm: only branch and bound takes that domain."""
-    return Case(NETWORKS / f"{model}.onnx", reals(dim), input_norm="l2", methods=("auto", "bab"))
-
-
-def reals(dim: int) -> lx.Domain:
-    """All of R^d."""
-    whole = getattr(lx, "Reals", None)
-    if whole is None:
-        raise Skipped("this version has no lx.Reals")
-    domain: lx.Domain = whole(dim)
-    return domain
+    """A network of `networks/` on all of R^d, in the Euclidean norm."""
+    return Case(NETWORKS / f"{model}.onnx", lx.Reals(dim), input_norm="l2", solvers=("scip", "gurobi"))
 
 
 def random_network(sizes: Sequence[int], seed: int) -> lx.Network:

@@ -130,9 +130,8 @@ def check(asked: Case, configuration: Configuration) -> None:
     Skipped
         If it says that it cannot.
     """
-    for value, allowed in ((configuration.solver, asked.solvers), (configuration.method, asked.methods)):
-        if value is not None and allowed is not None and value not in allowed:
-            raise Skipped(f"the case is not for {value}, but for {', '.join(allowed)}")
+    if configuration.solver is not None and configuration.solver not in asked.solvers:
+        raise Skipped(f"the case is not for {configuration.solver}, but for {', '.join(asked.solvers)}")
 
 
 def skipped(error: Exception, configuration: Configuration) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from lipexact.bab.explore import Explorer
 from lipexact.bab.tree import _Tree
 from lipexact.bounds.batched import GateBounds, NormBounds
 from lipexact.bounds.linear import bound
+from lipexact.bounds.smallest import Smallest
+from lipexact.bounds.zonotope import zonotope_bounds
 from lipexact.errors import OptionError
 from lipexact.graph.evaluate import evaluate
 from lipexact.lp import LinearProgram
@@ -123,12 +126,18 @@ def test_bounds_hold_for_every_region_that_has_the_gates(network: Case, seed: in
             for gate, states, layer in zip(net.gates, pattern, said, strict=True):
                 zero = values[gate.x][k] == 0  # all around the point: either state will do
                 assert ((layer[b] == FREE) | (layer[b] == states) | zero).all()
-    for program in programs:
-        upper, weights = NormBounds(program.problem, program.bounds).upper(said)
+    problem = programs[0].problem
+    zonotopes = zonotope_bounds(problem)
+    every = [NormBounds(program.problem, program.bounds) for program in programs]
+    norms = [matrix_norm(net, problem.functionals, problem.directions, pattern) for pattern in patterns]
+    for bounds in every if zonotopes is None else [*every, zonotopes]:
+        upper, weights = bounds.upper(said)
         assert all((layer >= 0).all() for layer in weights)
-        for b, pattern in enumerate(patterns):
-            norm = matrix_norm(net, program.problem.functionals, program.problem.directions, pattern)
-            assert upper[b] >= norm.lower * (1 - 1e-13)
+        assert (upper >= [norm.lower * (1 - 1e-13) for norm in norms]).all()
+    if zonotopes is not None:  # nothing is open
+        upper, weights = zonotopes.upper([np.stack(layers) for layers in zip(*patterns, strict=True)])
+        assert upper == pytest.approx([norm.upper for norm in norms], rel=1e-9, abs=1e-9)
+        assert not any(layer.any() for layer in weights)
 
 
 def test_batches_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,6 +150,71 @@ def test_batches_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = NormBounds(program.problem, program.bounds)
     assert whole.at_once >= 30 > parts.at_once == 1
     np.testing.assert_allclose(parts.upper(states)[0], whole.upper(states)[0], rtol=1e-12)
+    together = zonotope_bounds(program.problem)
+    monkeypatch.setattr("lipexact.bounds.zonotope.NUMBERS", 1)
+    apart = zonotope_bounds(program.problem)
+    assert together is not None
+    assert apart is not None
+    assert together.at_once >= 30 > apart.at_once == 1
+    for one, other in zip(apart.upper(states), together.upper(states), strict=True):
+        np.testing.assert_allclose(np.hstack(one), np.hstack(other), rtol=1e-9)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("cross", [False, True])
+def test_zonotopes_hold_all_choices_of_open_gates(pair: tuple[str, str], cross: bool) -> None:
+    # Of real networks only some choices are regions; the bound is for all of them.
+    rng = np.random.default_rng(PAIRS.index(pair))
+    net = to_network(random_weights(rng, (3, 4, 4, 3)))
+    functional = lx.CrossLipschitz() if cross else None
+    problem = _programs(net, lx.Box.unit(3), pair[0], None if cross else pair[1], functional, "auto", np.inf)[0].problem
+    zonotopes = zonotope_bounds(problem)
+    if zonotopes is None:
+        assert pair == ("l2", "l2")
+        assert not cross
+        return
+    states = [rng.integers(-1, 2, (1, gate.size)).astype(np.int8) for gate in net.gates]
+    (upper,), _ = zonotopes.upper(states)
+    largest = 0.0
+    for choice in itertools.product((0, 1), repeat=8):
+        pattern = tuple(
+            np.where(layer[0] == FREE, chosen, layer[0]).astype(np.int8)
+            for layer, chosen in zip(states, np.split(np.array(choice), 2), strict=True)
+        )
+        norm = matrix_norm(net, problem.functionals, problem.directions, pattern)
+        assert upper >= norm.lower * (1 - 1e-13)
+        largest = max(largest, norm.lower)
+    assert upper <= 6 * largest
+
+
+def test_bounds_that_are_never_the_smallest_rest() -> None:
+    class Constant:
+        cost, at_once = 1.0, 100
+
+        def __init__(self, value: float) -> None:
+            self.value, self.calls = value, 0
+
+        def upper(self, states: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+            self.calls += 1
+            return np.full(len(states[0]), self.value), [np.full(layer.shape, self.value) for layer in states]
+
+    one, two, three = Constant(3.0), Constant(2.0), Constant(5.0)
+    smallest = Smallest([one, two, three])
+    states = [np.zeros((4, 2), dtype=np.int8)]
+    for _ in range(64):
+        upper, weights = smallest.upper(states, 0.0)
+        assert (upper == 2.0).all()
+        assert (weights[0] == 2.0).all()
+    assert two.calls == 64
+    assert one.calls < 12
+    assert three.calls < 12
+    one.value = 1.0  # noticed in the end
+    for _ in range(20):
+        upper, _ = smallest.upper(states, 0.0)
+    assert (upper == 1.0).all()
+    before = two.calls, three.calls
+    smallest.upper(states, 1.5)  # enough
+    assert (two.calls, three.calls) == before
 
 
 @pytest.mark.parametrize("seed", range(20))

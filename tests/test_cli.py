@@ -142,6 +142,13 @@ def test_solve_as_json(run, model):
     assert printed["witness"]["functional"] == [1, -1]
 
 
+def test_everywhere(run, model):
+    printed = json.loads(run("solve", model, "--everywhere", "--functional", 0, "--json").stdout)
+    assert printed["value"] == lx.lipschitz(model, lx.Reals(4), functional=0).value
+    result = run("solve", model, "--everywhere", "--center", 0, "--radius", 1, code=2)
+    assert "--everywhere" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("box", "lower", "upper"),
     [

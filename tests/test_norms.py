@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import lipexact as lx
-from lipexact.bodies import Body, CrossPolytope, Cube, Differences, EuclideanUnitBall, HalfSpaces, Hull
+from lipexact.bodies import (
+    Body,
+    CrossPolytope,
+    Cube,
+    Differences,
+    EuclideanUnitBall,
+    HalfSpaces,
+    Hull,
+    Leading,
+    Stretched,
+)
 from lipexact.domains import Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
 from lipexact.functionals import CrossLipschitz, functional_body
 from lipexact.graph.evaluate import evaluate
@@ -191,6 +201,36 @@ def test_the_ranged_point_ranges_over_the_body(name, rng):
         nearest = [np.abs(reached - corner).max(axis=1).min() for corner in extreme]
         size = np.abs(corners).max()
         assert max(nearest, default=0.0) <= (0.2 if name == "half-spaces" else 1e-9) * size
+
+
+@pytest.mark.parametrize("name", [*BODIES, "stretched", "leading"])
+@relaxed(20)
+@given(rng=seeds)
+def test_sums_are_no_less_than_any_signs_make_them(name, rng):
+    body, _ = body_and_forms("cube" if name in ("stretched", "leading") else name, rng)
+    if name == "stretched":
+        body = Stretched(EuclideanUnitBall(body.dim), rng.uniform(0.1, 10, body.dim))
+    if name == "leading":
+        body = Leading(Stretched(body, rng.uniform(0.1, 10, body.dim)), body.dim + 2)
+    rows = rng.normal(size=(3, 4, body.dim))
+    rows[0, 1:] = 0.0
+    upper, shares = body.sums(rows)
+    signs = np.array(list(itertools.product((1.0, -1.0), repeat=4)))
+    known = np.array([body.value(signs @ each).max() for each in rows])
+    assert (upper >= known * (1 - 1e-12)).all()
+    assert upper[0] <= known[0] * (1 + 1e-9) * (1 if name != "half-spaces" else body.dim * 10)
+    assert shares.shape == (3, 4)
+    assert (shares >= 0).all()
+
+
+def test_sums_over_many_half_spaces_are_those_of_the_box_around_them():
+    rng = np.random.default_rng(0)
+    body = HalfSpaces(rng.normal(size=(40, 9)))
+    assert body.hull is None
+    rows = rng.normal(size=(2, 3, 9))
+    signs = np.array(list(itertools.product((1.0, -1.0), repeat=3)))
+    upper, _ = body.sums(rows)
+    assert (upper >= [body.value(signs @ each).max() for each in rows]).all()
 
 
 @pytest.mark.parametrize("symmetric", [False, True])

@@ -1,0 +1,215 @@
+"""Global constants, against enumeration on boxes as large as any vertex can be far, and against other questions."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lipexact as lx
+from lipexact.graph.ir import Affine, Graph, Input
+from lipexact.graph.lower import maximum, relu
+from lipexact.network import network
+from lipexact.projective import projective
+from tests.networks import FAMILIES, case, random_weights, to_network
+from tests.oracle import constant, cross_functionals, regions
+
+PAIRS = tuple(itertools.product(("linf", "l1", "l2"), repeat=2))
+EXAMPLES = Path(__file__).parents[1] / "examples"
+FAR = 1e40  # vertices of such small networks are nowhere near
+# More of them: nox -s pairs
+SEEDS = int(os.environ.get("LIPEXACT_SEEDS", "0"))
+
+
+def known_constant(weights, input_norm, output_norm, functional=None):
+    d = np.shape(weights[0][0])[1]
+    return float(constant(regions(weights, [-FAR] * d, [FAR] * d), functional, input_norm, output_norm))
+
+
+def check(result, net, input_norm):
+    """What a witness claims."""
+    witness = result.witness
+    assert witness.jacobian.shape == (net.output.size, net.input.size)
+    reached = witness.functional @ witness.jacobian @ witness.direction
+    assert reached == pytest.approx(result.lower, rel=1e-9, abs=1e-300)
+    order = {"linf": np.inf, "l1": 1, "l2": 2}[input_norm]
+    assert np.linalg.norm(witness.direction, order) <= 1 + 1e-12
+    if witness.radius > 0:
+        assert net.jacobian(witness.point) == pytest.approx(witness.jacobian, rel=1e-9, abs=1e-12)
+        rng = np.random.default_rng(0)
+        near = witness.point + min(witness.radius, 1e6) * rng.uniform(-1, 1, (20, net.input.size))
+        for jacobian in net.jacobian(near):
+            assert jacobian == pytest.approx(witness.jacobian, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.unwatched
+@pytest.mark.parametrize("seed", range(SEEDS or 3))
+@pytest.mark.parametrize("family", FAMILIES)
+def test_equals_the_enumeration_of_regions(family, seed):
+    weights = case(family, 300 + seed).weights
+    net, d = to_network(weights), np.shape(weights[0][0])[1]
+    found = regions(weights, [-FAR] * d, [FAR] * d)
+    for k in range(3):  # all nine pairs, over three seeds
+        pair = PAIRS[3 * seed % 9 + k]
+        result = lx.lipschitz(net, lx.Reals(d), input_norm=pair[0], output_norm=pair[1], method="bab")
+        assert result.status is lx.Status.EXACT
+        assert result.value == pytest.approx(float(constant(found, None, *pair)), rel=1e-9, abs=0.0)
+        check(result, net, pair[0])
+
+
+@pytest.mark.parametrize("pair", [("linf", "linf"), ("l1", "linf"), ("linf", "l1")])
+def test_programs_know_all_of_space(solver, pair):
+    weights = random_weights(np.random.default_rng(7), (3, 5, 4, 2))
+    known = known_constant(weights, *pair)
+    result = lx.lipschitz(
+        to_network(weights), lx.Reals(3), input_norm=pair[0], output_norm=pair[1], method="mip", solver=solver
+    )
+    assert (result.status, result.method) == (lx.Status.EXACT, "mip")
+    assert result.value == pytest.approx(known, rel=1e-9)
+    check(result, to_network(weights), pair[0])
+
+
+def test_functionals_and_metrics():
+    weights = random_weights(np.random.default_rng(8), (3, 6, 4, 3))
+    net = to_network(weights)
+    for norm in ("linf", "l1", "l2"):
+        for functional in (1, [1.0, -2.0, 0.5]):
+            row = np.eye(3)[1] if functional == 1 else functional
+            result = lx.lipschitz(net, lx.Reals(3), input_norm=norm, functional=functional)
+            assert result.value == pytest.approx(known_constant(weights, norm, norm, row), rel=1e-9)
+        cross = lx.lipschitz(net, lx.Reals(3), input_norm=norm, functional=lx.CrossLipschitz())
+        assert cross.value == pytest.approx(
+            max(known_constant(weights, norm, norm, c) for c in cross_functionals(3)), rel=1e-9
+        )
+    # Inputs in other units: a weighted norm is a norm of the scaled network.
+    units = np.array([0.5, 3.0, 1.0])
+    metric = lx.PolyhedralNorm(vertices=np.vstack([np.diag(units), -np.diag(units)]))
+    scaled = [(weights[0][0] * units, weights[0][1]), *weights[1:]]
+    result = lx.lipschitz(net, lx.Reals(3), input_norm=metric, functional=0)
+    assert result.value == pytest.approx(known_constant(scaled, "l1", "l1", [1, 0, 0]), rel=1e-9)
+
+
+def test_the_relaxation_is_an_upper_bound():
+    weights = random_weights(np.random.default_rng(9), (3, 6, 4, 1))
+    known = known_constant(weights, "linf", "linf")
+    result = lx.lipschitz(to_network(weights), lx.Reals(3), method="lp")
+    assert result.lower <= known * (1 + 1e-12)
+    assert result.upper >= known * (1 - 1e-12)
+
+
+def test_large_boxes_come_near():
+    for seed in range(4):
+        weights = random_weights(np.random.default_rng(seed), (2, 5, 3, 2))
+        net = to_network(weights)
+        everywhere = lx.lipschitz(net, lx.Reals(2))
+        small, large = (lx.lipschitz(net, lx.Box([-size] * 2, [size] * 2)) for size in (0.1, 1e6))
+        assert small.lower <= large.lower * (1 + 1e-9)
+        assert large.value == pytest.approx(everywhere.value, rel=1e-9)
+
+
+def test_shifts_and_scales_of_the_input():
+    first, *rest = random_weights(np.random.default_rng(11), (3, 6, 4, 2))
+    plain = lx.lipschitz(to_network([first, *rest]), lx.Reals(3), input_norm="l2", output_norm="linf")
+    shift = np.array([1e3, -7.0, 0.3])
+    moved = lx.lipschitz(
+        to_network([(first[0], first[1] + first[0] @ shift), *rest]), lx.Reals(3), input_norm="l2", output_norm="linf"
+    )
+    assert moved.value == pytest.approx(plain.value, rel=1e-9)
+    for size in (2.0**-40, 2.0**50):
+        scaled = lx.lipschitz(
+            to_network([(first[0] * size, first[1]), *rest]), lx.Reals(3), input_norm="l2", output_norm="linf"
+        )
+        assert scaled.value == pytest.approx(plain.value * size, rel=1e-9)
+
+
+def test_the_identity_written_with_two_relus():
+    net = lx.Network.from_layers([([[1.0], [-1.0]], [0.0, 0.0]), ([[1.0, -1.0]], [0.0])])
+    for method in ("bab", "mip"):
+        result = lx.lipschitz(net, lx.Reals(1), method=method)
+        assert (result.status, result.value) == (lx.Status.EXACT, 1.0)
+
+
+def test_without_gates_or_biases():
+    matrix = np.array([[1.0, -2.0], [0.5, 3.0]])
+    for bias in (np.zeros(2), np.ones(2)):
+        affine = lx.Network.from_layers([(matrix, bias)])
+        result = lx.lipschitz(affine, lx.Reals(2))
+        assert (result.status, result.value) == (lx.Status.EXACT, 3.5)
+        assert 0 < result.witness.radius < np.inf
+        assert result.to_json()
+    weights = [(w, np.zeros(len(b))) for w, b in random_weights(np.random.default_rng(12), (3, 5, 4, 2))]
+    result = lx.lipschitz(to_network(weights), lx.Reals(3), input_norm="l1")
+    local = lx.lipschitz(to_network(weights), lx.Box([-1] * 3, [1] * 3), input_norm="l1")  # cones, around 0
+    assert result.value == pytest.approx(local.value, rel=1e-9)
+
+
+def test_graphs_that_read_their_input_in_several_places():
+    x = Input(2)
+    rng = np.random.default_rng(13)
+    direct = relu(x)
+    hidden = relu(Affine(((rng.normal(size=(3, 2)), x), (rng.normal(size=(3, 2)), direct)), rng.normal(size=3)))
+    top = maximum(
+        Affine(((rng.normal(size=(2, 3)), hidden),), rng.normal(size=2)),
+        Affine(((rng.normal(size=(2, 2)), x),), rng.normal(size=2)),
+    )
+    for output in (direct, Affine(((np.eye(2), direct), (np.eye(2), x)), np.zeros(2)), top):
+        net = network(Graph((x,), (output,)), input_shape=(2,), output_shape=(output.size,), name="direct")
+        whole = projective(net)
+        assert [gate.size for gate in whole.network.gates] == [gate.size for gate in net.gates]
+        points = rng.normal(size=(50, 2)) * 10
+        lifted = np.hstack([points / whole.scale, np.ones((50, 1))])
+        assert whole.network.evaluate(lifted) == pytest.approx(net.evaluate(points), rel=1e-12, abs=1e-12)
+        by_tree, by_program = (lx.lipschitz(net, lx.Reals(2), method=method) for method in ("bab", "mip"))
+        assert by_tree.value == pytest.approx(by_program.value, rel=1e-9)
+        sampled = np.abs(net.jacobian(rng.normal(size=(2000, 2)) * 5)).sum(axis=2).max()
+        assert sampled <= by_tree.value * (1 + 1e-9)
+
+
+def test_an_example_by_both_methods():
+    path = EXAMPLES / "wine_13_16_16_3.onnx"
+    results = [
+        lx.lipschitz(path, lx.Reals(13), input_norm="l1", functional=2, method=method) for method in ("bab", "mip")
+    ]
+    assert [result.status for result in results] == [lx.Status.EXACT] * 2
+    assert results[0].value == pytest.approx(results[1].value, rel=1e-9)
+
+
+def test_a_time_limit_leaves_an_interval():
+    net = to_network(random_weights(np.random.default_rng(14), (8, 30, 30, 2)))
+    result = lx.lipschitz(net, lx.Reals(8), time_limit=0.5)
+    assert result.termination == "time limit"
+    sampled = np.abs(net.jacobian(np.random.default_rng(0).normal(size=(2000, 8)) * 3)).sum(axis=2).max()
+    assert 0 < result.lower <= result.upper
+    assert sampled <= result.upper
+
+
+@pytest.mark.parametrize("size", [0, -1, True, 2.5, "2", None])
+def test_a_dimension_that_is_none(size):
+    with pytest.raises(lx.DomainError, match="positive integer"):
+        lx.Reals(size)
+
+
+def test_intersections():
+    box = lx.Box([0, 1], [2, 3])
+    for both in (box & lx.Reals(2), lx.Reals(2) & box):
+        assert (both.lower == box.lower).all()
+        assert (both.upper == box.upper).all()
+        assert both.is_box
+    assert isinstance(lx.Reals(2) & lx.Reals(2), lx.Reals)
+    for one, other in ((lx.Reals(3), box), (box, lx.Reals(3)), (lx.Reals(2), lx.Reals(3))):
+        with pytest.raises(lx.DomainError, match="do not intersect"):
+            one & other
+
+
+def test_where_bounds_are_needed():
+    net = to_network(random_weights(np.random.default_rng(15), (2, 3, 2)))
+    for call in (lx.build, lx.general_position_report):
+        with pytest.raises(lx.DomainError, match="no bounds"):
+            call(net, lx.Reals(2))
+    with pytest.raises(lx.NormError, match="bounded set"):
+        lx.lipschitz(net, lx.Box.unit(2), functional=lx.Reals(2))
+    with pytest.raises(lx.DomainError, match="3 dimensions"):
+        lx.lipschitz(net, lx.Reals(3))
