@@ -187,6 +187,18 @@ def test_zonotopes_hold_all_choices_of_open_gates(pair: tuple[str, str], cross: 
     assert upper <= 6 * largest
 
 
+def test_what_is_forgotten_for_lack_of_memory_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, box = hard()
+    monkeypatch.setattr("lipexact.bab.tree._MOST_BYTES", 20 * (1000 + 6 * net.relus))
+    result = lx.lipschitz(net, box, functional=0, method="bab", time_limit=3)
+    monkeypatch.undo()
+    patient = lx.lipschitz(net, box, functional=0, method="bab", time_limit=3)
+    assert result.termination == "undecided"
+    assert result.status is lx.Status.BOUNDED
+    assert result.upper >= patient.lower
+    assert result.lower <= patient.upper
+
+
 def test_bounds_that_are_never_the_smallest_rest() -> None:
     class Constant:
         cost, at_once = 1.0, 100

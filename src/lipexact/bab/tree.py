@@ -16,16 +16,21 @@ import itertools
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from lipexact.bab.explore import Explorer, Node, Outcome
-from lipexact.bab.workers import Workers
 from lipexact.bounds.interval import Bounds
 from lipexact.bracket import UNDECIDED, Bracket, Goal, Progress, ProgressCallback, Termination
 from lipexact.primal import Found
 from lipexact.problem import Problem
 from lipexact.regions import has_forms
 
+if TYPE_CHECKING:
+    from lipexact.bab.workers import Workers
+
 _MOST_NUMBERS = 2**24  # coefficients of a node's bounds
+_MOST_BYTES = 2**31  # of all open nodes together, about
+_NODE_BYTES = 1000, 6  # of a node, and for each of its gates
 _HEARTBEAT = 0.5  # seconds between two reports
 _ALONE = 1.0  # seconds before other processes are started: they take about as long to start
 
@@ -81,6 +86,8 @@ def branch(
                 if on_progress is not None and tree.reported(now, on_progress):
                     break
                 if tree.workers is None and workers > 1 and now > _ALONE:
+                    from lipexact.bab.workers import Workers  # noqa: PLC0415 - loky takes its time to import
+
                     tree.workers = stack.enter_context(Workers(workers - 1, problems, bounds))
                 tree.turn(deadline)
         except KeyboardInterrupt:  # the upper bound is that before the turn that was interrupted
@@ -100,6 +107,7 @@ class _Tree:
         self._passed = 0.0  # the largest bound of what was left out, or could not be decided
         self._size = explorer.least
         self._heard = 0.0
+        self._most = _MOST_BYTES // (_NODE_BYTES[0] + _NODE_BYTES[1] * explorer.problem.network.relus)
 
     def open(self, deadline: float) -> bool:
         """Whether there is something left to do, and time for it."""
@@ -126,10 +134,19 @@ class _Tree:
         for node in outcome.children:
             heapq.heappush(self._heap, (-node.bound, next(self._numbers), node))
         self._passed = max(self._passed, outcome.passed)
+        if len(self._heap) > self._most:
+            self._forget()
         bracket = self.bracket
         self._take(outcome.found)
         top = -self._heap[0][0] if self._heap else 0.0
         bracket.upper = min(bracket.upper, max(top, self._passed, bracket.lower))
+
+    def _forget(self) -> None:
+        """Give up the half with the smaller bounds, of which the largest one is then the least that can be shown."""
+        self._heap.sort()
+        middle = len(self._heap) // 2
+        self._passed = max(self._passed, -self._heap[middle][0])
+        del self._heap[middle:]
 
     def _take(self, found: Found | None) -> None:
         if found is not None:

@@ -119,10 +119,10 @@ class Workers:
             self._first = []
             outcome = explorer.explore(hand)
         else:
-            outcome = told.outcome
-            names = np.append(known, explorer.cells.points.add(told.points))
+            outcome, pool = told.outcome, explorer.cells.points
+            names = known if pool.full else np.append(known, pool.add(told.points))
             for node in outcome.children:
-                node.points = names[node.points]
+                node.points = names[node.points[node.points < names.size]]
             for name, value in told.stats.items():
                 self.stats[name] = self.stats.get(name, 0) + value
         total.children += outcome.children
