@@ -57,9 +57,12 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session
 def pairs(session: nox.Session) -> None:
-    """All pairs of norms against the enumeration oracle, on 200 networks each: half an hour."""
+    """Both methods against the enumeration oracle, all pairs of norms, hundreds of networks: over half an hour."""
     session.install("-e", ".[test]")
-    session.run("pytest", "--numprocesses=auto", "tests/test_vector.py", "-k", "pairs", env={"LIPEXACT_SEEDS": "200"})
+    every = "tests/test_vector.py", "-k", "pairs"
+    session.run("pytest", "--numprocesses=auto", *every, env={"LIPEXACT_SEEDS": "200"})
+    every = "tests/test_bab.py", "tests/test_reals.py", "-k", "equals_the_enumeration or no_boxes"
+    session.run("pytest", "--numprocesses=auto", *every, env={"LIPEXACT_SEEDS": "36"})
 
 
 @nox.session
