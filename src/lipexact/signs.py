@@ -62,7 +62,7 @@ def absolute_sums(rows: Vector) -> tuple[Vector, Vector]:
         multipliers = np.maximum(_lengths(pulled), _SMALL * along)
         vectors = _normalised(pulled)
     scaled = _divided(_divided(unit, multipliers, 1), others, 2)
-    total = _norms(scaled, np.sqrt(multipliers.sum(axis=1) * others.sum(axis=1)) ** 2)
+    total = _norms(scaled, multipliers.sum(axis=1) * others.sum(axis=1))
     return _rounded(np.minimum(total, triangle) * size), multipliers * size[:, None]
 
 
