@@ -32,7 +32,8 @@ _MOST_NUMBERS = 2**24  # coefficients of a node's bounds
 _MOST_BYTES = 2**31  # of all open nodes together, about
 _NODE_BYTES = 1000, 6  # of a node, and for each of its gates
 _HEARTBEAT = 0.5  # seconds between two reports
-_ALONE = 1.0  # seconds before other processes are started: they take about as long to start
+_ALONE = 1.0  # seconds before other processes are started: they take about as long to start,
+_WORTH = 5.0  # and so many must be left to make that worth while
 
 
 def fits(problems: Sequence[Problem]) -> bool:
@@ -85,7 +86,8 @@ def branch(
                 now = time.perf_counter() - start
                 if on_progress is not None and tree.reported(now, on_progress):
                     break
-                if tree.workers is None and workers > 1 and now > _ALONE:
+                late = time.perf_counter() + _WORTH > deadline
+                if tree.workers is None and workers > 1 and now > _ALONE and not late:
                     from lipexact.bab.workers import Workers  # noqa: PLC0415 - loky takes its time to import
 
                     tree.workers = stack.enter_context(Workers(workers - 1, problems, bounds))

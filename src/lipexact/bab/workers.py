@@ -90,7 +90,9 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.shutdown(wait=True, kill_workers=True)
+        # Who is still starting is left to end by itself: killed, it would leave semaphores behind, and a warning.
+        started = all(each.done() for each in self._first)
+        self._pool.shutdown(wait=started, kill_workers=started)
 
     @property
     def ready(self) -> bool:
