@@ -21,7 +21,7 @@ from lipexact.bab.tree import _Tree
 from lipexact.bounds.batched import GateBounds, NormBounds
 from lipexact.bounds.linear import bound
 from lipexact.bounds.smallest import Smallest
-from lipexact.bounds.zonotope import zonotope_bounds
+from lipexact.bounds.zonotope import ZonotopeBounds, zonotope_bounds
 from lipexact.errors import OptionError
 from lipexact.graph.evaluate import evaluate
 from lipexact.lp import LinearProgram
@@ -29,10 +29,14 @@ from lipexact.matrix_norm import matrix_norm
 from lipexact.pattern import FREE
 from lipexact.regions import pattern_at
 from tests.networks import CUTS, FAMILIES, Case, case, cases, cut_domain, halfspaces_of, random_weights, to_network
+from tests.onnx_files import onnx_model
 from tests.oracle import constant, cross_functionals, regions
+from tests.test_bounds import gaussian, integers, random_network
+from tests.test_regions import branched
 
 PAIRS = tuple(itertools.product(("linf", "l1", "l2"), repeat=2))
 EXAMPLES = Path(__file__).parents[1] / "examples"
+FIXTURES = Path(__file__).parent / "fixtures"
 # More of them: nox -s pairs
 SEEDS = int(os.environ.get("LIPEXACT_SEEDS", "0"))
 
@@ -423,3 +427,120 @@ def test_which_method_is_taken() -> None:
     for options in ({"solver": "scip"}, {"solver_options": {"presolve": "on"}}):
         with pytest.raises(OptionError, match="HiGHS"):
             lx.lipschitz(net, lx.Box.unit(2), method="bab", **options)
+
+
+Question = tuple[Sequence[Sequence[float]] | None, str, str | None]
+
+
+def question(kind: int, outputs: int) -> tuple[lx.Functional, Question]:
+    """What is asked, for the package and for the oracle."""
+    pair = PAIRS[kind % 9]
+    match kind % 4:
+        case 0:
+            c = np.random.default_rng(kind).normal(size=outputs)
+            return c, ([c.tolist()], pair[0], None)
+        case 1 if outputs > 1:
+            return lx.CrossLipschitz(), (cross_functionals(outputs), pair[0], None)
+        case _:
+            return None, (None, *pair)
+
+
+def both_zonotopes(net: lx.Network, box: lx.Box, functional: lx.Functional, question: Question) -> list[ZonotopeBounds]:
+    """Those that hold c and those that hold v, of bodies with vertices."""
+    problem = _programs(net, box, question[1], question[2], functional, "auto", np.inf)[0].problem
+    sides = [("reverse", problem.functionals, problem.directions), ("forward", problem.directions, problem.functionals)]
+    return [
+        ZonotopeBounds(net, fixed, closing, mode) for mode, fixed, closing in sides if np.isfinite(fixed.vertex_count)
+    ]
+
+
+def partial(rng: np.random.Generator, patterns: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
+    """For each pattern states that leave some of its gates open."""
+    shares = rng.random(len(patterns))
+    layers = [np.stack(layer) for layer in zip(*patterns, strict=True)]
+    return [np.where(rng.random(layer.shape) < shares[:, None], layer, FREE).astype(np.int8) for layer in layers]
+
+
+def has(pattern: Sequence[np.ndarray], states: Sequence[np.ndarray], row: int) -> bool:
+    return all(((layer[row] == FREE) | (layer[row] == own)).all() for layer, own in zip(states, pattern, strict=True))
+
+
+@pytest.mark.unwatched
+@pytest.mark.parametrize("seed", range(SEEDS or 4))
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_zonotopes_hold_the_regions_of_the_oracle(family: str, seed: int) -> None:
+    network = case(family, 500 + seed)
+    net, box = to_network(network.weights), lx.Box(network.lower, network.upper)
+    rng = np.random.default_rng(seed)
+    found = regions(*network)
+    found = [found[k] for k in rng.permutation(len(found))[:40]]
+    patterns = [[np.array(layer, dtype=np.int8) for layer in region.pattern] for region in found]
+    states, decided = partial(rng, patterns), [np.stack(layer) for layer in zip(*patterns, strict=True)]
+    functional, asked = question(seed + sorted(FAMILIES).index(family), net.output.size)
+    known = np.array([constant([region], *asked) for region in found])
+    members = np.array([[has(pattern, states, row) for pattern in patterns] for row in range(len(found))])
+    assert members.diagonal().all()
+    for bounds in both_zonotopes(net, box, functional, asked):
+        upper, weights = bounds.upper(states)
+        assert (upper >= np.where(members, known, 0.0).max(axis=1) * (1 - 1e-13)).all()
+        assert all(
+            (layer >= 0).all() and not layer[own != FREE].any() for layer, own in zip(weights, states, strict=True)
+        )
+        upper, weights = bounds.upper(decided)
+        assert upper == pytest.approx(known, rel=1e-9, abs=1e-9)
+        assert not any(layer.any() for layer in weights)
+
+
+GRAPHS = {
+    "branches": lambda rng: branched(),
+    "residual sums": lambda rng: random_network(rng, gaussian(rng), 7, 3, 4),
+    "integers": lambda rng: random_network(rng, integers(rng), 7, 3, 4),
+    "MaxMin": lambda rng: lx.load(FIXTURES / "torch_maxmin.onnx"),
+    "GroupSort": lambda rng: lx.load(FIXTURES / "torch_groupsort.onnx"),
+    "convolutions": lambda rng: lx.load(FIXTURES / "torch_conv1d.onnx"),
+    "pools": lambda rng: lx.load(pooled(rng)),
+}
+
+
+def pooled(rng: np.random.Generator) -> object:
+    """A residual block and two pools."""
+    return onnx_model(
+        """(double[1,1,2,3] x) => (double[2] y) {
+            c = Conv <pads = [1, 1, 1, 1]> (x, K, k)
+ r = Relu (c)
+ s = Add (r, x)
+            m = MaxPool <kernel_shape = [2, 2]> (s)
+ f = Flatten <axis = 0> (m)
+ l = LeakyRelu <alpha = 0.1> (f)
+            z = MatMul (l, W)
+ o = Constant <value_ints = [2]> ()
+ y = Reshape (z, o)
+        }""",
+        {"K": rng.normal(size=(1, 1, 3, 3)), "k": rng.normal(size=1), "W": rng.normal(size=(2, 2))},
+    )
+
+
+@pytest.mark.parametrize("kind", GRAPHS)
+def test_zonotopes_of_other_graphs(kind: str) -> None:
+    looked = 0
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        net = GRAPHS[kind](rng)
+        d, m = net.input.size, net.output.size
+        box = lx.Box(-2 * np.ones(d), 2 * np.ones(d))
+        patterns = [pattern for point in box.sample(rng, 25) if (pattern := pattern_at(net, point)) is not None]
+        if not patterns or not net.gates:
+            continue
+        states, decided = partial(rng, patterns), [np.stack(layer) for layer in zip(*patterns, strict=True)]
+        functional, asked = question(5 * seed + sorted(GRAPHS).index(kind), m)
+        problem = _programs(net, box, asked[1], asked[2], functional, "auto", np.inf)[0].problem
+        norms = [matrix_norm(net, problem.functionals, problem.directions, pattern) for pattern in patterns]
+        known = np.array([norm.lower for norm in norms])
+        members = np.array([[has(pattern, states, row) for pattern in patterns] for row in range(len(patterns))])
+        for bounds in both_zonotopes(net, box, functional, asked):
+            upper, _ = bounds.upper(states)
+            assert (upper >= np.where(members, known, 0.0).max(axis=1) * (1 - 1e-13)).all()
+            upper, _ = bounds.upper(decided)
+            assert upper == pytest.approx(known, rel=1e-9, abs=1e-9)
+            looked += len(patterns)
+    assert looked > 100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,17 @@ import pytest
 import lipexact as lx
 from lipexact.graph.ir import Affine, Graph, Input
 from lipexact.graph.lower import maximum, relu
+from lipexact.mip.solvers import solver_names
 from lipexact.network import network
 from lipexact.projective import projective
+from tests.conftest import require
 from tests.networks import FAMILIES, case, random_weights, to_network
-from tests.oracle import constant, cross_functionals, regions
+from tests.onnx_files import onnx_model
+from tests.oracle import Polyhedral, constant, cross_functionals, regions, trace
 
 PAIRS = tuple(itertools.product(("linf", "l1", "l2"), repeat=2))
 EXAMPLES = Path(__file__).parents[1] / "examples"
+FIXTURES = Path(__file__).parent / "fixtures"
 FAR = 1e40  # vertices of such small networks are nowhere near
 # More of them: nox -s pairs
 SEEDS = int(os.environ.get("LIPEXACT_SEEDS", "0"))
@@ -175,6 +180,7 @@ def test_an_example_by_both_methods():
     ]
     assert [result.status for result in results] == [lx.Status.EXACT] * 2
     assert results[0].value == pytest.approx(results[1].value, rel=1e-9)
+    assert results[0].value == pytest.approx(11.557384143, rel=1e-9)
 
 
 def test_a_time_limit_leaves_an_interval():
@@ -213,3 +219,208 @@ def test_where_bounds_are_needed():
         lx.lipschitz(net, lx.Box.unit(2), functional=lx.Reals(2))
     with pytest.raises(lx.DomainError, match="3 dimensions"):
         lx.lipschitz(net, lx.Reals(3))
+
+
+@pytest.mark.unwatched
+@pytest.mark.parametrize("seed", range(SEEDS or 1))
+@pytest.mark.parametrize("family", FAMILIES)
+def test_programs_equal_the_enumeration_of_regions(family, seed):
+    weights = case(family, 600 + seed).weights
+    net, d = to_network(weights), np.shape(weights[0][0])[1]
+    turn = sorted(FAMILIES).index(family) + seed
+    solver = require(solver_names()[turn % len(solver_names())])
+    pair = [pair for pair in PAIRS if "l2" not in pair][turn % 3]
+    known = known_constant(weights, *pair)
+    result = lx.lipschitz(
+        net, lx.Reals(d), input_norm=pair[0], output_norm=pair[1], method="mip", solver=solver, time_limit=120
+    )
+    assert (result.status, result.method) == (lx.Status.EXACT, "mip")
+    assert result.value == pytest.approx(known, rel=1e-9, abs=0.0)
+    relaxed = lx.lipschitz(net, lx.Reals(d), input_norm=pair[0], output_norm=pair[1], method="lp", solver=solver)
+    assert relaxed.lower <= known * (1 + 1e-12)
+    assert relaxed.upper >= known * (1 - 1e-13)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_witness_is_in_the_region_that_it_says(family):
+    """In rationals: the signs all over its ball, and the derivative there."""
+    for seed in range(3):
+        weights = case(family, 700 + seed).weights
+        net, d = to_network(weights), np.shape(weights[0][0])[1]
+        norm = ("linf", "l1", "l2")[seed]
+        result = lx.lipschitz(net, lx.Reals(d), input_norm=norm)
+        witness = result.witness
+        assert (witness.functional @ witness.jacobian @ witness.direction) == pytest.approx(result.lower, rel=1e-12)
+        assert np.linalg.norm(witness.direction, {"linf": np.inf, "l1": 1, "l2": 2}[norm]) == pytest.approx(1)
+        assert 0 < witness.radius < np.inf
+        point, radius = [Fraction(entry) for entry in witness.point.tolist()], Fraction(witness.radius)
+        rng = np.random.default_rng(seed)
+        steps = np.vstack([np.zeros((1, d)), rng.choice((-1.0, 1.0), (5, d)), rng.uniform(-1, 1, (5, d))])
+        for step in steps.tolist():
+            near = [entry + radius * Fraction(part) for entry, part in zip(point, step, strict=True)]
+            for values, gates in zip(trace(weights, near), witness.pattern, strict=False):  # the last ones are f
+                for value, on in zip(values, gates.tolist(), strict=True):
+                    assert value >= 0 if on else value <= 0
+        assert net.jacobian(witness.point) == pytest.approx(witness.jacobian, rel=1e-12, abs=1e-12)
+
+
+def test_units_of_each_input():
+    rng = np.random.default_rng(16)
+    for exponents in ([-30, 0, 30], [20, 5, -7]):
+        (matrix, bias), *rest = random_weights(rng, (3, 5, 3, 2))
+        units = np.ldexp(1.0, exponents)
+        weights = [(matrix * units, bias), *rest]
+        net = to_network(weights)
+        whole = projective(net)
+        assert whole.scale.min() < 2.0**-5
+        assert whole.scale.max() > 2.0**5
+        points = rng.normal(size=(50, 3)) / units
+        lifted = np.hstack([points / whole.scale, np.ones((50, 1))]) * rng.uniform(0.1, 10, (50, 1))
+        assert whole.network.jacobian(lifted)[:, :, :3] == pytest.approx(net.jacobian(points) * whole.scale, rel=1e-12)
+        for pair in (("linf", "l1"), ("l1", "l2"), ("l2", "linf"), ("l2", "l2")):
+            result = lx.lipschitz(net, lx.Reals(3), input_norm=pair[0], output_norm=pair[1])
+            assert result.status is lx.Status.EXACT
+            assert result.value == pytest.approx(known_constant(weights, *pair), rel=1e-9)
+            check(result, net, pair[0])
+        rows = np.vstack([np.eye(3), [[1.0, 0.5, -0.25]]]) * units  # in these units, about a cube
+        rows = np.vstack([rows, -rows])
+        result = lx.lipschitz(net, lx.Reals(3), input_norm=lx.PolyhedralNorm(halfspaces=rows), functional=0)
+        known = known_constant(weights, Polyhedral(halfspaces=rows), None, [1, 0])
+        assert result.value == pytest.approx(known, rel=1e-9)
+
+
+@pytest.mark.parametrize("method", ["bab", "mip"])
+@pytest.mark.parametrize(("last", "known"), [([9, -8, 1, 0], 9), ([1, -3, 20, 0], 18), ([1, 1, -1, -16], 16)])
+def test_kinks_far_away_and_side_by_side(method, last, known):
+    """The slopes of x < 0, 0 < x < 2^-16, 2^-16 < x < 2^16 and x > 2^16: sums from the left, but for the last neuron."""
+    far = 2.0**16
+    net = lx.Network.from_layers([([[1.0]] * 3 + [[-1.0]], [0.0, -1 / far, -far, -far]), ([last], [0.0])])
+    result = lx.lipschitz(net, lx.Reals(1), method=method)
+    assert (result.status, result.value) == (lx.Status.EXACT, float(known))
+
+
+def test_kinks_beyond_all_boxes():
+    # relu(x) + 3 relu(x - s) - 9 (relu(x) - relu(x - 1 / s)): 0, -8, 1 and 4.
+    for s in (2.0**40, 2.0**60):
+        net = lx.Network.from_layers([([[1.0]] * 3, [0.0, -1 / s, -s]), ([[-8.0, 9.0, 3.0]], [0.0])])
+        whole = lx.lipschitz(net, lx.Reals(1))
+        assert (whole.status, whole.value) == (lx.Status.EXACT, 8.0)
+        net = lx.Network.from_layers([([[1.0]] * 2, [0.0, -s]), ([[1.0, 3.0]], [0.0])])
+        assert lx.lipschitz(net, lx.Box([-1e6], [1e6])).value == 1.0
+        whole = lx.lipschitz(net, lx.Reals(1))
+        assert (whole.status, whole.value) == (lx.Status.EXACT, 4.0)
+        assert whole.witness.point[0] > s
+
+
+@pytest.mark.parametrize("family", ["small_integers", "bias_free", "general"])
+def test_boxes_grow_up_to_all_of_space(family):
+    for seed in range(4):
+        net = to_network(case(family, 800 + seed).weights)
+        d = net.input.size
+        whole = lx.lipschitz(net, lx.Reals(d), input_norm="l1", output_norm="linf")
+        values = [
+            lx.lipschitz(net, lx.Box([-size] * d, [size] * d), input_norm="l1", output_norm="linf").value
+            for size in (0.25, 4.0, 1e5)
+        ]
+        steps = [*values, whole.value]
+        assert all(one <= other * (1 + 1e-9) for one, other in itertools.pairwise(steps))
+        if family == "small_integers":
+            assert whole.value == values[2] == round(whole.value)  # a column of whole numbers
+
+
+def residual(rng):
+    """Two blocks, the second one with a projection."""
+    return onnx_model(
+        """(double[N,3] x) => (double[N,2] y) {
+            a = MatMul (x, A)\n b = Add (a, k)\n r = Relu (b)\n s = Add (r, x)
+            c = MatMul (s, B)\n d = Add (c, l)\n t = Relu (d)\n p = MatMul (s, P)\n y = Add (t, p)
+        }""",
+        {
+            "A": rng.normal(size=(3, 3)),
+            "k": rng.normal(size=3),
+            "B": rng.normal(size=(3, 2)),
+            "l": rng.normal(size=2),
+            "P": rng.normal(size=(3, 2)),
+        },
+    )
+
+
+def pooled(rng):
+    return onnx_model(
+        """(double[1,1,2,3] x) => (double[2] y) {
+            c = Conv <pads = [1, 1, 1, 1]> (x, K, k)\n r = Relu (c)
+            m = MaxPool <kernel_shape = [2, 2]> (r)\n f = Flatten <axis = 0> (m)
+            z = MatMul (f, W)\n o = Constant <value_ints = [2]> ()\n y = Reshape (z, o)
+        }""",
+        {"K": rng.normal(size=(1, 1, 3, 3)), "k": rng.normal(size=1), "W": rng.normal(size=(2, 2))},
+    )
+
+
+MODELS = {
+    "residual": residual,
+    "pool": pooled,
+    "MaxMin": lambda rng: FIXTURES / "torch_maxmin.onnx",
+    "GroupSort": lambda rng: FIXTURES / "torch_groupsort.onnx",
+    "branches": lambda rng: FIXTURES / "torch_branching.onnx",
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_models_of_other_operators(kind):
+    rng = np.random.default_rng(17)
+    net = lx.load(MODELS[kind](rng))
+    d = net.input.size
+    for norm, order in (("linf", np.inf), ("l1", 1)):
+        question = {"input_norm": norm, "functional": 0, "time_limit": 120}
+        tree, program = (lx.lipschitz(net, lx.Reals(d), method=method, **question) for method in ("bab", "mip"))
+        assert tree.status is program.status is lx.Status.EXACT
+        assert tree.value == pytest.approx(program.value, rel=1e-9)
+        points = rng.normal(size=(2000, d)) * 10.0 ** rng.uniform(-1, 3, (2000, 1))
+        gradients = net.jacobian(points)[:, 0]
+        sampled = np.abs(gradients).sum(axis=1) if norm == "linf" else np.abs(gradients).max(axis=1)
+        assert sampled.max() <= tree.value * (1 + 1e-9)
+        assert sampled.max() >= 0.5 * tree.value
+        check(tree, net, norm)
+        assert np.linalg.norm(tree.witness.direction, order) == pytest.approx(1)
+
+
+def test_an_output_that_is_the_input():
+    net = lx.load(onnx_model("(float[3] x) => (float[3] y) { y = Identity (x) }"))
+    assert net.output is net.input
+    for method in ("bab", "mip"):
+        for pair, known in ((("linf", "linf"), 1.0), (("linf", "l1"), 3.0), (("l1", "l2"), 1.0)):
+            result = lx.lipschitz(net, lx.Reals(3), input_norm=pair[0], output_norm=pair[1], method=method)
+            assert (result.status, result.value) == (lx.Status.EXACT, known)
+            assert result.to_json()
+
+
+@pytest.mark.parametrize("mode", ["forward", "reverse"])
+def test_both_modes(mode):
+    weights = random_weights(np.random.default_rng(18), (3, 4, 3, 2))
+    known = known_constant(weights, "l1", "linf")
+    question = {"input_norm": "l1", "output_norm": "linf", "mode": mode}
+    for method in ("bab", "mip", "lp"):
+        result = lx.lipschitz(to_network(weights), lx.Reals(3), method=method, **question)
+        assert result.mode == mode
+        assert result.lower <= known * (1 + 1e-12)
+        assert result.upper >= known * (1 - 1e-13)
+        if method != "lp":
+            assert result.value == pytest.approx(known, rel=1e-9)
+
+
+def test_hardly_any_time_leaves_an_interval_that_holds():
+    for family in FAMILIES:
+        weights = case(family, 900).weights
+        known = known_constant(weights, "linf", "linf")
+        for method in ("bab", "mip", "lp"):
+            result = lx.lipschitz(to_network(weights), lx.Reals(len(weights[0][0][0])), method=method, time_limit=1e-6)
+            assert result.lower <= known * (1 + 1e-12)
+            assert result.upper >= known * (1 - 1e-13)
+
+
+def test_a_target_everywhere():
+    weights = random_weights(np.random.default_rng(19), (3, 6, 4, 1))
+    known = known_constant(weights, "linf", "linf")
+    for factor in (0.5, 0.999, 1.001, 2.0):
+        told = lx.lipschitz(to_network(weights), lx.Reals(3), target=factor * known)
+        assert told.within_target is (factor > 1)

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lipexact.bodies import Leading, Stretched
 from lipexact.signs import absolute_sums, euclidean_sums
+from tests.test_norms import BODIES, body_and_forms
 
 Sums = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 BOTH = {"l2": euclidean_sums, "l1": absolute_sums}
@@ -157,3 +159,84 @@ def test_an_eigenvalue_that_is_too_small_is_noticed(norm: str, monkeypatch: pyte
     for rows in np.random.default_rng(5).normal(size=(20, 5, 3)):
         (upper,), _ = BOTH[norm](rows[None])
         assert upper >= best(rows, norm)
+
+
+@both
+@settings(max_examples=100, deadline=None)
+@given(shape=st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(0, 2**32 - 1)), same=st.booleans())
+def test_numbers_of_all_sizes_in_exact_arithmetic(norm: str, shape: tuple[int, int, int], same: bool) -> None:
+    k, n, seed = shape
+    rng = np.random.default_rng(seed)
+    # Down to subnormal numbers; beside each other, or all about as large.
+    exponents = rng.integers(-1074, 1010) + rng.integers(-2, 3, (k, n)) if same else rng.integers(-1074, 1010, (k, n))
+    rows = np.ldexp(rng.choice((-1.0, 1.0), (k, n)) * rng.uniform(0.5, 1, (k, n)), exponents)
+    rows[rng.random((k, n)) < 0.2] = 0.0
+    (upper,), shares = BOTH[norm](rows[None])
+    assert np.isfinite(upper)
+    bound = Fraction(float(upper))
+    assert exact(rows, norm) <= (bound * bound if norm == "l2" else bound)
+    assert (shares >= 0).all()
+
+
+@both
+def test_stacks_do_not_mix(norm: str) -> None:
+    rng = np.random.default_rng(6)
+    stack = rng.normal(size=(12, 5, 20)) * 2.0 ** rng.integers(-600, 600, (12, 1, 1))
+    stack[3] = 0.0
+    upper, shares = BOTH[norm](stack)
+    for k, rows in enumerate(stack):
+        (alone,), own = BOTH[norm](rows[None])
+        assert upper[k] == pytest.approx(alone, rel=1e-9, abs=1e-300)
+        assert shares[k] == pytest.approx(own[0], rel=1e-9, abs=1e-300)
+
+
+@both
+@pytest.mark.parametrize("shape", [(40, 60), (40, 7), (7, 40)])
+def test_many_rows_in_parallel_or_at_right_angles(norm: str, shape: tuple[int, int]) -> None:
+    # What is known without all the signs: more of them than the mixing method's vectors have entries.
+    rng = np.random.default_rng(7)
+    factors, row = rng.normal(size=(shape[0], 1)), rng.normal(size=(1, shape[1]))
+    (upper,), _ = BOTH[norm]((factors @ row)[None])
+    assert upper == pytest.approx(np.abs(factors).sum() * LENGTHS[norm](row)[0], rel=1e-9)
+    rows = np.zeros(shape)
+    sizes = rng.uniform(0.1, 10, min(shape))
+    np.fill_diagonal(rows, sizes)
+    (upper,), _ = BOTH[norm](rows[None])
+    assert upper == pytest.approx(LENGTHS[norm](sizes), rel=1e-9)
+
+
+@both
+def test_a_factor_that_is_refused_costs_accuracy_only(norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = np.random.default_rng(8).normal(size=(10, 6, 6))
+    upper, _ = BOTH[norm](stack)
+
+    def refuse(*_: object) -> None:
+        raise np.linalg.LinAlgError
+
+    monkeypatch.setattr(np.linalg, "cholesky", refuse)
+    rough, _ = BOTH[norm](stack)
+    assert (rough >= upper).all()
+    assert (rough > upper * (1 + 1e-3)).any()  # it was asked
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_bodies_of_more_coordinates_and_other_units(name: str) -> None:
+    rng = np.random.default_rng(sorted(BODIES).index(name))
+    for _ in range(5):
+        body, _ = body_and_forms(name, rng)
+        n = body.dim
+        factors = 2.0 ** rng.integers(-20, 21, n)
+        rows = rng.normal(size=(4, 5, n + 2))
+        plain, shares = body.sums(rows[:, :, :n])
+        leading, same = Leading(body, n + 2).sums(rows)
+        assert (leading == plain).all()  # whatever the last two coordinates
+        assert (same == shares).all()
+        wrapped = Leading(Stretched(body, factors), n + 2)
+        upper, _ = wrapped.sums(rows / np.append(factors, [1.0, 1.0]))
+        assert upper == pytest.approx(plain, rel=1e-12)
+        # Points of the body, where signs are best.
+        signs = np.array(list(itertools.product((1.0, -1.0), repeat=5)))
+        for each, most in zip(rows / np.append(factors, [1.0, 1.0]), upper, strict=True):
+            points = wrapped.attains(signs @ each)
+            assert not points[:, n:].any()
+            assert np.abs(points @ each.T).sum(axis=1).max() <= most * (1 + 1e-12)
