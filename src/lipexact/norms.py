@@ -188,7 +188,8 @@ def _half(values: npt.ArrayLike | None, what: str) -> Vector:
             f"a PolyhedralNorm's {what} must come in pairs h and -h, since a norm is symmetric: "
             f"add the missing ones, as by np.vstack([H, -H])"
         )
-    if np.linalg.matrix_rank(rows) < rows.shape[1]:
+    units = np.abs(rows).max(axis=0, initial=0.0)  # the rank does not depend on them, but its tolerance does
+    if not units.all() or np.linalg.matrix_rank(rows / units) < rows.shape[1]:
         shape = "unbounded" if what == "halfspaces" else "flat"
         raise NormError(f"the ball of a PolyhedralNorm must be bounded, with interior; these {what} leave it {shape}")
     return np.asarray(rows[rows.shape[0] // 2 :])
