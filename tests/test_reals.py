@@ -15,7 +15,7 @@ from lipexact.graph.ir import Affine, Graph, Input
 from lipexact.graph.lower import maximum, relu
 from lipexact.mip.solvers import solver_names
 from lipexact.network import network
-from lipexact.projective import projective
+from lipexact.projective import Projective
 from tests.conftest import require
 from tests.networks import FAMILIES, case, random_weights, to_network
 from tests.onnx_files import onnx_model
@@ -27,6 +27,13 @@ FIXTURES = Path(__file__).parent / "fixtures"
 FAR = 1e40  # vertices of such small networks are nowhere near
 # More of them: nox -s pairs
 SEEDS = int(os.environ.get("LIPEXACT_SEEDS", "0"))
+
+
+def member(family, seed):
+    """A network's weights, itself, and the number of its inputs."""
+    weights = case(family, seed).weights
+    net = to_network(weights)
+    return weights, net, net.input.size
 
 
 def known_constant(weights, input_norm, output_norm, functional=None):
@@ -54,8 +61,7 @@ def check(result, net, input_norm):
 @pytest.mark.parametrize("seed", range(SEEDS or 3))
 @pytest.mark.parametrize("family", FAMILIES)
 def test_equals_the_enumeration_of_regions(family, seed):
-    weights = case(family, 300 + seed).weights
-    net, d = to_network(weights), np.shape(weights[0][0])[1]
+    weights, net, d = member(family, 300 + seed)
     found = regions(weights, [-FAR] * d, [FAR] * d)
     for k in range(3):  # all nine pairs, over three seeds
         pair = PAIRS[3 * seed % 9 + k]
@@ -162,7 +168,7 @@ def test_graphs_that_read_their_input_in_several_places():
     )
     for output in (direct, Affine(((np.eye(2), direct), (np.eye(2), x)), np.zeros(2)), top):
         net = network(Graph((x,), (output,)), input_shape=(2,), output_shape=(output.size,), name="direct")
-        whole = projective(net)
+        whole = Projective(net)
         assert [gate.size for gate in whole.network.gates] == [gate.size for gate in net.gates]
         points = rng.normal(size=(50, 2)) * 10
         lifted = np.hstack([points / whole.scale, np.ones((50, 1))])
@@ -225,8 +231,7 @@ def test_where_bounds_are_needed():
 @pytest.mark.parametrize("seed", range(SEEDS or 1))
 @pytest.mark.parametrize("family", FAMILIES)
 def test_programs_equal_the_enumeration_of_regions(family, seed):
-    weights = case(family, 600 + seed).weights
-    net, d = to_network(weights), np.shape(weights[0][0])[1]
+    weights, net, d = member(family, 600 + seed)
     turn = sorted(FAMILIES).index(family) + seed
     solver = require(solver_names()[turn % len(solver_names())])
     pair = [pair for pair in PAIRS if "l2" not in pair][turn % 3]
@@ -245,8 +250,7 @@ def test_programs_equal_the_enumeration_of_regions(family, seed):
 def test_a_witness_is_in_the_region_that_it_says(family):
     """In rationals: the signs all over its ball, and the derivative there."""
     for seed in range(3):
-        weights = case(family, 700 + seed).weights
-        net, d = to_network(weights), np.shape(weights[0][0])[1]
+        weights, net, d = member(family, 700 + seed)
         norm = ("linf", "l1", "l2")[seed]
         result = lx.lipschitz(net, lx.Reals(d), input_norm=norm)
         witness = result.witness
@@ -271,7 +275,7 @@ def test_units_of_each_input():
         units = np.ldexp(1.0, exponents)
         weights = [(matrix * units, bias), *rest]
         net = to_network(weights)
-        whole = projective(net)
+        whole = Projective(net)
         assert whole.scale.min() < 2.0**-5
         assert whole.scale.max() > 2.0**5
         points = rng.normal(size=(50, 3)) / units

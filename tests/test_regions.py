@@ -16,7 +16,7 @@ from lipexact.graph import lower
 from lipexact.graph.ir import Affine, Graph, Input, Switch
 from lipexact.network import Network, network
 from lipexact.pattern import FREE, OFF, ON, Pattern
-from lipexact.projective import projective
+from lipexact.projective import Projective
 from lipexact.regions import Empty, Region, Undecided, Verdict, affine_forms, decide, gradients, pattern_at
 from tests import oracle
 from tests.networks import (
@@ -159,7 +159,7 @@ def test_every_pattern_on_all_of_space_is_decided_rightly(family):
     # Cones: what proves a pattern empty has to cancel exactly.
     weights, lower, _ = small_case(family, 50)
     far = np.full(len(lower), 1e40)
-    truth, whole = truth_of(weights, -far, far), projective(to_network(weights))
+    truth, whole = truth_of(weights, -far, far), Projective(to_network(weights))
     for gates in all_gates(widths_of(weights)):
         verdict = decide(whole.network, whole.domain, pattern(gates))
         assert isinstance(verdict, Region if truth.is_real(gates) else Empty), (gates, verdict)
@@ -173,7 +173,7 @@ def test_cones_in_general_position_need_no_fractions(monkeypatch):
 
     monkeypatch.setattr("lipexact.regions._decide_exactly", refuse)
     rng = np.random.default_rng(0)
-    whole = projective(to_network(random_weights(rng, [4, 10, 1])))
+    whole = Projective(to_network(random_weights(rng, [4, 10, 1])))
     verdicts = []
     for _ in range(200):
         gates = rng.integers(0, 2, 10, dtype=np.int8)

@@ -36,7 +36,7 @@ from lipexact.pattern import ON
 from lipexact.position import PositionReport, position_report
 from lipexact.primal import Found, best_region
 from lipexact.problem import MODES, Problem, lipschitz_problem
-from lipexact.projective import projective
+from lipexact.projective import Projective
 from lipexact.regions import Region, gradients, steepness
 from lipexact.result import LipschitzResult, Status, Witness, closed
 from lipexact.rounding import rounded
@@ -382,7 +382,7 @@ def _programs(
         beta = norm("linf")  # which on one output is the absolute value
     directions, functionals = alpha.ball(network.input.size), functional_body(functional, beta, outputs)
     if isinstance(domain, Reals):
-        whole = projective(network)
+        whole = Projective(network)
         network, domain, directions = whole.network, whole.domain, whole.directions(directions)
     programs: list[_Program] = []
     for each in sorted(MODES, key=lambda one: one != mode):
@@ -471,7 +471,7 @@ def _result(
 def _witness(network: Network, domain: Domain, found: Found) -> Witness:
     region, direction = found.region, found.norm.direction
     if isinstance(domain, Reals):
-        whole = projective(network)
+        whole = Projective(network)
         region, direction = Region(whole.point(region.point), region.pattern), whole.direction(direction)
     point = np.nan_to_num([rounded(entry) for entry in region.point.tolist()])  # no float is beyond the largest one
     jacobian, _ = gradients(network, np.eye(network.output.size), region.pattern)

@@ -198,8 +198,8 @@ class Domain(ConvexSet):
         system = self._system
         padded = np.hstack([weights, np.zeros((len(weights), system.lower.size - self.dim))])
         left = padded - multipliers @ system.rows
-        error = gamma(system.limits.size + 2) * (np.abs(padded) + multipliers @ abs(system.rows))
-        reach = np.maximum(np.abs(system.lower), np.abs(system.upper))
+        sizes, reach = self._sizes
+        error = gamma(system.limits.size + 2) * (np.abs(padded) + multipliers @ sizes)
         total = multipliers @ system.limits + _box_support(left, system.lower, system.upper)
         spread = multipliers @ np.abs(system.limits) + np.abs(left) @ reach
         bound = up(total, spread, system.limits.size) + 1.01 * (error @ reach)
@@ -208,6 +208,12 @@ class Domain(ConvexSet):
     @cached_property
     def _system(self) -> System:
         return self.system()
+
+    @cached_property
+    def _sizes(self) -> tuple[Matrix, Vector]:
+        """The absolute values of the system's rows, and at least those of its variables."""
+        system = self._system
+        return abs(system.rows), np.maximum(np.abs(system.lower), np.abs(system.upper))
 
     @property
     def _is_ball(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -29,14 +30,45 @@ class Projective:
 
     Attributes
     ----------
-    network
-        F, of d + 1 inputs; gates in the order of those of f.
-    scale
-        r: powers of two, shape (d,).
+    original
+        f.
     """
 
-    network: Network
-    scale: Vector
+    original: Network
+
+    @cached_property
+    def scale(self) -> Vector:
+        """r: powers of two, shape (d,)."""
+        return _scale(self.original)
+
+    @cached_property
+    def network(self) -> Network:
+        """F, of d + 1 inputs; gates in the order of those of f."""
+        x, shape, name = self.original.input, self.original.output_shape, self.original.name
+        both = Input(x.size + 1, "zt")
+        become: dict[Node, Value] = {}
+        gates: dict[Node, Conditional] = {}
+
+        def value(read: Value) -> Value:
+            if read is x and x not in become:
+                identity = sp.eye_array(x.size, format="csr")
+                become[x] = Affine(((_lifted(identity, self.scale), both),), np.zeros(x.size), "x")
+            return become[read]
+
+        for node in self.original.graph.nodes:
+            if isinstance(node, Affine):
+                terms: list[tuple[Matrix, Value]] = []
+                for weight, read in node.terms:
+                    terms.append((_lifted(weight, self.scale), both) if read is x else (weight, become[read]))
+                if node.bias.any():
+                    column = sp.csr_array(node.bias[:, None])
+                    terms.append((sp.hstack([sp.csr_array((node.size, x.size)), column], format="csr"), both))
+                become[node] = Affine(tuple(terms), np.zeros(node.size), node.name)
+            elif isinstance(node, Conditional):
+                gates[node] = Conditional(value(node.x), node.name)
+            elif isinstance(node, Switch):
+                become[node] = Switch(value(node.x), gates[node.gate], node.name)
+        return Network(Graph((both,), (value(self.original.output),)), (both.size,), shape, name)
 
     @property
     def domain(self) -> Box:
@@ -56,36 +88,6 @@ class Projective:
         """The x of (z, t), as Fractions; both may be."""
         *z, t = (Fraction(entry) for entry in point.tolist())
         return np.array([Fraction(r) * each / t for r, each in zip(self.scale.tolist(), z, strict=True)], dtype=object)
-
-
-def projective(network: Network) -> Projective:
-    """F for f."""
-    scale, d = _scale(network), network.input.size
-    both = Input(d + 1, "zt")
-    become: dict[Node, Value] = {}
-    gates: dict[Node, Conditional] = {}
-
-    def x() -> Value:
-        if network.input not in become:
-            become[network.input] = Affine(((_lifted(sp.eye_array(d, format="csr"), scale), both),), np.zeros(d), "x")
-        return become[network.input]
-
-    for node in network.graph.nodes:
-        if isinstance(node, Affine):
-            terms: list[tuple[Matrix, Value]] = []
-            for weight, read in node.terms:
-                terms.append((_lifted(weight, scale), both) if read is network.input else (weight, become[read]))
-            if node.bias.any():
-                column = sp.csr_array(node.bias[:, None])
-                terms.append((sp.hstack([sp.csr_array((node.size, d)), column], format="csr"), both))
-            become[node] = Affine(tuple(terms), np.zeros(node.size), node.name)
-        elif isinstance(node, Conditional):
-            gates[node] = Conditional(x() if node.x is network.input else become[node.x], node.name)
-        elif isinstance(node, Switch):
-            read = x() if node.x is network.input else become[node.x]
-            become[node] = Switch(read, gates[node.gate], node.name)
-    output = x() if network.output is network.input else become[network.output]
-    return Projective(Network(Graph((both,), (output,)), (d + 1,), network.output_shape, network.name), scale)
 
 
 def _lifted(weight: Matrix, scale: Vector) -> Matrix:

@@ -39,7 +39,7 @@ def euclidean_sums(rows: Vector) -> tuple[Vector, Vector]:
     vectors = _normalised(_compressed(unit))
     for _ in range(_STEPS):
         pulled = gram @ vectors
-        multipliers = np.maximum(_lengths(pulled), own)
+        multipliers = np.maximum(np.linalg.norm(pulled, axis=2), own)
         vectors = _normalised(pulled)
     total = _norms(_divided(unit, multipliers, 1), multipliers.sum(axis=1))
     triangle = np.sqrt(own).sum(axis=1) * (1 + gamma(sum(rows.shape[1:])))
@@ -57,9 +57,9 @@ def absolute_sums(rows: Vector) -> tuple[Vector, Vector]:
     vectors = _normalised(_compressed(unit))
     for _ in range(_STEPS):
         pulled = unit.swapaxes(1, 2) @ vectors
-        others = np.maximum(_lengths(pulled), _SMALL * across)
+        others = np.maximum(np.linalg.norm(pulled, axis=2), _SMALL * across)
         pulled = unit @ _normalised(pulled)
-        multipliers = np.maximum(_lengths(pulled), _SMALL * along)
+        multipliers = np.maximum(np.linalg.norm(pulled, axis=2), _SMALL * along)
         vectors = _normalised(pulled)
     scaled = _divided(_divided(unit, multipliers, 1), others, 2)
     total = _norms(scaled, multipliers.sum(axis=1) * others.sum(axis=1))
@@ -87,12 +87,8 @@ def _compressed(rows: Vector) -> Vector:
     return rows if n <= _RANK else rows @ np.random.default_rng(0).normal(size=(n, _RANK))
 
 
-def _lengths(vectors: Vector) -> Vector:
-    return np.asarray(np.sqrt((vectors * vectors).sum(axis=2)))
-
-
 def _normalised(vectors: Vector) -> Vector:
-    lengths = _lengths(vectors)[:, :, None]
+    lengths = np.linalg.norm(vectors, axis=2, keepdims=True)
     return np.asarray(vectors / np.where(lengths > 0, lengths, 1.0))
 
 

@@ -89,6 +89,7 @@ class Cells:
         self.seconds = {"lp": 0.0, "decide": 0.0}
         self._started = time.perf_counter()
         self._program = LinearProgram(domain.system())
+        self._reach = np.maximum(np.abs(domain.lower), np.abs(domain.upper))
         self._forms: dict[tuple[bytes, ...], list[tuple[Vector, Vector]]] = {}
         self._most = max(_MOST_FORMS // (domain.dim * max(network.relus, 1)), 2)
 
@@ -167,8 +168,7 @@ class Cells:
         linear = np.array([row for row, _ in rows]).reshape(-1, self.domain.dim)
         constant = np.array([offset for _, offset in rows])
         self._program.cut(linear, constant)
-        reach = np.maximum(np.abs(self.domain.lower), np.abs(self.domain.upper))
-        sums = gamma(len(decisions) + 4) * (np.abs(linear) @ reach + np.abs(constant))
+        sums = gamma(len(decisions) + 4) * (np.abs(linear) @ self._reach + np.abs(constant))
         return linear, constant, sums + np.array([self.errors[k][i] for k, i, _ in decisions])
 
     def _farthest(

@@ -122,13 +122,13 @@ class _Tree:
 
     def turn(self, deadline: float) -> None:
         """Look at the nodes with the largest bounds."""
-        helped = self.workers is not None and self.workers.ready
-        size = self._size * (self.workers.count + 1) if helped and self.workers is not None else self._size
+        helpers = self.workers if self.workers is not None and self.workers.ready else None
+        size = self._size * (1 if helpers is None else helpers.count + 1)
         batch = [heapq.heappop(self._heap)[2] for _ in range(min(size, len(self._heap)))]
-        if helped and self.workers is not None:
-            self.push(self.workers.explore(self.explorer, batch, deadline - time.perf_counter()))
-        else:
+        if helpers is None:
             self.push(self.explorer.explore(batch))
+        else:
+            self.push(helpers.explore(self.explorer, batch, deadline - time.perf_counter()))
         self._size = min(2 * self._size, self.explorer.most)
 
     def push(self, outcome: Outcome) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 import numpy as np
 from loky import ProcessPoolExecutor
@@ -25,9 +24,6 @@ from lipexact.bab.explore import Explorer, Node, Outcome
 from lipexact.bounds.interval import Bounds
 from lipexact.primal import Found
 from lipexact.problem import Problem
-
-if TYPE_CHECKING:
-    Answers = Future["_Answer"]
 
 _explorer: Explorer | None = None  # of a worker's process
 
@@ -114,7 +110,9 @@ class Workers:
             self._add(total, explorer, hand, known, answer)
         return total
 
-    def _add(self, total: Outcome, explorer: Explorer, hand: list[Node], known: Indices, answer: Answers) -> None:
+    def _add(
+        self, total: Outcome, explorer: Explorer, hand: list[Node], known: Indices, answer: Future[_Answer]
+    ) -> None:
         try:
             told = answer.result()
         except Exception:  # noqa: BLE001 - a process that has died, or could not start: its nodes are still here

@@ -61,7 +61,7 @@ class GateBounds:
             For each layer of gates ON, OFF or FREE, shape (b, size).
         """
         result = [layer.copy() for layer in states]
-        for part in self._relaxation.parts(len(states[0])):
+        for part in slices(len(states[0]), self._relaxation.at_once):
             run = _Run(self._relaxation, [layer[part] for layer in result])
             run.through()
             for whole, layer in zip(result, run.states, strict=True):
@@ -119,7 +119,7 @@ class NormBounds:
         """
         count = len(states[0])
         upper, weights = np.zeros(count), [np.zeros(layer.shape) for layer in states]
-        for part in self._relaxation.parts(count):
+        for part in slices(count, self._relaxation.at_once):
             run = _Run(self._relaxation, [layer[part] for layer in states])
             run.through()
             lower, most = run.bounds[self._objective]
@@ -160,9 +160,10 @@ class _Relaxation:
         below = np.cumsum([node.size for node in nodes])
         self.cost = float(sum(2 * node.size * below[self.positions[node]] for node in self.targets))
 
-    def parts(self, count: int) -> list[slice]:
-        """Parts of a batch of so many choices that fit into memory."""
-        return [slice(start, start + self.at_once) for start in range(0, count, self.at_once)]
+
+def slices(count: int, at_once: int) -> list[slice]:
+    """Parts of a batch of so many choices that fit into memory."""
+    return [slice(start, start + at_once) for start in range(0, count, at_once)]
 
 
 def pads(nodes: Sequence[Node], reach: Mapping[Input, Vector], roundings: int) -> dict[Node, Vector]:

@@ -16,7 +16,7 @@ from typing_extensions import assert_never
 
 from lipexact.arrays import Vector
 from lipexact.bodies import Body
-from lipexact.bounds.batched import NUMBERS, pads
+from lipexact.bounds.batched import NUMBERS, pads, slices
 from lipexact.graph.derivative import forward, reverse
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value, operands
 from lipexact.graph.simplify import fuse_mapped
@@ -74,8 +74,7 @@ class ZonotopeBounds:
         """Upper bounds, and how much of them each gate accounts for: see :meth:`.NormBounds.upper`."""
         count = len(states[0])
         upper, weights = np.zeros(count), [np.zeros(layer.shape) for layer in states]
-        for start in range(0, count, self.at_once):
-            part = slice(start, start + self.at_once)
+        for part in slices(count, self.at_once):
             upper[part] = self._part([layer[part] for layer in states], [layer[part] for layer in weights])
         return upper, weights
 
