@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 
 import lipexact as lx
+from lipexact.api import _programs
 from lipexact.bab import workers
+from lipexact.bab.explore import Explorer, Node
+from lipexact.bounds.interval import Bounds
+from lipexact.pattern import ON
+from lipexact.problem import Problem
 from tests.networks import random_weights, to_network
 
 
@@ -79,6 +84,42 @@ def test_nothing_is_lost_with_a_process(after: int, here: type[Here], monkeypatc
     alone, both = (lx.lipschitz(net, box, functional=0, method="bab", threads=n) for n in (1, 2))
     assert both.status is lx.Status.EXACT
     assert both.value == pytest.approx(alone.value, rel=1e-9)
+
+
+def planted(least: int) -> tuple[Explorer, list[Node], tuple[list[Problem], list[Bounds]]]:
+    """An explorer, some nodes, and what both were made of."""
+    programs = _programs(*question(), "linf", None, 0, "auto", np.inf)
+    asked = [program.problem for program in programs], [program.bounds for program in programs]
+    explorer = Explorer(*asked, None, np.inf)
+    nodes = [explorer.root(programs[0].root)]
+    while len(nodes) < least:
+        nodes = explorer.explore(nodes).children
+    return explorer, nodes, asked
+
+
+def test_the_nodes_of_a_process_that_dies_are_looked_at(here: type[Here], monkeypatch: pytest.MonkeyPatch) -> None:
+    explorer, nodes, asked = planted(8)
+    before = explorer.stats["nodes"]
+    monkeypatch.setattr(here, "broken_after", 1)
+    with workers.Workers(1, *asked) as others:
+        assert others.ready
+        others.explore(explorer, nodes, np.inf)
+        assert not others.ready
+    assert explorer.stats["nodes"] == before + len(nodes)
+
+
+def test_nodes_come_back_with_points_of_their_own(here: type[Here]) -> None:
+    explorer, nodes, asked = planted(8)
+    looked = 0
+    with workers.Workers(2, *asked) as others:
+        for _ in range(3):
+            nodes = others.explore(explorer, nodes, np.inf).children
+            for node in nodes:
+                for layer, i, state in node.decisions:
+                    values = explorer.cells.points.read(layer, node.points)[:, i]
+                    assert ((values if state == ON else -values) > -1e-6).all()  # as far as linear programs tell
+                    looked += values.size
+    assert looked > 100
 
 
 def test_other_processes_take_part(monkeypatch: pytest.MonkeyPatch) -> None:
