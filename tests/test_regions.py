@@ -14,10 +14,22 @@ from hypothesis import HealthCheck, given, settings
 from lipexact.domains import Ball, Box, Domain, Polytope
 from lipexact.graph import lower
 from lipexact.graph.ir import Affine, Graph, Input, Switch
+from lipexact.lp import Slack
 from lipexact.network import Network, network
 from lipexact.pattern import FREE, OFF, ON, Pattern
 from lipexact.projective import Projective
-from lipexact.regions import Empty, Region, Undecided, Verdict, affine_forms, decide, gradients, pattern_at
+from lipexact.regions import (
+    Empty,
+    Region,
+    Undecided,
+    Verdict,
+    _contradiction,
+    _rows,
+    affine_forms,
+    decide,
+    gradients,
+    pattern_at,
+)
 from tests import oracle
 from tests.networks import (
     CUTS,
@@ -179,6 +191,18 @@ def test_cones_in_general_position_need_no_fractions(monkeypatch):
         gates = rng.integers(0, 2, 10, dtype=np.int8)
         verdicts.append(type(decide(whole.network, whole.domain, (gates,))))
     assert verdicts.count(Empty) > 50
+
+
+@pytest.mark.parametrize(("width", "empty"), [(1e-10, False), (0.0, False), (-1e-10, False), (-0.5, True)])
+def test_slopes_that_nearly_cancel_prove_nothing(width, empty):
+    # A cone so thin that multipliers of (1, 1) seem to rule it out: without any width, only fractions can tell.
+    net = to_network([([[1.0, 1.0], [-1.0, -1.0 + width]], np.zeros(2)), ([[1.0, 1.0]], np.zeros(1))])
+    both, box = pattern([[ON, ON]]), Box([-1, 0], [1, 1])
+    found = _rows(net, box.system(), affine_forms(net, both), both)
+    cancelled = np.array([True, width > -0.1])
+    told = Slack(np.zeros(2), 0.0, np.ones(2), cancelled)
+    assert _contradiction(net, box.system(), found, both, told) == ([0, 1] if empty else None)
+    assert isinstance(decide(net, box, both), Region if width > 0 else Empty)
 
 
 @pytest.mark.unwatched
