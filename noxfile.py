@@ -66,6 +66,13 @@ def pairs(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Every method and solver on 10,000 small networks, against the oracle: `nox -s soak -- --networks 500`."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.soak", *(session.posargs or ["--networks", "10000"]))
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The documentation: its pages are run, and a warning is an error."""
     session.install("-e", ".[docs]")

@@ -3,7 +3,7 @@
 A generator takes a seeded `numpy.random.Generator` and returns a :class:`Case`: plain weights
 ``[(W0, b0), ..., (WL, bL)]`` with a ReLU between the layers, and a box. `FAMILIES` holds them by name;
 `DEGENERATE` names those on which choosing the gates freely at kinks overestimates for most seeds.
-All have at most 3 inputs and 12 neurons, which suits :mod:`oracle`.
+All have at most 3 inputs and 12 neurons, which suits :mod:`oracle`. `EXTREME` are the further ones of :mod:`soak`.
 """
 
 from __future__ import annotations
@@ -227,6 +227,151 @@ def late_coincidence(rng: np.random.Generator) -> Case:
     )
 
 
+# Seen only by soak.py: families that are exactly degenerate in other ways, and badly conditioned ones, on which
+# an interval may remain.
+
+
+def four_inputs(rng: np.random.Generator) -> Case:
+    """General position with one input more than elsewhere."""
+    widths = [(int(rng.integers(3, 8)),), (int(rng.integers(2, 5)), int(rng.integers(2, 4)))][rng.integers(2)]
+    return _in_unit_ball(random_weights(rng, (4, *widths, int(rng.integers(1, 4)))))
+
+
+def quantised(rng: np.random.Generator) -> Case:
+    """Weights of 4 bits: multiples of 1/4 up to 2, biases that let every kink of the first layer pass a grid point."""
+    weights = [
+        (np.clip(np.round(4 * matrix), -8, 8) / 4, np.clip(np.round(4 * bias), -8, 8) / 4)
+        for matrix, bias in random_weights(rng, _sizes(rng, 9))
+    ]
+    matrix = weights[0][0]
+    points = rng.integers(-4, 5, matrix.shape) / 4.0
+    weights[0] = (matrix, -np.einsum("rc,rc->r", matrix, points))
+    return _in_unit_ball(weights)
+
+
+def through_corners(rng: np.random.Generator) -> Case:
+    """Kinks of both layers through corners of the box, which split it or only touch it."""
+    inputs, width, outputs = int(rng.integers(1, 4)), int(rng.integers(2, 6)), int(rng.integers(1, 4))
+    first = rng.integers(-8, 9, (width, inputs)).astype(np.float64)
+    corners = rng.choice((-1.0, 1.0), (2, inputs))
+    bias = -np.einsum("rc,rc->r", first, corners[rng.integers(2, size=width)])
+    second = rng.integers(-4, 5, (int(rng.integers(1, 4)), width)).astype(np.float64)
+    offset = -second @ hidden([(first, bias)], corners[0])
+    above = 4.0 * rng.normal(size=(outputs, len(second)))
+    return _in_unit_ball([(first, bias), (second, offset), (above, rng.normal(size=outputs))])
+
+
+def towers(rng: np.random.Generator) -> Case:
+    """relu(relu(relu(z))) and relu(relu(relu(-z))), of two or three z, with strong outgoing weights."""
+    inputs, width, outputs = int(rng.integers(1, 4)), int(rng.integers(1, 3)), int(rng.integers(1, 4))
+    (first, bias), (above, offset) = random_weights(rng, (inputs, width, outputs))
+    both = (np.vstack([first, -first]), np.concatenate([bias, -bias]))
+    through = [(np.eye(2 * width), np.zeros(2 * width)) for _ in range(rng.integers(1, 3))]
+    return _in_unit_ball([both, *through, (4.0 * np.column_stack([above, -above]), offset)])
+
+
+def vanishing(rng: np.random.Generator) -> Case:
+    """Neurons that cancel to 0 wherever one looks, and relu(z) - relu(-z) - z below them; strong outgoing weights.
+
+    The second layer reads h twice, once of half the size, as h - 2 (h / 2), with both signs; and with h = relu(z) the
+    sum relu(z) - relu(-z) - z, which is 0, or as small as the rounding of a bias.
+    """
+    inputs, width, outputs = int(rng.integers(1, 4)), int(rng.integers(2, 5)), int(rng.integers(1, 4))
+    (first, bias), (second, offset), (above, last) = random_weights(rng, (inputs, width, 2, outputs))
+    if rng.random() < 0.5:
+        bias[0] = np.round(64 * bias[0]) / 64  # with it, the sum of both biases is exact
+    shift = np.ceil(np.abs(first[0]).sum() + np.abs(bias[0])) + 1.0
+    # z, its half and its negative, and z again, shifted so far that it is on everywhere.
+    rows = np.vstack([first, first[0] / 2, -first[0], first[0]])
+    biases = np.concatenate([bias, [bias[0] / 2, -bias[0], bias[0]]])
+    below = [np.zeros(width + 3) for _ in range(3)]
+    below[0][[0, width]] = 1.0, -2.0
+    below[1][[0, width + 1, width + 2]] = 1.0, -1.0, -1.0
+    below[2][[0, width]] = -1.0, 2.0
+    inner = (rows, biases + np.eye(width + 3)[-1] * shift)
+    middle = (np.vstack([np.column_stack([second, np.zeros((2, 3))]), *below]), np.append(offset, [0.0, shift, 0.0]))
+    strong = 4.0 * rng.normal(size=(outputs, 3))
+    return _in_unit_ball([inner, middle, (np.column_stack([above, strong]), last)])
+
+
+def badly_scaled(rng: np.random.Generator) -> Case:
+    """Neurons and inputs in units from 1e-8 to 1e8; what reads them makes up for it, but for some of the neurons."""
+    weights = random_weights(rng, _sizes(rng, 8))
+    units = 10.0 ** rng.uniform(-8, 8, weights[0][0].shape[1])
+    weights[0] = (weights[0][0] / units, weights[0][1])
+    for layer in range(len(weights) - 1):
+        (matrix, bias), (above, offset) = weights[layer : layer + 2]
+        sizes = 10.0 ** rng.uniform(-8, 8, len(bias))
+        undone = np.where(rng.random(len(bias)) < 0.75, sizes, 1.0)
+        weights[layer : layer + 2] = [(matrix * sizes[:, None], bias * sizes), (above / undone, offset)]
+    return Case(weights, -units, units)
+
+
+def all_sizes(rng: np.random.Generator) -> Case:
+    """Entries of 1e-8, 1 and 1e8 in one matrix: values that tie up to 1e-8, and regions 1e-17 wide."""
+    return _in_unit_ball(
+        [
+            (matrix * 10.0 ** rng.choice([-8, 0, 8], matrix.shape), bias * 10.0 ** rng.choice([-8, 0, 8], bias.shape))
+            for matrix, bias in random_weights(rng, _sizes(rng, 7))
+        ]
+    )
+
+
+def near_parallel(rng: np.random.Generator) -> Case:
+    """One or two neurons twice, but for changes of 1e-15 to 1e-3, with outgoing weights that nearly cancel."""
+    weights = random_weights(rng, _sizes(rng, 7))
+    for _ in range(rng.integers(1, 3)):
+        layer = int(rng.integers(len(weights) - 1))
+        above = weights[layer + 1][0]
+        split = rng.choice((-1.0, 1.0), above.shape[0]) * rng.uniform(2.0, 4.0) * np.abs(above).max()
+        weights = duplicate(weights, layer, int(rng.integers(above.shape[1])), split)
+        matrix, bias = weights[layer]
+        change = 10.0 ** rng.uniform(-15, -3)
+        matrix[-1] *= 1.0 + change * rng.normal(size=matrix.shape[1])
+        bias[-1] *= 1.0 + change * rng.normal() * rng.integers(2)
+    return _in_unit_ball(weights)
+
+
+def near_border(rng: np.random.Generator) -> Case:
+    """Kinks within 1e-16 to 1e-8 of a facet or a corner of the box [-1, 1]^d, on either side of it."""
+    inputs, outputs = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+    (inner, inner_bias), (above, offset) = random_weights(rng, (inputs, 3, outputs))
+    count = int(rng.integers(1, 5))
+    corners = rng.choice((-1.0, 1.0), (count, inputs))
+    # All entries: the kink cuts a corner off. One: a facet.
+    facets = np.eye(inputs)[rng.integers(inputs, size=count)]
+    rows = corners * np.where(rng.random((count, 1)) < 0.5, facets, 1.0) * rng.uniform(0.5, 2.0, (count, 1))
+    away = rng.choice((-1.0, 1.0), count) * 10.0 ** rng.uniform(-16, -8, count)
+    bias = away - np.einsum("rc,rc->r", rows, corners)
+    strong = 4.0 * rng.normal(size=(outputs, count))
+    return _in_unit_ball(
+        [
+            (np.vstack([rows, inner]), np.concatenate([bias, inner_bias])),
+            (np.column_stack([strong, above]), offset),
+        ]
+    )
+
+
+def slivers(rng: np.random.Generator) -> Case:
+    """More first-layer kinks than there are inputs, through one point but for 1e-14 to 1e-3: regions of that size."""
+    (rows, bias), last = concurrent(rng).weights
+    bias = bias + 10.0 ** rng.uniform(-14, -3) * rng.normal(size=bias.shape)
+    return _in_unit_ball([(rows, bias), last])
+
+
+def cancelling(rng: np.random.Generator) -> Case:
+    """Neurons twice, with outgoing weights up to 1e10 times as large that nearly cancel, or leave nothing at all."""
+    weights = random_weights(rng, _sizes(rng, 7))
+    if rng.random() < 0.2:
+        weights[-1] = (0.0 * weights[-1][0], weights[-1][1])
+    for _ in range(rng.integers(1, 3)):
+        layer = int(rng.integers(len(weights) - 1))
+        above = weights[layer + 1][0]
+        split = rng.normal(size=above.shape[0]) * 10.0 ** rng.uniform(2, 10)
+        weights = duplicate(weights, layer, int(rng.integers(above.shape[1])), split)
+    return _in_unit_ball(weights)
+
+
 def halfspaces_of(domain: Domain) -> list[HalfSpace]:
     """What cuts the domain out of its bounding box."""
     cut = list(zip(domain.rows.tolist(), domain.limits.tolist(), strict=True))
@@ -278,6 +423,22 @@ FAMILIES: dict[str, Callable[[np.random.Generator], Case]] = {
         border,
         relu_of_relu,
         late_coincidence,
+    )
+}
+EXTREME: dict[str, Callable[[np.random.Generator], Case]] = {
+    family.__name__: family
+    for family in (
+        four_inputs,
+        quantised,
+        through_corners,
+        towers,
+        vanishing,
+        badly_scaled,
+        all_sizes,
+        near_parallel,
+        near_border,
+        slivers,
+        cancelling,
     )
 }
 DEGENERATE = tuple(name for name in FAMILIES if name not in ("general", "dead"))

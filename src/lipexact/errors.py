@@ -31,3 +31,7 @@ class SolverUnavailableError(LipExactError, RuntimeError):
 
 class SolverError(LipExactError, RuntimeError):
     """The solver failed, or claimed a bound that a verified point contradicts."""
+
+
+class CertificateError(LipExactError, ValueError):
+    """A certificate that is damaged or malformed, or of another network."""

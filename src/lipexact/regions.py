@@ -40,6 +40,7 @@ _SIMPLEX_SIZE = 60
 _FRACTIONS = 3e6
 # Numbers in the affine forms of all neurons, beyond which they are not made.
 _FORMS = 2**26
+_DOMAIN = -1
 
 # Arrays of floats, or of exact Fractions (dtype object).
 Numbers: TypeAlias = npt.NDArray[Any]
@@ -62,10 +63,36 @@ class Region:
 
 
 @dataclass(frozen=True, eq=False)
+class Multipliers:
+    """Weights > 0 of what some gates read, with the signs of their states, and of the slacks of a domain's rows.
+
+    Attributes
+    ----------
+    gates
+        By layer and index.
+    rows
+        By index in :meth:`.Domain.system`.
+    """
+
+    gates: dict[tuple[int, int], float | Fraction]
+    rows: dict[int, float | Fraction]
+
+
+@dataclass(frozen=True, eq=False)
 class Empty:
-    """No region with interior has the gates of this pattern, whatever its free gates."""
+    """No region with interior has the gates of this pattern, whatever its free gates.
+
+    Attributes
+    ----------
+    pattern
+        The gates that rule it out, and those that what they read depends on.
+    multipliers
+        Of a sum that would be positive on such a region, and is positive nowhere in the domain; None where such are only
+        known to exist.
+    """
 
     pattern: Pattern
+    multipliers: Multipliers | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -311,7 +338,7 @@ def _pull(
     return values[pulled]
 
 
-def decide(network: Network, domain: Domain, pattern: Pattern) -> Verdict:
+def decide(network: Network, domain: Domain, pattern: Pattern, *, explicit: bool = False) -> Verdict:
     """Whether the pattern's gates, but for the free ones, are those of a region with interior in the domain.
 
     Parameters
@@ -322,6 +349,8 @@ def decide(network: Network, domain: Domain, pattern: Pattern) -> Verdict:
         X.
     pattern
         The gates' states.
+    explicit
+        Whether `Empty` shall have multipliers.
 
     Returns
     -------
@@ -347,8 +376,9 @@ def decide(network: Network, domain: Domain, pattern: Pattern) -> Verdict:
             found = pattern_at(network, point)
             if found is not None and domain.margin(point[None, :])[0] > 0 and _agree(found, pattern):
                 return Region(point, found)
-    elif solution is not None and (support := _contradiction(network, system, rows, pattern, solution)) is not None:
-        return Empty(_cause(network, pattern, rows, support))
+    elif solution is not None and not explicit:
+        if (support := _contradiction(network, system, rows, pattern, solution)) is not None:
+            return Empty(_cause(network, pattern, rows, support), None)
     return _decide_exactly(network, domain, system, pattern)
 
 
@@ -404,7 +434,7 @@ def _decide_exactly(network: Network, domain: Domain, system: System, pattern: P
     vanishing = np.array([not any(row) for row in rows.linear], dtype=bool)
     for k in np.flatnonzero(vanishing).tolist():
         if rows.constant[k] < 0:  # a constant of the wrong sign
-            return Empty(_cause(network, pattern, rows, [k]))
+            return _ruled_out(network, pattern, rows, {k: Fraction(1)})
     rows = rows.keep(~vanishing)
     lower, upper = _fractions(system.lower), _fractions(system.upper)
     centre = middle = (lower + upper) / 2
@@ -430,7 +460,7 @@ def _decide_exactly(network: Network, domain: Domain, system: System, pattern: P
             scaled = _fractions(np.zeros(near.size))
             scaled[near] = weights / size[near]
             if _rules_out(scaled, rows, lower, upper):
-                return Empty(_cause(network, pattern, rows, np.flatnonzero(scaled > 0).tolist()))
+                return _ruled_out(network, pattern, rows, dict(enumerate(scaled)))
         reach = reach / 10**6
         middle = np.minimum(np.maximum(point, lower + reach), upper - reach)
     if sum(rows.linear.shape) > _SIMPLEX_SIZE:
@@ -439,8 +469,17 @@ def _decide_exactly(network: Network, domain: Domain, system: System, pattern: P
     if found is not None and all(entry > 0 for entry in rows.linear @ found + rows.constant):
         return _region_near(network, domain, pattern, rows, found, centre)
     if multipliers is not None and _rules_out(multipliers, rows, lower, upper):
-        return Empty(_cause(network, pattern, rows, np.flatnonzero(multipliers > 0).tolist()))
+        return _ruled_out(network, pattern, rows, dict(enumerate(multipliers)))
     return Undecided()
+
+
+def _ruled_out(network: Network, pattern: Pattern, rows: _Rows, weights: dict[int, Fraction]) -> Empty:
+    """What multipliers of rows show."""
+    support = {rows.origin[k]: weight for k, weight in weights.items() if weight > 0}
+    gates = {origin: weight for origin, weight in support.items() if origin[0] != _DOMAIN}
+    limits = {row: weight for (layer, row), weight in support.items() if layer == _DOMAIN}
+    cause = _cause(network, pattern, rows, [k for k, weight in weights.items() if weight > 0])
+    return Empty(cause, Multipliers(dict(gates), dict(limits)))
 
 
 def _lifted(domain: Domain) -> Vector:
@@ -560,11 +599,14 @@ def _kernel(linear: Numbers, solution: Slack) -> Numbers:
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """Forms G_i y + g_i that shall be positive, and the gates (layer, index) that they come from."""
+    """Forms G_i y + g_i that shall be positive, and the gates (layer, index) that they come from.
+
+    The origin of a row of the domain's system is (_DOMAIN, its index).
+    """
 
     linear: Numbers
     constant: Numbers
-    origin: list[tuple[int, int] | None]  # None: the domain
+    origin: list[tuple[int, int]]
 
     def keep(self, mask: npt.NDArray[np.bool_]) -> _Rows:
         kept = [origin for origin, keep in zip(self.origin, mask.tolist(), strict=True) if keep]
@@ -578,7 +620,7 @@ def _rows(network: Network, system: System, forms: dict[Node, tuple[Numbers, Num
     """
     linear: list[Numbers] = []
     constant: list[Numbers] = []
-    origin: list[tuple[int, int] | None] = []
+    origin: list[tuple[int, int]] = []
     unknown = depends_on_free(network, pattern)
     exact = False
     for layer, (gate, states) in enumerate(zip(network.gates, pattern, strict=True)):
@@ -593,7 +635,7 @@ def _rows(network: Network, system: System, forms: dict[Node, tuple[Numbers, Num
     convert = _fractions if exact else np.asarray
     linear.append(convert(-dense(system.rows)))
     constant.append(convert(system.limits))
-    origin += [None] * system.limits.size
+    origin += [(_DOMAIN, row) for row in range(system.limits.size)]
     return _Rows(np.vstack(linear), np.concatenate(constant), origin)
 
 
@@ -628,7 +670,7 @@ def _cause(network: Network, pattern: Pattern, rows: _Rows, support: list[int]) 
     def want(node: Node, mask: npt.NDArray[np.bool_]) -> None:
         wanted[node] = wanted.get(node, False) | mask
 
-    for layer, i in filter(None, (rows.origin[k] for k in support)):
+    for layer, i in (rows.origin[k] for k in support if rows.origin[k][0] != _DOMAIN):
         kept[layer][i] = pattern[layer][i]
         gate = network.gates[layer]
         want(gate.x, np.arange(gate.size) == i)
@@ -659,7 +701,7 @@ def _region_at(network: Network, domain: Domain, rows: _Rows, point: Numbers) ->
         if all(
             entry > 0
             for entry, origin in zip(rows.linear[:, :d] @ nearby + rows.constant, rows.origin, strict=True)
-            if origin is not None
+            if origin[0] != _DOMAIN
         ):
             return Region(rounded, _states(network, nearby))
     return Region(point[:d], _states(network, point[:d]))

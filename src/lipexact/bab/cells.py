@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -15,7 +16,7 @@ from lipexact.graph.evaluate import evaluate
 from lipexact.lp import LinearProgram
 from lipexact.network import Network
 from lipexact.pattern import FREE, OFF, ON, States
-from lipexact.regions import Empty, affine_forms, decide
+from lipexact.regions import Empty, Multipliers, affine_forms, decide
 from lipexact.rounding import gamma
 
 # Which gate (layer, index) was given which state; in the order of layers.
@@ -68,6 +69,16 @@ class Points:
         return self._values[layer][indices]
 
 
+@dataclass(frozen=True, eq=False)
+class Deduction:
+    """A gate's state that follows, and what rules the other one out; None where exact arithmetic did."""
+
+    layer: int
+    index: int
+    state: int
+    multipliers: Multipliers | None
+
+
 class Cells:
     """Which open gates can have which state in the part of the domain that some decisions leave.
 
@@ -85,6 +96,7 @@ class Cells:
     def __init__(self, network: Network, domain: Domain, errors: Sequence[Vector]) -> None:
         self.network, self.domain, self.errors = network, domain, errors
         self.points = Points(network)
+        self.deductions: list[Deduction] = []  # of all calls, until somebody takes them
         self.programs = self.decided = 0
         self.seconds = {"lp": 0.0, "decide": 0.0}
         self._started = time.perf_counter()
@@ -134,10 +146,10 @@ class Cells:
                 if cut is None:
                     cut = self._cut(forms, decisions)
                 sign = _sign(state)
-                outcome = self._farthest(sign * linear[i], sign * constant[i], self.errors[layer][i], cut)
+                outcome = self._farthest(sign * linear[i], sign * constant[i], self.errors[layer][i], cut, decisions)
                 if outcome is None:
                     continue
-                point, value, most = outcome
+                point, value, most, multipliers = outcome
                 if value >= apart[i]:
                     if not self.points.full:
                         points = np.append(points, self.points.add(point[None, :]))
@@ -146,6 +158,7 @@ class Cells:
                         shown[OFF] |= values < -apart
                 elif most <= 0 or self._empty(states, (*decisions, (layer, i, state))):
                     found[i] = other
+                    self.deductions.append(Deduction(layer, i, other, multipliers() if most <= 0 else None))
         return found, points
 
     def entered(self, states: Sequence[States], decisions: Decisions, points: Indices) -> Indices | None:
@@ -155,11 +168,13 @@ class Cells:
         layer, i, state = decisions[-1]
         forms = self.forms(states, layer)
         linear, constant = (_sign(state) * form[i] for form in forms[layer])
-        outcome = self._farthest(linear, constant, self.errors[layer][i], self._cut(forms, decisions[:-1]))
+        before = decisions[:-1]
+        outcome = self._farthest(linear, constant, self.errors[layer][i], self._cut(forms, before), before)
         if outcome is None:
             return points
-        point, value, most = outcome
+        point, value, most, multipliers = outcome
         if most <= 0:
+            self.deductions.append(Deduction(layer, i, OFF if state == ON else ON, multipliers()))
             return None
         return self.points.add(point[None, :]) if value > 0 and not self.points.full else points
 
@@ -172,9 +187,14 @@ class Cells:
         return linear, constant, sums + np.array([self.errors[k][i] for k, i, _ in decisions])
 
     def _farthest(
-        self, linear: Vector, constant: float, error: float, cut: tuple[Vector, Vector, Vector]
-    ) -> tuple[Vector, float, float] | None:
-        """A point with the largest value of a form in the part, that value, and a proven bound of it."""
+        self,
+        linear: Vector,
+        constant: float,
+        error: float,
+        cut: tuple[Vector, Vector, Vector],
+        decisions: Decisions,
+    ) -> tuple[Vector, float, float, Callable[[], Multipliers]] | None:
+        """A point with the largest value of a form in the part, that value, a proven bound of it, and what proves that."""
         start = time.perf_counter()
         found = self._program.maximise(linear)
         self.programs += 1
@@ -184,7 +204,12 @@ class Cells:
             # Weak duality: whatever the multipliers, as long as none is negative.
             (most,) = self.domain.dual_bound((linear + multipliers @ cut[0])[None, :], rows[None, :])
             most += multipliers @ cut[1] + constant + 2 * (error + multipliers @ cut[2])
-            outcome = point, float(linear @ point + constant), float(most)
+
+            def proof() -> Multipliers:
+                gates = {(k, i): w for (k, i, _), w in zip(decisions, multipliers.tolist(), strict=True) if w > 0}
+                return Multipliers(gates, {k: w for k, w in enumerate(rows.tolist()) if w > 0})
+
+            outcome = point, float(linear @ point + constant), float(most), proof
         self.seconds["lp"] += time.perf_counter() - start
         return outcome
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
 from lipexact.arrays import Vector
-from lipexact.bab.cells import Cells, Decisions, Indices
+from lipexact.bab.cells import Cells, Decisions, Deduction, Indices
 from lipexact.bounds.batched import GateBounds, NormBounds
 from lipexact.bounds.interval import Bounds
 from lipexact.bounds.linear import bound
@@ -55,6 +56,30 @@ class Node:
 
 
 @dataclass(eq=False)
+class Step:
+    """What became of the node with some decisions, for whoever wants to prove it again.
+
+    Attributes
+    ----------
+    deductions
+        Gates that were settled by linear programs, in this order; the last decision's own opposite says that nothing is
+        left of the node.
+    split
+        Layer and index of the gate that it was split by, or None.
+    bound
+        That of its norms, when it was split.
+    """
+
+    deductions: list[Deduction] = field(default_factory=list)
+    split: tuple[int, int] | None = None
+    bound: float = np.inf
+
+
+# By the decisions of nodes.
+Trace: TypeAlias = dict[Decisions, Step]
+
+
+@dataclass(eq=False)
 class Outcome:
     """What has become of some nodes.
 
@@ -66,11 +91,14 @@ class Outcome:
         The largest bound of what was left out, or could not be decided.
     found
         The best region so far.
+    trace
+        How they were split, where that is kept.
     """
 
     children: list[Node]
     passed: float
     found: Found | None
+    trace: Trace = field(default_factory=dict)
 
 
 class Explorer:
@@ -84,17 +112,28 @@ class Explorer:
         The best region so far.
     deadline
         A time of `time.perf_counter`, or infinity.
+    traced
+        Whether to keep how nodes were split. Only zonotopes bound norms then, where there are any, as certificates do.
     """
 
     def __init__(
-        self, problems: Sequence[Problem], bounds: Sequence[Bounds], found: Found | None, deadline: float
+        self,
+        problems: Sequence[Problem],
+        bounds: Sequence[Bounds],
+        found: Found | None,
+        deadline: float,
+        *,
+        traced: bool = False,
     ) -> None:
+        self.traced = traced
         self.problem = problem = problems[0]
         network, domain = problem.network, problem.domain
         own = bound(network.graph, {network.input: domain}, shared=bounds[0], deadline=deadline)
         self.gates = GateBounds(network, domain, own)
-        norms: list[UpperBounds] = [NormBounds(*each) for each in zip(problems, bounds, strict=True)]
-        if (zonotopes := zonotope_bounds(problem)) is not None:
+        zonotopes, norms = zonotope_bounds(problem), list[UpperBounds]()
+        if zonotopes is None or not traced:
+            norms += [NormBounds(*each) for each in zip(problems, bounds, strict=True)]
+        if zonotopes is not None:
             norms.append(zonotopes)
         most = _DEAR * min(norm.cost for norm in norms)
         quick = [norm for norm in norms if norm.cost <= most]
@@ -137,12 +176,22 @@ class Explorer:
         for node in batch:
             if node.bound <= self.threshold:
                 self._pass(node.bound)
-            elif (layer := self._refine(node)) is not None:
+                continue
+            layer = self._refine(node)
+            self._trace(node).deductions += self.cells.deductions
+            self.cells.deductions.clear()
+            if layer is not None:
                 refined.append((node, layer))
         if refined:
             self._split(refined)
         self._outcome.found = self.sampling.best
         return self._outcome
+
+    def _trace(self, node: Node) -> Step:
+        step = self._outcome.trace.get(node.decisions, Step())
+        if self.traced:
+            self._outcome.trace[node.decisions] = step
+        return step
 
     def _pass(self, upper: float) -> None:
         self._outcome.passed = max(self._outcome.passed, upper)
@@ -182,6 +231,8 @@ class Explorer:
         largest = np.max([each.max(axis=1, initial=0.0) for each in weights], axis=0)
         shares = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
         for b, (node, most, layer, i) in enumerate(parents):
+            step = self._trace(node)
+            step.split, step.bound = (layer, i), most
             values = self.cells.points.read(layer, node.points)[:, i]
             for k, state, inside in ((2 * b, ON, values > 0), (2 * b + 1, OFF, values < 0)):
                 child = Node(

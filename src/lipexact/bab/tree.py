@@ -16,9 +16,10 @@ import itertools
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lipexact.bab.explore import Explorer, Node, Outcome
+from lipexact.bab.explore import Explorer, Node, Outcome, Step, Trace
 from lipexact.bounds.interval import Bounds
 from lipexact.bracket import UNDECIDED, Bracket, Goal, Progress, ProgressCallback, Termination
 from lipexact.primal import Found
@@ -52,6 +53,7 @@ def branch(
     deadline: float,
     workers: int = 1,
     on_progress: ProgressCallback | None = None,
+    trace: Trace | None = None,
 ) -> None:
     """Narrow a bracket by branch and bound until it is closed, or as far as the time allows.
 
@@ -70,16 +72,18 @@ def branch(
         which of several equally good regions is found; the constant is the same.
     on_progress
         Called now and then with both bounds; True stops the search. So does ctrl-C.
+    trace
+        Filled with how the nodes were split, for a certificate.
     """
     if not fits(problems):
         bracket.termination = Termination.LIMIT.value
         bracket.stats["message"] = "the network is too large for branch and bound: the bounds are those without it"
         return
     start = time.perf_counter()
-    explorer = Explorer(problems, bounds, bracket.found, deadline)
+    explorer = Explorer(problems, bounds, bracket.found, deadline, traced=trace is not None)
     explorer.target = goal.target or 0.0
     with ExitStack() as stack:
-        tree = _Tree(explorer, bracket, goal)
+        tree = _Tree(explorer, bracket, goal, {} if trace is None else trace)
         try:
             tree.push(Outcome([explorer.root(bracket.upper)], 0.0, bracket.found))
             while tree.open(deadline):
@@ -90,7 +94,7 @@ def branch(
                 if tree.workers is None and workers > 1 and now > _ALONE and not late:
                     from lipexact.bab.workers import Workers  # noqa: PLC0415 - loky takes its time to import
 
-                    tree.workers = stack.enter_context(Workers(workers - 1, problems, bounds))
+                    tree.workers = stack.enter_context(Workers(workers - 1, problems, bounds, traced=trace is not None))
                 tree.turn(deadline)
         except KeyboardInterrupt:  # the upper bound is that before the turn that was interrupted
             bracket.termination = Termination.INTERRUPTED.value
@@ -101,8 +105,8 @@ def branch(
 class _Tree:
     """The nodes that are still to be looked at, and the bracket that holds while every region is in one, or passed."""
 
-    def __init__(self, explorer: Explorer, bracket: Bracket, goal: Goal) -> None:
-        self.explorer, self.bracket, self.goal = explorer, bracket, goal
+    def __init__(self, explorer: Explorer, bracket: Bracket, goal: Goal, trace: Trace) -> None:
+        self.explorer, self.bracket, self.goal, self.trace = explorer, bracket, goal, trace
         self.workers: Workers | None = None
         self._heap: list[tuple[float, int, Node]] = []
         self._numbers = itertools.count()
@@ -135,6 +139,9 @@ class _Tree:
         """Take what is left of nodes, and what was found."""
         for node in outcome.children:
             heapq.heappush(self._heap, (-node.bound, next(self._numbers), node))
+        for decisions, step in outcome.trace.items():
+            before = self.trace.get(decisions, Step()).deductions  # of an earlier turn, which left the node whole
+            self.trace[decisions] = replace(step, deductions=before + step.deductions)
         self._passed = max(self._passed, outcome.passed)
         if len(self._heap) > self._most:
             self._forget()

@@ -37,12 +37,12 @@ class _Answer:
     stats: dict[str, float]
 
 
-def _start(problems: Sequence[Problem], bounds: Sequence[Bounds]) -> None:
+def _start(problems: Sequence[Problem], bounds: Sequence[Bounds], traced: bool) -> None:
     """Make a process ready: ctrl-C is the caller's to handle."""
     global _explorer  # noqa: PLW0603 - a process has one
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threadpool_limits(1)
-    _explorer = Explorer(problems, bounds, None, np.inf)
+    _explorer = Explorer(problems, bounds, None, np.inf, traced=traced)
 
 
 def _explored(batch: list[Node], points: Vector, found: Found | None, target: float, seconds: float) -> _Answer:
@@ -68,15 +68,17 @@ class Workers:
     ----------
     count
         How many.
-    problems, bounds
+    problems, bounds, traced
         As for :class:`.Explorer`.
     """
 
-    def __init__(self, count: int, problems: Sequence[Problem], bounds: Sequence[Bounds]) -> None:
+    def __init__(
+        self, count: int, problems: Sequence[Problem], bounds: Sequence[Bounds], *, traced: bool = False
+    ) -> None:
         self.count = count
         self.stats: dict[str, float] = {}
         self._pool = ProcessPoolExecutor(
-            max_workers=count, timeout=None, initializer=_start, initargs=(problems, bounds)
+            max_workers=count, timeout=None, initializer=_start, initargs=(problems, bounds, traced)
         )
         self._first = [self._pool.submit(_ready) for _ in range(count)]
 
@@ -126,6 +128,7 @@ class Workers:
             for name, value in told.stats.items():
                 self.stats[name] = self.stats.get(name, 0) + value
         total.children += outcome.children
+        total.trace |= outcome.trace
         total.passed = max(total.passed, outcome.passed)
         best = explorer.sampling.best
         if outcome.found is not None and (best is None or outcome.found.norm.lower > best.norm.lower):

@@ -79,6 +79,11 @@ class Composition:
         return (_QUADRATIC_ACCURACY if self.quadratic else _ACCURACY) * max(self.top, self.size) + TINY
 
     @property
+    def least(self) -> float:
+        """What no true bound of the norm is below: 0, or the price of what was settled, which may be a little less."""
+        return -2 * _MARGIN * max(self.top, self.size) - TINY
+
+    @property
     def top(self) -> float:
         """The largest norm that the program's bounds allow."""
         return float(self.offset + self.scale * self.norm.ub)
@@ -153,7 +158,8 @@ class Composition:
     def is_settled(self) -> bool:
         """Whether the solution that the model holds is one that was settled."""
         settled = self.model.component("settled")
-        return settled is not None and pyo.value(settled) > 0.5
+        # It has no value where the solver was stopped before it had a solution.
+        return settled is not None and (pyo.value(settled, exception=False) or 0.0) > 0.5
 
     def _cut(self, pattern: Pattern, extra: list[Any]) -> None:
         least, coefficients, variables = 1.0, [1.0] * len(extra), extra

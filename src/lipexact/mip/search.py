@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -35,7 +37,7 @@ def narrow(
     deadline: float,
     on_progress: ProgressCallback | None = None,
 ) -> Bracket:
-    """Narrow a bracket by MIP until it is closed, or as far as the time allows.
+    """Narrow a bracket by MIP until it is closed, or as far as the time, the memory, or ctrl-C allows.
 
     Every optimum of the program is an activation pattern. One that belongs to a linear region with interior
     in the domain gives a lower bound, its gradient's norm computed anew; one that does not is cut off, with all
@@ -71,14 +73,15 @@ def narrow(
     """
     if _beyond(problem, bounds, bracket, deadline):
         return bracket
-    search = _Search(problem, bounds, bracket, solver, goal)
-    while not goal.reached(bracket.lower, bracket.upper):
-        remaining = deadline - time.perf_counter()
-        if remaining <= 0:
-            bracket.termination = Termination.TIME_LIMIT.value
-            break
-        if not search.turn(replace(options, time_limit=None if np.isinf(remaining) else remaining), on_progress):
-            break
+    with _broken_off(bracket, solver):
+        search = _Search(problem, bounds, bracket, solver, goal)
+        while not goal.reached(bracket.lower, bracket.upper):
+            remaining = deadline - time.perf_counter()
+            if remaining <= 0:
+                bracket.termination = Termination.TIME_LIMIT.value
+                break
+            if not search.turn(replace(options, time_limit=None if np.isinf(remaining) else remaining), on_progress):
+                break
     if bracket.termination == Termination.OPTIMAL.value and not goal.reached(bracket.lower, bracket.upper):
         bracket.termination = UNDECIDED
     return bracket
@@ -91,7 +94,7 @@ class _Search:
         start = time.perf_counter()
         self.problem, self.bracket, self.solver, self.goal = problem, bracket, solver, goal
         self.composition = compose(problem, bounds)
-        self.proven, self.idle = bracket.upper, 0
+        self.proven, self.idle = _proven(bracket), 0
         self.seen: set[bytes] = set()
         self.settled = 0.0  # the largest value of a pattern that was cut off although it is, or may be, a region
         bracket.stats |= {**self.composition.sizes, "nodes": 0, "rounds": 0, "excluded": 0}
@@ -113,6 +116,8 @@ class _Search:
         if outcome.termination is Termination.INFEASIBLE:
             # The model always has a solution, settled ones if no other: nothing is known.
             return self._fail("calls the program infeasible, which it is not")
+        if outcome.bound is not None and composition.to_norm(outcome.bound) < composition.least:
+            return self._fail("claims a bound below 0, which no norm is")
         claim = max(_ceiling(composition, outcome, self.settled), self.settled)
         stuck = outcome.incumbent is None or composition.is_settled
         if not stuck:
@@ -142,8 +147,8 @@ class _Search:
         return watch.satisfied or outcome.termination is Termination.OPTIMAL
 
     def _fail(self, what: str) -> bool:
-        self.bracket.termination = Termination.FAILED.value
-        self.bracket.stats["message"] = f"{self.solver} {what}"
+        """End the search, and drop all that the solver has claimed: it was caught."""
+        _refuse(self.bracket, self.proven, f"{self.solver} {what}")
         return False
 
     def _certify(self, pattern: Pattern) -> float:
@@ -183,27 +188,43 @@ def relax(
     """
     if _beyond(problem, bounds, bracket, deadline):
         return False
-    start = time.perf_counter()
-    composition = compose(problem, bounds)
-    composition.relax()
-    stats = {**composition.sizes, "build_seconds": time.perf_counter() - start}
-    remaining = max(deadline - time.perf_counter(), 0.0)
-    watch = _Watch(composition, bracket, Goal(), 0.0, on_progress)
-    limited = replace(options, time_limit=None if np.isinf(remaining) else remaining)
-    outcome = solve(composition.model, solver, limited, watch)
-    bracket.stats["solve_seconds"] = bracket.stats.get("solve_seconds", 0.0) + outcome.seconds
-    bracket.termination = RELAXATION if outcome.termination is Termination.OPTIMAL else outcome.termination.value
-    if outcome.message:
-        bracket.stats["message"] = outcome.message
-    before = bracket.upper
-    if outcome.bound is not None:
-        claim = composition.to_norm(outcome.bound) + composition.accuracy
-        if claim < bracket.upper:
-            bracket.upper, bracket.proof = float(claim), "solver"
-        _reconcile(bracket, before, solver)
-    if bracket.upper < before or "variables" not in bracket.stats:
-        bracket.stats |= stats
-    return bracket.upper < before
+    proven = _proven(bracket)
+    with _broken_off(bracket, solver):
+        start = time.perf_counter()
+        composition = compose(problem, bounds)
+        composition.relax()
+        stats = {**composition.sizes, "build_seconds": time.perf_counter() - start}
+        remaining = max(deadline - time.perf_counter(), 0.0)
+        watch = _Watch(composition, bracket, Goal(), 0.0, on_progress)
+        limited = replace(options, time_limit=None if np.isinf(remaining) else remaining)
+        outcome = solve(composition.model, solver, limited, watch)
+        bracket.stats["solve_seconds"] = bracket.stats.get("solve_seconds", 0.0) + outcome.seconds
+        bracket.termination = RELAXATION if outcome.termination is Termination.OPTIMAL else outcome.termination.value
+        if outcome.message:
+            bracket.stats["message"] = outcome.message
+        if outcome.bound is not None:
+            claim = composition.to_norm(outcome.bound) + composition.accuracy
+            if claim < bracket.upper:
+                bracket.upper, bracket.proof = float(claim), "solver"
+            _reconcile(bracket, proven, solver)
+        if bracket.upper < proven[0] or "variables" not in bracket.stats:
+            bracket.stats |= stats
+    return bracket.upper < proven[0]
+
+
+@contextmanager
+def _broken_off(bracket: Bracket, solver: str) -> Iterator[None]:
+    """Let ctrl-C or a lack of memory end a search at any moment: the bounds are those that were there before."""
+    proven = _proven(bracket)
+    try:
+        yield
+    except KeyboardInterrupt:
+        _reconcile(bracket, proven, solver)
+        bracket.termination = Termination.INTERRUPTED.value
+    except MemoryError:
+        _reconcile(bracket, proven, solver)
+        bracket.termination = Termination.LIMIT.value
+        bracket.stats["message"] = "out of memory: the bounds are those before"
 
 
 def _beyond(problem: Problem, bounds: Bounds, bracket: Bracket, deadline: float) -> bool:
@@ -262,12 +283,22 @@ def _trusted(composition: Composition, ceiling: float) -> float:
     return ceiling + composition.accuracy if composition.quadratic else max(ceiling, composition.accuracy)
 
 
-def _reconcile(bracket: Bracket, proven: float, solver: str) -> None:
+def _proven(bracket: Bracket) -> tuple[float, str]:
+    """The upper bound, and what it rests on: to go back to."""
+    return bracket.upper, bracket.proof
+
+
+def _reconcile(bracket: Bracket, proven: tuple[float, str], solver: str) -> None:
     """Drop a solver's claim that a checked region contradicts by more than rounding."""
-    if bracket.lower > bracket.upper * (1 + EXACT_GAP):
-        bracket.stats["message"] = (
-            f"{solver} claimed that the constant is at most {bracket.upper:.17g}, but {bracket.lower:.17g} is attained"
-        )
-        bracket.upper, bracket.proof = proven, "float"
-        bracket.termination = Termination.FAILED.value
+    upper, lower = bracket.upper, bracket.lower
+    if lower > upper * (1 + EXACT_GAP):
+        said = f"{solver} claimed that the constant is at most {upper:.17g}, but {lower:.17g} is attained"
+        _refuse(bracket, proven, said)
     bracket.upper = max(bracket.upper, bracket.lower)
+
+
+def _refuse(bracket: Bracket, proven: tuple[float, str], message: str) -> None:
+    """Go back to an upper bound that needs no solver who was caught."""
+    bracket.upper, bracket.proof = max(proven[0], bracket.lower), proven[1]
+    bracket.termination = Termination.FAILED.value
+    bracket.stats["message"] = message

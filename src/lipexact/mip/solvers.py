@@ -33,7 +33,8 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -398,6 +399,8 @@ def solve(
         cover the model.
     SolverError
         When the model is not a minimisation, cannot be handed over, or the solver contradicts itself.
+    MemoryError
+        When there is not enough of it.
 
     Notes
     -----
@@ -412,11 +415,11 @@ def solve(
         return Outcome(Termination.TIME_LIMIT, None, None, None, 0.0, "the time limit leaves no time to solve")
     watch = Watch(options.time_limit, on_progress)
     try:
-        outcome = entry.run(model, options, watch)
+        outcome = _sane(entry.run(model, options, watch), solver)
     except InfeasibleConstraintException as error:
         # Pyomo found a constraint without variables, or with all of them fixed, that does not hold.
         outcome = Outcome(Termination.INFEASIBLE, math.inf, None, 0, watch.seconds, str(error))
-    except LipExactError:
+    except (LipExactError, MemoryError):
         raise
     except Exception as error:
         if not entry.quadratic and _is_quadratic(model):
@@ -424,7 +427,7 @@ def solve(
         raise SolverError(f"{solver} failed: {type(error).__name__}: {error}") from error
     if watch.error is not None:
         raise watch.error
-    return _sane(outcome, solver)
+    return outcome
 
 
 def _entry(solver: str) -> Solver:
@@ -464,7 +467,10 @@ def _require_minimisation(model: Any) -> None:
 
 
 def _sane(outcome: Outcome, solver: str) -> Outcome:
-    """Refuse an outcome that contradicts itself; claim nothing where the solver claims nothing."""
+    """Refuse an outcome that contradicts itself, or is none; claim nothing where the solver claims nothing."""
+    if not isinstance(outcome, Outcome):
+        raise SolverError(f"{solver} returned no outcome, but {outcome!r}")
+    outcome = replace(outcome, termination=Termination(outcome.termination), nodes=_count(outcome.nodes))
     if outcome.termination is Termination.FAILED:
         return replace(outcome, bound=None, incumbent=None)
     if outcome.termination is Termination.INFEASIBLE:
@@ -484,6 +490,10 @@ def _sane(outcome: Outcome, solver: str) -> Outcome:
 def _finite(value: float | None) -> float | None:
     """Drop what stands for infinity: 1e20 (SCIP), 1e50 (CBC), 1e100 (Gurobi), inf (HiGHS)."""
     return None if value is None or math.isnan(value) or abs(value) >= 1e20 else float(value)
+
+
+def _count(nodes: float | None) -> int | None:
+    return None if nodes is None or not math.isfinite(nodes) else int(nodes)
 
 
 def _load(values: Iterable[tuple[Any, float]]) -> None:
@@ -782,7 +792,7 @@ class _Cbc(CBCSHELL):  # type: ignore[misc]
         self.refuses = refuses  # whether the caller gave options of its own, so that CBC can refuse one
         self.lines: list[str] = []
         self.refused: str | None = None
-        self.asked = False
+        self.asked = self.ended = False
         self.code: int | None = None
         self.text = ""
         self.doubles = b""
@@ -811,18 +821,23 @@ class _Cbc(CBCSHELL):  # type: ignore[misc]
             try:
                 self.watch.run(lambda: self._read(process), lambda: self._stop(process))
             finally:
-                if process.poll() is None:
-                    process.kill()
+                if not self.ended:
+                    self._signal(process, kill=True)
         self.code = process.returncode
         return 0, "\n".join(self.lines)  # a failure is for the adapter to judge; Pyomo would log it and raise
 
     def _stop(self, process: subprocess.Popen[str]) -> None:
         """Ask CBC to end the search and write what it has; the second time, kill it."""
-        if self.asked or os.name == "nt":
-            process.kill()
-        else:
-            process.send_signal(signal.SIGINT)
+        self._signal(process, kill=self.asked)
         self.asked = True
+
+    def _signal(self, process: subprocess.Popen[str], kill: bool) -> None:
+        """Interrupt or kill CBC and, where a script stands in its place, what that has started."""
+        if os.name == "nt":
+            process.kill()
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL if kill else signal.SIGINT)
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         incumbent = bound = nodes = None
@@ -832,13 +847,14 @@ class _Cbc(CBCSHELL):  # type: ignore[misc]
             self.lines.append(line)
             if self.refuses and self.refused is None and _CBC_REFUSED.search(line):
                 self.refused = line.strip(" <;")  # CBC would go on without the option
-                process.kill()
+                self._signal(process, kill=True)
             if found := _CBC_TREE.search(line):
                 nodes, incumbent, bound = int(found[1]), float(found[2]), float(found[3])
             elif found := _CBC_SOLUTION.search(line):
                 incumbent, nodes = float(found[1]), int(found[2])
             self.watch.record(incumbent, bound, nodes)
         process.wait()
+        self.ended = True
 
     def process_logfile(self) -> Any:
         return SolverResults()
@@ -864,11 +880,34 @@ def _solve_cbc(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
     if options.threads is not None:
         settings["threads"] = options.threads
     cbc = _Cbc(watch, refuses=bool(options.extra))
-    with _CBC_FILES:
+    with _CBC_FILES, _unwound():
         results = cbc.solve(model, load_solutions=False, options=settings | dict(options.extra))
     if cbc.refused is not None:
         raise OptionError(f"CBC does not take one of the options {dict(options.extra)}: {cbc.refused}")
     return _read_cbc(cbc, results._smap, watch)
+
+
+@contextmanager
+def _unwound() -> Iterator[None]:
+    """Let a signal that ends this process unwind it, so that CBC ends too, and its files are removed.
+
+    In a session of its own, CBC would not hear of it, and go on alone.
+    """
+    signals = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        signals = []  # Python's handlers are the main thread's
+    unhandled = [number for number in signals if signal.getsignal(number) is signal.SIG_DFL]
+
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    for number in unhandled:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in unhandled:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _read_cbc(cbc: _Cbc, symbols: Any, watch: Watch) -> Outcome:

@@ -1,0 +1,1 @@
+"""Certificates of Lipschitz constants: how they are made, kept, and checked in exact arithmetic."""

@@ -1,0 +1,361 @@
+"""Certificates, made of what a search has found: every step is tried out as the checker will check it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from lipexact.arrays import Vector
+from lipexact.bab.cells import Decisions, Deduction
+from lipexact.bab.explore import Step, Trace
+from lipexact.bodies import Body, CrossPolytope, Cube, EuclideanUnitBall, HalfSpaces, Hull, Stretched
+from lipexact.certify.bodies import Refuted
+from lipexact.certify.certificate import FORMAT, VERSION, Certificate, fingerprint
+from lipexact.certify.checker import Cell, Verifier
+from lipexact.certify.exact import Dyadic
+from lipexact.domains import Domain, Reals
+from lipexact.errors import CertificateError, LipExactError
+from lipexact.network import Network
+from lipexact.pattern import FREE, OFF, ON
+from lipexact.primal import Found
+from lipexact.problem import Problem
+from lipexact.projective import Projective
+from lipexact.regions import Empty, Multipliers, decide
+
+_MOST_VERTICES = 64
+_EXTRA = 2000  # nodes that are split anew, where exact bounds are above those of the search
+_DIGITS = 4000  # of the longest integer: Python reads no longer ones
+_STEPS = 2  # of the mixing method (lipexact.signs)
+_MARGIN = 1e-10  # by which multipliers are larger than they need to be
+
+Proof = list[list[list[Any]]]
+
+
+def statement(network: Network, domain: Domain, functionals: Body, directions: Body) -> dict[str, Any]:
+    """What a certificate says that its bounds are of.
+
+    Raises
+    ------
+    CertificateError
+        If a body cannot be stated.
+    """
+    few = functionals.vertex_count <= max(_MOST_VERTICES, directions.vertex_count) or directions.axes is not None
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": {"fingerprint": fingerprint(network), "inputs": network.input.size, "outputs": network.output.size},
+        "domain": _domain(network, domain),
+        "functionals": _body(functionals),
+        "directions": _body(directions),
+        "mode": "reverse" if few else "forward",
+        "lower": None,
+        "upper": None,
+        "witness": None,
+        "proof": None,
+    }
+
+
+def _domain(network: Network, domain: Domain) -> dict[str, Any]:
+    if isinstance(domain, Reals):
+        return {"reals": Projective(network).scale.tolist()}
+    return {
+        "lower": domain.lower.tolist(),
+        "upper": domain.upper.tolist(),
+        "rows": domain.rows.tolist(),
+        "limits": domain.limits.tolist(),
+        "balls": [{"center": centre.tolist(), "radius": radius} for centre, radius in domain.balls],
+    }
+
+
+def _body(body: Body) -> dict[str, Any]:
+    factors = np.ones(body.dim)
+    if isinstance(body, Stretched):
+        body, factors = body.body, body.factors
+    if isinstance(body, Hull):
+        points = body.points * factors
+        if any(Fraction(p) != Fraction(q) * Fraction(f) for p, q, f in _triples(points, body.points, factors)):
+            raise CertificateError("points of a body are rounded")
+        return {"kind": "hull", "points": points.tolist()}
+    if isinstance(body, HalfSpaces):
+        return {"kind": "halfspaces", "rows": body.rows.tolist()}
+    kinds = {Cube: "cube", CrossPolytope: "cross", EuclideanUnitBall: "ball"}
+    return {"kind": kinds[type(body)], "factors": factors.tolist()}
+
+
+def _triples(points: Vector, own: Vector, factors: Vector) -> Iterable[tuple[float, float, float]]:
+    return zip(points.ravel().tolist(), own.ravel().tolist(), np.tile(factors, len(own)).tolist(), strict=True)
+
+
+def witness(network: Network, domain: Domain, found: Found) -> dict[str, Any]:
+    """The witness of a lower bound, for the network itself also where the domain is all of R^d."""
+    whole = Projective(network) if isinstance(domain, Reals) else None
+    point = found.region.point if whole is None else whole.point(found.region.point)
+    direction = found.norm.direction if whole is None else whole.direction(found.norm.direction)
+    fractions = [Fraction(entry) for entry in point.tolist()]
+    over = math.lcm(*(entry.denominator for entry in fractions))
+    if over & (over - 1) == 0 and all(Fraction(float(entry)) == entry for entry in fractions):
+        over, entries = 1, [float(entry) for entry in fractions]
+    else:
+        entries = [int(entry * over) for entry in fractions]
+    return {
+        "point": entries,
+        "over": over,
+        "pattern": ["".join("1" if state == ON else "0" for state in layer) for layer in found.region.pattern],
+        "functional": found.norm.functional.tolist(),
+        "direction": direction.tolist(),
+    }
+
+
+def prove_lower(network: Network, domain: Domain, found: Found | None, data: dict[str, Any]) -> None:
+    """Claim what the best region attains, if it can be shown."""
+    data["lower"] = 0.0
+    if found is None:
+        return
+    try:
+        shown = witness(network, domain, found)
+        reached = Verifier(network, data).attained(shown)
+    except (Refuted, LipExactError, OverflowError):
+        return
+    lower = float(reached)
+    data["lower"] = lower if Fraction(lower) <= reached else float(np.nextafter(lower, 0.0))
+    data["witness"] = shown
+
+
+class Prover:
+    """A proof of an upper bound, from the tree of a search.
+
+    Parameters
+    ----------
+    network
+        f.
+    problem
+        The question as it was searched, in other coordinates where the domain is all of R^d.
+    data
+        The statement.
+    trace
+        How the search has split its nodes.
+    target
+        The bound to be proven.
+    deadline
+        A time of `time.perf_counter`, after which nothing more is split.
+    """
+
+    def __init__(
+        self, network: Network, problem: Problem, data: dict[str, Any], trace: Trace, target: float, deadline: float
+    ) -> None:
+        self.verifier, self.problem, self.trace = Verifier(network, data), problem, trace
+        self.upper, self.deadline, self.extra = Fraction(target), deadline, _EXTRA
+
+    def run(self) -> tuple[float, Proof]:
+        """The bound that is proven, the target or a larger one, and the tree."""
+        nodes: Proof = []
+        stack: list[tuple[Cell, Decisions]] = [(self.verifier.root(), ())]
+        while stack:
+            cell, decisions = stack.pop()
+            steps: list[list[Any]] = []
+            stack += self._node(cell, decisions, steps)
+            nodes.append(steps)
+        upper = float(self.upper)
+        return upper if Fraction(upper) >= self.upper else float(np.nextafter(upper, np.inf)), nodes
+
+    def _node(self, cell: Cell, decisions: Decisions, steps: list[list[Any]]) -> list[tuple[Cell, Decisions]]:
+        """Fill in the steps of a node; what is left of it, the last one first."""
+        while True:
+            step = self.trace.get(decisions, Step())
+            hopeful = step.split is None or step.bound <= self.upper
+            if hopeful and self._bounded(cell, steps):
+                return []
+            if self._relaxed(cell, steps) and hopeful and self._bounded(cell, steps):
+                return []
+            failed = [each for each in step.deductions if not self._deduced(cell, decisions, each, steps)]
+            if failed and self._relaxed(cell, steps):
+                for each in failed:
+                    self._deduced(cell, decisions, each, steps)
+            if step.split is None:
+                return self._unfinished(cell, decisions, steps)
+            layer, index = step.split
+            children = {state: (*decisions, (layer, index, state)) for state in (ON, OFF)}
+            for state, other in ((ON, OFF), (OFF, ON)):
+                for each in self.trace.get(children[state], Step()).deductions:
+                    if (each.layer, each.index, each.state) == (layer, index, other):
+                        self._deduced(cell, decisions, each, steps)
+            state = int(cell.states[layer][index])
+            if state == FREE:
+                steps.append(["split", layer, index])
+                on, off = self.verifier.split(cell, layer, index)
+                return [(off, children[OFF]), (on, children[ON])]
+            decisions = children[state]
+
+    def _relaxed(self, cell: Cell, steps: list[list[Any]]) -> bool:
+        """Whether bounds decide further gates."""
+        before = sum(int((states == FREE).sum()) for states in cell.states)
+        self.verifier.relax(cell)
+        if before == sum(int((states == FREE).sum()) for states in cell.states):
+            return False
+        steps.append(["relax"])
+        return True
+
+    def _deduced(self, cell: Cell, decisions: Decisions, deduction: Deduction, steps: list[list[Any]]) -> bool:
+        """Whether a gate is decided, or can be."""
+        layer, index, state = deduction.layer, deduction.index, deduction.state
+        if cell.states[layer][index] != FREE:
+            return True
+        multipliers = deduction.multipliers
+        target = layer, index, OFF if state == ON else ON
+        if multipliers is None:
+            multipliers = self._explicit(cell, (*decisions, target))
+        else:
+            multipliers = Multipliers({**multipliers.gates, (layer, index): 1.0}, multipliers.rows)
+        if multipliers is None:
+            return False
+        arguments = [layer, index, state, *self._written(multipliers)]
+        try:
+            self.verifier.deduce(cell, *arguments)
+        except Refuted:
+            return False
+        steps.append(["deduce", *arguments])
+        return True
+
+    def _explicit(self, cell: Cell, decisions: Decisions) -> Multipliers | None:
+        """What rules out the last decision, in exact arithmetic."""
+        last = decisions[-1][0]
+        pattern = [np.full(states.size, FREE, dtype=np.int8) for states in cell.states]
+        pattern[:last] = [states.copy() for states in cell.states[:last]]
+        for layer, index, state in decisions:
+            pattern[layer][index] = state
+        verdict = decide(self.problem.network, self.problem.domain, tuple(pattern), explicit=True)
+        return verdict.multipliers if isinstance(verdict, Empty) else None
+
+    def _written(self, multipliers: Multipliers) -> list[list[Any]]:
+        """Multipliers of gates, of the domain's rows, and of its balls, as in the file."""
+        domain = self.problem.domain
+        values = [*multipliers.gates.values(), *multipliers.rows.values()]
+        over = math.lcm(*(Fraction(each).denominator for each in values if isinstance(each, Fraction)))
+        whole = any(isinstance(each, Fraction) for each in values)
+        entries = [int(Fraction(each) * over) if whole else each for each in values]
+        if whole and max(entries) > 10**_DIGITS:
+            entries = [float(each) for each in values]
+        gates = [[layer, index, entry] for (layer, index), entry in zip(multipliers.gates, entries, strict=False)]
+        rows: list[Any] = []
+        prices: list[Any] = []
+        block, count = 2 * domain.dim + 1, domain.limits.size
+        for row, entry in zip(multipliers.rows, entries[len(gates) :], strict=True):
+            ball, place = divmod(row - count, block)
+            if row < count:
+                rows.append([row, entry])
+            elif place == block - 1:  # those of |x - c| <= z follow from that of sum(z) <= r
+                prices.append([ball, entry])
+        return [gates, rows, prices]
+
+    def _unfinished(self, cell: Cell, decisions: Decisions, steps: list[list[Any]]) -> list[tuple[Cell, Decisions]]:
+        """What the search has closed by other bounds, or for a reason that it did not keep."""
+        while True:
+            self._relaxed(cell, steps)
+            if self._bounded(cell, steps) or self._emptied(cell, decisions, steps):
+                return []
+            layer = next((k for k, states in enumerate(cell.states) if (states == FREE).any()), None)
+            if layer is None or self.extra <= 0 or time.perf_counter() > self.deadline:
+                self.upper = max(self.upper, self._value)
+                steps.append(["bound", *self._arguments])
+                return []
+            self.extra -= 1
+            free = np.flatnonzero(cell.states[layer] == FREE)
+            widths = (cell.upper[layer] - cell.lower[layer]).floats()[free]
+            index = int(free[widths.argmax()])
+            for state, other in ((ON, OFF), (OFF, ON)):
+                below = (*decisions, (layer, index, other))
+                if self._deduced(cell, decisions, Deduction(layer, index, state, None), steps):
+                    decisions = (*decisions, (layer, index, state))
+                    break
+            else:
+                steps.append(["split", layer, index])
+                on, off = self.verifier.split(cell, layer, index)
+                return [(off, (*decisions, (layer, index, OFF))), (on, (*decisions, (layer, index, ON)))]
+
+    def _emptied(self, cell: Cell, decisions: Decisions, steps: list[list[Any]]) -> bool:
+        """Whether no region is left where all gates are decided."""
+        if cell.open:
+            return False
+        pattern = tuple(cell.states)
+        verdict = decide(self.problem.network, self.problem.domain, pattern, explicit=True)
+        if not isinstance(verdict, Empty) or verdict.multipliers is None:
+            return False
+        arguments = self._written(verdict.multipliers)
+        try:
+            self.verifier.empty(cell, *arguments)
+        except Refuted:
+            return False
+        steps.append(["empty", *arguments])
+        return True
+
+    def _bounded(self, cell: Cell, steps: list[list[Any]]) -> bool:
+        """Whether the norms in a cell are at most the bound to be proven."""
+        found, over = self.verifier.zonotopes(cell)
+        self._arguments: list[Any] = []
+        try:
+            self._value = self.verifier.norm(found, over)
+        except Refuted:  # a spectral norm takes a multiplier
+            self._value = Fraction(2) ** 1100
+        if self._value > self.upper:
+            self._sharpened(found, over)
+        if self._value > self.upper:
+            return False
+        steps.append(["bound", *self._arguments])
+        return True
+
+    def _sharpened(self, found: list[Dyadic], over: list[int] | None) -> None:
+        """Try multipliers."""
+        free = self.verifier.functionals if self.verifier.forward else self.verifier.directions
+        held = self.verifier.directions if self.verifier.forward else self.verifier.functionals
+        if free.kind not in ("cube", "ball"):
+            return
+        rows = [each[np.flatnonzero(each.signs().any(axis=1))].floats() * free.factors for each in found]
+        if over is None and held.kind == free.kind == "ball" and all(each.shape[0] == 1 for each in found):
+            matrix = np.vstack([each.floats() for each in found]) * free.factors * held.factors[:, None]
+            given: list[Any] = [float(np.linalg.norm(matrix, 2)) * (1 + 1e-11)]
+        else:
+            given = [_multipliers(each, free.kind) if len(each) > 1 else None for each in rows]
+        try:
+            value = self.verifier.norm(found, over, given)
+        except Refuted:
+            return
+        if value < self._value:
+            self._value, self._arguments = value, [given]
+
+
+def _multipliers(rows: Vector, kind: str) -> list[Any]:
+    """Those of rows and, for a cube, of columns, which bound how long a sum of the rows with free signs can be."""
+    size = float(np.abs(rows).max())
+    unit = rows / size
+    own = np.abs(unit).sum(axis=1)
+    vectors = _normalised(unit)
+    if kind == "ball":
+        for _ in range(_STEPS):
+            pulled = unit @ (unit.T @ vectors)
+            own = np.maximum(np.linalg.norm(pulled, axis=1), 1e-3 * own)
+            vectors = _normalised(pulled)
+        top = np.linalg.norm(unit / np.sqrt(own)[:, None], 2) ** 2
+        return [(own * top * (1 + _MARGIN) * size**2).tolist()]
+    across = np.abs(unit).sum(axis=0)
+    others = across
+    along = own
+    for _ in range(_STEPS):
+        pulled = unit.T @ vectors
+        others = np.maximum(np.linalg.norm(pulled, axis=1), 1e-2 * across)
+        pulled = unit @ _normalised(pulled)
+        own = np.maximum(np.linalg.norm(pulled, axis=1), 1e-2 * along)
+        vectors = _normalised(pulled)
+    others = np.where(others > 0, others, 1e-9 * own.max())
+    top = np.linalg.norm(unit / np.sqrt(own)[:, None] / np.sqrt(others), 2) * np.sqrt(1 + _MARGIN)
+    balance = np.sqrt(others.sum() / own.sum())
+    return [(own * top * balance * size).tolist(), (balance / (others * top * size)).tolist()]
+
+
+def _normalised(vectors: Vector) -> Vector:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths > 0, lengths, 1.0))
