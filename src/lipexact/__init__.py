@@ -1,32 +1,73 @@
-"""Exact Lipschitz constants of piecewise-linear neural networks."""
+"""Exact Lipschitz constants of piecewise-linear neural networks.
+
+Names are imported when they are first used, so that checking a certificate needs no solver.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lipexact.api import build, general_position_report, lipschitz, load
+    from lipexact.bracket import Progress
+    from lipexact.certify.certificate import Certificate, read_certificate
+    from lipexact.certify.checker import Check, Claim, check
+    from lipexact.domains import Ball, Box, Domain, Polytope, Reals
+    from lipexact.errors import (
+        CertificateError,
+        DomainError,
+        LipExactError,
+        ModelError,
+        NormError,
+        OptionError,
+        SolverError,
+        SolverUnavailableError,
+        UnsupportedOperatorError,
+    )
+    from lipexact.functionals import CrossLipschitz
+    from lipexact.mip.compose import Composition
+    from lipexact.network import Network
+    from lipexact.norms import Norm, PolyhedralNorm
+    from lipexact.position import PositionReport
+    from lipexact.result import LipschitzResult, Status, Witness
+    from lipexact.robustness import CertifiedRadius, RadiusStep, certified_radius
 
 __version__ = "0.1.0"
 
-from lipexact.api import build, general_position_report, lipschitz, load
-from lipexact.bracket import Progress
-from lipexact.domains import Ball, Box, Domain, Polytope, Reals
-from lipexact.errors import (
-    DomainError,
-    LipExactError,
-    ModelError,
-    NormError,
-    OptionError,
-    SolverError,
-    SolverUnavailableError,
-    UnsupportedOperatorError,
-)
-from lipexact.functionals import CrossLipschitz
-from lipexact.mip.compose import Composition
-from lipexact.network import Network
-from lipexact.norms import Norm, PolyhedralNorm
-from lipexact.position import PositionReport
-from lipexact.result import LipschitzResult, Status, Witness
-from lipexact.robustness import CertifiedRadius, RadiusStep, certified_radius
+_MODULES = {
+    "api": ("build", "general_position_report", "lipschitz", "load"),
+    "bracket": ("Progress",),
+    "certify.certificate": ("Certificate", "read_certificate"),
+    "certify.checker": ("Check", "Claim", "check"),
+    "domains": ("Ball", "Box", "Domain", "Polytope", "Reals"),
+    "errors": (
+        "CertificateError",
+        "DomainError",
+        "LipExactError",
+        "ModelError",
+        "NormError",
+        "OptionError",
+        "SolverError",
+        "SolverUnavailableError",
+        "UnsupportedOperatorError",
+    ),
+    "functionals": ("CrossLipschitz",),
+    "mip.compose": ("Composition",),
+    "network": ("Network",),
+    "norms": ("Norm", "PolyhedralNorm"),
+    "position": ("PositionReport",),
+    "result": ("LipschitzResult", "Status", "Witness"),
+    "robustness": ("CertifiedRadius", "RadiusStep", "certified_radius"),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "Ball",
     "Box",
+    "Certificate",
+    "CertificateError",
     "CertifiedRadius",
+    "Check",
+    "Claim",
     "Composition",
     "CrossLipschitz",
     "Domain",
@@ -51,7 +92,21 @@ __all__ = [
     "Witness",
     "build",
     "certified_radius",
+    "check",
     "general_position_report",
     "lipschitz",
     "load",
+    "read_certificate",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -7,21 +7,26 @@ import numbers
 import os
 import sys
 import time
+import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
+from lipexact.bab.explore import Trace
 from lipexact.bab.tree import branch, fits
+from lipexact.bodies import Body
 from lipexact.bounds.interval import Bounds, gate_state, length_bound, point_bounds
 from lipexact.bounds.linear import bound
 from lipexact.bounds.needed import coordinates_needed
 from lipexact.bracket import RELAXATION, TARGET, Bracket, Goal, Progress, ProgressCallback
+from lipexact.certify.certificate import Certificate
 from lipexact.domains import Domain, Reals
 from lipexact.errors import ModelError, NormError, OptionError
 from lipexact.functionals import Functional, functional_body
@@ -29,14 +34,15 @@ from lipexact.graph.ir import Conditional
 from lipexact.mip.compose import Composition, compose
 from lipexact.mip.search import narrow, relax
 from lipexact.mip.solvers import SolveOptions, require_solver
-from lipexact.network import Network, check_domain
+from lipexact.network import Network
 from lipexact.norms import Norm, PolyhedralNorm, norm
 from lipexact.onnx.reader import read_onnx
 from lipexact.pattern import ON
 from lipexact.position import PositionReport, position_report
 from lipexact.primal import Found, best_region
-from lipexact.problem import MODES, Problem, lipschitz_problem
+from lipexact.problem import MODES, Problem, check_domain, lipschitz_problem
 from lipexact.projective import Projective
+from lipexact.prover import certify, statement
 from lipexact.regions import Region, gradients, steepness
 from lipexact.result import LipschitzResult, Status, Witness, closed
 from lipexact.rounding import rounded
@@ -165,6 +171,7 @@ def lipschitz(
     threads: int | None = None,
     progress: bool | ProgressCallback = False,
     solver_options: Mapping[str, Any] | None = None,
+    certificate: str | os.PathLike[str] | bool | None = None,
 ) -> LipschitzResult:
     """The exact Lipschitz constant of a network on a domain.
 
@@ -215,6 +222,11 @@ def lipschitz(
         search by returning True.
     solver_options
         Passed through under the solver's own names.
+    certificate
+        A path: write a proof of the result there, which :func:`check` verifies in exact arithmetic, without a solver.
+        True: make it, as the result's `certificate`. It is made after the search, of which the time limit is, and takes
+        some times as long. Branch and bound hands over its tree; a program's upper bound is proven anew by branch and
+        bound, if that succeeds in about the time that was taken so far, or ten seconds: the result's `proof` says so.
 
     Returns
     -------
@@ -235,15 +247,20 @@ def lipschitz(
         If the solver is not installed, its licence too small, or it cannot solve quadratic programs.
     SolverError
         If the solver breaks down.
+    CertificateError
+        If a certificate is asked for where there is none: for huge networks, and norms of very many half-spaces.
     """
     start = time.perf_counter()
     options = solve_options(method, solver, time_limit, gap, target, threads, solver_options)
+    file = certificate_path(certificate)
     goal = Goal(float(gap), None if target is None else float(target))
     deadline = start + (np.inf if time_limit is None else time_limit)
     network = load(model)
     stats: dict[str, Any] = {"read_seconds": time.perf_counter() - start}
     with _blas_threads(network):
-        programs = _programs(network, domain, input_norm, output_norm, functional, mode, deadline)
+        functionals, directions = _bodies(network, domain, input_norm, output_norm, functional)
+        data = statement(network, domain, functionals, directions) if certificate else None
+        programs = _programs(network, domain, functionals, directions, mode, deadline)
         allowed = _allowed(programs, mode)
         stats["bounds_seconds"] = time.perf_counter() - start - stats["read_seconds"]
         bracket = _bracket(programs, deadline)
@@ -254,19 +271,67 @@ def lipschitz(
             plain = solver == "highs" and mode == "auto" and not solver_options
             method = "bab" if plain and fits([program.problem for program in allowed]) else "mip"
         report = _reporter(progress, start, bracket)
+        trace: Trace | None = None if data is None else {}
         if not goal.reached(bracket.lower, bracket.upper):
             if method == "bab":
                 questions = [program.problem for program in allowed], [program.bounds for program in allowed]
                 workers = int(threads or 1)
-                branch(*questions, bracket, goal, deadline=deadline, workers=workers, on_progress=report)
+                search = *questions, bracket, goal
+                branch(*search, deadline=deadline, workers=workers, on_progress=report, trace=trace)
             elif method == "lp":
                 chosen = _relaxed(allowed, chosen, bracket, solver, options, goal, deadline, report)
             else:
                 require_solver(solver, quadratic=chosen.problem.quadratic)
-                search = chosen.problem, chosen.bounds, bracket, solver, options, goal
-                bracket = narrow(*search, deadline=deadline, on_progress=report)
+                program = chosen.problem, chosen.bounds, bracket, solver, options, goal
+                bracket = narrow(*program, deadline=deadline, on_progress=report)
+        made = None
+        if data is not None and trace is not None:
+            questions = [program.problem for program in allowed], [program.bounds for program in allowed]
+            before = time.perf_counter()
+            made = certify(network, domain, data, *questions, bracket, trace, before - start)
+            bracket.stats["certificate_seconds"] = time.perf_counter() - before
     witness = None if bracket.found is None else _witness(network, domain, bracket.found)
-    return _result(bracket, witness, method, chosen.problem.mode, solver, goal, start)
+    result = _result(bracket, witness, made, method, chosen.problem.mode, solver, goal, start)
+    if made is not None and file is not None:
+        try:
+            made.save(file)
+        except OSError as error:  # hours of work are in the result
+            warnings.warn(
+                f"the certificate was not written: {error}; save the result's own", RuntimeWarning, stacklevel=2
+            )
+    return result
+
+
+def certificate_path(certificate: str | os.PathLike[str] | bool | None) -> Path | None:
+    """Where a certificate is to be written; what cannot be is refused before the work rather than after it.
+
+    Raises
+    ------
+    OptionError
+    """
+    if certificate is None or isinstance(certificate, bool):
+        return None
+    if not isinstance(certificate, str | os.PathLike):
+        raise OptionError(f"certificate must be a path, True or None, not {certificate!r}")
+    path = Path(certificate)
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise OptionError(f"certificate: there is no folder for the file '{path}', or it is a folder itself")
+    return path
+
+
+def _bodies(
+    network: Network, domain: Domain, input_norm: str | Norm, output_norm: str | Norm | None, functional: Functional
+) -> tuple[Body, Body]:
+    """What functionals and directions range over."""
+    check_domain(network, domain, bounded=False)
+    if functional is not None and output_norm is not None:
+        raise NormError("output_norm measures the whole output; leave it out where a functional is given")
+    alpha, outputs = norm(input_norm), network.output.size
+    beta = norm(output_norm) if output_norm is not None else alpha
+    if output_norm is None and outputs == 1 and isinstance(alpha, PolyhedralNorm) and alpha.dim > 1:
+        beta = norm("linf")  # which on one output is the absolute value
+    directions = alpha.ball(network.input.size)
+    return functional_body(functional, beta, outputs), directions
 
 
 def _relaxed(
@@ -331,7 +396,10 @@ def build(
     ModelError, UnsupportedOperatorError, DomainError, NormError, OptionError
         As for :func:`lipschitz`.
     """
-    programs = _programs(load(model), domain, input_norm, output_norm, functional, mode, np.inf, keep_output=True)
+    network = load(model)
+    check_domain(network, domain, bounded=True)
+    bodies = _bodies(network, domain, input_norm, output_norm, functional)
+    programs = _programs(network, domain, *bodies, mode, np.inf, keep_output=True)
     allowed = _allowed(programs, mode)
     chosen = _cheapest(allowed, _bracket(programs, np.inf).lower) if len(allowed) > 1 else allowed[0]
     return compose(chosen.problem, chosen.bounds)
@@ -364,23 +432,14 @@ def general_position_report(model: str | os.PathLike[str] | Network | Any, domai
 def _programs(
     network: Network,
     domain: Domain,
-    input_norm: str | Norm,
-    output_norm: str | Norm | None,
-    functional: Functional,
+    functionals: Body,
+    directions: Body,
     mode: Mode,
     deadline: float,
     *,
     keep_output: bool = False,
 ) -> list[_Program]:
     """The question in each mode that its norms allow, that mode first, with bounds; past the deadline only one."""
-    check_domain(network, domain, bounded=keep_output)
-    if functional is not None and output_norm is not None:
-        raise NormError("output_norm measures the whole output; leave it out where a functional is given")
-    alpha, outputs = norm(input_norm), network.output.size
-    beta = norm(output_norm) if output_norm is not None else alpha
-    if output_norm is None and outputs == 1 and isinstance(alpha, PolyhedralNorm) and alpha.dim > 1:
-        beta = norm("linf")  # which on one output is the absolute value
-    directions, functionals = alpha.ball(network.input.size), functional_body(functional, beta, outputs)
     if isinstance(domain, Reals):
         whole = Projective(network)
         network, domain, directions = whole.network, whole.domain, whole.directions(directions)
@@ -443,7 +502,14 @@ def _bracket(programs: list[_Program], deadline: float) -> Bracket:
 
 
 def _result(
-    bracket: Bracket, witness: Witness | None, method: str, mode: str, solver: str, goal: Goal, start: float
+    bracket: Bracket,
+    witness: Witness | None,
+    certificate: Certificate | None,
+    method: str,
+    mode: str,
+    solver: str,
+    goal: Goal,
+    start: float,
 ) -> LipschitzResult:
     exact = closed(bracket.lower, bracket.upper)
     if exact:
@@ -465,6 +531,7 @@ def _result(
         solver=solver,
         seconds=time.perf_counter() - start,
         stats=bracket.stats,
+        certificate=certificate,
     )
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``lipexact solve`` and ``lipexact info``.
+"""The command line: ``lipexact solve``, ``lipexact check`` and ``lipexact info``.
 
 Exit codes: 0 for an answer, 1 for an error, 2 for a command line that is wrong, 3 where the search stopped early
 and left an interval, 130 for ctrl-C before there was one. An error is one line on stderr.
@@ -22,8 +22,9 @@ from rich.console import Console
 from rich.status import Status as Spinner
 
 from lipexact import __version__
-from lipexact.api import lipschitz, load, progress_line
+from lipexact.api import certificate_path, lipschitz, load, progress_line
 from lipexact.bracket import Progress
+from lipexact.certify.checker import check
 from lipexact.domains import Ball, Box, Domain, Reals
 from lipexact.errors import DomainError, LipExactError, OptionError
 from lipexact.functionals import CrossLipschitz, Functional
@@ -163,6 +164,7 @@ def solve(
     solver_option: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE under the solver's own names; repeat.")
     ] = None,
+    certificate: Annotated[Path | None, typer.Option(help="Write a proof here, for lipexact check.")] = None,
     input_name: _Input = None,
     output_name: _Output = None,
     fix: _Fix = None,
@@ -178,6 +180,7 @@ def solve(
     """
     network = _network(model, input_name, output_name, fix, drop_final, no_batch)
     domain = _domain(network, center, radius, ball_norm, clip, lower, upper, everywhere)
+    file = certificate_path(certificate)
     show = _Show(quiet)
     # What a solver prints by itself is none of the answer.
     with show.display, redirect_stdout(sys.stderr):
@@ -196,13 +199,41 @@ def solve(
             threads=threads,
             progress=show,
             solver_options=dict(map(_option, solver_option or [])),
+            certificate=file is not None,
         )
     if as_json:
         print(result.to_json(indent=2))
     else:
         _print_table(_rows(model, result))
+    if file is not None and result.certificate is not None:
+        result.certificate.save(file)
     if result.status is not Status.EXACT and result.termination not in ("gap", "target", "relaxation"):
         raise typer.Exit(_INTERVAL)
+
+
+@app.command("check")
+def check_certificate(
+    model: _Model,
+    certificate: Annotated[Path, typer.Argument(help="A file that lipexact solve --certificate has written.")],
+    input_name: _Input = None,
+    output_name: _Output = None,
+    fix: _Fix = None,
+    drop_final: _DropFinal = False,
+    no_batch: _NoBatch = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Check a certificate in exact rational arithmetic, without a solver.
+
+    Exit codes: 0 all bounds that are claimed are proven; 1 one is not, or the file is damaged; 2 wrong command line.
+    """
+    network = _network(model, input_name, output_name, fix, drop_final, no_batch)
+    found = check(network, certificate)
+    if as_json:
+        print(json.dumps(found.to_dict(), indent=2))
+    else:
+        _print_table({"model": str(model), **found.describe()})
+    if not found.ok:
+        raise typer.Exit(_ERROR)
 
 
 @app.command()

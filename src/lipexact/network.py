@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lipexact.arrays import Vector, floats
-from lipexact.domains import Domain, Reals
-from lipexact.errors import DomainError, ModelError
+from lipexact.errors import ModelError
 from lipexact.graph.derivative import reverse
 from lipexact.graph.evaluate import batches, evaluate
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Value
@@ -193,27 +192,6 @@ class Network:
         raise ModelError(
             f"expected a point of shape {(size,)} or {self.input_shape}, or a batch of them, not {points.shape}"
         )
-
-
-def check_domain(network: Network, domain: object, *, bounded: bool = True) -> None:
-    """Refuse what is no domain, one of another dimension than the network's input, or all of R^d where it must not be.
-
-    Raises
-    ------
-    DomainError
-    """
-    if not isinstance(domain, Domain):
-        raise DomainError(
-            f"the domain must be a Box, a Ball, a Polytope or Reals, not {type(domain).__name__}: "
-            "it says what the inputs range over"
-        )
-    if domain.dim != network.input.size:
-        raise DomainError(
-            f"the domain has {domain.dim} dimensions, the network's input {network.input.size} "
-            f"(shape {network.input_shape})"
-        )
-    if bounded and isinstance(domain, Reals):
-        raise DomainError("Reals has no bounds, which are needed here: give a Box, a Ball or a Polytope")
 
 
 def network(graph: Graph, *, input_shape: tuple[int, ...], output_shape: tuple[int, ...], name: str) -> Network:

@@ -26,8 +26,9 @@ from lipexact.bounds.linear import bound
 from lipexact.domains import Domain
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.ir import Affine, Input, Switch, Value
-from lipexact.network import Network, check_domain
+from lipexact.network import Network
 from lipexact.pattern import FREE, OFF, ON, Pattern
+from lipexact.problem import check_domain
 from lipexact.regions import Numbers, affine_forms, depends_on_free, pattern_at
 
 _SAMPLES = 64

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from lipexact.bodies import Body
-from lipexact.domains import ConvexSet, Domain
+from lipexact.domains import ConvexSet, Domain, Reals
+from lipexact.errors import DomainError
 from lipexact.graph.derivative import forward, reverse
 from lipexact.graph.ir import Conditional, Graph, Input, Value
 from lipexact.graph.simplify import fuse_mapped
@@ -121,3 +122,24 @@ def lipschitz_problem(
     graph, renamed, roundings = fuse_mapped(Graph(tuple(sets), outputs))
     gates = tuple(renamed.get(gate) for gate in network.gates)
     return Problem(network, domain, functionals, directions, mode, graph, roundings, sets, gates)  # type: ignore[arg-type]
+
+
+def check_domain(network: Network, domain: object, *, bounded: bool = True) -> None:
+    """Refuse what is no domain, one of another dimension than the network's input, or all of R^d where it must not be.
+
+    Raises
+    ------
+    DomainError
+    """
+    if not isinstance(domain, Domain):
+        raise DomainError(
+            f"the domain must be a Box, a Ball, a Polytope or Reals, not {type(domain).__name__}: "
+            "it says what the inputs range over"
+        )
+    if domain.dim != network.input.size:
+        raise DomainError(
+            f"the domain has {domain.dim} dimensions, the network's input {network.input.size} "
+            f"(shape {network.input_shape})"
+        )
+    if bounded and isinstance(domain, Reals):
+        raise DomainError("Reals has no bounds, which are needed here: give a Box, a Ball or a Polytope")

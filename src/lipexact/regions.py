@@ -87,8 +87,8 @@ class Empty:
     pattern
         The gates that rule it out, and those that what they read depends on.
     multipliers
-        Of a sum that would be positive on such a region, and is positive nowhere in the domain; None where such are only
-        known to exist.
+        Of a sum that would be positive on such a region, and is positive nowhere in the domain; None where such are
+        only known to exist.
     """
 
     pattern: Pattern
@@ -377,7 +377,8 @@ def decide(network: Network, domain: Domain, pattern: Pattern, *, explicit: bool
             if found is not None and domain.margin(point[None, :])[0] > 0 and _agree(found, pattern):
                 return Region(point, found)
     elif solution is not None and not explicit:
-        if (support := _contradiction(network, system, rows, pattern, solution)) is not None:
+        support = _contradiction(network, system, rows, pattern, solution)
+        if support is not None:
             return Empty(_cause(network, pattern, rows, support), None)
     return _decide_exactly(network, domain, system, pattern)
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lipexact.certify.certificate import Certificate
+
 # Upper and lower bounds that are this close, relative to the upper one, are one number.
 EXACT_GAP = 1e-9
 
@@ -82,8 +84,9 @@ class LipschitzResult:
         Why the search stopped: "optimal", "time limit", "gap", "target", "relaxation", "undecided", "interrupted",
         "limit" (the program is too large to be built, or a solver's own limit; ``stats["message"]`` says which), ...
     proof
-        "float": the upper bound comes from the package's own arithmetic alone, rounded outward; "solver": it rests on
-        a solver's claim in floating-point arithmetic.
+        "certificate": the certificate proves both bounds in exact arithmetic; "float": the upper bound comes from the
+        package's own arithmetic alone, rounded outward; "solver": it rests on a solver's claim in floating-point
+        arithmetic.
     witness
         Where the lower bound is attained; None when nothing was found.
     target
@@ -94,6 +97,8 @@ class LipschitzResult:
         Wall-clock time of the whole call.
     stats
         Sizes of the program, nodes, rounds, and the seconds of each phase.
+    certificate
+        The proof, where one was asked for: see :func:`lipexact.check`.
     """
 
     lower: float
@@ -108,6 +113,7 @@ class LipschitzResult:
     solver: str
     seconds: float
     stats: dict[str, Any] = field(default_factory=dict)
+    certificate: Certificate | None = None
 
     @property
     def value(self) -> float:
@@ -136,7 +142,7 @@ class LipschitzResult:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as strings, numbers, lists and dictionaries."""
+        """Everything as strings, numbers, lists and dictionaries; the certificate is a file of its own."""
         return {
             "status": self.status.value,
             "value": self.value,

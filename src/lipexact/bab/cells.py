@@ -194,7 +194,7 @@ class Cells:
         cut: tuple[Vector, Vector, Vector],
         decisions: Decisions,
     ) -> tuple[Vector, float, float, Callable[[], Multipliers]] | None:
-        """A point with the largest value of a form in the part, that value, a proven bound of it, and what proves that."""
+        """A point of the part with the largest value of a form, that value, a bound of it, and what proves that."""
         start = time.perf_counter()
         found = self._program.maximise(linear)
         self.programs += 1

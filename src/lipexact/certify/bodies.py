@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from lipexact.certify.exact import Dyadic, number, numbers, root, zeros
+from lipexact.certify.exact import Dyadic, number, numbers, root
 from lipexact.errors import CertificateError
 
 # Vertices, up to sign: integer multiples of them as rows, and the multiples.
@@ -21,7 +21,7 @@ _BASES = 2**14  # of half-spaces that may be a vertex
 _MARGIN = 1e-13
 
 
-class Refuted(Exception):
+class RefutedError(Exception):
     """A step does not prove what it should."""
 
 
@@ -70,22 +70,23 @@ class Body:
     def sums(self, rows: Dyadic, multipliers: Sequence[Any] | None = None) -> Fraction:
         """At least the maximum of sum_i |m_i z| over z in the body, and over s in [-1, 1]^k that of sum_i s_i m_i z.
 
-        With multipliers D, and E for a cube, by a quadratic form in signs instead: for rows M, s^T M M^T s <= s^T D s if
-        D - M M^T is positive semidefinite, and 2 s^T M t <= s^T D s + t^T E^-1 t if D - M E M^T is.
+        With multipliers D, and E for a cube, by a quadratic form in signs instead: for rows M, s^T M M^T s <= s^T D s
+        if D - M M^T is positive semidefinite, and 2 s^T M t <= s^T D s + t^T E^-1 t if D - M E M^T is.
         """
         if multipliers is None:
             return self._triangle(rows)
         if self.kind not in ("cube", "ball"):
-            raise Refuted(f"a body of kind {self.kind} takes no multipliers")
+            raise RefutedError(f"a body of kind {self.kind} takes no multipliers")
         rows = rows[np.flatnonzero(rows.signs().any(axis=1))] * self._scale
         own, *others = (numbers(each, (size,)) for each, size in zip(multipliers, rows.shape, strict=False))
         if self.kind == "ball" and not others and _semidefinite(_diagonal(own) - rows @ rows.transposed()):
             return root(sum(map(Fraction, own.tolist()), Fraction(0)))
         if self.kind == "cube" and len(others) == 1 and (others[0] > 0).all():
-            if _semidefinite(_diagonal(own) - (rows * Dyadic.of(others[0][None, :])) @ rows.transposed()):
-                total = [*map(Fraction, own.tolist()), *(1 / Fraction(each) for each in others[0].tolist())]
+            weighted = rows * Dyadic.of(others[0][None, :])
+            total = [*map(Fraction, own.tolist()), *(1 / Fraction(each) for each in others[0].tolist())]
+            if _semidefinite(_diagonal(own) - weighted @ rows.transposed()):
                 return sum(total, Fraction(0)) / 2
-        raise Refuted("its multipliers do not bound the norm")
+        raise RefutedError("its multipliers do not bound the norm")
 
     def _triangle(self, rows: Dyadic) -> Fraction:
         """Of the triangle inequality; of one row, its norm."""
@@ -100,14 +101,14 @@ class Body:
         return max(total / q for total, q in zip(totals, self._over, strict=True))
 
     def spectral(self, rows: Dyadic, free: Body, multipliers: Sequence[Any] | None) -> Fraction:
-        """At least the norm of the matrix with these rows, from this ball to another: t, where t^2 - M M^T is definite."""
+        """At least the norm of a matrix by its rows, from this ball to another: t, where t^2 - M M^T is definite."""
         scaled = rows * self._scale.transposed() * free._scale
         (t,) = [0.0] if multipliers is None else multipliers
         square = number(t) ** 2
         top = Dyadic.of(np.full((1, rows.shape[0]), float(t)))
         if not scaled.signs().any() or _semidefinite(_spread(top * top) - scaled @ scaled.transposed()):
             return root(square)
-        raise Refuted("its multiplier does not bound the norm")
+        raise RefutedError("its multiplier does not bound the norm")
 
     def spread(self, sizes: list[Fraction]) -> Fraction:
         """The maximum of sum_j |z_j| n_j over z in the body, for n_j >= 0."""
@@ -119,7 +120,7 @@ class Body:
         if self.kind == "hull":
             away = abs(self._points - point), abs(self._points + point)
             if not any((each.sum(1).signs() == 0).any() for each in away):
-                raise Refuted("a functional or direction of the witness is no vertex of its body")
+                raise RefutedError("a functional or direction of the witness is no vertex of its body")
             return Fraction(1)
         if self.kind == "halfspaces":
             return max(abs(point @ Dyadic.of(self._rows.T)).fractions())
@@ -142,8 +143,8 @@ def _semidefinite(matrix: Dyadic) -> bool:
     """Whether a symmetric matrix is shown to be positive semidefinite, as L L^T and what is diagonally dominant."""
     n = matrix.shape[0]
     diagonal = np.diagonal(matrix.integers)
-    if not (diagonal > 0).all():
-        return n == 0
+    if (Dyadic(diagonal).signs() <= 0).any():
+        return False
     powers = np.array([each.bit_length() // 2 for each in diagonal.tolist()])
     most = int(powers.max())
     shifts = np.array([1 << int(most - power) for power in powers], dtype=object)
@@ -154,7 +155,7 @@ def _semidefinite(matrix: Dyadic) -> bool:
         return False
     rest = scaled - factor @ factor.transposed()
     own = Dyadic(np.diagonal(rest.integers), rest.exponent)
-    return bool(((own + own - abs(rest).sum(1)).signs() >= 0).all() and (own.signs() >= 0).all())
+    return not ((own + own - abs(rest).sum(1)).signs() < 0).any()
 
 
 def _vertices(rows: np.ndarray[Any, Any]) -> Vertices:
@@ -184,7 +185,7 @@ def _solved(rows: Sequence[Sequence[Fraction]], right: Sequence[int]) -> list[Fr
         pivot = next((i for i in range(k, len(table)) if table[i][k]), None)
         if pivot is None:
             return None
-        table[k], table[pivot] = table[pivot], [entry for entry in table[k]]
+        table[k], table[pivot] = table[pivot], table[k]
         table[k] = [entry / table[k][k] for entry in table[k]]
         for i in range(len(table)):
             if i != k and table[i][k]:

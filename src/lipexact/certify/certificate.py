@@ -1,4 +1,4 @@
-"""What a certificate says, and the file that it is kept in: JSON, compressed by gzip (docs, "The certificate's format")."""
+"""What a certificate says, and the file that it is kept in: JSON, compressed by gzip (see the docs on its format)."""
 
 from __future__ import annotations
 

@@ -3,14 +3,14 @@
 This module is the definition of what was computed. It uses no solver and nothing of the search; floats occur as exact
 numbers, or as guesses (slopes of lines, a factor of a matrix) that hold whatever they are.
 
-The network is f: R^d -> R^m, with neurons y_i = a_i z_i; the gate a_i is ON (1) where z_i > 0 and OFF (0) where z_i < 0.
-The constant is the maximum of c^T J v, over functionals c in a body C, directions v in a body V, and the Jacobians J of the
-linear regions of f whose interior meets the domain X. A cell is the set of those regions on which z_i >= 0 for some
-neurons, said to be ON, and z_i <= 0 for others, said to be OFF. Where z_i is 0 all over a region, that region is in both
-cells, and its Jacobian is the same under either gate.
+The network is f: R^d -> R^m, with neurons y_i = a_i z_i; the gate a_i is ON (1) where z_i > 0, OFF (0) where z_i < 0.
+The constant is the maximum of c^T J v, over functionals c in a body C, directions v in a body V, and the Jacobians J of
+the linear regions of f whose interior meets the domain X. A cell is the set of those regions on which z_i >= 0 for some
+neurons, said to be ON, and z_i <= 0 for others, said to be OFF. Where z_i is 0 all over a region, that region is in
+both cells, and its Jacobian is the same under either gate.
 
-**Lower bound.** At a point inside X every gate is what the witness says: z_i has that sign, or is 0 all around the point.
-So the witness's J is that of a region, and c^T J v, for c in C and v in V, a lower bound.
+**Lower bound.** At a point inside X every gate is what the witness says: z_i has that sign, or is 0 all around the
+point. So the witness's J is that of a region, and c^T J v, for c in C and v in V, a lower bound.
 
 **Upper bound.** A tree of cells, from all regions down: a node may decide gates one way where the other way is
 impossible, and is then split by a gate, or empty, or its norms are bounded. That is shown by weak duality, as an upper
@@ -32,11 +32,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from lipexact.certify.bodies import Body, RefutedError
 from lipexact.certify.certificate import Certificate, fingerprint, read_certificate
-from lipexact.certify.bodies import Body, Refuted
 from lipexact.certify.exact import Dyadic, Weight, number, numbers, stacked, zeros
 from lipexact.errors import CertificateError
-from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch
+from lipexact.graph.ir import Conditional, Input, Node, Switch
 from lipexact.network import Network
 from lipexact.onnx.reader import read_onnx
 from lipexact.pattern import FREE, OFF, ON, States
@@ -98,6 +98,34 @@ class Check:
         both = self.lower.proven and self.upper.proven and low is not None and high is not None
         return bool(both) and Fraction(high) - Fraction(low) <= Fraction(1e-9) * Fraction(high)  # type: ignore[arg-type]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as strings, numbers, lists and dictionaries."""
+        bounds = {name: vars(claim) for name, claim in (("lower", self.lower), ("upper", self.upper))}
+        return {"ok": self.ok, "exact": self.exact, **bounds, "nodes": self.nodes, "statement": self.statement}
+
+    def describe(self) -> dict[str, str]:
+        """What is proven, and of what, in words."""
+        domain, words = self.statement["domain"], {}
+        if "reals" in domain:
+            words["domain"] = f"all of R^{len(domain['reals'])}"
+        else:
+            box = f"{min(domain['lower']):.9g} to {max(domain['upper']):.9g} in {len(domain['lower'])} coordinates"
+            words["domain"] = f"{box}, with {len(domain['limits'])} half-spaces and {len(domain['balls'])} l1 balls"
+        for name, kind, dual in (("directions", "input norm", False), ("functionals", "functionals", True)):
+            body = self.statement[name]
+            norms = {"cube": "linf", "cross": "l1", "ball": "l2"}
+            factors = set(body.get("factors", [1.0]))
+            weighted = "" if factors == {1.0} else ", weighted"
+            size = len(body.get("points", body.get("rows", [])))
+            polytope = f"a polytope of {2 * size} {'vertices' if body['kind'] == 'hull' else 'half-spaces'}"
+            ball = f"{'those in the unit ball of ' if dual else ''}{norms.get(body['kind'])}{weighted}"
+            words[kind] = ball if body["kind"] in norms else polytope
+        for name, bound in (("lower", self.lower), ("upper", self.upper)):
+            claim = "" if bound.claim is None else f"{bound.claim:.17g}: "
+            words[f"{name} bound"] = claim + ("proven" if bound.proven else f"not proven: {bound.reason}")
+        words["nodes"] = str(self.nodes)
+        return words
+
 
 def check(
     model: str | os.PathLike[str] | Network | Any, certificate: str | os.PathLike[str] | bytes | Certificate
@@ -143,28 +171,24 @@ def _lower(verifier: Verifier, data: dict[str, Any]) -> Claim:
     claim = float(number(data["lower"]))
     try:
         reached = Fraction(0) if claim == 0 else verifier.attained(data["witness"])
-        if reached < claim:
-            raise Refuted(f"the witness attains {float(reached):.17g} only")
-    except Refuted as failure:
+    except RefutedError as failure:
         return Claim(claim, False, str(failure))
-    return Claim(claim, True)
+    return Claim(claim, reached >= claim, "" if reached >= claim else f"the witness attains {float(reached):.17g} only")
 
 
 def _upper(verifier: Verifier, data: dict[str, Any], nodes: list[Any]) -> Claim:
     if data["upper"] is None:
         return Claim(None, False, "no upper bound is claimed: it rests on floating-point arithmetic, or on a solver")
     claim = float(number(data["upper"]))
-    stack, at = [verifier.root()], -1
-    try:
-        for at, steps in enumerate(nodes):
-            if not stack:
-                raise Refuted("the tree ends before it")
+    stack = [verifier.root()]
+    for position, steps in enumerate(nodes):
+        if not stack:
+            return Claim(claim, False, f"node {position}: the tree ends before it")
+        try:
             stack += _node(verifier, stack.pop(), steps, Fraction(claim))
-        if stack:
-            raise Refuted("the tree does not cover the domain: nodes are missing after it")
-    except Refuted as failure:
-        return Claim(claim, False, f"node {at}: {failure}")
-    return Claim(claim, True)
+        except RefutedError as failure:
+            return Claim(claim, False, f"node {position}: {failure}")
+    return Claim(claim, not stack, f"the domain is not covered: nodes are missing after {len(nodes)}" if stack else "")
 
 
 def _node(verifier: Verifier, cell: Cell, steps: list[Any], claim: Fraction) -> list[Cell]:
@@ -175,7 +199,7 @@ def _node(verifier: Verifier, cell: Cell, steps: list[Any], claim: Fraction) -> 
         elif name == "deduce":
             verifier.deduce(cell, *arguments)
         elif position < len(steps) - 1:
-            raise Refuted(f"{name} is not its last step")
+            raise RefutedError(f"{name} is not its last step")
         elif name == "split":
             return list(reversed(verifier.split(cell, *arguments)))
         elif name == "empty":
@@ -184,11 +208,11 @@ def _node(verifier: Verifier, cell: Cell, steps: list[Any], claim: Fraction) -> 
         elif name == "bound":
             found = verifier.norm(*verifier.zonotopes(cell), *arguments)
             if found > claim:
-                raise Refuted(f"its norms are at most {float(found):.17g} only")
+                raise RefutedError(f"its norms are at most {float(found):.17g} only")
             return []
         else:
-            raise Refuted(f"{name!r} is no step")
-    raise Refuted("it is not closed")
+            raise RefutedError(f"{name!r} is no step")
+    raise RefutedError("it is not closed")
 
 
 class Cell:
@@ -210,7 +234,7 @@ class Cell:
         return Cell(states, list(self.lower), list(self.upper))
 
     def lines(self, layer: int, rows: Dyadic) -> tuple[Dyadic, Dyadic]:
-        """Upper bounds of linear forms in y, as forms in z and constants: max(z, 0) is below its chord, above 0 and z."""
+        """Upper bounds of forms in y, as forms in z and constants: max(z, 0) is below its chord, above 0 and z."""
         states, lower, upper = self.states[layer], self.lower[layer], self.upper[layer]
         free = _integers(states == FREE)
         low, high = lower.floats(), upper.floats()
@@ -238,7 +262,7 @@ class Cell:
         """The same where no row depends on an open gate."""
         states = self.states[layer]
         if rows[:, np.flatnonzero(states == FREE)].signs().any():
-            raise Refuted("a gate below is open")
+            raise RefutedError("a gate below is open")
         return rows * _integers(states == ON), zeros(rows.shape[0])
 
 
@@ -366,17 +390,17 @@ class Verifier:
         other = cell.decided(layer, index, ON if state == OFF else OFF)
         top, _ = self._combined(other, gates, rows, prices)
         if top > 0 or state not in (ON, OFF) or not any(gate[:2] == [layer, index] for gate in gates):
-            raise Refuted(f"gate {index} of layer {layer} may have the other state, too")
+            raise RefutedError(f"gate {index} of layer {layer} may have the other state, too")
         cell.states = cell.decided(layer, index, state).states
 
     def empty(self, cell: Cell, gates: list[Any], rows: list[Any], prices: list[Any]) -> None:
         """No region is in the cell: a combination that is > 0 inside of each would be <= 0."""
         top, inside = self._combined(cell, gates, rows, prices)
         if top > 0 or (top == 0 and not inside and not any(self._varies(cell, *gate[:2]) for gate in gates)):
-            raise Refuted("its multipliers do not show it to be empty")
+            raise RefutedError("its multipliers do not show it to be empty")
 
     def _combined(self, cell: Cell, gates: list[Any], rows: list[Any], prices: list[Any]) -> tuple[Fraction, bool]:
-        """At least the maximum on X of sum w_i s_i z_i, s_i = 1 for ON and -1 for OFF, and of X's own slacks, if any."""
+        """At least the maximum on X of sum w_i s_i z_i, s_i = 1 for ON, -1 for OFF, and of X's own slacks, if any."""
         seeds = {self.reads[0]: zeros(1, self.sizes[0])} if self.reads else {0: zeros(1, self.widths[0])}
         for layer, index, weight in gates:
             sign = 1 if self._state(cell, layer, index, decided=True) == ON else -1
@@ -397,10 +421,10 @@ class Verifier:
 
     def _state(self, cell: Cell, layer: int, index: int, *, decided: bool) -> int:
         if _natural(index) >= self.sizes[_natural(layer)]:
-            raise Refuted(f"there is no gate {index} in layer {layer}")
+            raise RefutedError(f"there is no gate {index} in layer {layer}")
         state = int(cell.states[layer][index])
         if (state != FREE) is not decided:
-            raise Refuted(f"gate {index} of layer {layer} is {'open' if decided else 'decided'}")
+            raise RefutedError(f"gate {index} of layer {layer} is {'open' if decided else 'decided'}")
         return state
 
     def zonotopes(self, cell: Cell) -> tuple[list[Dyadic], list[int] | None]:
@@ -447,29 +471,29 @@ class Verifier:
         return self.push(rows, rule)[self.output]
 
     def attained(self, witness: dict[str, Any]) -> Fraction:
-        """|c^T J v| / (|c| |v|), in the norms of the bodies, for the pattern of the region around the witness's point."""
+        """|c^T J v| / (|c| |v|), in the norms of the bodies, for the pattern of the region around a point."""
         over = _natural(witness["over"])
         point = stacked([_exact(each).reshaped(1, 1) for each in witness["point"]]).reshaped(1, -1)
         if over == 0 or point.shape != (1, self.directions.dim):
-            raise Refuted("the witness's point does not fit the network")
+            raise RefutedError("the witness's point does not fit the network")
         if self.scale is not None:  # x = r z / t for t = 1
             point = point * Dyadic.of(1 / self.scale)
             point = stacked([point.transposed(), Dyadic([[over]])]).transposed()
         elif not self.domain.inside(point, over):
-            raise Refuted("the witness's point is not inside the domain")
+            raise RefutedError("the witness's point is not inside the domain")
         states = [np.array([int(each) for each in layer], dtype=np.int8) for layer in witness["pattern"]]
         if [layer.size for layer in states] != self.sizes or not all(
             np.isin(layer, (OFF, ON)).all() for layer in states
         ):
-            raise Refuted("the witness's pattern does not fit the network")
+            raise RefutedError("the witness's pattern does not fit the network")
         cell = Cell(states, [], [])
         values = self.push(point, cell.known, Dyadic(over))
         for layer, (at, given) in enumerate(zip(self.reads, states, strict=True)):
             signs = values[at].signs()[0]
             if ((signs > 0) & (given == OFF) | (signs < 0) & (given == ON)).any():
-                raise Refuted("the witness's pattern is not that of its point")
+                raise RefutedError("the witness's pattern is not that of its point")
             if any(self._varies(cell, layer, index) for index in np.flatnonzero(signs == 0).tolist()):
-                raise Refuted("the witness's point is on a kink")
+                raise RefutedError("the witness's point is on a kink")
         functional = Dyadic.of(numbers(witness["functional"], (self.functionals.dim,))[None, :])
         direction = Dyadic.of(numbers(witness["direction"], (self.directions.dim,))[None, :])
         one, other = (direction, functional) if self.forward else (functional, direction)
@@ -494,7 +518,7 @@ class _Domain:
         self._corners = [self.lower, self.upper, *clipped]
 
     def ceiling(self, forms: Dyadic, mu: Dyadic | None = None, prices: Dyadic | None = None) -> Dyadic:
-        """At least the maxima on X of linear forms w, by weak duality: w x <= (w - mu A) x + mu b + sum p (r - |x - c|_1)."""
+        """At least the maxima on X of forms w, by weak duality: w x <= (w - mu A) x + mu b + sum p (r - |x - c|_1)."""
         constant = zeros(forms.shape[0])
         if mu is not None and mu.signs().any():
             forms, constant = forms - mu @ self.rows, (mu * self.limits).sum(1)
@@ -556,7 +580,7 @@ def _exact(value: object) -> Dyadic:
 def _multiplier(value: object) -> Dyadic:
     found = _exact(value)
     if not found.signs().item() > 0:
-        raise Refuted("a multiplier is not positive")
+        raise RefutedError("a multiplier is not positive")
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -13,8 +13,11 @@ import numpy as np
 from lipexact.arrays import Vector
 from lipexact.bab.cells import Decisions, Deduction
 from lipexact.bab.explore import Step, Trace
+from lipexact.bab.tree import branch, fits
 from lipexact.bodies import Body, CrossPolytope, Cube, EuclideanUnitBall, HalfSpaces, Hull, Stretched
-from lipexact.certify.bodies import Refuted
+from lipexact.bounds.interval import Bounds
+from lipexact.bracket import Bracket, Goal
+from lipexact.certify.bodies import RefutedError
 from lipexact.certify.certificate import FORMAT, VERSION, Certificate, fingerprint
 from lipexact.certify.checker import Cell, Verifier
 from lipexact.certify.exact import Dyadic
@@ -26,8 +29,12 @@ from lipexact.primal import Found
 from lipexact.problem import Problem
 from lipexact.projective import Projective
 from lipexact.regions import Empty, Multipliers, decide
+from lipexact.result import closed
+from lipexact.rounding import rounded
 
 _MOST_VERTICES = 64
+_SECONDS = 10.0  # at least, for a proof that the search did not leave behind
+_LARGEST = 2_000_000  # parameters of networks that are proven about
 _EXTRA = 2000  # nodes that are split anew, where exact bounds are above those of the search
 _DIGITS = 4000  # of the longest integer: Python reads no longer ones
 _STEPS = 2  # of the mixing method (lipexact.signs)
@@ -42,10 +49,12 @@ def statement(network: Network, domain: Domain, functionals: Body, directions: B
     Raises
     ------
     CertificateError
-        If a body cannot be stated.
+        If there are no certificates for such a network or such norms.
     """
+    if network.parameters > _LARGEST:
+        raise CertificateError(f"there are no certificates for networks of more than {_LARGEST} parameters")
     few = functionals.vertex_count <= max(_MOST_VERTICES, directions.vertex_count) or directions.axes is not None
-    return {
+    data = {
         "format": FORMAT,
         "version": VERSION,
         "model": {"fingerprint": fingerprint(network), "inputs": network.input.size, "outputs": network.output.size},
@@ -58,6 +67,8 @@ def statement(network: Network, domain: Domain, functionals: Body, directions: B
         "witness": None,
         "proof": None,
     }
+    Verifier(network, data)
+    return data
 
 
 def _domain(network: Network, domain: Domain) -> dict[str, Any]:
@@ -73,9 +84,9 @@ def _domain(network: Network, domain: Domain) -> dict[str, Any]:
 
 
 def _body(body: Body) -> dict[str, Any]:
-    factors = np.ones(body.dim)
+    factors: Vector = np.ones(body.dim)
     if isinstance(body, Stretched):
-        body, factors = body.body, body.factors
+        factors, body = body.factors, body.body
     if isinstance(body, Hull):
         points = body.points * factors
         if any(Fraction(p) != Fraction(q) * Fraction(f) for p, q, f in _triples(points, body.points, factors)):
@@ -83,6 +94,8 @@ def _body(body: Body) -> dict[str, Any]:
         return {"kind": "hull", "points": points.tolist()}
     if isinstance(body, HalfSpaces):
         return {"kind": "halfspaces", "rows": body.rows.tolist()}
+    if type(body) not in (Cube, CrossPolytope, EuclideanUnitBall):
+        raise CertificateError("there are no certificates for such norms")
     kinds = {Cube: "cube", CrossPolytope: "cross", EuclideanUnitBall: "ball"}
     return {"kind": kinds[type(body)], "factors": factors.tolist()}
 
@@ -111,19 +124,64 @@ def witness(network: Network, domain: Domain, found: Found) -> dict[str, Any]:
     }
 
 
-def prove_lower(network: Network, domain: Domain, found: Found | None, data: dict[str, Any]) -> None:
-    """Claim what the best region attains, if it can be shown."""
+def certify(
+    network: Network,
+    domain: Domain,
+    data: dict[str, Any],
+    problems: Sequence[Problem],
+    bounds: Sequence[Bounds],
+    bracket: Bracket,
+    trace: Trace,
+    seconds: float,
+) -> Certificate:
+    """Prove a bracket's bounds, as far as that is possible, and say in the bracket how far it was.
+
+    Parameters
+    ----------
+    network, domain
+        f and X.
+    data
+        The statement.
+    problems, bounds
+        As they were searched.
+    bracket
+        Its bounds become those that are proven, where these are about the same.
+    trace
+        How branch and bound has split its nodes; if it did not, it is run now, to the upper bound.
+    seconds
+        That the search took. Where its tree is not enough, about as many are spent on another.
+    """
+    found = bracket.found
+    if found is not None and (lower := _prove_lower(network, domain, found, data)) is not None:
+        bracket.lower = lower
+    if not math.isfinite(bracket.upper):
+        return Certificate(data)
+    deadline = time.perf_counter() + max(_SECONDS, seconds)
+    if not trace and fits(problems):
+        again, goal = Bracket(bracket.lower, np.inf, found), Goal(target=bracket.upper)
+        branch(problems, bounds, again, goal, deadline=deadline, trace=trace)
+    prover = Prover(network, problems[0], data, trace, bracket.upper, deadline)
+    upper, nodes = prover.run()
+    data |= {"upper": upper, "proof": {"nodes": nodes}}
+    if upper <= bracket.upper or closed(bracket.lower, upper):
+        bracket.upper, bracket.proof = upper, "certificate"
+    else:
+        bracket.stats["message"] = f"the certificate proves the upper bound {upper:.12g} only"
+    return Certificate(data)
+
+
+def _prove_lower(network: Network, domain: Domain, found: Found, data: dict[str, Any]) -> float | None:
+    """What the best region attains, claimed by the certificate; None where it cannot be shown."""
     data["lower"] = 0.0
-    if found is None:
-        return
     try:
         shown = witness(network, domain, found)
         reached = Verifier(network, data).attained(shown)
-    except (Refuted, LipExactError, OverflowError):
-        return
-    lower = float(reached)
+    except (RefutedError, LipExactError, OverflowError):
+        return None
+    lower = rounded(reached)
     data["lower"] = lower if Fraction(lower) <= reached else float(np.nextafter(lower, 0.0))
     data["witness"] = shown
+    return float(data["lower"])
 
 
 class Prover:
@@ -213,12 +271,12 @@ class Prover:
             multipliers = Multipliers({**multipliers.gates, (layer, index): 1.0}, multipliers.rows)
         if multipliers is None:
             return False
-        arguments = [layer, index, state, *self._written(multipliers)]
+        written = self._written(multipliers)
         try:
-            self.verifier.deduce(cell, *arguments)
-        except Refuted:
+            self.verifier.deduce(cell, layer, index, state, *written)
+        except RefutedError:
             return False
-        steps.append(["deduce", *arguments])
+        steps.append(["deduce", layer, index, state, *written])
         return True
 
     def _explicit(self, cell: Cell, decisions: Decisions) -> Multipliers | None:
@@ -256,7 +314,7 @@ class Prover:
         """What the search has closed by other bounds, or for a reason that it did not keep."""
         while True:
             self._relaxed(cell, steps)
-            if self._bounded(cell, steps) or self._emptied(cell, decisions, steps):
+            if self._bounded(cell, steps) or self._emptied(cell, steps):
                 return []
             layer = next((k for k, states in enumerate(cell.states) if (states == FREE).any()), None)
             if layer is None or self.extra <= 0 or time.perf_counter() > self.deadline:
@@ -267,8 +325,7 @@ class Prover:
             free = np.flatnonzero(cell.states[layer] == FREE)
             widths = (cell.upper[layer] - cell.lower[layer]).floats()[free]
             index = int(free[widths.argmax()])
-            for state, other in ((ON, OFF), (OFF, ON)):
-                below = (*decisions, (layer, index, other))
+            for state in (ON, OFF):
                 if self._deduced(cell, decisions, Deduction(layer, index, state, None), steps):
                     decisions = (*decisions, (layer, index, state))
                     break
@@ -277,7 +334,7 @@ class Prover:
                 on, off = self.verifier.split(cell, layer, index)
                 return [(off, (*decisions, (layer, index, OFF))), (on, (*decisions, (layer, index, ON)))]
 
-    def _emptied(self, cell: Cell, decisions: Decisions, steps: list[list[Any]]) -> bool:
+    def _emptied(self, cell: Cell, steps: list[list[Any]]) -> bool:
         """Whether no region is left where all gates are decided."""
         if cell.open:
             return False
@@ -288,7 +345,7 @@ class Prover:
         arguments = self._written(verdict.multipliers)
         try:
             self.verifier.empty(cell, *arguments)
-        except Refuted:
+        except RefutedError:
             return False
         steps.append(["empty", *arguments])
         return True
@@ -299,7 +356,7 @@ class Prover:
         self._arguments: list[Any] = []
         try:
             self._value = self.verifier.norm(found, over)
-        except Refuted:  # a spectral norm takes a multiplier
+        except RefutedError:  # a spectral norm takes a multiplier
             self._value = Fraction(2) ** 1100
         if self._value > self.upper:
             self._sharpened(found, over)
@@ -322,7 +379,7 @@ class Prover:
             given = [_multipliers(each, free.kind) if len(each) > 1 else None for each in rows]
         try:
             value = self.verifier.norm(found, over, given)
-        except Refuted:
+        except RefutedError:
             return
         if value < self._value:
             self._value, self._arguments = value, [given]
