@@ -37,6 +37,7 @@ _SECONDS = 10.0  # at least, for a proof that the search did not leave behind
 _LARGEST = 2_000_000  # parameters of networks that are proven about
 _EXTRA = 2000  # nodes that are split anew, where exact bounds are above those of the search
 _DIGITS = 4000  # of the longest integer: Python reads no longer ones
+_CLOSED = 9e-10  # by which, relative to it, an upper bound may be above the lower one: less than what EXACT leaves
 _STEPS = 2  # of the mixing method (lipexact.signs)
 _MARGIN = 1e-10  # by which multipliers are larger than they need to be
 
@@ -160,7 +161,10 @@ def certify(
     if not trace and fits(problems):
         again, goal = Bracket(bracket.lower, np.inf, found), Goal(target=bracket.upper)
         branch(problems, bounds, again, goal, deadline=deadline, trace=trace)
-    prover = Prover(network, problems[0], data, trace, bracket.upper, deadline)
+    target = bracket.upper
+    if closed(bracket.lower, target):
+        target = max(target, bracket.lower * (1 + _CLOSED))
+    prover = Prover(network, problems[0], data, trace, target, deadline)
     upper, nodes = prover.run()
     data |= {"upper": upper, "proof": {"nodes": nodes}}
     if upper <= bracket.upper or closed(bracket.lower, upper):
@@ -207,12 +211,12 @@ class Prover:
         self, network: Network, problem: Problem, data: dict[str, Any], trace: Trace, target: float, deadline: float
     ) -> None:
         self.verifier, self.problem, self.trace = Verifier(network, data), problem, trace
-        self.upper, self.deadline, self.extra = Fraction(target), deadline, _EXTRA
+        self.target, self.upper, self.deadline, self.extra = Fraction(target), Fraction(0), deadline, _EXTRA
 
     def run(self) -> tuple[float, Proof]:
-        """The bound that is proven, the target or a larger one, and the tree."""
+        """The bound that is proven, at most the target if that was possible, and the tree."""
         nodes: Proof = []
-        stack: list[tuple[Cell, Decisions]] = [(self.verifier.root(), ())]
+        stack: list[tuple[Cell, Decisions | None]] = [(self.verifier.root(), ())]
         while stack:
             cell, decisions = stack.pop()
             steps: list[list[Any]] = []
@@ -221,21 +225,23 @@ class Prover:
         upper = float(self.upper)
         return upper if Fraction(upper) >= self.upper else float(np.nextafter(upper, np.inf)), nodes
 
-    def _node(self, cell: Cell, decisions: Decisions, steps: list[list[Any]]) -> list[tuple[Cell, Decisions]]:
-        """Fill in the steps of a node; what is left of it, the last one first."""
+    def _node(
+        self, cell: Cell, decisions: Decisions | None, steps: list[list[Any]]
+    ) -> list[tuple[Cell, Decisions | None]]:
+        """Fill in the steps of a node, which the search knows by its decisions, if it does; what is left, last first."""
         while True:
-            step = self.trace.get(decisions, Step())
-            hopeful = step.split is None or step.bound <= self.upper
+            step = Step() if decisions is None else self.trace.get(decisions, Step())
+            hopeful = step.split is None or step.bound <= self.target
             if hopeful and self._bounded(cell, steps):
                 return []
             if self._relaxed(cell, steps) and hopeful and self._bounded(cell, steps):
                 return []
-            failed = [each for each in step.deductions if not self._deduced(cell, decisions, each, steps)]
+            failed = [each for each in step.deductions if not self._deduced(cell, decisions or (), each, steps)]
             if failed and self._relaxed(cell, steps):
                 for each in failed:
-                    self._deduced(cell, decisions, each, steps)
-            if step.split is None:
-                return self._unfinished(cell, decisions, steps)
+                    self._deduced(cell, decisions or (), each, steps)
+            if decisions is None or step.split is None:
+                return self._unfinished(cell, steps)
             layer, index = step.split
             children = {state: (*decisions, (layer, index, state)) for state in (ON, OFF)}
             for state, other in ((ON, OFF), (OFF, ON)):
@@ -310,36 +316,31 @@ class Prover:
                 prices.append([ball, entry])
         return [gates, rows, prices]
 
-    def _unfinished(self, cell: Cell, decisions: Decisions, steps: list[list[Any]]) -> list[tuple[Cell, Decisions]]:
+    def _unfinished(self, cell: Cell, steps: list[list[Any]]) -> list[tuple[Cell, Decisions | None]]:
         """What the search has closed by other bounds, or for a reason that it did not keep."""
-        while True:
-            self._relaxed(cell, steps)
-            if self._bounded(cell, steps) or self._emptied(cell, steps):
-                return []
-            layer = next((k for k, states in enumerate(cell.states) if (states == FREE).any()), None)
-            if layer is None or self.extra <= 0 or time.perf_counter() > self.deadline:
-                self.upper = max(self.upper, self._value)
-                steps.append(["bound", *self._arguments])
-                return []
-            self.extra -= 1
-            free = np.flatnonzero(cell.states[layer] == FREE)
-            widths = (cell.upper[layer] - cell.lower[layer]).floats()[free]
-            index = int(free[widths.argmax()])
-            for state in (ON, OFF):
-                if self._deduced(cell, decisions, Deduction(layer, index, state, None), steps):
-                    decisions = (*decisions, (layer, index, state))
-                    break
-            else:
-                steps.append(["split", layer, index])
-                on, off = self.verifier.split(cell, layer, index)
-                return [(off, (*decisions, (layer, index, OFF))), (on, (*decisions, (layer, index, ON)))]
+        self._relaxed(cell, steps)
+        if self._bounded(cell, steps) or self._emptied(cell, steps):
+            return []
+        layer = next((k for k, states in enumerate(cell.states) if (states == FREE).any()), None)
+        if layer is None or self.extra <= 0 or time.perf_counter() > self.deadline:
+            self.upper = max(self.upper, self._value)
+            steps.append(["bound", *self._arguments])
+            return []
+        self.extra -= 1
+        free = np.flatnonzero(cell.states[layer] == FREE)
+        index = int(free[(cell.upper[layer] - cell.lower[layer]).floats()[free].argmax()])
+        steps.append(["split", layer, index])
+        on, off = self.verifier.split(cell, layer, index)
+        return [(off, None), (on, None)]
 
     def _emptied(self, cell: Cell, steps: list[list[Any]]) -> bool:
-        """Whether no region is left where all gates are decided."""
-        if cell.open:
+        """Whether no region is left, as far as gates are decided from the first layer on."""
+        last = next((k for k, states in enumerate(cell.states) if (states == FREE).any()), len(cell.states))
+        pattern = tuple(s if k <= last else np.full_like(s, FREE) for k, s in enumerate(cell.states))
+        question = self.problem.network, self.problem.domain, pattern
+        if not isinstance(decide(*question), Empty):
             return False
-        pattern = tuple(cell.states)
-        verdict = decide(self.problem.network, self.problem.domain, pattern, explicit=True)
+        verdict = decide(*question, explicit=True)
         if not isinstance(verdict, Empty) or verdict.multipliers is None:
             return False
         arguments = self._written(verdict.multipliers)
@@ -358,10 +359,11 @@ class Prover:
             self._value = self.verifier.norm(found, over)
         except RefutedError:  # a spectral norm takes a multiplier
             self._value = Fraction(2) ** 1100
-        if self._value > self.upper:
+        if self._value > self.target:
             self._sharpened(found, over)
-        if self._value > self.upper:
+        if self._value > self.target:
             return False
+        self.upper = max(self.upper, self._value)
         steps.append(["bound", *self._arguments])
         return True
 
@@ -408,9 +410,16 @@ def _multipliers(rows: Vector, kind: str) -> list[Any]:
         own = np.maximum(np.linalg.norm(pulled, axis=1), 1e-2 * along)
         vectors = _normalised(pulled)
     others = np.where(others > 0, others, 1e-9 * own.max())
-    top = np.linalg.norm(unit / np.sqrt(own)[:, None] / np.sqrt(others), 2) * np.sqrt(1 + _MARGIN)
-    balance = np.sqrt(others.sum() / own.sum())
-    return [(own * top * balance * size).tolist(), (balance / (others * top * size)).tolist()]
+    top = np.linalg.norm(rows / np.sqrt(own)[:, None] / np.sqrt(others), 2)
+    inverse = _short(np.sqrt(others.sum() / own.sum()) / (top * others))  # by which both sums become equal
+    top = np.linalg.norm(rows / np.sqrt(own)[:, None] * np.sqrt(inverse), 2) ** 2 * (1 + _MARGIN)
+    return [(own * top).tolist(), inverse.tolist()]
+
+
+def _short(values: Vector) -> Vector:
+    """With few binary digits, so that products with them are short."""
+    mantissas, exponents = np.frexp(values)
+    return np.asarray(np.ldexp(np.round(mantissas * 2**12), exponents - 12))
 
 
 def _normalised(vectors: Vector) -> Vector:

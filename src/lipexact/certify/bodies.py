@@ -18,7 +18,8 @@ Vertices: TypeAlias = tuple[Dyadic, list[int]]
 
 _FEW, _MANY = 64, 2**12  # vertices that are held one by one, where gates are open, and where none is
 _BASES = 2**14  # of half-spaces that may be a vertex
-_MARGIN = 1e-13
+_SHORT = 60  # binary digits of the rows of large products
+_MARGIN, _PLACES = 1e-12, 44
 
 
 class RefutedError(Exception):
@@ -77,15 +78,17 @@ class Body:
             return self._triangle(rows)
         if self.kind not in ("cube", "ball"):
             raise RefutedError(f"a body of kind {self.kind} takes no multipliers")
-        rows = rows[np.flatnonzero(rows.signs().any(axis=1))] * self._scale
+        exact = rows[np.flatnonzero(rows.signs().any(axis=1))] * self._scale
+        rows = exact.rounded(_SHORT)
+        off = sum(abs(exact - rows).sum(1).fractions(), Fraction(0))
         own, *others = (numbers(each, (size,)) for each, size in zip(multipliers, rows.shape, strict=False))
         if self.kind == "ball" and not others and _semidefinite(_diagonal(own) - rows @ rows.transposed()):
-            return root(sum(map(Fraction, own.tolist()), Fraction(0)))
+            return root(sum(map(Fraction, own.tolist()), Fraction(0))) + off
         if self.kind == "cube" and len(others) == 1 and (others[0] > 0).all():
             weighted = rows * Dyadic.of(others[0][None, :])
             total = [*map(Fraction, own.tolist()), *(1 / Fraction(each) for each in others[0].tolist())]
             if _semidefinite(_diagonal(own) - weighted @ rows.transposed()):
-                return sum(total, Fraction(0)) / 2
+                return sum(total, Fraction(0)) / 2 + off
         raise RefutedError("its multipliers do not bound the norm")
 
     def _triangle(self, rows: Dyadic) -> Fraction:
@@ -150,10 +153,12 @@ def _semidefinite(matrix: Dyadic) -> bool:
     shifts = np.array([1 << int(most - power) for power in powers], dtype=object)
     scaled = matrix * Dyadic(shifts[:, None] * shifts[None, :], -2 * most - matrix.exponent)  # a diagonal near 1
     try:
-        factor = Dyadic.of(np.linalg.cholesky(scaled.floats() - n * _MARGIN * np.eye(n)))
+        guess = np.linalg.cholesky(scaled.floats() - n * _MARGIN * np.eye(n))
+        factor = Dyadic.of(np.round(np.ldexp(guess, _PLACES)))
     except np.linalg.LinAlgError:
         return False
-    rest = scaled - factor @ factor.transposed()
+    square = factor @ factor.transposed()
+    rest = scaled - Dyadic(square.integers, square.exponent - 2 * _PLACES)
     own = Dyadic(np.diagonal(rest.integers), rest.exponent)
     return not ((own + own - abs(rest).sum(1)).signs() < 0).any()
 
@@ -170,7 +175,7 @@ def _vertices(rows: np.ndarray[Any, Any]) -> Vertices:
             point = _solved(basis, (1, *rest))
             if point is None:
                 break
-            if all(abs(sum(a * x for a, x in zip(row, point, strict=True))) <= 1 for row in exact):
+            if all(-1 <= sum((a * x for a, x in zip(row, point, strict=True)), Fraction(0)) <= 1 for row in exact):
                 q = math.lcm(*(each.denominator for each in point))
                 found[tuple(int(each * q) for each in point)] = q
     if not found:

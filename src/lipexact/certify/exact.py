@@ -18,6 +18,8 @@ from lipexact.errors import CertificateError
 Integers: TypeAlias = npt.NDArray[Any]  # Python's own, of dtype object
 
 _PRECISION = 128  # binary digits of square roots
+_BITS = 20
+_SMALL = 4000  # multiplications that are not worth more than a loop
 
 
 class Dyadic:
@@ -73,7 +75,7 @@ class Dyadic:
     def __matmul__(self, other: Dyadic) -> Dyadic:
         used = np.flatnonzero((self.integers != 0).any(axis=0))
         shape = self.shape[:-1] + other.shape[1:]
-        found = self.integers[:, used].dot(other.integers[used]) if used.size else np.zeros(shape, dtype=int)
+        found = _product(self.integers[:, used], other.integers[used]) if used.size else np.zeros(shape, dtype=int)
         return Dyadic(found, self.exponent + other.exponent)
 
     def reshaped(self, *shape: int) -> Dyadic:
@@ -106,15 +108,52 @@ class Dyadic:
         return [_fraction(each, self.exponent) for each in self.integers.ravel().tolist()]
 
     def floats(self) -> npt.NDArray[np.float64]:
-        """About the entries."""
-        near = [_float(each, self.exponent) for each in self.integers.ravel().tolist()]
-        return np.array(near, dtype=np.float64).reshape(self.shape)
+        """About the entries, infinite where they are too large."""
+        extra = np.maximum(self._lengths() - 1000, 0)
+        near: Any = (self.integers >> extra.astype(object)).astype(np.float64)
+        with np.errstate(over="ignore", under="ignore"):
+            return np.asarray(np.ldexp(near, self.exponent + extra))
+
+    def rounded(self, bits: int) -> Dyadic:
+        """The entries, off by less than the largest one divided by a power of two."""
+        extra = max(int(self._lengths().max(initial=0)) - bits, 0)
+        return Dyadic(self.integers >> extra, self.exponent + extra)
+
+    def _lengths(self) -> npt.NDArray[np.int64]:
+        lengths = [each.bit_length() for each in self.integers.ravel().tolist()]
+        return np.array(lengths, dtype=np.int64).reshape(self.shape)
 
 
 def stacked(parts: Sequence[Dyadic]) -> Dyadic:
     """Rows below each other."""
     least = min((part.exponent for part in parts), default=0)
     return Dyadic(np.concatenate([part.integers << (part.exponent - least) for part in parts]), least)
+
+
+def _product(a: Integers, b: Integers) -> Integers:
+    """A product of matrices; of large ones digit by digit, as floats add up such integers exactly."""
+    if a.shape[0] * b.size < _SMALL or a.shape[1] > 2**10:
+        return np.asarray(a.dot(b))
+    left, right = _digits(a), _digits(b)
+    if min(len(left), len(right)) > 2**3:  # 2^20 2^20 2^10 2^3 = 2^53
+        return np.asarray(a.dot(b))
+    total = np.zeros((a.shape[0], b.shape[1]), dtype=object)
+    for place in reversed(range(len(left) + len(right) - 1)):
+        pairs = range(max(place - len(right) + 1, 0), min(place + 1, len(left)))
+        part = np.sum([left[i] @ right[place - i] for i in pairs], axis=0)
+        total = (total << _BITS) + part.astype(np.int64).astype(object)
+    return total
+
+
+def _digits(integers: Integers) -> list[npt.NDArray[np.float64]]:
+    """Of integers in the base 2^20, with their signs, the lowest first."""
+    signs: npt.NDArray[np.float64] = np.where(integers < 0, -1.0, 1.0)
+    rest: Any = abs(integers)
+    found: list[npt.NDArray[np.float64]] = []
+    while not found or rest.any():
+        found.append((rest & (2**_BITS - 1)).astype(np.float64) * signs)
+        rest = rest >> _BITS
+    return found
 
 
 def _aligned(a: Dyadic, b: Dyadic) -> tuple[tuple[Integers, Integers], int]:
@@ -127,14 +166,6 @@ def _aligned(a: Dyadic, b: Dyadic) -> tuple[tuple[Integers, Integers], int]:
 
 def _fraction(integer: int, exponent: int) -> Fraction:
     return Fraction(integer << exponent) if exponent >= 0 else Fraction(integer, 1 << -exponent)
-
-
-def _float(integer: int, exponent: int) -> float:
-    extra = max(abs(integer).bit_length() - 64, 0)
-    try:
-        return math.ldexp(float(integer >> extra), exponent + extra)
-    except OverflowError:
-        return math.copysign(math.inf, integer)
 
 
 def root(square: Fraction) -> Fraction:

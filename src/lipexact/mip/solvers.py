@@ -805,6 +805,7 @@ class _Cbc(CBCSHELL):  # type: ignore[misc]
         # The solution file that Pyomo asks for has the names, but 8 digits only; this one has the doubles.
         self._binary_file = TempfileManager.create_tempfile(suffix=".cbc.bin")
         command.cmd.extend(["-saveSolution", self._binary_file])
+        TempfileManager.add_tempfile(self._soln_file, exists=False)
         return command
 
     def _execute_command(self, command: Any) -> tuple[int, str]:
@@ -880,7 +881,7 @@ def _solve_cbc(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
     if options.threads is not None:
         settings["threads"] = options.threads
     cbc = _Cbc(watch, refuses=bool(options.extra))
-    with _CBC_FILES, _unwound():
+    with _CBC_FILES, _unwound(), _files_removed():
         results = cbc.solve(model, load_solutions=False, options=settings | dict(options.extra))
     if cbc.refused is not None:
         raise OptionError(f"CBC does not take one of the options {dict(options.extra)}: {cbc.refused}")
@@ -908,6 +909,17 @@ def _unwound() -> Iterator[None]:
     finally:
         for number in unhandled:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def _files_removed() -> Iterator[None]:
+    """Remove the files that Pyomo makes, which it does itself only where all goes well."""
+    outermost = TempfileManager.push()
+    try:
+        yield
+    finally:
+        while TempfileManager.pop() is not outermost:
+            pass
 
 
 def _read_cbc(cbc: _Cbc, symbols: Any, watch: Watch) -> Outcome:
