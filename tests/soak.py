@@ -61,6 +61,7 @@ PULSE = 15.0  # seconds between two lines where there is no terminal
 ATTAINED = Fraction(1, 10**12)  # by how much the lower bound, relative to the constant, may lie above it
 CLAIMED = Fraction(1, 10**12)  # and the upper bound below it, where it rests on a solver's claim
 PROVEN = Fraction(1, 10**13)  # or on the package's own arithmetic
+ROUNDED = Fraction(1, 2**50)  # half-axes 1 / h of weighted norms are rounded, which certificates state as they are
 CLOSE = Fraction(1, 10**9)  # and an EXACT answer off
 
 WAYS: dict[tuple[str, str], float] = {
@@ -331,11 +332,11 @@ def judge(result: lx.LipschitzResult, known: Truth) -> list[str]:
     return wrong
 
 
-def judge_certificate(report: Any, known: Truth) -> list[str]:
-    """All that the check of a certificate gets wrong: its claims hold without any tolerance."""
+def judge_certificate(report: Any, known: Truth, slack: Fraction) -> list[str]:
+    """All that the check of a certificate gets wrong: its claims hold without any tolerance but that of norms."""
     wrong = [] if report.ok is True else [f"the certificate is refused: {report}"]
-    for side, holds in ((report.lower, known.at_least), (report.upper, known.at_most)):
-        if side.claim is not None and not math.isinf(side.claim) and not holds(Fraction(side.claim)):
+    for side, holds, factor in ((report.lower, known.at_least, 1 - slack), (report.upper, known.at_most, 1 + slack)):
+        if side.claim is not None and not math.isinf(side.claim) and not holds(Fraction(side.claim) * factor):
             what = "lower" if side is report.lower else "upper"
             wrong.append(f"the certificate's {what} claim {side.claim!r} misses the constant {float(known)!r}")
         if side.proven and side.claim is None:
@@ -366,7 +367,8 @@ def _answer(asked: Question) -> Verdict:
     problems, certified = judge(result, known), False
     if checks and result.certificate is not None:
         report = lx.check(network, result.certificate)
-        problems += judge_certificate(report, known)
+        slack = ROUNDED if not {type(asked.alpha), type(asked.beta)} <= {str} else Fraction(0)
+        problems += judge_certificate(report, known, slack)
         certified = bool(report.upper.proven)
     status, termination = str(result.status), str(result.termination)
     return Verdict(*about, status, termination, tuple(problems), certified, result.seconds)

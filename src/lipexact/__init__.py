@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from lipexact.api import build, general_position_report, lipschitz, load
     from lipexact.bracket import Progress
     from lipexact.certify.certificate import Certificate, read_certificate
-    from lipexact.certify.checker import Check, Claim, check
+    from lipexact.certify.checker import check
+    from lipexact.certify.report import Check, Claim
     from lipexact.domains import Ball, Box, Domain, Polytope, Reals
     from lipexact.errors import (
         CertificateError,
@@ -37,7 +38,8 @@ _MODULES = {
     "api": ("build", "general_position_report", "lipschitz", "load"),
     "bracket": ("Progress",),
     "certify.certificate": ("Certificate", "read_certificate"),
-    "certify.checker": ("Check", "Claim", "check"),
+    "certify.checker": ("check",),
+    "certify.report": ("Check", "Claim"),
     "domains": ("Ball", "Box", "Domain", "Polytope", "Reals"),
     "errors": (
         "CertificateError",

@@ -228,7 +228,7 @@ class Prover:
     def _node(
         self, cell: Cell, decisions: Decisions | None, steps: list[list[Any]]
     ) -> list[tuple[Cell, Decisions | None]]:
-        """Fill in the steps of a node, which the search knows by its decisions, if it does; what is left, last first."""
+        """Fill in the steps of a node, which the search knows by its decisions; what is left, the last one first."""
         while True:
             step = Step() if decisions is None else self.trace.get(decisions, Step())
             hopeful = step.split is None or step.bound <= self.target
@@ -257,9 +257,10 @@ class Prover:
 
     def _relaxed(self, cell: Cell, steps: list[list[Any]]) -> bool:
         """Whether bounds decide further gates."""
-        before = sum(int((states == FREE).sum()) for states in cell.states)
+        before = list(cell.states), list(cell.lower), list(cell.upper)
         self.verifier.relax(cell)
-        if before == sum(int((states == FREE).sum()) for states in cell.states):
+        if all((new == old).all() for new, old in zip(cell.states, before[0], strict=True)):
+            cell.states, cell.lower, cell.upper = before  # the step is left out
             return False
         steps.append(["relax"])
         return True

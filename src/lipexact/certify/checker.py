@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeAlias
 
@@ -34,7 +33,9 @@ import scipy.sparse as sp
 
 from lipexact.certify.bodies import Body, RefutedError
 from lipexact.certify.certificate import Certificate, fingerprint, read_certificate
+from lipexact.certify.domain import Domain, lifted_box
 from lipexact.certify.exact import Dyadic, Weight, number, numbers, stacked, zeros
+from lipexact.certify.report import Check, Claim
 from lipexact.errors import CertificateError
 from lipexact.graph.ir import Conditional, Input, Node, Switch
 from lipexact.network import Network
@@ -45,86 +46,6 @@ from lipexact.pattern import FREE, OFF, ON, States
 Rule: TypeAlias = Callable[[int, Dyadic], tuple[Dyadic, Dyadic]]
 
 _HALF = Dyadic(1, -1)
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One bound of a certificate.
-
-    Attributes
-    ----------
-    claim
-        The bound, or None where none is claimed.
-    proven
-        Whether the certificate proves it.
-    reason
-        Why not, and at which node; empty where it is proven.
-    """
-
-    claim: float | None
-    proven: bool
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Check:
-    """What :func:`check` found.
-
-    Attributes
-    ----------
-    lower, upper
-        The two bounds.
-    nodes
-        The number of nodes of the proof of the upper bound.
-    statement
-        What the constant is of: the domain, and the bodies of functionals and directions, as in the file.
-    """
-
-    lower: Claim
-    upper: Claim
-    nodes: int
-    statement: dict[str, Any]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every bound that is claimed is proven, and at least one is."""
-        claims = [each for each in (self.lower, self.upper) if each.claim is not None]
-        return bool(claims) and all(each.proven for each in claims)
-
-    @property
-    def exact(self) -> bool:
-        """Whether both are proven, and as near to each other as an answer that is called EXACT."""
-        low, high = self.lower.claim, self.upper.claim
-        both = self.lower.proven and self.upper.proven and low is not None and high is not None
-        return bool(both) and Fraction(high) - Fraction(low) <= Fraction(1e-9) * Fraction(high)  # type: ignore[arg-type]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as strings, numbers, lists and dictionaries."""
-        bounds = {name: vars(claim) for name, claim in (("lower", self.lower), ("upper", self.upper))}
-        return {"ok": self.ok, "exact": self.exact, **bounds, "nodes": self.nodes, "statement": self.statement}
-
-    def describe(self) -> dict[str, str]:
-        """What is proven, and of what, in words."""
-        domain, words = self.statement["domain"], {}
-        if "reals" in domain:
-            words["domain"] = f"all of R^{len(domain['reals'])}"
-        else:
-            box = f"{min(domain['lower']):.9g} to {max(domain['upper']):.9g} in {len(domain['lower'])} coordinates"
-            words["domain"] = f"{box}, with {len(domain['limits'])} half-spaces and {len(domain['balls'])} l1 balls"
-        for name, kind, dual in (("directions", "input norm", False), ("functionals", "functionals", True)):
-            body = self.statement[name]
-            norms = {"cube": "linf", "cross": "l1", "ball": "l2"}
-            factors = set(body.get("factors", [1.0]))
-            weighted = "" if factors == {1.0} else ", weighted"
-            size = len(body.get("points", body.get("rows", [])))
-            polytope = f"a polytope of {2 * size} {'vertices' if body['kind'] == 'hull' else 'half-spaces'}"
-            ball = f"{'those in the unit ball of ' if dual else ''}{norms.get(body['kind'])}{weighted}"
-            words[kind] = ball if body["kind"] in norms else polytope
-        for name, bound in (("lower", self.lower), ("upper", self.upper)):
-            claim = "" if bound.claim is None else f"{bound.claim:.17g}: "
-            words[f"{name} bound"] = claim + ("proven" if bound.proven else f"not proven: {bound.reason}")
-        words["nodes"] = str(self.nodes)
-        return words
 
 
 def check(
@@ -283,7 +204,7 @@ class Verifier:
         self.scale = None if scale is None else numbers(scale, (d,))
         if self.scale is not None and not (np.frexp(self.scale)[0] == 0.5).all():
             raise CertificateError("the scale of Reals is made of positive powers of two")
-        self.domain = _Domain(data["domain"], d) if self.scale is None else _Domain(_lifted_box(d), d + 1)
+        self.domain = Domain(data["domain"], d) if self.scale is None else Domain(lifted_box(d), d + 1)
         self.functionals, self.directions = Body(data["functionals"], network.output.size), Body(data["directions"], d)
         if data["mode"] not in ("forward", "reverse"):
             raise CertificateError(f"{data['mode']!r} is no mode")
@@ -500,69 +421,6 @@ class Verifier:
         (reached,) = (self.zonotope(cell, one) * other).sum(1).fractions()
         size = self.functionals.gauge(functional) * self.directions.gauge(direction)
         return abs(reached) / size if size else Fraction(0)
-
-
-class _Domain:
-    """X: {x : lower <= x <= upper, A x <= b, |x - c|_1 <= r for each ball}."""
-
-    def __init__(self, data: dict[str, Any], dim: int) -> None:
-        self.lower, self.upper = (Dyadic.of(numbers(data[side], (dim,))[None, :]) for side in ("lower", "upper"))
-        self.rows, self.limits = Dyadic.of(numbers(data["rows"], (-1, dim))), Dyadic.of(numbers(data["limits"], (-1,)))
-        if self.rows.shape[0] != self.limits.shape[0]:
-            raise CertificateError("the domain has another number of rows than of limits")
-        self.limits = self.limits.reshaped(1, -1)
-        self.balls = [(Dyadic.of(numbers(ball["center"], (dim,))[None, :]), ball["radius"]) for ball in data["balls"]]
-        self._radii = Dyadic.of(numbers([radius for _, radius in self.balls], (-1,))[None, :])
-        self.dim = dim
-        clipped = [-(-centre.maximum(self.lower)).maximum(-self.upper) for centre, _ in self.balls]
-        self._corners = [self.lower, self.upper, *clipped]
-
-    def ceiling(self, forms: Dyadic, mu: Dyadic | None = None, prices: Dyadic | None = None) -> Dyadic:
-        """At least the maxima on X of forms w, by weak duality: w x <= (w - mu A) x + mu b + sum p (r - |x - c|_1)."""
-        constant = zeros(forms.shape[0])
-        if mu is not None and mu.signs().any():
-            forms, constant = forms - mu @ self.rows, (mu * self.limits).sum(1)
-        if prices is None:
-            prices = self._prices(forms)
-        best: Dyadic | None = None
-        for x in self._corners:  # of a concave function of each coordinate, whose kinks are these
-            value = forms * x
-            for k, (centre, _) in enumerate(self.balls):
-                value = value - prices[:, k : k + 1] * abs(x - centre)
-            best = value if best is None else best.maximum(value)
-        assert best is not None
-        return best.sum(1) + constant + (prices * self._radii).sum(1)
-
-    def _prices(self, forms: Dyadic) -> Dyadic:
-        """Good multipliers of the balls: where there is one, the price at which its radius is used up."""
-        prices = np.zeros((forms.shape[0], len(self.balls)))
-        if len(self.balls) == 1:
-            centre, radius = self.balls[0]
-            size, towards = (
-                np.abs(forms.floats()),
-                np.where(forms.signs() > 0, self.upper.floats(), self.lower.floats()),
-            )
-            order = np.argsort(-size, axis=1)
-            used = np.cumsum(np.take_along_axis(np.abs(towards - centre.floats()), order, axis=1), axis=1)
-            sizes = np.take_along_axis(size, order, axis=1)
-            last = (used < radius).sum(axis=1)
-            ends = np.minimum(last, self.dim - 1)
-            prices[:, 0] = np.where(last < self.dim, sizes[np.arange(len(ends)), ends], 0.0)
-        return Dyadic.of(np.where(np.isfinite(prices), prices, 0.0))
-
-    def inside(self, point: Dyadic, over: int) -> bool:
-        """Whether a point, which is divided by a number, lies in the interior."""
-        times = Dyadic(over)
-        slacks = [point - self.lower * times, self.upper * times - point]
-        slacks.append(self.limits * times - point @ self.rows.transposed())
-        for k, (centre, _) in enumerate(self.balls):
-            slacks.append(self._radii[:, k] * times - abs(point - centre * times).sum(1))
-        return all((slack.signs() > 0).all() for slack in slacks)
-
-
-def _lifted_box(dim: int) -> dict[str, Any]:
-    """-1 <= z <= 1, 0 <= t <= 1."""
-    return {"lower": [-1.0] * dim + [0.0], "upper": [1.0] * (dim + 1), "rows": [], "limits": [], "balls": []}
 
 
 def _natural(value: object) -> int:

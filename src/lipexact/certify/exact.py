@@ -223,7 +223,7 @@ def number(value: object) -> Fraction:
     CertificateError
         If it is none.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not (isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))):
         raise CertificateError(f"{value!r} is no number")
     return Fraction(value)
 
