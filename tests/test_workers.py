@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import lipexact as lx
-from lipexact.api import _programs
+from lipexact.api import _bodies, _programs
 from lipexact.bab import workers
 from lipexact.bab.explore import Explorer, Node
 from lipexact.bounds.interval import Bounds
@@ -88,7 +88,8 @@ def test_nothing_is_lost_with_a_process(after: int, here: type[Here], monkeypatc
 
 def planted(least: int) -> tuple[Explorer, list[Node], tuple[list[Problem], list[Bounds]]]:
     """An explorer, some nodes, and what both were made of."""
-    programs = _programs(*question(), "linf", None, 0, "auto", np.inf)
+    net, box = question()
+    programs = _programs(net, box, *_bodies(net, box, "linf", None, 0), "auto", np.inf)
     asked = [program.problem for program in programs], [program.bounds for program in programs]
     explorer = Explorer(*asked, None, np.inf)
     nodes = [explorer.root(programs[0].root)]

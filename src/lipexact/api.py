@@ -286,20 +286,37 @@ def lipschitz(
                 bracket = narrow(*program, deadline=deadline, on_progress=report)
         made = None
         if data is not None and trace is not None:
-            questions = [program.problem for program in allowed], [program.bounds for program in allowed]
-            before = time.perf_counter()
-            made = certify(network, domain, data, *questions, bracket, trace, before - start)
-            bracket.stats["certificate_seconds"] = time.perf_counter() - before
+            made = _certified(network, domain, data, allowed, bracket, trace, start)
     witness = None if bracket.found is None else _witness(network, domain, bracket.found)
     result = _result(bracket, witness, made, method, chosen.problem.mode, solver, goal, start)
     if made is not None and file is not None:
         try:
             made.save(file)
         except OSError as error:  # hours of work are in the result
-            warnings.warn(
-                f"the certificate was not written: {error}; save the result's own", RuntimeWarning, stacklevel=2
-            )
+            told = f"the certificate was not written: {error}; the result has it still, to be saved elsewhere"
+            warnings.warn(told, RuntimeWarning, stacklevel=2)
     return result
+
+
+def _certified(
+    network: Network,
+    domain: Domain,
+    data: dict[str, Any],
+    programs: list[_Program],
+    bracket: Bracket,
+    trace: Trace,
+    start: float,
+) -> Certificate | None:
+    """A proof of the bracket's bounds, which become those that are proven; None after ctrl-C."""
+    before = time.perf_counter()
+    questions = [program.problem for program in programs], [program.bounds for program in programs]
+    made = None
+    try:
+        made = certify(network, domain, data, *questions, bracket, trace, before - start)
+    except KeyboardInterrupt:
+        bracket.stats["message"] = "interrupted while the certificate was made: there is none"
+    bracket.stats["certificate_seconds"] = time.perf_counter() - before
+    return made
 
 
 def certificate_path(certificate: str | os.PathLike[str] | bool | None) -> Path | None:
