@@ -196,6 +196,22 @@ def test_forged_proofs_are_refused(name: str) -> None:
         assert name == "split by no gate"
 
 
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [[["deduce", 0, 1, 0, [[0, 0, 1]], [], []], ["bound"]]],  # the gate itself takes no part
+        [[["empty", [[0, 0, 1]], [], []]]],  # what is 0 shows nothing
+        [[["split", 0, 1]], [["bound"]], [["deduce", 0, 1, 1, [[0, 0, 1]], [], []], ["bound"]]],
+    ],
+)
+def test_a_neuron_that_vanishes_rules_nothing_out(nodes: list[Any]) -> None:
+    net = to_network([([[0.0], [1.0]], [0.0, 0.0]), ([[1.0, 1.0]], [0.0])])
+    certificate = lx.lipschitz(net, lx.Box([-1], [1]), method="bab", certificate=True).certificate
+    assert certificate is not None
+    forged = {**certificate.data, "upper": 0.5, "proof": {"nodes": nodes}}
+    assert not lx.check(net, lx.Certificate(forged)).upper.proven
+
+
 def test_gates_of_different_switches_are_independent() -> None:
     """Two branches that join: their open gates must not share a generator's sign."""
     rng = np.random.default_rng(5)
