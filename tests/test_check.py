@@ -197,6 +197,36 @@ def test_forged_proofs_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("point", "over", "pattern", "direction"),
+    [
+        (0.5, 1, ["110"], 1.0),  # the pattern is not that of the point
+        (0.0, 1, ["110"], 1.0),  # a kink
+        (3.0, 1, ["101"], 1.0),  # outside
+        (2.0, 1, ["101"], 1.0),  # on the border of the domain, and a kink
+        (1, 0, ["100"], 1.0),
+        (0.5, 1, ["10"], 1.0),
+        (0.5, 1, ["100"], 3.0),  # a direction that is too long
+        (0.5, 1, ["100"], 0.0),
+    ],
+)
+def test_forged_witnesses_are_refused(point: float, over: int, pattern: list[str], direction: float) -> None:
+    layers = [([[1.0], [-1.0], [1.0]], [0.0, 0.0, -2.0]), ([[1.0, -1.0, 1.0]], [0.0])]  # slopes 1, and 2 beyond 2
+    net = to_network(layers)
+    certificate = lx.lipschitz(net, lx.Box([-2], [2]), method="bab", certificate=True).certificate
+    assert certificate is not None
+    shown = {
+        **certificate.data["witness"],
+        "point": [point],
+        "over": over,
+        "pattern": pattern,
+        "direction": [direction],
+    }
+    forged = lx.Certificate({**certificate.data, "lower": 2.0, "witness": shown})
+    assert not lx.check(net, forged).lower.proven
+    assert lx.check(net, certificate).exact
+
+
+@pytest.mark.parametrize(
     "nodes",
     [
         [[["deduce", 0, 1, 0, [[0, 0, 1]], [], []], ["bound"]]],  # the gate itself takes no part
