@@ -242,6 +242,14 @@ def test_a_neuron_that_vanishes_rules_nothing_out(nodes: list[Any]) -> None:
     assert not lx.check(net, lx.Certificate(forged)).upper.proven
 
 
+def test_open_gates_have_no_sign() -> None:
+    net = to_network([([[1.0], [-1.0]], [0.0, 0.1]), ([[1.0, 1.0]], [0.0])])
+    certificate = lx.lipschitz(net, lx.Box([-1], [1]), method="bab", certificate=True).certificate
+    assert certificate is not None
+    nodes = [[["empty", [[0, 0, 1], [0, 1, 1]], [], []]]]  # that both are off is what is impossible
+    assert not lx.check(net, lx.Certificate({**certificate.data, "proof": {"nodes": nodes}})).upper.proven
+
+
 def test_gates_of_different_switches_are_independent() -> None:
     """Two branches that join: their open gates must not share a generator's sign."""
     rng = np.random.default_rng(5)
