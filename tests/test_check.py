@@ -250,6 +250,52 @@ def test_open_gates_have_no_sign() -> None:
     assert not lx.check(net, lx.Certificate({**certificate.data, "proof": {"nodes": nodes}})).upper.proven
 
 
+def refuses(net: lx.Network, domain: lx.Domain, steps: list[Any], **question: Any) -> None:
+    """The checker does not take these steps for a proof that the constant is next to nothing."""
+    certificate = lx.lipschitz(net, domain, method="bab", certificate=True, **question).certificate
+    assert certificate is not None
+    assert lx.check(net, certificate).exact
+    forged = {**certificate.data, "upper": 1e-3, "proof": {"nodes": [steps]}}
+    report = lx.check(net, lx.Certificate(forged))
+    assert not report.upper.proven
+    assert report.upper.reason.startswith("node 0")
+
+
+def test_multipliers_have_to_fit() -> None:
+    net = to_network([(np.eye(2), np.zeros(2)), (np.ones((1, 2)), [0.0])])
+    box = lx.Box([-1, -1], [1, 1])
+    refuses(net, box, [["bound", [[[1e-9] * 3]]]], input_norm="l2")
+    refuses(net, box, [["bound", [[[1e-9] * 3, [1e9] * 2]]]], input_norm="linf")
+    refuses(net, box, [["bound", [[[-1.0] * 3, [1e9] * 2]]]], input_norm="linf")
+
+
+def test_multipliers_are_positive() -> None:
+    net = to_network([([[1.0], [1.0]], [2.0, 0.0]), ([[1.0, 1.0]], [0.0])])
+    refuses(net, lx.Box([-1], [1]), [["empty", [[0, 0, -1]], [], []]])
+    refuses(net, lx.Box([-1], [1]), [["empty", [[0, 0, 0]], [], []]])
+
+
+def test_limits_of_the_domain_count() -> None:
+    net = to_network([([[1.0, 1.0]], [0.0])])
+    refuses(net, lx.Polytope([[1, 1]], [3], lower=1, upper=2), [["empty", [], [[0, 1]], []]])
+    refuses(net, lx.Ball([0, 0], 1, "l1"), [["empty", [], [], [[0, 1]]]])
+
+
+@pytest.mark.parametrize("what", ["halfspaces", "vertices"])
+def test_polyhedral_norms(what: str) -> None:
+    rows = np.array([[2.0, 1.0, 0.0], [1.0, -3.0, 0.5], [0.0, 1.0, 1.0], [1.0, 0.0, -2.0]])
+    one = lx.PolyhedralNorm(**{what: np.vstack([rows, -rows])})
+    drawn = case("general", 21)
+    weights = [(np.ones((len(drawn.weights[0][0]), 3)) * np.arange(1, 4), drawn.weights[0][1]), *drawn.weights[1:]]
+    net = to_network(weights)
+    for question in ({"input_norm": one}, {"input_norm": "l1", "functional": 0}):
+        if "functional" not in question and net.output.size != 3:
+            question["functional"] = 0
+        result = lx.lipschitz(net, lx.Box([-1] * 3, [1] * 3), method="bab", certificate=True, **question)  # type: ignore[arg-type]
+        assert result.proof == "certificate"
+        assert lx.check(net, result.certificate).exact
+
+
 def test_gates_of_different_switches_are_independent() -> None:
     """Two branches that join: their open gates must not share a generator's sign."""
     rng = np.random.default_rng(5)
