@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 
 import lipexact as lx
+from lipexact.certify.bodies import _semidefinite
+from lipexact.certify.exact import Dyadic
 from lipexact.graph.ir import Affine, Graph, Input
 from lipexact.graph.lower import add, relu
 from lipexact.network import network
@@ -267,6 +269,14 @@ def test_multipliers_have_to_fit() -> None:
     refuses(net, box, [["bound", [[[1e-9] * 3]]]], input_norm="l2")
     refuses(net, box, [["bound", [[[1e-9] * 3, [1e9] * 2]]]], input_norm="linf")
     refuses(net, box, [["bound", [[[-1.0] * 3, [1e9] * 2]]]], input_norm="linf")
+
+
+def test_a_guessed_factor_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    indefinite = Dyadic(np.array([[1, 2], [2, 1]]))
+    assert not _semidefinite(indefinite)
+    monkeypatch.setattr(np.linalg, "cholesky", lambda matrix: np.eye(len(matrix)))
+    assert not _semidefinite(indefinite)
+    assert _semidefinite(Dyadic(np.array([[1, 0], [0, 1]])))
 
 
 def test_multipliers_are_positive() -> None:
