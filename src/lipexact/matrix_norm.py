@@ -15,7 +15,8 @@ from lipexact.bodies import Body
 from lipexact.network import Network
 from lipexact.pattern import Pattern
 from lipexact.regions import gradients
-from lipexact.rounding import gamma
+from lipexact.rounding import TINY, gamma
+from lipexact.signs import spectral_norms
 
 _MOST_VERTICES = 2.0**20
 _ROUNDING = 1e-10  # relative errors below are no matter
@@ -31,7 +32,7 @@ class MatrixNorm:
     lower
         c^T J v for the two below, accurate to rounding.
     upper
-        `lower`, up to rounding, where the maximum is known; infinite where it is not.
+        `lower`, and what rounding may have lost, where the maximum is known; infinite where it is not.
     functional, direction
         c and v, of shapes (m,) and (d,).
     """
@@ -72,8 +73,10 @@ def matrix_norm(
         axes = np.outer(functionals.axes, directions.axes)
         left, sizes, right = np.linalg.svd(axes * jacobian, full_matrices=False)
         best = _Best()
+        # How far its entries are off, and two products of each, by their Euclidean length.
         error = lengths((axes * (off + gamma(2) * np.abs(jacobian))).reshape(1, -1))[0]
-        best.take(sizes[:1], sizes[:1], error, left.T[:1] * functionals.axes, right[:1] * directions.axes)
+        ceilings = spectral_norms((axes * jacobian)[None, ...])
+        best.take(sizes[:1], ceilings, error, left.T[:1] * functionals.axes, right[:1] * directions.axes)
         return MatrixNorm(best.least, max(best.least, best.most), best.one, best.other)
     _, functional, _ = _climb(jacobian[None, ...], functionals, directions)
     pulled, off = gradients(network, functional, pattern)
@@ -96,8 +99,10 @@ def _enumerated(
         jacobian, off = gradients(network, np.eye(network.output.size), pattern, exact=exact)
         for chunk in directions.vertices():
             pushed = chunk @ jacobian.T
+            # The d operations of the product, and the m of the norm that follows.
             sizes = np.abs(chunk) @ (off + gamma(sum(jacobian.shape)) * np.abs(jacobian)).T
-            best.take(functionals.value(pushed), functionals.ceiling(pushed), functionals.spread(sizes), chunk, pushed)
+            ceilings = functionals.ceiling(pushed) + TINY * jacobian.any()
+            best.take(functionals.value(pushed), ceilings, functionals.spread(sizes), chunk, pushed)
         functional = functionals.attains(best.other[None, :])[0]
         return MatrixNorm(best.least, max(best.least, best.most), functional, best.one)
     return None
@@ -105,8 +110,9 @@ def _enumerated(
 
 def _measured(directions: Body, pulled: Vector, off: Vector) -> tuple[Vector, Vector, Vector]:
     """The norms of gradients, upper bounds of them, and what they may be off."""
+    # A norm of n entries is one sum of n terms at most, each a product with a point's or an axis's entry.
     errors = directions.spread(off) + gamma(pulled.shape[1]) * directions.spread(np.abs(pulled))
-    return directions.value(pulled), directions.ceiling(pulled), errors
+    return directions.value(pulled), directions.ceiling(pulled) + TINY * pulled.any(axis=1), errors
 
 
 class _Best:

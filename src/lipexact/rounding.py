@@ -26,12 +26,19 @@ SMALLEST = 1e-290
 
 
 def gamma(n: int) -> float:
-    """A bound of the relative error of n operations, with room for the error of its own use."""
+    """A bound of the relative error of n operations, with room for the error of its own use.
+
+    Such as 1 + gamma, and a product with that, and one more sum: 4 roundings. The factor is for n u / (1 - n u), and
+    for sums of absolute values that are themselves rounded, as long as n u < 0.005.
+    """
     return (n + 4) * UNIT * 1.01
 
 
 def up(values: Vector, magnitude: Vector, n: int) -> Vector:
-    """Upper bounds of true values, from computed ones and the sum of the absolute values behind them."""
+    """Upper bounds of true values, from computed ones and the sum of the absolute values behind them.
+
+    No product behind them must underflow, or :data:`TINY` is to be added.
+    """
     return values + gamma(n + 2) * magnitude
 
 

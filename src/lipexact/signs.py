@@ -42,6 +42,7 @@ def euclidean_sums(rows: Vector) -> tuple[Vector, Vector]:
         multipliers = np.maximum(np.linalg.norm(pulled, axis=2), own)
         vectors = _normalised(pulled)
     total = _norms(_divided(unit, multipliers, 1), multipliers.sum(axis=1))
+    # Half of the n roundings of a square, the root, and those of the sum.
     triangle = np.sqrt(own).sum(axis=1) * (1 + gamma(sum(rows.shape[1:])))
     return _rounded(np.minimum(total, triangle) * size), multipliers * size[:, None]
 
@@ -66,8 +67,21 @@ def absolute_sums(rows: Vector) -> tuple[Vector, Vector]:
     return _rounded(np.minimum(total, triangle) * size), multipliers * size[:, None]
 
 
+def spectral_norms(matrices: Vector) -> Vector:
+    """At least the largest singular value of each of a stack of matrices, shape (b, m, n)."""
+    if not np.isfinite(matrices).all():
+        return np.full(len(matrices), np.inf)
+    unit, size = _scaled(matrices)
+    found = _rounded(_norms(unit, np.ones(len(unit))) * size)
+    return np.where(matrices.any(axis=(1, 2)), found, 0.0)
+
+
 def _scaled(rows: Vector) -> tuple[Vector, Vector]:
-    """The rows in units of a power of two for each stack, as squares underflow."""
+    """The rows in units of a power of two for each stack, as squares underflow.
+
+    The largest entry is then at least 1/2. What still underflows, with its square or its multiplier, is below 1e-150,
+    and no matter beside the room that the results have for rounding.
+    """
     largest = np.abs(rows).max(axis=(1, 2), initial=0.0)
     size = np.ldexp(1.0, np.minimum(np.frexp(largest)[1], 1023))
     return rows / size[:, None, None], size
@@ -78,6 +92,7 @@ def _unknown(rows: Vector) -> tuple[Vector, Vector]:
 
 
 def _rounded(values: Vector) -> Vector:
+    # A product with a power of two, which may underflow, and what the caller adds to it.
     return np.asarray(values * (1 + gamma(4)) + TINY)
 
 
@@ -101,7 +116,12 @@ def _norms(scaled: Vector, weights: Vector) -> Vector:
     """At least sqrt(weights) times the spectral norms of stacks of matrices, whose entries are off by a few units.
 
     An approximate largest eigenvalue of the Gram matrix is an upper bound, up to rounding that is known, if Cholesky's
-    method runs to its end on what it leaves (Rump, BIT 46, 2006).
+    method runs to its end on what it leaves (Rump, BIT 46, 2006): the computed factor R has R^T R = A + E, |E| at most
+    gamma_(size + 1) |R|^T |R|, whose norm is at most its trace, which is that of A, and size times `top` bounds that.
+    Two more operations are for A itself, from `top` and the Gram matrix. This one's entries are sums of `terms`
+    products of entries that have seen 4 roundings each at most: it is off by gamma_(terms + 8) times a matrix of the
+    same trace. The last factor is for the roundings of `weights`, a sum or a product of two sums of multipliers, halved
+    by the root.
     """
     k, n = scaled.shape[1:]
     gram = scaled @ scaled.swapaxes(1, 2) if k <= n else scaled.swapaxes(1, 2) @ scaled

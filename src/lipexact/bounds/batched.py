@@ -166,8 +166,22 @@ def slices(count: int, at_once: int) -> list[slice]:
     return [slice(start, start + at_once) for start in range(0, count, at_once)]
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def pads(nodes: Sequence[Node], reach: Mapping[Input, Vector], roundings: int) -> dict[Node, Vector]:
     """What rounding may lose in back-substituted bounds of each node's entries.
+
+    And in affine forms, which are composed the other way. Either is a sum over paths, from an entry down to a bias, an
+    input or a line's offset, of products of weights and slopes. A path meets no more than `operations` roundings: at
+    each node those of one sum over its rows, or columns, and one sum more for what else reads the node, and for the
+    total. So the error is at most gamma of them times the sum of the absolute values. As slopes are at most 1, these
+    are for biases and inputs together at most S, what the entry can be by the absolute values of all weights
+    (`sizes`); and for the offsets in one switch again at most S, as an offset is no larger than what the switch reads,
+    whose error, the same with that node's S, is part of the offset: it also makes up for the two roundings of a
+    chord's slope. Another S for each switch, for bounds that are larger than S by what rounding lost, and twice in the
+    end, leave room for products of errors.
+
+    A coefficient that underflows loses less than TINY: on the way up this meets the weights above (`lost`), on the way
+    down what the node can be.
 
     Parameters
     ----------
@@ -197,7 +211,7 @@ def pads(nodes: Sequence[Node], reach: Mapping[Input, Vector], roundings: int) -
             case Switch():
                 sizes[node], lost[node] = sizes[node.x], lost[node.x]
                 operations += 2 * node.size + 8
-                switches += 2  # its offset, and its slope times what it reads
+                switches += 2  # its offset, and room
             case Conditional():
                 pass
             case _:
@@ -217,6 +231,7 @@ class _Run:
         self.weights = [np.zeros(layer.shape) for layer in states]
         self.lines: dict[Switch, _Lines] = {}
 
+    @np.errstate(over="ignore", invalid="ignore")  # what overflows says nothing
     def through(self) -> None:
         """Bounds of the nodes that matter, from the inputs up."""
         for node in self.of.nodes:
@@ -261,11 +276,12 @@ class _Run:
         if both == 2:
             start[rows, :, np.arange(rows.size, wide)] = -1.0
         total = self._pulled(target, start)
+        total = np.where(np.isfinite(total), total, np.inf)  # a coefficient that overflowed may be any large one
         pad = self.of.pads[target][rows, None]
         lower, upper = lower.copy(), upper.copy()
-        upper[rows] = np.minimum(upper[rows], total[:, : rows.size].T + pad)
+        upper[rows] = np.fmin(upper[rows], total[:, : rows.size].T + pad)
         if both == 2:
-            lower[rows] = np.maximum(lower[rows], -total[:, rows.size :].T - pad)
+            lower[rows] = np.fmax(lower[rows], -total[:, rows.size :].T - pad)
         crossed = lower > upper  # where no region has these gates, or by rounding
         return np.where(crossed, upper, lower), np.where(crossed, lower, upper)
 

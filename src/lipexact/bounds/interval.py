@@ -75,10 +75,14 @@ def length_bound(bounds: Interval) -> float:
     if bounds[0].size == 1:
         return float(bounds[1][0])
     reach = magnitude(bounds)
-    return float(lengths(reach[None, :])[0, 0] * (1 + gamma(reach.size + 4)))
+    # Quotients by the largest entry, their squares, the sum, half of which is left by the root, the root, and the
+    # product with that entry: less than n + 4 operations. The last one may underflow.
+    return float(lengths(reach[None, :])[0, 0] * (1 + gamma(reach.size + 4)) + TINY * reach.any())
 
 
 def _affine(node: Affine, bounds: Mapping[Node, Interval], roundings: int) -> Interval:
+    # A product meets its own rounding, at most n - 1 of the sum over n entries, that of the two signs' parts, and those
+    # of the sums over terms and the bias: at most 1 + sum of (n + 1) over all terms, in any order.
     lower, upper = node.bias.copy(), node.bias.copy()
     # Sums of absolute values on either side: an entry that is exactly 0 stays exactly 0.
     below, above = np.abs(node.bias), np.abs(node.bias)

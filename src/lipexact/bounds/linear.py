@@ -120,7 +120,8 @@ def _worth_sharpening(node: Affine, gated: Mapping[Node, list[Conditional]], bou
 
 
 def _meet(a: Interval, b: Interval) -> Interval:
-    lower, upper = np.maximum(a[0], b[0]), np.minimum(a[1], b[1])
+    # What overflowed is NaN and says nothing.
+    lower, upper = np.fmax(a[0], b[0]), np.fmin(a[1], b[1])
     # Two valid enclosures of one number cross only where rounding made one of them a little too wide.
     return np.minimum(lower, upper), np.maximum(lower, upper)
 
@@ -167,8 +168,16 @@ class _Relaxation:
             lower[chunk], upper[chunk] = _meet((lower[chunk], upper[chunk]), found)
         return lower, upper
 
+    @np.errstate(over="ignore", invalid="ignore")  # what overflows says nothing
     def bounded(self, nodes: tuple[Node, ...], target: Affine, rows: Rows) -> Interval:
-        """Bounds of some rows of the last of the nodes."""
+        """Bounds of some rows of the last of the nodes.
+
+        Coefficients are numbers as they come: y <= a x + t holds for those that were computed, up to a loss. A row of a
+        product a W over n entries is off by gamma_n |a| |W| at most, and so is the bound by that times what x can be
+        (`_reach`); likewise a sum of coefficients, and a slope times one. A coefficient that underflows is off by less
+        than TINY, and with it the bound by TINY times the sum of what x can be. `total` is one long sum, of as many
+        operations as are counted, whose terms have the absolute values in `spread`.
+        """
         count = rows.size
         identity = sp.eye_array(count, format="csr")
         # Upper bounds of +y and of -y in one pass.
@@ -307,10 +316,11 @@ class _Lines:
     def __init__(self, lower: Vector, upper: Vector, open_gate: npt.NDArray[np.bool_], on: Vector, own: bool) -> None:
         width = np.where(upper > lower, upper - lower, 1.0)
         low, high = np.minimum(lower, 0.0), np.maximum(upper, 0.0)
-        # Chord of max(x, 0): slopes are rounded as they come, offsets make the lines valid at both ends.
+        # Chord of max(x, 0): slopes are rounded as they come, offsets make the lines valid at both ends. Two operations
+        # on numbers no larger than the ends, of which the product may underflow.
         slope = np.clip(np.where(lower >= 0, 1.0, np.where(upper <= 0, 0.0, upper / width)), 0.0, 1.0)
         offset = np.maximum(np.maximum(-slope * low, high - slope * high), 0.0)
-        offset = up(offset, np.maximum(np.abs(low), np.abs(high)), 2)
+        offset = up(offset, np.maximum(np.abs(low), np.abs(high)), 2) + TINY
         self.upper_slope = np.where(open_gate, slope, on)
         self.upper_offset = np.where(open_gate & (lower < 0) & (upper > 0), offset, 0.0)
         if own:
@@ -319,7 +329,7 @@ class _Lines:
         else:
             slope = np.clip(np.where(upper <= 0, 1.0, np.where(lower >= 0, 0.0, -lower / width)), 0.0, 1.0)
             offset = np.minimum(np.minimum(low - slope * low, -slope * high), 0.0)
-            offset = down(offset, np.maximum(np.abs(low), np.abs(high)), 2)
+            offset = down(offset, np.maximum(np.abs(low), np.abs(high)), 2) - TINY
             self.lower_slope = np.where(open_gate, slope, on)
             self.lower_offset = np.where(open_gate & (lower < 0) & (upper > 0), offset, 0.0)
         self.matter = open_gate | (on != 0)  # the others are off

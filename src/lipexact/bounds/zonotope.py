@@ -23,6 +23,7 @@ from lipexact.graph.simplify import fuse_mapped
 from lipexact.network import Network
 from lipexact.pattern import FREE, ON, States
 from lipexact.problem import DerivativeMode, Problem
+from lipexact.rounding import TINY
 
 Indices: TypeAlias = npt.NDArray[np.intp]
 
@@ -58,8 +59,10 @@ class ZonotopeBounds:
         self._free, self._objective = free, graph.outputs[0]
         self._nodes = tuple(node for node in graph.nodes if node in depends)
         self._switches = {node: layers[node.gate] for node in self._nodes if isinstance(node, Switch)}
+        # Centres and radii are sums over paths, too, which may start anew in an open gate, to find its radius. Half of
+        # the sizes go either way there, so that all absolute values together are at most those with all gates on.
         pad = pads(self._nodes, {free: np.abs(self._vertices).max(axis=0)}, roundings)[self._objective]
-        self._pad = float(closing.spread(pad[None, :])[0])
+        self._pad = float(closing.spread(pad[None, :])[0]) + TINY  # products with the body's points may underflow
         widest, gates = max(node.size for node in self._nodes), sum(node.size for node in self._switches)
         numbers = max(widest**2, len(self._vertices) * (gates + 1) * self._objective.size)
         self.at_once = max(NUMBERS // numbers, 1)
