@@ -37,7 +37,8 @@ from tests.networks import FAMILIES, case, random_weights, to_network
 from tests.onnx_files import pytorch_mlp
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals, limits and scripts of POSIX")
-ENVIRONMENT = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+PLACES = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+ENVIRONMENT = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": PLACES}
 
 
 # --- A solver that lies ----------------------------------------------------------------------------
@@ -116,6 +117,9 @@ LIES: dict[str, Lie] = {
     # Bounds.
     "sign": both(lambda bound: -bound),
     "sign, and a pattern": loads_and_claims(a_pattern, both(lambda bound: -bound)),
+    "sign, and no solution": claims(
+        bound=lambda bound: -bound, incumbent=None, termination=Termination.LIMIT, message="nodes"
+    ),
     "nan": claims(bound=math.nan),
     "all nan": both(lambda bound: math.nan),
     "inf": claims(bound=math.inf),
@@ -172,7 +176,7 @@ LIES: dict[str, Lie] = {
     "StopIteration": fails(StopIteration),
 }
 
-CALLS = 8  # after which a liar says that its time is up, and no more
+CALLS = 5  # after which a liar says that its time is up, and no more
 
 
 class Liar:
@@ -183,10 +187,10 @@ class Liar:
         self.calls, self.too_low = 0, False
 
     def __call__(self, model: Any, options: SolveOptions, watch: Watch) -> Any:
-        true = SOLVERS["highs"].run(model, options, watch)
         self.calls += 1
         if self.calls > CALLS:
-            return replace(true, termination=Termination.TIME_LIMIT, incumbent=None)
+            return Outcome(Termination.TIME_LIMIT, None, None, 0, watch.seconds)
+        true = SOLVERS["highs"].run(model, options, watch)
         lie = self.choose(self.calls - 1)
         said = true if lie is None else lie(model, true, self.rng)
         with suppress(TypeError, ValueError, AttributeError, OverflowError):
@@ -229,7 +233,7 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bool | None]:
 @pytest.mark.parametrize("name", LIES)
 def test_a_lie_does_no_harm(name: str, ask: Callable[..., bool | None]) -> None:
     for k, family in enumerate(FAMILIES):
-        if k % 3 == list(LIES).index(name) % 3:
+        if k % 4 == list(LIES).index(name) % 4:
             liar = Liar(lambda _: LIES[name], k)
             assert ask(liar, family, k % 2, samples=bool(k % 2), mode=("forward", "reverse")[k // 2 % 2]) is not False
             liar = Liar(lambda _: LIES[name], k)
@@ -239,21 +243,21 @@ def test_a_lie_does_no_harm(name: str, ask: Callable[..., bool | None]) -> None:
 @pytest.mark.parametrize("name", LIES)
 def test_a_lie_between_truths_does_no_harm(name: str, ask: Callable[..., bool | None]) -> None:
     # The truth first is a loose one, so that the search goes on.
-    for k, family in enumerate(("general", "sign_pairs", "late_coincidence")):
-        script = [both(lambda bound: 1.5 * bound), LIES[name], None, LIES[name]]
-        liar = Liar(lambda call, script=script: script[call] if call < len(script) else None, k)
-        assert ask(liar, family, 1, samples=k == 2) is not False
-        assert liar.calls > 1 or question(family, 1)[3] == 0
+    script = [both(lambda bound: 1.5 * bound), LIES[name], None, LIES[name]]
+    liar = Liar(lambda call: script[call] if call < len(script) else None)
+    family = ("sign_pairs", "general")[list(LIES).index(name) % 2]
+    assert ask(liar, family, 1, samples=False) is not False
+    assert liar.calls > 1
 
 
 def test_a_bound_that_is_too_low_is_the_solvers_own(ask: Callable[..., bool | None]) -> None:
     """The one lie that may pass: nothing that was found contradicts it."""
     wrong = {True: 0, False: 0}
-    for lie, (k, family) in itertools.product(TOO_LOW.values(), enumerate(FAMILIES)):
+    for lie, (k, family) in itertools.product(TOO_LOW.values(), enumerate(list(FAMILIES)[::3])):
         for samples in (True, False):
-            held = ask(Liar(lambda _, lie=lie: lie, k), family, k % 2, samples, time_limit=20.0)
+            held = ask(Liar(lambda _, lie=lie: lie, k), family, k % 2, samples)
             wrong[samples] += held is False
-    assert wrong[False] > 10  # the judge's exception is needed,
+    assert wrong[False] > 3  # the judge's exception is needed,
     assert wrong[True] == 0  # and hardly ever where samples have found the best region
 
 
@@ -301,6 +305,12 @@ def test_truth_and_lies_by_turns(seed: int, ask: Callable[..., bool | None]) -> 
     assert held is not False or seed % 2
 
 
+def test_what_is_no_outcome_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOLVERS, "liar", Solver("liar", "none", lambda: True, lambda *_: 1.0))  # type: ignore[arg-type]
+    with pytest.raises(lx.SolverError, match=r"liar returned no outcome, but 1\.0"):
+        lx.lipschitz(*slow(), solver="liar")
+
+
 def test_who_was_caught_is_not_believed_before_or_after(ask: Callable[..., bool | None]) -> None:
     """A bound that is too low, and then a program that cannot be infeasible: the first claim is dropped too."""
     script = [TOO_LOW["half, and a pattern"], LIES["infeasible"]]
@@ -317,13 +327,12 @@ def test_a_solver_without_a_solution_after_one_that_was_settled(ask: Callable[..
     script = [both(lambda bound: 1.5 * bound), claims(termination=Termination.TIME_LIMIT, incumbent=None)]
 
     def run(model: Any, options: SolveOptions, watch: Watch) -> Any:
-        second = liar.calls > 0
         outcome = liar(model, options, watch)
-        if second:
+        if liar.calls == 2:
             model.settled.set_value(None)
         return outcome
 
-    for family in ("general", "sign_pairs", "dead"):
+    for family in ("general", "dead", "small_integers"):
         liar = Liar(lambda call: script[min(call, 1)])
         assert ask(run, family, 1, samples=False)
         assert liar.calls == 2
@@ -337,7 +346,7 @@ def test_the_lies_of_a_running_solver(monkeypatch: pytest.MonkeyPatch) -> None:
         def run(model: Any, options: SolveOptions, watch: Watch, news: Any = news) -> Outcome:
             done = threading.Event()
             watch.record(*news, 0)
-            watch.run(lambda: done.wait(1), done.set)
+            watch.run(lambda: done.wait(0.2), done.set)
             return Outcome(watch.stopped, None, None, 0, watch.seconds, "stopped")
 
         monkeypatch.setattr(solvers, "_PULSE", 0.01)
@@ -469,10 +478,9 @@ FILES = (
     "script",
     [
         "exit 1",
-        "head -c 3000 /dev/urandom; exit 0",
+        'head -c 3000 "$CBC"',
         "yes 'After 9 nodes, 1 on tree, 1e9 best solution, best possible 0 (1 s)' | head -n 1000; exit 1",
         "echo 'After 1 nodes, 0 on tree, 1.2.3 best solution, best possible . (1 s)'",
-        'cat "$0" > "$4"; exit 0',
         FILES + 'truncate -s 100 "$text"',
         FILES + 'truncate -s 0 "$text"',
         FILES + 'truncate -s 100 "$doubles"',
@@ -482,13 +490,18 @@ FILES = (
         FILES + 'sed -i "1s/.*/Infeasible - objective value 0/" "$text"',
         FILES + 'sed -i "1s/.*/Stopped on iterations - objective value 0/" "$text"',
         FILES + 'head -c 4000 /dev/zero > "$doubles"',
-        FILES + 'head -c 9999 /dev/urandom | dd of="$doubles" bs=1 seek=8 conv=notrunc status=none',
+        FILES + 'head -c 9999 "$CBC" | dd of="$doubles" bs=1 seek=8 conv=notrunc status=none',
         '"$CBC" "$@" > "$NOTES/log"; code=$?; tail -n 3 "$NOTES/log"; exit $code',
         '"$CBC" "$@"; exit 3',
     ],
 )
-def test_something_else_in_the_place_of_cbc(script: str, stand_in: Callable[[str], Path]) -> None:
+def test_something_else_in_the_place_of_cbc(
+    script: str, stand_in: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stand_in(script)
+    files = tmp_path / "files"
+    files.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(files))
     for family in ("general", "sign_pairs"):
         net, box, c, truth = question(family, 1)
         try:
@@ -497,11 +510,12 @@ def test_something_else_in_the_place_of_cbc(script: str, stand_in: Callable[[str
             assert "cbc" in str(error)  # noqa: PT017
         else:
             holds(result, truth)
+        assert list(files.iterdir()) == []
 
 
 @pytest.mark.parametrize("limit", [None, 0.5])
 def test_cbc_behind_a_script_that_does_not_pass_signals_on(
-    limit: float | None, stand_in: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    limit: float | None, stand_in: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in "cbc "$@"" without exec: what the script has started is stopped too, and holds no pipe open."""
     monkeypatch.setattr(solvers, "_GRACE", 0.2)
@@ -509,8 +523,7 @@ def test_cbc_behind_a_script_that_does_not_pass_signals_on(
     result = lx.lipschitz(*slow(), solver="cbc", time_limit=limit, progress=lambda _: limit is None)
     holds(result)
     assert result.termination == ("interrupted" if limit is None else "time limit")
-    (note,) = Path(os.environ.get("NOTES", stand_in("exit 1").parent.parent)).glob("pid")
-    assert gone(int(note.read_text()))
+    assert gone(int((tmp_path / "pid").read_text()))
 
 
 def gone(pid: int) -> bool:
@@ -616,6 +629,7 @@ STARVED = """
 import json, resource, sys
 import numpy as np
 import lipexact as lx
+from lipexact import api  # and all else that is needed
 from lipexact.mip.solvers import available
 from tests.networks import random_weights, to_network
 method, solver, room = sys.argv[1], sys.argv[2], float(sys.argv[3])
@@ -636,7 +650,7 @@ else:
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="a file of Linux")
 @pytest.mark.parametrize(
     ("method", "solver", "room"),
-    [("bab", "highs", 0.5), ("bab", "highs", 3), ("mip", "highs", 4), ("mip", "highs", 30), ("mip", "scip", 30)],
+    [("bab", "highs", 3), ("mip", "highs", 30)],
 )
 def test_hardly_any_memory(method: str, solver: str, room: float) -> None:
     """A clear error or an honest interval; or, where a library ends the process by itself, no answer at all."""

@@ -489,6 +489,31 @@ def test_many_singular_values_that_are_one() -> None:
             assert found.upper < 1 + 1e-11
 
 
+def test_a_singular_value_that_is_too_small_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = np.random.default_rng(0).normal(size=(3, 4))
+    svd = np.linalg.svd
+
+    def less(*args: object, **options: object) -> tuple[np.ndarray, ...]:
+        left, sizes, right = svd(*args, **options)
+        return left, sizes * (1 - 1e-12), right
+
+    monkeypatch.setattr(np.linalg, "svd", less)
+    found = matrix_norm(to_network([(matrix, np.ones(3))]), norm("l2").ball(3), norm("l2").ball(4), ())
+    assert at_most(tuple(tuple(map(Fraction, row)) for row in matrix.tolist()), ("l2", "l2"), found.upper)
+
+
+def test_norms_that_underflow_are_not_0() -> None:
+    """In units of the input in which numbers as small as the slopes are far apart."""
+    weights = [(np.array([[1e-200, 0.0]]), np.ones(1)), (np.ones((1, 1)), np.zeros(1))]
+    net, both = to_network(weights), np.vstack([np.eye(2), -np.eye(2)])
+    for unit in (lx.PolyhedralNorm(halfspaces=1e200 * both), lx.PolyhedralNorm(vertices=1e-200 * both)):
+        bodies = functional_body(None, "linf", 1), unit.ball(2)
+        assert matrix_norm(net, *bodies, (np.ones(1, dtype=np.int8),)).upper > 0
+        for state in (FREE, ON):
+            upper, _ = ZonotopeBounds(net, *bodies, "reverse").upper([np.array([[state]], dtype=np.int8)])
+            assert upper[0] > 0
+
+
 # --- Sums with free signs ------------------------------------------------------------------------------
 
 
@@ -563,6 +588,21 @@ def test_supports_are_no_less_than_at_any_vertex(kind: str, seed: int) -> None:
             for row, most in halfspaces_of(domain):
                 slope = sum((abs(Fraction(a)) for a in row), Fraction(0))
                 assert dot(row, point) + Fraction(reach) * slope <= Fraction(most)
+
+
+@pytest.mark.parametrize("seed", range(SEEDS or 10))
+def test_multipliers_that_leave_nothing_but_rounding(seed: int) -> None:
+    # A cone at 0: what the row is off the form, times a point far away, is all there is.
+    rng = np.random.default_rng(seed)
+    row = np.array([1.0, -1.0]) * rng.uniform(0.5, 1, 2)
+    domain = lx.Polytope(row[None, :], [0.0], lower=[0, 0], upper=[1e6, 1e6])
+    multipliers = rng.random((20, 1))
+    weights = multipliers * row
+    (whole,) = oracle.regions([(np.eye(2), np.ones(2))], domain.lower, domain.upper, halfspaces_of(domain))
+    truths = [max(dot(form, vertex) for vertex in whole.vertices) for form in weights.tolist()]
+    assert max(truths) > 0
+    for known, limit in zip(truths, domain.dual_bound(weights, multipliers).tolist(), strict=True):
+        assert known <= Fraction(limit)
 
 
 # --- Numbers as small, or as large, as floats go ---------------------------------------------------------
