@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx.helper
 import onnx.numpy_helper
 
 from lipexact.errors import ModelError, UnsupportedOperatorError
@@ -19,6 +20,23 @@ FLOAT_TYPES = frozenset(
     {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
 )
 """The element types that stand for real numbers here; all arithmetic is in float64."""
+
+LARGEST = 2**27
+"""The most coefficients that one node may need: 1.6 GB of memory where they are sparse."""
+
+WIDEST = 2**24
+"""The most entries of a tensor that depends on the input; each takes about 100 bytes while it is rearranged."""
+
+MOST_BYTES = 2**32
+"""The most memory that the constants and the coefficients of a model may take in all."""
+
+MOST_AXES = 64
+"""The most axes that numpy takes."""
+
+_DATA = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
+
+# Types of less than a byte, which are packed; some are newer than the oldest onnx.
+_BITS = {"FLOAT4E2M1": 4, "FLOAT6E2M3": 6, "FLOAT6E3M2": 6, "INT2": 2, "INT4": 4, "UINT2": 2, "UINT4": 4}
 
 # The methods of OnnxNode called int and float hide the built-in types inside that class.
 _Int: TypeAlias = int
@@ -45,6 +63,8 @@ class Tensor:
     shape: Shape
 
     def __post_init__(self) -> None:
+        if len(self.shape) > MOST_AXES:
+            raise ModelError(f"a tensor has {len(self.shape)} axes; lipexact takes {MOST_AXES} at most")
         if math.prod(self.shape) != self.value.size:
             raise ModelError(f"a tensor of shape {self.shape} does not hold {self.value.size} entries")
 
@@ -71,6 +91,8 @@ class OnnxNode:
     """
 
     def __init__(self, proto: onnx.NodeProto, opset: int, below: str = "") -> None:
+        if len({attribute.name for attribute in proto.attribute}) < len(proto.attribute):
+            raise ModelError(f"node '{proto.name or ''.join(proto.output[:1])}' has two attributes of one name")
         self.proto = proto
         self.opset = opset
         self.below = below
@@ -188,6 +210,43 @@ def qualified_name(domain: str, name: str) -> str:
     return f"{domain}.{name}" if domain else name
 
 
+def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """The graphs in a node's attributes."""
+    return [graph for entry in node.attribute for graph in (*([entry.g] if entry.HasField("g") else []), *entry.graphs)]
+
+
+def stored_bytes(tensor: onnx.TensorProto, what: str) -> int:
+    """How many bytes a tensor's data has, by its shape and its type.
+
+    Raises
+    ------
+    ModelError
+        If it has no such shape or type.
+    """
+    if tensor.dims and min(tensor.dims) < 0:
+        raise ModelError(f"{what} has the shape {list(tensor.dims)}")
+    known = {number: name for name, number in onnx.TensorProto.DataType.items()}
+    kind = known.get(tensor.data_type, "UNDEFINED")
+    if kind in ("UNDEFINED", "STRING"):
+        raise ModelError(f"{what} is of type {kind} ({tensor.data_type}), not of numbers")
+    bits = _BITS.get(kind) or 8 * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return -(-math.prod(map(int, tensor.dims)) * int(bits) // 8)
+
+
+def held_here(tensor: onnx.TensorProto, what: str) -> None:
+    """Refuse a tensor whose data lies in another file.
+
+    Raises
+    ------
+    ModelError
+    """
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        raise ModelError(
+            f"{what} is stored in another file: pass the path of the model instead of the model, "
+            "or call onnx.external_data_helper.load_external_data_for_model first"
+        )
+
+
 def constant_array(tensor: onnx.TensorProto, what: str) -> Constant:
     """The array in a tensor of the file, exactly.
 
@@ -196,11 +255,18 @@ def constant_array(tensor: onnx.TensorProto, what: str) -> Constant:
     ModelError
         If the tensor is malformed, or its data lies in another file that was not loaded.
     """
-    if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        raise ModelError(
-            f"{what} is stored in another file: pass the path of the model instead of the model, "
-            "or call onnx.external_data_helper.load_external_data_for_model first"
-        )
+    held_here(tensor, what)
+    if tensor.data_type != onnx.TensorProto.STRING:
+        # What to_array does not check: a length of -1, which numpy takes for any, and data beyond the last entry.
+        count = stored_bytes(tensor, what)
+        fields = [name for name in _DATA if len(getattr(tensor, name))]
+        if len(fields) > 1:
+            raise ModelError(f"{what} is corrupt: it holds its data several times, in {' and '.join(fields)}")
+        if fields == ["raw_data"] and len(tensor.raw_data) != count:
+            raise ModelError(
+                f"{what} is corrupt: {count} bytes by its shape {list(tensor.dims)} and its type, "
+                f"{len(tensor.raw_data)} in the file"
+            )
     try:
         return np.asarray(onnx.numpy_helper.to_array(tensor))
     except (ValueError, TypeError, KeyError, OverflowError) as error:
@@ -232,10 +298,19 @@ def dense_array(tensor: onnx.SparseTensorProto, what: str) -> Constant:
         If the tensor is malformed.
     """
     values, indices = constant_array(tensor.values, what), constant_array(tensor.indices, what)
-    dense = np.zeros(tuple(tensor.dims), values.dtype)
-    try:
-        # Indices are either positions in C order or one row of coordinates for each value.
-        dense[tuple(indices.T) if indices.ndim == 2 else np.unravel_index(indices, dense.shape)] = values
-    except (ValueError, IndexError) as error:
-        raise ModelError(f"{what} is corrupt: {error}") from error
-    return dense
+    shape = tuple(tensor.dims)
+    if min(shape, default=1) < 1 or len(shape) > MOST_AXES or math.prod(shape) > LARGEST:
+        raise ModelError(f"{what} has the shape {list(shape)}; lipexact takes 1 to {LARGEST} entries")
+    # Indices are either positions in C order or one row of coordinates for each value.
+    wanted = (values.size, len(shape)) if indices.ndim == 2 else (values.size,)
+    lengths = np.array(shape if indices.ndim == 2 else [math.prod(shape)])
+    if values.ndim != 1 or indices.shape != wanted or indices.dtype.kind != "i":
+        raise ModelError(f"{what} is corrupt: indices of shape {indices.shape} and type {indices.dtype}")
+    if ((indices < 0) | (indices >= lengths)).any():
+        raise ModelError(f"{what} is corrupt: some of its indices lie outside its shape {list(shape)}")
+    positions = np.ravel_multi_index(tuple(indices.T), shape) if indices.ndim == 2 else indices
+    if np.unique(positions).size < positions.size:
+        raise ModelError(f"{what} is corrupt: it names an entry twice")
+    dense = np.zeros(math.prod(shape), values.dtype)
+    dense[positions] = values
+    return dense.reshape(shape)

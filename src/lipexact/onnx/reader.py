@@ -15,28 +15,36 @@ import difflib
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from itertools import chain, zip_longest
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx.helper
-import onnx.inliner
 import onnx.numpy_helper
 import onnx.shape_inference
+import scipy.sparse as sp
 from onnx.reference import ReferenceEvaluator
 from typing_extensions import assert_never
 
+from lipexact.arrays import Matrix
 from lipexact.errors import LipExactError, ModelError, UnsupportedOperatorError
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
+from lipexact.graph.ir import operands as operands_of
 from lipexact.network import Network, network
+from lipexact.onnx.external import load_external
+from lipexact.onnx.files import load_model
 from lipexact.onnx.nodes import (
     FLOAT_TYPES,
+    LARGEST,
+    MOST_BYTES,
+    WIDEST,
     Constant,
     OnnxNode,
     Operand,
@@ -46,9 +54,11 @@ from lipexact.onnx.nodes import (
     constant_array,
     dense_array,
     finite_array,
+    held_here,
+    subgraphs,
 )
 from lipexact.onnx.registry import FINAL, NEWEST_OPSET, find_operator
-from lipexact.onnx.tensors import LARGEST, limit
+from lipexact.onnx.tensors import limit
 
 # Not a function of their inputs alone.
 _RANDOM = frozenset(("Bernoulli", "Dropout", "Multinomial", "RandomNormalLike", "RandomUniformLike"))
@@ -56,6 +66,20 @@ _RANDOM = frozenset(("Bernoulli", "Dropout", "Multinomial", "RandomNormalLike", 
 # Of these the reference implementation evaluates some wrongly: BatchNormalization of opset 9 as in training, groups of
 # ConvTranspose, SAME_LOWER of pools, scales of Resize that are no whole numbers. Their lowerings do it.
 _LOWERED = frozenset(("AveragePool", "BatchNormalization", "ConvTranspose", "MaxPool", "Resize", "Upsample"))
+
+# Values of their inputs or attributes, and not the shapes, say how large their outputs are.
+_SIZED_BY_VALUES = frozenset(
+    "AffineGrid BlackmanWindow CenterCropPad Col2Im ConstantOfShape DFT Expand HammingWindow HannWindow "
+    "MelWeightMatrix OneHot Pad Range Tile".split()
+)
+
+# Of these neither shapes nor sizes say how much memory or time the reference implementation takes.
+_UNBOUNDED = frozenset(
+    "DeformConv GridSample ImageDecoder MaxRoiPool MaxUnpool NonMaxSuppression RegexFullMatch RoiAlign STFT "
+    "TfIdfVectorizer ai.onnx.ml.TreeEnsemble ai.onnx.ml.TreeEnsembleClassifier ai.onnx.ml.TreeEnsembleRegressor".split()
+)
+
+_LONGEST_MESSAGE, _LONGEST_NAME = 2000, 200
 
 # What comes between the last activation of a classifier and its output: labels, one minus the probability.
 _AROUND_FINAL = frozenset(
@@ -107,17 +131,49 @@ def read_onnx(
     UnsupportedOperatorError
         If the output depends on an operator, or a use of an operator, that lipexact does not support.
     """
-    proto, name = _loaded(model)
+    with _plain_messages():
+        return _network(model, input, output, fixed or {}, drop_final=drop_final, batched=batched)
+
+
+@contextmanager
+def _plain_messages() -> Iterator[None]:
+    """Errors of one line that is not too long, whatever names the file has."""
+    try:
+        yield
+    except LipExactError as error:
+        message = str(error)
+        if len(message) > _LONGEST_MESSAGE:
+            half = _LONGEST_MESSAGE // 2 - 20
+            message = f"{message[:half]} [...] {message[-half:]}"
+        message = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in message)
+        if message == str(error):
+            raise
+        raise type(error)(message[:_LONGEST_MESSAGE]) from None
+
+
+def _network(
+    model: _Path | onnx.ModelProto,
+    input_name: str | None,
+    output: str | None,
+    fixed: Mapping[str, npt.ArrayLike],
+    *,
+    drop_final: bool,
+    batched: bool,
+) -> Network:
+    proto, name, path = load_model(model)
     graph = proto.graph
     producers = _producers(graph)
     target = _output(graph, producers, output)
     if drop_final:
         target = _before_final(graph, producers, target)
     nodes = list(_needed(graph, producers, target))
-    constants = _fixed(graph, fixed or {}, batched=batched)
-    info = _input(graph, {*chain.from_iterable(map(_reads, nodes)), target}, input, constants)
+    constants = _fixed(graph, fixed, batched=batched)
+    read = {*chain.from_iterable(map(_reads, nodes)), target}
+    info = _input(graph, read, input_name, constants)
     shape = _input_shape(info, batched=batched)
     x = Input(math.prod(shape), info.name)
+    if path is not None:
+        load_external(graph, nodes, read, path)
     tensors = _Tensors(proto, {info.name: Tensor(x, shape), **constants})
     for node in nodes:
         tensors.evaluate(node)
@@ -135,6 +191,46 @@ def read_onnx(
         output_shape=result.shape[1:] if single and len(result.shape) > 1 and result.shape[0] == 1 else result.shape,
         name=name,
     )
+
+
+class _Memory:
+    """How much memory the constants and the coefficients of a model take so far."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._seen: set[Node] = set()
+
+    def add(self, operand: Operand | None, what: object) -> None:
+        """Count an operand, and what it depends on.
+
+        Raises
+        ------
+        ModelError
+            If that is too much.
+        """
+        stack: list[Node] = []
+        if isinstance(operand, Tensor):
+            stack.append(operand.value)
+        elif operand is not None:
+            self._bytes += operand.nbytes
+        while stack:
+            node = stack.pop()
+            if node in self._seen:
+                continue
+            self._seen.add(node)
+            stack += operands_of(node)
+            if isinstance(node, Affine):
+                self._bytes += node.bias.nbytes + sum(_bytes(weight) for weight, _ in node.terms)
+        if self._bytes > MOST_BYTES:
+            raise ModelError(
+                f"{what}: up to there the model needs more than {MOST_BYTES / 2**30:g} GiB for its constants and "
+                "coefficients, which is all that lipexact takes; read a smaller part, lipexact.load(model, output=...)"
+            )
+
+
+def _bytes(matrix: Matrix) -> int:
+    parts = (matrix.data, matrix.indices, matrix.indptr) if sp.issparse(matrix) else (matrix,)
+    return sum(part.nbytes for part in parts)
 
 
 class _Tensors:
@@ -164,10 +260,14 @@ class _Tensors:
         self._known = known
         self._inputs = frozenset(known)
         self._outer = outer
+        self._memory: _Memory = _Memory() if outer is None else outer._memory
         self._missing: dict[str, OnnxNode] = {}
         self._dense = {tensor.name: tensor for tensor in graph.initializer}
         self._sparse = {tensor.values.name: tensor for tensor in graph.sparse_initializer}
         self._opsets = {canonical_domain(entry.domain): entry.version for entry in proto.opset_import}
+        versions = {(canonical_domain(entry.domain), entry.version) for entry in proto.opset_import}
+        if len(versions) > len(self._opsets) or min(self._opsets.values(), default=1) < 1:
+            raise ModelError("the model's operator sets must have one version each, from 1 on; export it again")
         if self._opsets.get("", 1) > NEWEST_OPSET:
             raise UnsupportedOperatorError(
                 f"the model uses opset {self._opsets['']}, and lipexact knows opsets up to {NEWEST_OPSET}: "
@@ -187,6 +287,7 @@ class _Tensors:
                 return self._outer[name]
             else:
                 raise ModelError(f"the model reads tensor '{name}', which nothing computes")
+            self._memory.add(self._known[name], what)
         return self._known[name]
 
     def evaluate(self, proto: onnx.NodeProto) -> None:
@@ -196,7 +297,8 @@ class _Tensors:
         below = (name for name in proto.input if isinstance(self._known.get(name), Tensor) and name not in self._inputs)
         node = OnnxNode(proto, self._opsets.get(canonical_domain(proto.domain), 1), next(below, ""))
         constants = [operand for operand in operands if not isinstance(operand, Tensor)]
-        foldable = len(constants) == len(operands) > 0 and not _subgraphs(proto) and proto.op_type not in _RANDOM
+        foldable = len(constants) == len(operands) and any(operand is not None for operand in constants)
+        foldable = foldable and not subgraphs(proto) and proto.op_type not in _RANDOM
         if foldable and node.operator in _LOWERED and isinstance(constants[0], np.ndarray):
             values = Affine((), node.weights(constants[0]).ravel(), f"{node.name}_constant")
             operands[0], foldable = Tensor(values, constants[0].shape), False
@@ -223,6 +325,7 @@ class _Tensors:
                 self._missing[name] = node
             elif name:
                 self._known[name] = result
+                self._memory.add(result, node)
 
     def _branch(self, node: OnnxNode, operands: Sequence[Operand | None]) -> tuple[Operand, ...]:
         """The outputs of an If whose condition is constant, as exporters write it around a Squeeze."""
@@ -239,6 +342,8 @@ class _Tensors:
 
     def _folded(self, node: OnnxNode, constants: list[Constant | None]) -> tuple[Constant, ...]:
         feeds = {name: array for name, array in zip(node.proto.input, constants, strict=True) if array is not None}
+        read = sum(array.size for array in constants if array is not None)
+        _check_foldable(node, feeds, read)
         try:
             model = onnx.helper.make_model(
                 onnx.helper.make_graph(
@@ -255,7 +360,7 @@ class _Tensors:
                 opset_imports=[onnx.helper.make_opsetid(node.domain, node.opset)],
                 ir_version=max(self._proto.ir_version, 3),
             )
-            limit(node, _size(model, feeds))
+            _limit_folded(node, _size(model, feeds, propagate=read <= 2**16))
             results = ReferenceEvaluator(model).run(None, feeds)
             arrays = iter([np.asarray(result) for result in results])
         except LipExactError:
@@ -267,65 +372,60 @@ class _Tensors:
         return tuple(next(arrays) if name else np.zeros(1) for name in node.proto.output)
 
 
-def _size(model: onnx.ModelProto, feeds: Mapping[str, Constant]) -> int:
-    """How many entries the outputs of a model of one node have, as far as ONNX can tell without computing them."""
+def _check_foldable(node: OnnxNode, feeds: Mapping[str, Constant], read: int) -> None:
+    # What the reference implementation had better not be given.
+    limit(node, read)
+    if node.operator in _UNBOUNDED:
+        raise node.unsupported("lipexact does not evaluate it, not on constants either: it may take any time or memory")
+    if node.operator != "Identity" and any(array.dtype.kind in "OSUT" for array in feeds.values()):
+        raise node.unsupported("it cannot be evaluated on its constant inputs, which are strings")
+    for attribute in node.proto.attribute:
+        for tensor in (attribute.t, *attribute.tensors, attribute.sparse_tensor.values):
+            held_here(tensor, f"{node}: attribute '{attribute.name}'")
+
+
+def _limit_folded(node: OnnxNode, size: int | None) -> None:
+    if size is None and node.operator in _SIZED_BY_VALUES:
+        raise node.unsupported(
+            "it cannot be evaluated on its constant inputs: how large its output is, ONNX cannot tell"
+        )
+    limit(node, size or 0)
+
+
+def _size(model: onnx.ModelProto, feeds: Mapping[str, Constant], *, propagate: bool) -> int | None:
+    """How many entries the outputs of a model of one node have; None if ONNX cannot tell without computing them.
+
+    Propagating values of large inputs takes hundreds of bytes for each.
+    """
     sized = onnx.ModelProto()
     sized.CopyFrom(model)
     small = {name: array for name, array in feeds.items() if array.dtype.kind in "iuf" and array.size <= 1024}
     sized.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in small.items())
     try:
-        inferred = onnx.shape_inference.infer_shapes(sized, data_prop=True)
+        inferred = onnx.shape_inference.infer_shapes(sized, data_prop=propagate)
     except (
         onnx.shape_inference.InferenceError,
         RuntimeError,
         ValueError,
     ):  # the reference implementation will say what is wrong
-        return 0
-    shapes = [[dim.dim_value for dim in info.type.tensor_type.shape.dim] for info in inferred.graph.output]
-    return max((math.prod(shape) for shape in shapes), default=0)
-
-
-def _subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
-    return [graph for entry in node.attribute for graph in (*([entry.g] if entry.HasField("g") else []), *entry.graphs)]
+        return None
+    tensors = [info.type.tensor_type for info in inferred.graph.output]
+    if not all(tensor.HasField("shape") for tensor in tensors):
+        return None
+    dims = [tensor.shape.dim for tensor in tensors]
+    if not all(dim.HasField("dim_value") for shape in dims for dim in shape):
+        return None
+    return max((math.prod(dim.dim_value for dim in shape) for shape in dims), default=0)
 
 
 def _reads(node: onnx.NodeProto) -> Iterator[str]:
     """The tensors that a node reads, those in its subgraphs included that these do not compute themselves."""
     yield from filter(None, node.input)
-    for graph in _subgraphs(node):
+    for graph in subgraphs(node):
         own = {name for each in graph.node for name in each.output} | {info.name for info in graph.input}
         own |= {tensor.name for tensor in graph.initializer}
         used = {*chain.from_iterable(map(_reads, graph.node)), *(info.name for info in graph.output)}
         yield from sorted(used - own)
-
-
-def _loaded(model: _Path | onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
-    # The model, with its local functions inlined, and a name for it.
-    if isinstance(model, onnx.ModelProto):
-        proto, name = model, model.graph.name or "network"
-    else:
-        try:
-            path = Path(model)
-        except TypeError:
-            raise ModelError(
-                f"expected the path of an ONNX file or an onnx.ModelProto, not {type(model).__name__}"
-            ) from None
-        name = path.stem
-        try:
-            proto = onnx.load(path)
-        except OSError as error:
-            raise ModelError(f"cannot read '{path}': {error.strerror or error}") from error
-        except Exception as error:  # protobuf, the checker and the text formats each have errors of their own
-            raise ModelError(f"'{path}' is not an ONNX model, or is corrupt: {error}") from error
-    if not (proto.graph.node or proto.graph.input or proto.graph.output):
-        what = f"'{os.fspath(model)}'" if not isinstance(model, onnx.ModelProto) else "the model"
-        raise ModelError(f"{what} is empty, or is not an ONNX model")
-    if proto.functions:
-        try:
-            proto = onnx.inliner.inline_local_functions(proto)
-        except Exception as error:  # errors from C++, of several types
-            raise ModelError(f"the functions in the model cannot be inlined: {error}") from error
-    return proto, name
 
 
 def _input_infos(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
@@ -354,6 +454,8 @@ def _fixed(graph: onnx.GraphProto, fixed: Mapping[str, npt.ArrayLike], *, batche
         lengths = _lengths(infos[name], batched=batched)
         array = _of_type(value, tensor.elem_type, f"the value fixed for input '{name}'")
         if array.size == 1 and 0 not in lengths:
+            if math.prod(lengths) > LARGEST:
+                raise ModelError(f"input '{name}' of shape {lengths} has more than {LARGEST} entries")
             array = np.full(lengths, array.item(), dtype=array.dtype)
         elif array.ndim == 1 and array.size == math.prod(lengths):
             array = array.reshape(lengths)
@@ -446,8 +548,8 @@ def _input_shape(info: onnx.ValueInfoProto, *, batched: bool) -> Shape:
             "or a dynamic batch axis, or set it with onnx.tools.update_model_dims; if its first axis is no batch axis, "
             "lipexact.load(model, batched=False)"
         )
-    if math.prod(lengths) > LARGEST:
-        raise ModelError(f"input '{info.name}' of shape {lengths} has more than {LARGEST} entries")
+    if math.prod(lengths) > WIDEST:
+        raise ModelError(f"input '{info.name}' of shape {lengths} has more than {WIDEST} entries")
     return tuple(lengths)
 
 
@@ -508,17 +610,24 @@ def _before_final(graph: onnx.GraphProto, producers: Mapping[str, int], target: 
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names) or "none"
+    listed = [f"'{name}'" for name in names]
+    more = [f"and {len(listed) - 10} others"] if len(listed) > 11 else []
+    return ", ".join([*listed[:10], *more] if more else listed) or "none"
 
 
 def _producers(graph: onnx.GraphProto) -> dict[str, int]:
     """For each tensor that the graph computes the index of its node."""
     producers: dict[str, int] = {}
-    inputs = {info.name for info in graph.input}
+    weights = [tensor.name for tensor in graph.initializer] + [each.values.name for each in graph.sparse_initializer]
+    for names in (weights, [info.name for info in graph.input]):
+        if len(set(names)) < len(names):
+            twice = (name for name, count in Counter(names).items() if count > 1)
+            raise ModelError(f"the model has several inputs, or several initializers, of the name {_listed(twice)}")
+    inputs = {info.name for info in graph.input}.union(weights)
     for index, node in enumerate(graph.node):
         for name in filter(None, node.output):
             if name in producers or name in inputs:
-                raise ModelError(f"the model computes tensor '{name}' twice")
+                raise ModelError(f"the model computes tensor '{name}' twice, or it is an input or an initializer, too")
             producers[name] = index
     return producers
 
@@ -535,7 +644,7 @@ def _needed(graph: onnx.GraphProto, producers: Mapping[str, int], *targets: str)
     try:
         order = list(TopologicalSorter(dict(sorted(dependencies.items()))).static_order())
     except CycleError as error:
-        names = ", ".join(f"'{graph.node[index].output[0]}'" for index in error.args[1])
+        names = _listed(graph.node[index].output[0] for index in error.args[1])
         raise ModelError(f"the model has a cycle through {names}; lipexact reads feed-forward networks") from None
     return (graph.node[index] for index in order)
 
@@ -543,15 +652,16 @@ def _needed(graph: onnx.GraphProto, producers: Mapping[str, int], *targets: str)
 def _named(graph: Graph) -> Graph:
     # The same graph under unique names of letters, digits and underscores, for models in text formats.
     taken: set[str] = set()
+    counts: Counter[str] = Counter()
 
     def name(node: Node) -> str:
-        plain = re.sub(r"[^A-Za-z0-9_]+", "_", node.name).strip("_") or type(node).__name__.lower()
+        plain = re.sub(r"[^A-Za-z0-9_]+", "_", node.name[:_LONGEST_NAME]).strip("_") or type(node).__name__.lower()
         # A leading digit would make a number of some names.
         base = candidate = f"t{plain}" if plain[0].isdigit() else plain
-        count = 1
+        counts[base] += 1
         while candidate in taken:
-            count += 1
-            candidate = f"{base}_{count}"
+            counts[base] += 1
+            candidate = f"{base}_{counts[base]}"
         taken.add(candidate)
         return candidate
 

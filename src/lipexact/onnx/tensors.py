@@ -13,10 +13,9 @@ import scipy.sparse as sp
 from lipexact.arrays import Matrix, Vector
 from lipexact.graph import lower
 from lipexact.graph.ir import Affine, Value
-from lipexact.onnx.nodes import Constant, Indices, OnnxNode, Operand, Shape, Tensor
+from lipexact.onnx.nodes import LARGEST, WIDEST, Constant, Indices, OnnxNode, Operand, Shape, Tensor
 
-LARGEST = 2**27
-"""The most coefficients that one node may need: 1.6 GB of memory where they are sparse."""
+_MOST_INTEGERS = 2**16  # in a constant that says a shape, or axes
 
 PRODUCT = "the product of two tensors that depend on the input is not piecewise linear"
 
@@ -30,6 +29,18 @@ def limit(node: OnnxNode, count: float) -> None:
     """
     if count > LARGEST:
         raise node.unsupported(f"it needs {count:.3g} coefficients; lipexact takes {LARGEST} in one operator at most")
+
+
+def limit_entries(node: OnnxNode, count: float) -> None:
+    """Refuse a node whose output, which depends on the input, has too many entries, before they are made.
+
+    Raises
+    ------
+    UnsupportedOperatorError
+    """
+    limit(node, count)
+    if count > WIDEST:
+        raise node.unsupported(f"its output has {count:.3g} entries; lipexact takes {WIDEST} at most")
 
 
 def picked(x: Tensor, positions: Indices, factors: Vector | float = 1.0) -> tuple[Matrix, Value]:
@@ -58,7 +69,7 @@ def picked(x: Tensor, positions: Indices, factors: Vector | float = 1.0) -> tupl
 
 def rearranged(node: OnnxNode, x: Operand, positions: Indices, fill: float = 0.0) -> Operand:
     """The entries x[positions] of the flat x, of the shape of `positions`; `fill` where a position is -1."""
-    limit(node, positions.size)
+    (limit_entries if isinstance(x, Tensor) else limit)(node, positions.size)
     if not positions.size:
         return np.zeros(positions.shape)  # nothing depends on the input
     inside = positions >= 0
@@ -113,6 +124,8 @@ def weighted_sum(node: OnnxNode, *terms: tuple[npt.ArrayLike, Operand], suffix: 
     shapes = [shape for factor, (_, x) in zip(factors, terms, strict=True) for shape in (factor.shape, x.shape)]
     shape = common_shape(node, *shapes)
     limit(node, math.prod(shape) * len(terms))
+    if any(isinstance(x, Tensor) for _, x in terms):
+        limit_entries(node, math.prod(shape))
     affine = []
     bias = np.zeros(shape)
     for factor, (_, x) in zip(factors, terms, strict=True):
@@ -168,6 +181,7 @@ def matrix_product(node: OnnxNode, a: Operand, b: Operand) -> Operand:
     if batch is None or k != right_shape[-2]:
         raise node.malformed(f"tensors of shape {a.shape} and {b.shape} cannot be multiplied as matrices")
     limit(node, math.prod(batch) * m * n * k)
+    limit_entries(node, math.prod(batch) * m * n)
     shape = (*batch, *((m,) if len(a.shape) > 1 else ()), *((n,) if len(b.shape) > 1 else ()))
     # Entry (..., i, j) is the sum of left[..., i, :] * right[..., :, j]; of a tensor, take the positions.
     left, right = _entries(node, a).reshape(left_shape), _entries(node, b).reshape(right_shape)
@@ -198,6 +212,8 @@ def integers(node: OnnxNode, constant: Constant, what: str) -> tuple[int, ...]:
     """The entries of an input that holds integers, such as a shape or a list of axes."""
     if constant.dtype.kind not in "iu":
         raise node.malformed(f"its input '{what}' should hold integers, not {constant.dtype}")
+    if constant.size > _MOST_INTEGERS:
+        raise node.malformed(f"its input '{what}' holds {constant.size} integers")
     return tuple(int(entry) for entry in constant.ravel())
 
 

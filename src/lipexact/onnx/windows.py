@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from lipexact.arrays import Matrix, Vector
 from lipexact.graph.ir import Affine
 from lipexact.onnx.nodes import Indices, OnnxNode, Shape, Tensor
-from lipexact.onnx.tensors import limit
+from lipexact.onnx.tensors import limit, limit_entries
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,7 @@ def convolution(node: OnnxNode, weights: npt.NDArray[np.float64], axes: Sequence
     rows, kernel = math.prod(axis.windows for axis in axes), math.prod(axis.kernel for axis in axes)
     length = math.prod(axis.length for axis in axes)
     limit(node, rows * max(outer, kernel))
+    limit_entries(node, rows * outer)
     taps = [axis.taps for axis in axes]
     limit(node, outer * inner * math.prod(int((tap >= 0).sum()) for tap in taps))
     # What every window reads of one channel, of shape (rows, kernel).
@@ -187,7 +188,8 @@ def repeated(node: OnnxNode, matrix: Matrix, count: int) -> Matrix:
     """The block diagonal matrix of equal blocks."""
     if count == 1:
         return matrix
-    limit(node, count * max(matrix.nnz, matrix.shape[0]))
+    limit(node, count * matrix.nnz)
+    limit_entries(node, count * matrix.shape[0])
     shape = count * matrix.shape[0], count * matrix.shape[1]
     kind = _index_type(shape[1], count * matrix.nnz)
     columns, entries = (np.arange(count, dtype=kind)[:, None] * step for step in (matrix.shape[1], matrix.nnz))

@@ -16,6 +16,7 @@ from lipexact.onnx.tensors import (
     aligned,
     common_shape,
     limit,
+    limit_entries,
     matrix_product,
     numbers,
     positions_of,
@@ -92,6 +93,7 @@ def _einsum(node: OnnxNode, *operands: Operand) -> Operand:
     letters = output + "".join(sorted(set(lengths) - set(output)))
     whole = tuple(lengths[letter] for letter in letters)
     limit(node, math.prod(whole))
+    limit_entries(node, math.prod(whole[: len(output)]))
     # What is summed up, with an axis for every letter.
     factors, positions, value = np.ones(whole), np.zeros(whole, np.int64), None
     for term, x in zip(inputs, operands, strict=True):

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from lipexact.onnx.nodes import Constant, OnnxNode, Operand, Shape, Tensor
 from lipexact.onnx.registry import Example, lowers
-from lipexact.onnx.tensors import limit, numbers, weighted_sum
+from lipexact.onnx.tensors import limit, limit_entries, numbers, weighted_sum
 from lipexact.onnx.windows import Axis, convolution, mapped, padding, positive, repeated, sliding, spatial
 
 
@@ -114,7 +114,7 @@ def _conv_transpose(node: OnnxNode, x: Tensor, W: Constant, B: Constant | None) 
     axes = _transposed_axes(node, spatial(node, x.shape), weights.shape[2:])
     channels = weights.shape[1] * groups
     shape = (x.shape[0], channels, *(axis.length for axis in axes))
-    limit(node, math.prod(shape))
+    limit_entries(node, math.prod(shape))
     matrix = convolution(node, weights, axes, groups).T.tocsr()
     return mapped(node, repeated(node, matrix, x.shape[0]), x, shape, _bias(node, B, shape))
 

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from lipexact.graph import lower
 from lipexact.onnx.nodes import OnnxNode, Operand, Tensor
 from lipexact.onnx.registry import Example, lowers
-from lipexact.onnx.tensors import limit, numbers, rearranged
+from lipexact.onnx.tensors import limit, limit_entries, numbers, rearranged
 from lipexact.onnx.windows import Axis, convolution, mapped, positive, repeated, sliding, spatial
 
 
@@ -106,7 +106,7 @@ def _max_pool(node: OnnxNode, x: Tensor) -> Operand:
     """The maximum over every window; padding never wins. The output Indices is refused."""
     node.int("storage_order", 0)  # of the indices
     axes = _windows(node, x)
-    limit(node, math.prod(x.shape[:2]) * math.prod(axis.windows for axis in axes))
+    limit_entries(node, math.prod(x.shape[:2]) * math.prod(axis.windows for axis in axes))
     positions, taps = x.positions, []
     for k, axis in enumerate(axes, start=2):
         tap = axis.taps

@@ -14,7 +14,7 @@ from lipexact.arrays import Matrix
 from lipexact.graph.ir import Affine
 from lipexact.onnx.nodes import Constant, OnnxNode, Tensor
 from lipexact.onnx.registry import Example, lowers
-from lipexact.onnx.tensors import counted_axes, integers, limit
+from lipexact.onnx.tensors import counted_axes, integers, limit, limit_entries
 
 # The nearest entry, and where it changes: at whole numbers, or between them. Before opset 11 nobody said which one is
 # the nearest, and when there are fewer entries than before runtimes differ.
@@ -164,8 +164,11 @@ def _interpolated(
             )
     matrices: dict[int, Matrix] = {}
     shape = list(x.shape)
-    for axis, length in zip(axes, lengths, strict=True):
-        limit(node, 4 * length)
+    changed = dict(zip(axes, lengths, strict=True))
+    limit_entries(node, math.prod(changed.get(axis, length) for axis, length in enumerate(shape)))
+    for axis, length in changed.items():
+        if length != shape[axis]:
+            limit(node, 2**10 * length)  # its fractions take as much memory
         if length != shape[axis]:
             matrices[axis] = _of_axis(node, shape[axis], length, *rule)
         shape[axis] = length

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from lipexact.arrays import Matrix
 from lipexact.graph import lower
 from lipexact.graph.ir import Value
-from lipexact.onnx.nodes import FLOAT_TYPES, Constant, Indices, OnnxNode, Operand, Tensor
+from lipexact.onnx.nodes import FLOAT_TYPES, MOST_AXES, Constant, Indices, OnnxNode, Operand, Tensor
 from lipexact.onnx.registry import Example, lowers
 from lipexact.onnx.tensors import (
     axis_of,
@@ -21,6 +21,7 @@ from lipexact.onnx.tensors import (
     indices_of,
     integers,
     limit,
+    limit_entries,
     numbers,
     one_integer,
     picked,
@@ -91,7 +92,9 @@ def _concat(node: OnnxNode, *operands: Operand) -> Operand:
         raise node.malformed(f"the shapes {listed} differ in more than axis {axis}")
     ends = np.cumsum([x.shape[axis] for x in operands])
     shape = (*operands[0].shape[:axis], int(ends[-1]), *operands[0].shape[axis + 1 :])
-    limit(node, math.prod(shape))
+    # A matrix for each operand that is not constant, with a number for each row of the output.
+    limit(node, math.prod(shape) * sum(isinstance(x, Tensor) for x in operands))
+    limit_entries(node, math.prod(shape))
     parts = np.split(np.arange(math.prod(shape)).reshape(shape), ends[:-1], axis)
     terms: list[tuple[Matrix, Value]] = []
     bias = np.zeros(math.prod(shape))
@@ -204,7 +207,7 @@ def _expand(node: OnnxNode, x: Operand, shape: Constant) -> Operand:
     if min(wanted, default=0) < 0:
         raise node.malformed(f"shape {list(wanted)} is not a shape")
     result = common_shape(node, x.shape, wanted)
-    limit(node, math.prod(result))
+    limit_entries(node, math.prod(result))
     return rearranged(node, x, np.broadcast_to(positions_of(x), result))
 
 
@@ -238,7 +241,7 @@ def _flatten(node: OnnxNode, x: Operand) -> Operand:
 def _gather(node: OnnxNode, x: Operand, indices: Constant) -> Operand:
     """The entries at constant indices along an axis."""
     axis = axis_of(node, node.int("axis", 0), len(x.shape))
-    limit(node, math.prod(x.shape) // max(x.shape[axis], 1) * indices.size)
+    limit_entries(node, math.prod(x.shape) // max(x.shape[axis], 1) * indices.size)
     return rearranged(node, x, np.take(positions_of(x), indices_of(node, indices, x.shape[axis]), axis))
 
 
@@ -286,7 +289,7 @@ def _gather_nd(node: OnnxNode, x: Operand, indices: Constant) -> Operand:
     depth = indices.shape[-1]
     if not 1 <= depth <= len(x.shape) - batch:
         raise node.malformed(f"tuples of {depth} indices do not fit a tensor of shape {x.shape}")
-    limit(node, indices.size // depth * math.prod(x.shape[batch + depth :]))
+    limit_entries(node, indices.size // depth * math.prod(x.shape[batch + depth :]))
     places: list[Indices] = list(np.ogrid[tuple(slice(length) for length in x.shape[:batch])])
     places = [place.reshape(*place.shape, *[1] * (indices.ndim - 1 - batch)) for place in places]
     places += [indices_of(node, indices[..., k], x.shape[batch + k]) for k in range(depth)]
@@ -352,7 +355,7 @@ def _pad(node: OnnxNode, x: Operand, pads: Constant | None, value: Constant | No
     lengths = [length + sum(around.get(axis, ())) for axis, length in enumerate(x.shape)]
     if min(lengths, default=0) < 0:
         raise node.malformed(f"its padding {list(widths)} takes away more than a tensor of shape {x.shape} has")
-    limit(node, math.prod(map(max, lengths, x.shape)))
+    limit_entries(node, math.prod(map(max, lengths, x.shape)))
     positions = positions_of(x)
     for axis, (before, after) in around.items():
         positions = _padded(node, positions, axis, before, after, mode)
@@ -695,7 +698,7 @@ def _tile(node: OnnxNode, x: Operand, repeats: Constant, axis: Constant | None) 
         times = integers(node, repeats, "repeats")
     if len(times) != rank or min(times, default=0) < 0:
         raise node.malformed(f"the repeats {list(times)} do not fit a tensor of shape {x.shape}")
-    limit(node, math.prod(x.shape) * math.prod(times))
+    limit_entries(node, math.prod(x.shape) * math.prod(times))
     if 0 in times:
         return rearranged(node, x, np.zeros([a * b for a, b in zip(x.shape, times, strict=True)], dtype=np.int64))
     return rearranged(node, x, np.tile(positions_of(x), times))
@@ -752,6 +755,8 @@ def _unsqueeze(node: OnnxNode, x: Operand, axes: Constant | None) -> Operand:
     else:
         added = integers(node, axes, "axes")
     rank = len(x.shape) + len(added)
+    if rank > MOST_AXES:
+        raise node.malformed(f"its output has {rank} axes")
     new = counted_axes(node, added, rank)
     lengths = iter(x.shape)
     return reshaped(node, x, tuple(1 if axis in new else next(lengths) for axis in range(rank)))

@@ -1,0 +1,136 @@
+"""From a file to a model of plain nodes, whoever wrote the file."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import TypeAlias
+
+import onnx
+import onnx.inliner
+
+from lipexact.errors import LipExactError, ModelError
+from lipexact.onnx.nodes import canonical_domain, qualified_name, subgraphs
+
+_MOST_FILE_BYTES = 2**31  # that protobuf reads
+_MOST_INLINED_BYTES = 2**27
+_MOST_LEVELS = 100  # of subgraphs in subgraphs; protobuf reads fewer from a file
+
+# Domain, name and overload of an operator or a function.
+_Key: TypeAlias = tuple[str, str, str]
+
+
+def load_model(model: str | os.PathLike[str] | onnx.ModelProto) -> tuple[onnx.ModelProto, str, Path | None]:
+    """Read a model, and inline its local functions. Data in other files are left there.
+
+    Parameters
+    ----------
+    model
+        The path of a file, or a model, which is not changed.
+
+    Returns
+    -------
+    tuple
+        The model, a name for it, and its path if it comes from a file.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or its functions or subgraphs are too many.
+    """
+    path = None
+    if isinstance(model, onnx.ModelProto):
+        proto, name, what = model, model.graph.name or "network", "the model"
+    else:
+        try:
+            path = Path(model)
+        except TypeError:
+            raise ModelError(
+                f"expected the path of an ONNX file or an onnx.ModelProto, not {type(model).__name__}"
+            ) from None
+        proto, name, what = _read(path), path.stem, f"'{path}'"
+    if not (proto.graph.node or proto.graph.input or proto.graph.output):
+        raise ModelError(f"{what} is empty, or is not an ONNX model")
+    _check_depth([proto.graph.node, *(function.node for function in proto.functions)])
+    if proto.functions:
+        proto = _inlined(proto)
+        _check_depth([proto.graph.node])
+    return proto, name, path
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    try:
+        _check_file(path)
+        return onnx.load(path, load_external_data=False)
+    except LipExactError:
+        raise
+    except OSError as error:
+        raise ModelError(f"cannot read '{path}': {error.strerror or error}") from error
+    except Exception as error:  # protobuf and the text formats each have errors of their own
+        raise ModelError(f"'{path}' is not an ONNX model, or is corrupt: {error}") from error
+
+
+def _check_file(path: Path) -> None:
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):  # a pipe may not end, nor some devices
+        raise ModelError(f"cannot read '{path}': it is not a regular file; give the path of an ONNX file")
+    if found.st_size >= _MOST_FILE_BYTES:
+        raise ModelError(
+            f"'{path}' has {found.st_size} bytes, and an ONNX file has less than {_MOST_FILE_BYTES}: weights that take "
+            "more lie in a file beside the model (onnx.save with save_as_external_data=True)"
+        )
+
+
+def _inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        size = _inlined_bytes(proto)
+        if size <= _MOST_INLINED_BYTES:
+            return onnx.inliner.inline_local_functions(proto)
+    except LipExactError:
+        raise
+    except Exception as error:  # errors from C++, of several types
+        raise ModelError(f"the functions in the model cannot be inlined: {error}") from error
+    raise ModelError(
+        f"the functions in the model call each other so often that without them its nodes take {size:.3g} bytes; "
+        f"lipexact takes {_MOST_INLINED_BYTES} at most: export it without functions"
+    )
+
+
+def _inlined_bytes(proto: onnx.ModelProto) -> float:
+    """About how many bytes the nodes of a model take once its local functions are inlined, found without doing that."""
+    bodies = {_key(function): list(_calls(function.node)) for function in proto.functions}
+    below = {key: {call for call, _ in calls if call in bodies} for key, calls in bodies.items()}
+    sizes: dict[_Key, float] = {}
+    try:
+        for key in TopologicalSorter(below).static_order():
+            sizes[key] = sum(size + sizes.get(call, 0.0) for call, size in bodies[key])
+    except CycleError as error:
+        names = ", ".join(f"'{qualified_name(*key[:2])}'" for key in error.args[1][:10])
+        raise ModelError(f"functions in the model call each other in a circle: {names}") from None
+    return sum(size + sizes.get(call, 0.0) for call, size in _calls(proto.graph.node))
+
+
+def _calls(nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[_Key, float]]:
+    """What every node calls, those in subgraphs included, and about how many bytes the node takes."""
+    stack = [*nodes]
+    while stack:
+        node = stack.pop()
+        # Nodes in subgraphs count on every level, which is few times too often.
+        yield (canonical_domain(node.domain), node.op_type, node.overload), 100.0 + node.ByteSize()
+        stack += [each for graph in subgraphs(node) for each in graph.node]
+
+
+def _key(function: onnx.FunctionProto) -> _Key:
+    return canonical_domain(function.domain), function.name, function.overload
+
+
+def _check_depth(bodies: Iterable[Iterable[onnx.NodeProto]]) -> None:
+    level = [*bodies]
+    for _ in range(_MOST_LEVELS):
+        level = [below.node for nodes in level for node in nodes for below in subgraphs(node)]
+        if not level:
+            return
+    raise ModelError(f"the model has graphs within graphs, over {_MOST_LEVELS} levels; export it without subgraphs")
