@@ -28,6 +28,8 @@ from pyomo.common import Executable
 
 import lipexact as lx
 from lipexact import api
+from lipexact.bab import workers
+from lipexact.bab.explore import Explorer
 from lipexact.files import write_whole
 from lipexact.mip import compose, search, solvers
 from lipexact.mip.solvers import SOLVERS, Outcome, SolveOptions, Solver, Termination, Watch
@@ -667,6 +669,111 @@ def test_hardly_any_memory(method: str, solver: str, room: float) -> None:
     else:
         assert told["lower"] <= KNOWN * (1 + 1e-9)
         assert told["upper"] >= KNOWN * (1 - 1e-9)
+
+
+# --- Other processes of branch and bound ----------------------------------------------------------------
+
+
+def with_another(monkeypatch: pytest.MonkeyPatch, number: int | None, **options: Any) -> tuple[lx.LipschitzResult, int]:
+    """Branch and bound in two processes, of which the other gets a signal before its second turn; and its turns."""
+    turns = 0
+
+    def ready(self: workers.Workers) -> bool:
+        return bool(self._first) and all(each.result() for each in self._first)
+
+    def explore(self: workers.Workers, *arguments: Any) -> Any:
+        nonlocal turns
+        turns += 1
+        if turns == 2 and number is not None:
+            for pid in self._pool._processes:
+                os.kill(pid, number)
+            for _ in range(100):
+                if self._pool._flags.broken is not None or number != signal.SIGKILL:
+                    break
+                time.sleep(0.05)
+        return original(self, *arguments)
+
+    original = workers.Workers.explore
+    monkeypatch.setattr("lipexact.bab.tree._ALONE", 0.0)
+    monkeypatch.setattr("lipexact.bab.tree._WORTH", 0.0)
+    monkeypatch.setattr(workers, "_GRACE", 0.5)
+    monkeypatch.setattr(workers.Workers, "ready", property(ready))
+    monkeypatch.setattr(workers.Workers, "explore", explore)
+    return lx.lipschitz(*slow(), method="bab", threads=2, **options), turns
+
+
+@posix
+def test_a_process_that_was_killed_between_two_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    result, turns = with_another(monkeypatch, signal.SIGKILL)
+    assert turns == 2
+    assert result.status is lx.Status.EXACT
+    holds(result)
+
+
+@posix
+def test_a_process_that_hangs_is_given_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    result, turns = with_another(monkeypatch, signal.SIGSTOP, time_limit=3.0)
+    assert turns == 2
+    assert (result.status, result.termination) == (lx.Status.BOUNDED, "time limit")
+    holds(result)
+
+
+IN_TWO = """
+import sys
+from pathlib import Path
+from lipexact.bab import tree, workers
+from lipexact.cli import main
+def explore(self, *arguments):
+    note.write_text(str(next(iter(self._pool._processes))) + chr(10))
+    return original(self, *arguments)
+note = Path(sys.argv.pop())
+original, workers.Workers.explore, tree._ALONE = workers.Workers.explore, explore, 0.0
+main()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="a file of Linux")
+@pytest.mark.parametrize("number", [signal.SIGTERM, getattr(signal, "SIGKILL", None)])
+def test_other_processes_end_with_the_first_one(number: signal.Signals, slow_file: Path, tmp_path: Path) -> None:
+    options = command(slow_file, "--method=bab", "--threads=2")[3:]
+    run = [sys.executable, "-c", IN_TWO, *options, str(tmp_path / "pid")]
+    with subprocess.Popen(run, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as running:
+        other = int(wait_for(tmp_path / "pid"))
+        running.send_signal(number)
+        out, _ = running.communicate(timeout=100)
+    assert (running.returncode, out) == (-number, b"")
+    assert gone(other)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "semaphores"), RuntimeError("can't start new thread")])
+def test_no_other_process_is_to_be_had(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", refuse)
+    result, turns = with_another(monkeypatch, None)
+    assert turns == 0
+    assert result.status is lx.Status.EXACT
+    assert str(error) in result.stats["message"]
+    holds(result)
+
+
+def test_branch_and_bound_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Explorer.explore
+    for after in (0, 3):
+        calls = itertools.count()
+
+        def explored(self: Explorer, batch: Any, calls: Any = calls, after: int = after) -> Any:
+            if next(calls) == after:
+                raise MemoryError
+            return original(self, batch)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Explorer, "explore", explored)
+            result = lx.lipschitz(*slow(), method="bab")
+        assert (result.status, result.termination) == (lx.Status.BOUNDED, "limit")
+        assert "memory" in result.stats["message"]
+        holds(result)
 
 
 # --- Time ---------------------------------------------------------------------------------------------

@@ -94,10 +94,18 @@ def branch(
                 if tree.workers is None and workers > 1 and now > _ALONE and not late:
                     from lipexact.bab.workers import Workers  # noqa: PLC0415 - loky takes its time to import
 
-                    tree.workers = stack.enter_context(Workers(workers - 1, problems, bounds, traced=trace is not None))
+                    try:
+                        others = Workers(workers - 1, problems, bounds, traced=trace is not None)
+                    except (OSError, RuntimeError, MemoryError) as error:  # no processes, threads or semaphores left
+                        workers, bracket.stats["message"] = 1, f"no other processes could be started: {error}"
+                    else:
+                        tree.workers = stack.enter_context(others)
                 tree.turn(deadline)
         except KeyboardInterrupt:  # the upper bound is that before the turn that was interrupted
             bracket.termination = Termination.INTERRUPTED.value
+        except MemoryError:  # likewise
+            bracket.termination = Termination.LIMIT.value
+            bracket.stats["message"] = "out of memory: the bounds are those before"
         tree.close()
     bracket.stats["tree_seconds"] = time.perf_counter() - start
 

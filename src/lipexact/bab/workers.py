@@ -6,12 +6,15 @@ script, unlike those of the standard library.
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from loky import ProcessPoolExecutor
@@ -25,6 +28,8 @@ from lipexact.bounds.interval import Bounds
 from lipexact.primal import Found
 from lipexact.problem import Problem
 
+_GRACE = 30.0  # seconds past the deadline after which a process is given up: a turn is shorter, unless it hangs
+
 _explorer: Explorer | None = None  # of a worker's process
 
 
@@ -37,12 +42,21 @@ class _Answer:
     stats: dict[str, float]
 
 
-def _start(problems: Sequence[Problem], bounds: Sequence[Bounds], traced: bool) -> None:
+def _start(problems: Sequence[Problem], bounds: Sequence[Bounds], traced: bool, caller: int) -> None:
     """Make a process ready: ctrl-C is the caller's to handle."""
     global _explorer  # noqa: PLW0603 - a process has one
+    if caller != os.getpid():
+        threading.Thread(target=_end_with, args=(caller,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threadpool_limits(1)
     _explorer = Explorer(problems, bounds, None, np.inf, traced=traced)
+
+
+def _end_with(caller: int) -> None:
+    """End this process when the one that it works for has: killed, that says no word."""
+    while os.getppid() == caller:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 def _explored(batch: list[Node], points: Vector, found: Found | None, target: float, seconds: float) -> _Answer:
@@ -78,7 +92,7 @@ class Workers:
         self.count = count
         self.stats: dict[str, float] = {}
         self._pool = ProcessPoolExecutor(
-            max_workers=count, timeout=None, initializer=_start, initargs=(problems, bounds, traced)
+            max_workers=count, timeout=None, initializer=_start, initargs=(problems, bounds, traced, os.getpid())
         )
         self._first = [self._pool.submit(_ready) for _ in range(count)]
 
@@ -106,18 +120,35 @@ class Workers:
                 known = np.unique(np.concatenate([node.points for node in hand]))
                 nodes = [replace(node, points=_positions(known, node.points)) for node in hand]
                 task = nodes, pool.of(known), explorer.sampling.best, explorer.target, seconds
-                sent.append((hand, known, self._pool.submit(_explored, *task)))
+                sent.append((hand, known, self._sent(*task)))
+        end = time.perf_counter() + max(seconds, 0.0) + _GRACE
         total = explorer.explore(hands[0])
         for hand, known, answer in sent:
-            self._add(total, explorer, hand, known, answer)
+            left = end - time.perf_counter()
+            self._add(total, explorer, hand, known, answer, None if np.isinf(left) else max(left, 0.0))
         return total
 
+    def _sent(self, *task: Any) -> Future[_Answer]:
+        """The answer to come; where a process has died since the last turn, it is that."""
+        answer: Future[_Answer] = Future()
+        try:
+            answer = self._pool.submit(_explored, *task)
+        except Exception as error:  # noqa: BLE001 - whatever the pool has to say
+            answer.set_exception(error)
+        return answer
+
     def _add(
-        self, total: Outcome, explorer: Explorer, hand: list[Node], known: Indices, answer: Future[_Answer]
+        self,
+        total: Outcome,
+        explorer: Explorer,
+        hand: list[Node],
+        known: Indices,
+        answer: Future[_Answer],
+        patience: float | None,
     ) -> None:
         try:
-            told = answer.result()
-        except Exception:  # noqa: BLE001 - a process that has died, or could not start: its nodes are still here
+            told = answer.result(patience)
+        except Exception:  # noqa: BLE001 - a process that has died, or hangs: its nodes are still here
             self._first = []
             outcome = explorer.explore(hand)
         else:
