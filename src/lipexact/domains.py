@@ -203,7 +203,7 @@ class Domain(ConvexSet):
         total = multipliers @ system.limits + _box_support(left, system.lower, system.upper)
         spread = multipliers @ np.abs(system.limits) + np.abs(left) @ reach
         bound = up(total, spread, system.limits.size) + 1.01 * (error @ reach)
-        return np.asarray(bound + TINY * weights.any(axis=1))
+        return np.asarray(bound + TINY * (1 + reach.sum()) * weights.any(axis=1))  # coefficients may underflow
 
     @cached_property
     def _system(self) -> System:
@@ -240,7 +240,7 @@ class Domain(ConvexSet):
         sides = np.minimum(points - self.lower, self.upper - points).min(axis=1)
         sides = np.where(sides > 0, sides * (1 - 2.0**-52), sides)
         if self.limits.size:
-            values = up(points @ self.rows.T, np.abs(points) @ np.abs(self.rows.T), self.dim + 1)
+            values = up(points @ self.rows.T, np.abs(points) @ np.abs(self.rows.T), self.dim + 1) + TINY
             left = down(self.limits - values, np.abs(self.limits) + np.abs(values), 2)
             sides = np.minimum(sides, (left / np.abs(self.rows).sum(axis=1)).min(axis=1) * (1 - 1e-9))
         for center, radius in self.balls:
@@ -546,7 +546,8 @@ class EuclideanBall(ConvexSet):
         weights = dense(weights)
         largest = np.abs(weights).max(axis=1, initial=0.0)
         scale = np.where(largest > 0, largest, 1.0)
-        return np.asarray(scale * np.sqrt(((weights / scale[:, None]) ** 2).sum(axis=1)) * (1 + gamma(self.dim + 8)))
+        length = scale * np.sqrt(((weights / scale[:, None]) ** 2).sum(axis=1))
+        return np.asarray(length * (1 + gamma(self.dim + 8)) + TINY * weights.any(axis=1))
 
 
 def split_signs(weights: Matrix) -> tuple[Matrix, Matrix]:
@@ -558,7 +559,8 @@ def split_signs(weights: Matrix) -> tuple[Matrix, Matrix]:
 def _box_support(weights: Matrix, lower: Vector, upper: Vector) -> Vector:
     positive, negative = split_signs(weights)
     total = positive @ upper + negative @ lower
-    return up(np.asarray(total), abs(weights) @ np.maximum(np.abs(lower), np.abs(upper)), lower.size)
+    bound = up(np.asarray(total), abs(weights) @ np.maximum(np.abs(lower), np.abs(upper)), lower.size)
+    return np.asarray(bound + TINY * (abs(weights).sum(axis=1) > 0))
 
 
 def _ball_support(weights: Vector, center: Vector, radius: float, lower: Vector, upper: Vector) -> Vector:
@@ -608,7 +610,7 @@ def _bounding_box(lower: Vector, upper: Vector, rows: Vector, limits: Vector) ->
     if residuals.max() > 0.5:
         raise DomainError("the polytope is too thin or too long for floating-point bounds; give lower= and upper=")
     largest = max(np.abs(bounds).max() / (1 - residuals.max()) * (1 + 1e-9), TINY)
-    bounds = up(bounds + residuals * largest, np.abs(bounds) + largest, 2)
+    bounds = up(bounds + residuals * largest, np.abs(bounds) + largest, 2) + TINY * (1 + largest)
     return np.maximum(lower, -bounds[d:]), np.minimum(upper, bounds[:d])
 
 

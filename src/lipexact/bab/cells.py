@@ -203,6 +203,8 @@ class Cells:
             point, (rows, multipliers) = found[0][: linear.size], np.split(found[1], [found[1].size - cut[1].size])
             # Weak duality: whatever the multipliers, as long as none is negative.
             (most,) = self.domain.dual_bound((linear + multipliers @ cut[0])[None, :], rows[None, :])
+            # The doubled errors also hold the roundings of the combined form, of at most the absolute values behind
+            # `cut[2]` and the pads; the last sum, rounded, keeps the sign of the true one.
             most += multipliers @ cut[1] + constant + 2 * (error + multipliers @ cut[2])
 
             def proof() -> Multipliers:
