@@ -6,6 +6,7 @@ import copy
 import gzip
 import itertools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -355,6 +356,9 @@ def test_what_is_no_certificate(tmp_path: Path) -> None:
             lx.read_certificate(wrong)
     with pytest.raises(lx.CertificateError, match="cannot be read"):
         lx.read_certificate(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(lx.CertificateError, match="regular"):
+        lx.read_certificate(tmp_path / "pipe")
     with pytest.raises(lx.OptionError, match="folder"):
         lx.lipschitz(net, lx.Box([-1], [1]), certificate=tmp_path / "no" / "file")
     with pytest.raises(lx.OptionError, match="path"):

@@ -79,6 +79,8 @@ def read_certificate(source: str | os.PathLike[str] | bytes) -> Certificate:
         If it is missing, or damaged, or none.
     """
     try:
+        if not isinstance(source, bytes) and Path(source).exists() and not Path(source).is_file():
+            raise CertificateError(f"'{source}' is no regular file")  # a pipe would keep us waiting
         packed = source if isinstance(source, bytes) else Path(source).read_bytes()
         with gzip.open(io.BytesIO(packed)) as stream:
             text = stream.read(_MOST_BYTES + 1)
