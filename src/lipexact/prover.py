@@ -164,7 +164,7 @@ def certify(
     target = bracket.upper
     if closed(bracket.lower, target):
         target = max(target, bracket.lower * (1 + _CLOSED))
-    prover = Prover(network, problems[0], data, trace, target, deadline)
+    prover = Prover(network, problems[0], data, trace, target, max(_SECONDS, seconds))
     upper, nodes = prover.run()
     data |= {"upper": upper, "proof": {"nodes": nodes}}
     if upper <= bracket.upper or closed(bracket.lower, upper):
@@ -203,15 +203,15 @@ class Prover:
         How the search has split its nodes.
     target
         The bound to be proven.
-    deadline
-        A time of `time.perf_counter`, after which nothing more is split.
+    patience
+        Seconds that may be spent on nodes which the search did not have.
     """
 
     def __init__(
-        self, network: Network, problem: Problem, data: dict[str, Any], trace: Trace, target: float, deadline: float
+        self, network: Network, problem: Problem, data: dict[str, Any], trace: Trace, target: float, patience: float
     ) -> None:
         self.verifier, self.problem, self.trace = Verifier(network, data), problem, trace
-        self.target, self.upper, self.deadline, self.extra = Fraction(target), Fraction(0), deadline, _EXTRA
+        self.target, self.upper, self.patience, self.extra = Fraction(target), Fraction(0), patience, _EXTRA
 
     def run(self) -> tuple[float, Proof]:
         """The bound that is proven, at most the target if that was possible, and the tree."""
@@ -220,7 +220,10 @@ class Prover:
         while stack:
             cell, decisions = stack.pop()
             steps: list[list[Any]] = []
+            start = time.perf_counter()
             stack += self._node(cell, decisions, steps)
+            if decisions is None:
+                self.patience -= time.perf_counter() - start
             nodes.append(steps)
         upper = float(self.upper)
         return upper if Fraction(upper) >= self.upper else float(np.nextafter(upper, np.inf)), nodes
@@ -323,7 +326,7 @@ class Prover:
         if self._bounded(cell, steps) or self._emptied(cell, steps):
             return []
         layer = next((k for k, states in enumerate(cell.states) if (states == FREE).any()), None)
-        if layer is None or self.extra <= 0 or time.perf_counter() > self.deadline:
+        if layer is None or self.extra <= 0 or self.patience <= 0:
             self.upper = max(self.upper, self._value)
             steps.append(["bound", *self._arguments])
             return []
