@@ -16,9 +16,9 @@ import numpy as np
 import lipexact as lx
 from benchmarks.cases import CASES, Case, Skipped, known, question
 from benchmarks.run import chosen
-from lipexact.api import _bodies, _programs
 from lipexact.bab.explore import Explorer
 from lipexact.bounds.zonotope import zonotope_bounds
+from lipexact.programs import bodies_of, programs_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def bounds(asked: Case) -> list[str]:
     """By lines, by a linear program, and by signs."""
     network, norms = lx.load(asked.model), (asked.input_norm, asked.output_norm)
-    bodies = _bodies(network, asked.domain, *norms, asked.functional)
-    programs = _programs(network, asked.domain, *bodies, "auto", np.inf)
+    bodies = bodies_of(network, asked.domain, *norms, asked.functional)
+    programs = programs_of(network, asked.domain, *bodies, "auto", np.inf)
     problems, known_bounds = [one.problem for one in programs], [one.bounds for one in programs]
     states = [layer[None, :] for layer in Explorer(problems, known_bounds, None, np.inf).gates.root]
     lines = f"{min(one.root for one in programs):.4g}"

@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import lipexact as lx
-from lipexact.api import _bodies, _programs
 from lipexact.bab.cells import Cells, Points
 from lipexact.bab.explore import Explorer
 from lipexact.bab.tree import _Tree
@@ -27,6 +26,7 @@ from lipexact.graph.evaluate import evaluate
 from lipexact.lp import LinearProgram
 from lipexact.matrix_norm import matrix_norm
 from lipexact.pattern import FREE
+from lipexact.programs import bodies_of, programs_of
 from lipexact.regions import pattern_at
 from tests.networks import CUTS, FAMILIES, Case, case, cases, cut_domain, halfspaces_of, random_weights, to_network
 from tests.onnx_files import onnx_model
@@ -115,7 +115,7 @@ def test_bounds_hold_for_every_region_that_has_the_gates(network: Case, seed: in
     patterns = [pattern for _, pattern in found]
     values = evaluate(net.graph, {net.input: np.array([point for point, _ in found])})
     pair = PAIRS[seed % 9]
-    programs = _programs(net, box, *_bodies(net, box, *pair, None), "auto", np.inf)
+    programs = programs_of(net, box, *bodies_of(net, box, *pair, None), "auto", np.inf)
     gates = GateBounds(net, box, bound(net.graph, {net.input: box}))
     kept = [[rng.random(states.size) < share for states in pattern] for pattern in patterns for share in rng.random(1)]
     batch = [
@@ -146,7 +146,7 @@ def test_bounds_hold_for_every_region_that_has_the_gates(network: Case, seed: in
 
 def test_batches_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     net, box = hard()
-    program, *_ = _programs(net, box, *_bodies(net, box, "linf", None, 0), "auto", np.inf)
+    program, *_ = programs_of(net, box, *bodies_of(net, box, "linf", None, 0), "auto", np.inf)
     rng = np.random.default_rng(0)
     states = [rng.integers(-1, 2, (30, gate.size)).astype(np.int8) for gate in net.gates]
     whole = NormBounds(program.problem, program.bounds)
@@ -171,8 +171,8 @@ def test_zonotopes_hold_all_choices_of_open_gates(pair: tuple[str, str], cross: 
     rng = np.random.default_rng(PAIRS.index(pair))
     net = to_network(random_weights(rng, (3, 4, 4, 3)))
     functional = lx.CrossLipschitz() if cross else None
-    bodies = _bodies(net, lx.Box.unit(3), pair[0], None if cross else pair[1], functional)
-    problem = _programs(net, lx.Box.unit(3), *bodies, "auto", np.inf)[0].problem
+    bodies = bodies_of(net, lx.Box.unit(3), pair[0], None if cross else pair[1], functional)
+    problem = programs_of(net, lx.Box.unit(3), *bodies, "auto", np.inf)[0].problem
     zonotopes = zonotope_bounds(problem)
     if zonotopes is None:
         assert pair == ("l2", "l2")
@@ -448,8 +448,8 @@ def question(kind: int, outputs: int) -> tuple[lx.Functional, Question]:
 
 def both_zonotopes(net: lx.Network, box: lx.Box, functional: lx.Functional, question: Question) -> list[ZonotopeBounds]:
     """Those that hold c and those that hold v, of bodies with vertices."""
-    bodies = _bodies(net, box, question[1], question[2], functional)
-    problem = _programs(net, box, *bodies, "auto", np.inf)[0].problem
+    bodies = bodies_of(net, box, question[1], question[2], functional)
+    problem = programs_of(net, box, *bodies, "auto", np.inf)[0].problem
     sides = [("reverse", problem.functionals, problem.directions), ("forward", problem.directions, problem.functionals)]
     return [
         ZonotopeBounds(net, fixed, closing, mode) for mode, fixed, closing in sides if np.isfinite(fixed.vertex_count)
@@ -535,8 +535,8 @@ def test_zonotopes_of_other_graphs(kind: str) -> None:
             continue
         states, decided = partial(rng, patterns), [np.stack(layer) for layer in zip(*patterns, strict=True)]
         functional, asked = question(5 * seed + sorted(GRAPHS).index(kind), m)
-        bodies = _bodies(net, box, asked[1], asked[2], functional)
-        problem = _programs(net, box, *bodies, "auto", np.inf)[0].problem
+        bodies = bodies_of(net, box, asked[1], asked[2], functional)
+        problem = programs_of(net, box, *bodies, "auto", np.inf)[0].problem
         norms = [matrix_norm(net, problem.functionals, problem.directions, pattern) for pattern in patterns]
         known = np.array([norm.lower for norm in norms])
         members = np.array([[has(pattern, states, row) for pattern in patterns] for row in range(len(patterns))])

@@ -529,7 +529,8 @@ def test_lines_hold_in_exact_arithmetic(data):
     left = data.draw(size)
     low, high = {"crossing": (-left, b), "positive": (a, b), "negative": (-b, -a), "touching": (0.0, b)}[kind]
     own = data.draw(st.booleans()) and kind == "crossing"
-    lines = _Lines(np.array([low]), np.array([high]), np.array([True]), np.array([1.0]), own)
+    flat = data.draw(st.booleans())
+    lines = _Lines(np.array([low]), np.array([high]), np.array([True]), np.array([1.0]), own, flat)
     above = [Fraction(float(part[0])) for part in (lines.upper_slope, lines.upper_offset)]
     below = [Fraction(float(part[0])) for part in (lines.lower_slope, lines.lower_offset)]
     for x in (Fraction(low), Fraction(high), *([Fraction(0)] if low < 0 < high else [])):
@@ -538,8 +539,13 @@ def test_lines_hold_in_exact_arithmetic(data):
             assert below[0] * x + below[1] <= y <= above[0] * x + above[1]
     assert 0 <= above[0] <= 1
     assert 0 <= below[0] <= 1
-    # Not only valid, but touching at both ends: the chords.
+    # Not only valid, but touching at both ends: the chords; or at one of them, and level.
     width = max(abs(low), abs(high))
+    if flat and kind == "crossing" and not own:
+        assert (above[0], below[0]) == (0, 0)
+        assert above[1] - Fraction(high) <= Fraction(width) * Fraction(1, 10**14)
+        assert Fraction(low) - below[1] <= Fraction(width) * Fraction(1, 10**14)
+        return
     for x in (Fraction(low), Fraction(high)):
         assert above[0] * x + above[1] - max(x, Fraction(0)) <= Fraction(width) * Fraction(1, 10**14)
         if not own:

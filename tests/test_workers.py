@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import lipexact as lx
-from lipexact.api import _bodies, _programs
 from lipexact.bab import workers
 from lipexact.bab.explore import Explorer, Node
 from lipexact.bounds.interval import Bounds
 from lipexact.pattern import ON
 from lipexact.problem import Problem
+from lipexact.programs import bodies_of, programs_of
 from tests.networks import random_weights, to_network
 
 
@@ -89,7 +89,7 @@ def test_nothing_is_lost_with_a_process(after: int, here: type[Here], monkeypatc
 def planted(least: int) -> tuple[Explorer, list[Node], tuple[list[Problem], list[Bounds]]]:
     """An explorer, some nodes, and what both were made of."""
     net, box = question()
-    programs = _programs(net, box, *_bodies(net, box, "linf", None, 0), "auto", np.inf)
+    programs = programs_of(net, box, *bodies_of(net, box, "linf", None, 0), "auto", np.inf)
     asked = [program.problem for program in programs], [program.bounds for program in programs]
     explorer = Explorer(*asked, None, np.inf)
     nodes = [explorer.root(programs[0].root)]

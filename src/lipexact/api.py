@@ -9,38 +9,32 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import ThreadpoolController
 
 from lipexact.bab.explore import Trace
 from lipexact.bab.tree import branch, fits
-from lipexact.bodies import Body
-from lipexact.bounds.interval import Bounds, gate_state, length_bound, point_bounds
-from lipexact.bounds.linear import bound
-from lipexact.bounds.needed import coordinates_needed
+from lipexact.bounds.interval import point_bounds
 from lipexact.bracket import RELAXATION, TARGET, Bracket, Goal, Progress, ProgressCallback
 from lipexact.certify.certificate import Certificate
 from lipexact.domains import Domain, Reals
-from lipexact.errors import ModelError, NormError, OptionError
-from lipexact.functionals import Functional, functional_body
-from lipexact.graph.ir import Conditional
+from lipexact.errors import NormError, OptionError
+from lipexact.functionals import Functional
 from lipexact.mip.compose import Composition, compose
 from lipexact.mip.search import narrow, relax
 from lipexact.mip.solvers import SolveOptions, require_solver
 from lipexact.network import Network
-from lipexact.norms import Norm, PolyhedralNorm, norm
+from lipexact.norms import Norm
 from lipexact.onnx.reader import read_onnx
 from lipexact.pattern import ON
 from lipexact.position import PositionReport, position_report
 from lipexact.primal import Found, best_region
-from lipexact.problem import MODES, Problem, check_domain, lipschitz_problem
+from lipexact.problem import MODES, check_domain
+from lipexact.programs import Program, blas_threads, bodies_of, programs_of
 from lipexact.projective import Projective
 from lipexact.prover import certify, statement
 from lipexact.regions import Region, gradients, steepness
@@ -48,55 +42,7 @@ from lipexact.result import LipschitzResult, Status, Witness, closed
 from lipexact.rounding import rounded
 
 Mode = Literal["auto", "forward", "reverse"]
-_LARGE = 1_000_000  # parameters of networks whose products of matrices are worth several threads
-
 Method = Literal["auto", "bab", "mip", "lp"]
-
-
-@dataclass(frozen=True, eq=False)
-class _Program:
-    """A problem in one mode, and the bounds of its graph."""
-
-    problem: Problem
-    bounds: Bounds
-
-    @property
-    def root(self) -> float:
-        """The upper bound of the constant that comes from the bounds alone."""
-        return max(length_bound(self.bounds[self.problem.objective]), 0.0)
-
-    @cached_property
-    def open_gates(self) -> dict[Conditional, int]:
-        """For each layer of gates how many the bounds leave open, of those that matter: the program's binaries."""
-        graph, bounds = self.problem.graph, self.bounds
-        needed = coordinates_needed(graph, bounds)
-        return {gate: int((needed[gate] & np.isnan(gate_state(gate, bounds))).sum()) for gate in graph.gates}
-
-    @property
-    def kinks(self) -> list[npt.NDArray[np.bool_]]:
-        """For each layer of the network's gates which of them are open and matter."""
-        gates = zip(self.problem.network.gates, self.problem.gates, strict=True)
-        return [
-            np.zeros(own.size, dtype=bool) if gate is None else np.isnan(gate_state(gate, self.bounds))
-            for own, gate in gates
-        ]
-
-    @property
-    def single(self) -> bool:
-        """Whether no gate of the network is open: its derivative is one matrix."""
-        return not any(self.open_gates.get(gate, 0) for gate in self.problem.gates if gate is not None)
-
-    def cost(self, lower: float) -> float:
-        """An estimate of the size of the search tree's logarithm, to compare modes by.
-
-        What has to be branched on, by how far the bounds are apart: open gates, and with an l2 norm the squares of
-        what depends on continuous variables, which count double. Measured, the mode with the smaller product is the
-        faster one, but where the two are close (docs, "Forward and reverse mode").
-        """
-        size = self.problem.objective.size
-        squares = 2 * size if size > 1 and len(self.problem.sets) > 1 else 0
-        apart = float(np.log(max(self.root / lower, 1.0))) if lower > 0 else 1.0
-        return (sum(self.open_gates.values()) + squares) * apart
 
 
 def load(
@@ -257,10 +203,10 @@ def lipschitz(
     deadline = start + (np.inf if time_limit is None else time_limit)
     network = load(model)
     stats: dict[str, Any] = {"read_seconds": time.perf_counter() - start}
-    with _blas_threads(network):
-        functionals, directions = _bodies(network, domain, input_norm, output_norm, functional)
+    with blas_threads(network):
+        functionals, directions = bodies_of(network, domain, input_norm, output_norm, functional)
         data = statement(network, domain, functionals, directions) if certificate else None
-        programs = _programs(network, domain, functionals, directions, mode, deadline)
+        programs = programs_of(network, domain, functionals, directions, mode, deadline)
         allowed = _allowed(programs, mode)
         stats["bounds_seconds"] = time.perf_counter() - start - stats["read_seconds"]
         bracket = _bracket(programs, deadline)
@@ -302,7 +248,7 @@ def _certified(
     network: Network,
     domain: Domain,
     data: dict[str, Any],
-    programs: list[_Program],
+    programs: list[Program],
     bracket: Bracket,
     trace: Trace,
     start: float,
@@ -336,31 +282,16 @@ def certificate_path(certificate: str | os.PathLike[str] | bool | None) -> Path 
     return path
 
 
-def _bodies(
-    network: Network, domain: Domain, input_norm: str | Norm, output_norm: str | Norm | None, functional: Functional
-) -> tuple[Body, Body]:
-    """What functionals and directions range over."""
-    check_domain(network, domain, bounded=False)
-    if functional is not None and output_norm is not None:
-        raise NormError("output_norm measures the whole output; leave it out where a functional is given")
-    alpha, outputs = norm(input_norm), network.output.size
-    beta = norm(output_norm) if output_norm is not None else alpha
-    if output_norm is None and outputs == 1 and isinstance(alpha, PolyhedralNorm) and alpha.dim > 1:
-        beta = norm("linf")  # which on one output is the absolute value
-    directions = alpha.ball(network.input.size)
-    return functional_body(functional, beta, outputs), directions
-
-
 def _relaxed(
-    allowed: list[_Program],
-    chosen: _Program,
+    allowed: list[Program],
+    chosen: Program,
     bracket: Bracket,
     solver: str,
     options: SolveOptions,
     goal: Goal,
     deadline: float,
     report: ProgressCallback | None,
-) -> _Program:
+) -> Program:
     """The program whose relaxation is the best, of one mode or both."""
     for program in sorted(allowed, key=lambda one: one is not chosen):
         require_solver(solver, quadratic=program.problem.quadratic)
@@ -369,19 +300,6 @@ def _relaxed(
         if bracket.termination != RELAXATION or goal.reached(bracket.lower, bracket.upper):
             break
     return chosen
-
-
-def _blas_threads(network: Network) -> AbstractContextManager[object]:
-    """One thread for products of matrices, as most are small; of large networks all cores'."""
-    if network.parameters > _LARGE:
-        return nullcontext()
-    limited: AbstractContextManager[object] = _pools().limit(limits=1, user_api="blas")
-    return limited
-
-
-@cache
-def _pools() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 def build(
@@ -415,8 +333,8 @@ def build(
     """
     network = load(model)
     check_domain(network, domain, bounded=True)
-    bodies = _bodies(network, domain, input_norm, output_norm, functional)
-    programs = _programs(network, domain, *bodies, mode, np.inf, keep_output=True)
+    bodies = bodies_of(network, domain, input_norm, output_norm, functional)
+    programs = programs_of(network, domain, *bodies, mode, np.inf, keep_output=True)
     allowed = _allowed(programs, mode)
     chosen = _cheapest(allowed, _bracket(programs, np.inf).lower) if len(allowed) > 1 else allowed[0]
     return compose(chosen.problem, chosen.bounds)
@@ -446,44 +364,7 @@ def general_position_report(model: str | os.PathLike[str] | Network | Any, domai
     return position_report(load(model), domain)
 
 
-def _programs(
-    network: Network,
-    domain: Domain,
-    functionals: Body,
-    directions: Body,
-    mode: Mode,
-    deadline: float,
-    *,
-    keep_output: bool = False,
-) -> list[_Program]:
-    """The question in each mode that its norms allow, that mode first, with bounds; past the deadline only one."""
-    if isinstance(domain, Reals):
-        whole = Projective(network)
-        network, domain, directions = whole.network, whole.domain, whole.directions(directions)
-    programs: list[_Program] = []
-    for each in sorted(MODES, key=lambda one: one != mode):
-        if programs and time.perf_counter() > deadline:
-            break
-        with np.errstate(over="ignore", invalid="ignore"):
-            problem = lipschitz_problem(network, domain, functionals, directions, each, keep_output=keep_output)
-            if problem is None:
-                continue
-            shared = programs[0].bounds if programs else None  # of the network itself
-            now = time.perf_counter()
-            most = now + max(deadline - now, 0.0) * 3 / 4  # of what is left: samples and the solver need some
-            roundings = problem.roundings
-            bounds = bound(problem.graph, problem.sets, shared=shared, roundings=roundings, deadline=most)
-        if not all(np.isfinite(side).all() for sides in bounds.values() for side in sides):
-            raise ModelError("the network's numbers overflow on this domain; scale its weights or inputs")
-        programs.append(_Program(problem, bounds))
-    if not programs:
-        raise NormError(
-            "there is no program for these norms: give the output norm by half-spaces, or the input norm by vertices"
-        )
-    return programs
-
-
-def _allowed(programs: list[_Program], mode: Mode) -> list[_Program]:
+def _allowed(programs: list[Program], mode: Mode) -> list[Program]:
     if not (isinstance(mode, str) and mode in ("auto", *MODES)):
         raise OptionError(f"mode={mode!r} is none of 'auto', 'forward', 'reverse'")
     allowed = [program for program in programs if mode in ("auto", program.problem.mode)]
@@ -492,11 +373,11 @@ def _allowed(programs: list[_Program], mode: Mode) -> list[_Program]:
     return allowed
 
 
-def _cheapest(programs: list[_Program], lower: float) -> _Program:
+def _cheapest(programs: list[Program], lower: float) -> Program:
     return min(programs, key=lambda program: program.cost(lower))
 
 
-def _bracket(programs: list[_Program], deadline: float) -> Bracket:
+def _bracket(programs: list[Program], deadline: float) -> Bracket:
     """What is known before any program is solved."""
     problem, start = programs[0].problem, time.perf_counter()
     share = start + max(deadline - start, 0.0) / 4  # the rest is the solver's

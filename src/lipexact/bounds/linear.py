@@ -53,6 +53,7 @@ def bound(
     roundings: int = 0,
     work: float = WORK,
     deadline: float = np.inf,
+    flat: bool = False,
 ) -> Bounds:
     """Bounds of every node: intervals, sharpened by linear relaxation where it can matter.
 
@@ -77,6 +78,9 @@ def bound(
         How many multiplications linear relaxation may take, roughly.
     deadline
         A time of `time.perf_counter`.
+    flat
+        Whether open switches under another node's gates, whose input may have either sign, are bounded by constants
+        rather than by chords, as in RecurJac (Zhang, Zhang and Hsieh, AAAI 2019).
 
     Returns
     -------
@@ -85,7 +89,7 @@ def bound(
         gates that :class:`~lipexact.graph.ir.Conditional` allows.
     """
     bounds: Bounds = {}
-    relaxation = _Relaxation(bounds, sets, roundings, work, deadline)
+    relaxation = _Relaxation(bounds, sets, roundings, work, deadline, flat)
     gated: dict[Node, list[Conditional]] = {}
     for node in graph.nodes:
         if isinstance(node, Conditional):
@@ -145,10 +149,16 @@ class _Relaxation:
     """Back-substitution over a graph whose lower nodes have bounds already."""
 
     def __init__(
-        self, bounds: Bounds, sets: Mapping[Input, ConvexSet], roundings: int, work: float, deadline: float
+        self,
+        bounds: Bounds,
+        sets: Mapping[Input, ConvexSet],
+        roundings: int,
+        work: float,
+        deadline: float,
+        flat: bool,
     ) -> None:
         self.bounds, self.sets, self.roundings = bounds, sets, roundings
-        self.left, self.deadline = work, deadline
+        self.left, self.deadline, self.flat = work, deadline, flat
         self.lines: dict[Switch, _Lines] = {}
         self.reach: dict[Node, Vector] = {}
         self.gain: dict[Affine, list[Vector]] = {}
@@ -273,7 +283,7 @@ class _Relaxation:
         if node not in self.lines:
             lower, upper = self.bounds[node.x]
             least, most = self.bounds[node.gate]
-            self.lines[node] = _Lines(lower, upper, least != most, most, node.gate.x is node.x)
+            self.lines[node] = _Lines(lower, upper, least != most, most, node.gate.x is node.x, self.flat)
         return self.lines[node]
 
 
@@ -313,12 +323,15 @@ def _rows(part: _Part, size: int) -> Matrix:
 class _Lines:
     """Lines above and below y = a x, entry by entry, that hold in exact arithmetic."""
 
-    def __init__(self, lower: Vector, upper: Vector, open_gate: npt.NDArray[np.bool_], on: Vector, own: bool) -> None:
+    def __init__(
+        self, lower: Vector, upper: Vector, open_gate: npt.NDArray[np.bool_], on: Vector, own: bool, flat: bool = False
+    ) -> None:
         width = np.where(upper > lower, upper - lower, 1.0)
+        chord = 0.0 if flat and not own else 1.0
         low, high = np.minimum(lower, 0.0), np.maximum(upper, 0.0)
         # Chord of max(x, 0): slopes are rounded as they come, offsets make the lines valid at both ends. Two operations
         # on numbers no larger than the ends, of which the product may underflow.
-        slope = np.clip(np.where(lower >= 0, 1.0, np.where(upper <= 0, 0.0, upper / width)), 0.0, 1.0)
+        slope = np.clip(np.where(lower >= 0, 1.0, np.where(upper <= 0, 0.0, chord * upper / width)), 0.0, 1.0)
         offset = np.maximum(np.maximum(-slope * low, high - slope * high), 0.0)
         offset = up(offset, np.maximum(np.abs(low), np.abs(high)), 2) + TINY
         self.upper_slope = np.where(open_gate, slope, on)
@@ -327,7 +340,7 @@ class _Lines:
             self.lower_slope = np.where(open_gate, (upper > -lower).astype(np.float64), on)
             self.lower_offset = np.zeros_like(lower)
         else:
-            slope = np.clip(np.where(upper <= 0, 1.0, np.where(lower >= 0, 0.0, -lower / width)), 0.0, 1.0)
+            slope = np.clip(np.where(upper <= 0, 1.0, np.where(lower >= 0, 0.0, chord * -lower / width)), 0.0, 1.0)
             offset = np.minimum(np.minimum(low - slope * low, -slope * high), 0.0)
             offset = down(offset, np.maximum(np.abs(low), np.abs(high)), 2) - TINY
             self.lower_slope = np.where(open_gate, slope, on)
