@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lipexact.certify.certificate import Certificate, read_certificate
     from lipexact.certify.checker import check
     from lipexact.certify.report import Check, Claim
+    from lipexact.comparison import Comparison, compare
     from lipexact.domains import Ball, Box, Domain, Polytope, Reals
     from lipexact.errors import (
         CertificateError,
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
         OptionError,
         SolverError,
         SolverUnavailableError,
+        UnsupportedEstimateError,
         UnsupportedOperatorError,
     )
+    from lipexact.estimators.estimate import Estimate, estimate, estimator_names
     from lipexact.functionals import CrossLipschitz
     from lipexact.mip.compose import Composition
     from lipexact.network import Network
@@ -40,6 +43,7 @@ _MODULES = {
     "certify.certificate": ("Certificate", "read_certificate"),
     "certify.checker": ("check",),
     "certify.report": ("Check", "Claim"),
+    "comparison": ("Comparison", "compare"),
     "domains": ("Ball", "Box", "Domain", "Polytope", "Reals"),
     "errors": (
         "CertificateError",
@@ -50,8 +54,10 @@ _MODULES = {
         "OptionError",
         "SolverError",
         "SolverUnavailableError",
+        "UnsupportedEstimateError",
         "UnsupportedOperatorError",
     ),
+    "estimators.estimate": ("Estimate", "estimate", "estimator_names"),
     "functionals": ("CrossLipschitz",),
     "mip.compose": ("Composition",),
     "network": ("Network",),
@@ -70,10 +76,12 @@ __all__ = [
     "CertifiedRadius",
     "Check",
     "Claim",
+    "Comparison",
     "Composition",
     "CrossLipschitz",
     "Domain",
     "DomainError",
+    "Estimate",
     "LipExactError",
     "LipschitzResult",
     "ModelError",
@@ -90,11 +98,15 @@ __all__ = [
     "SolverError",
     "SolverUnavailableError",
     "Status",
+    "UnsupportedEstimateError",
     "UnsupportedOperatorError",
     "Witness",
     "build",
     "certified_radius",
     "check",
+    "compare",
+    "estimate",
+    "estimator_names",
     "general_position_report",
     "lipschitz",
     "load",

@@ -22,7 +22,7 @@ from lipexact.bounds.interval import point_bounds
 from lipexact.bracket import RELAXATION, TARGET, Bracket, Goal, Progress, ProgressCallback
 from lipexact.certify.certificate import Certificate
 from lipexact.domains import Domain, Reals
-from lipexact.errors import NormError, OptionError
+from lipexact.errors import OptionError
 from lipexact.functionals import Functional
 from lipexact.mip.compose import Composition, compose
 from lipexact.mip.search import narrow, relax
@@ -33,8 +33,8 @@ from lipexact.onnx.reader import read_onnx
 from lipexact.pattern import ON
 from lipexact.position import PositionReport, position_report
 from lipexact.primal import Found, best_region
-from lipexact.problem import MODES, check_domain
-from lipexact.programs import Program, blas_threads, bodies_of, programs_of
+from lipexact.problem import check_domain
+from lipexact.programs import Program, allowed_programs, blas_threads, bodies_of, programs_of
 from lipexact.projective import Projective
 from lipexact.prover import certify, statement
 from lipexact.regions import Region, gradients, steepness
@@ -207,7 +207,7 @@ def lipschitz(
         functionals, directions = bodies_of(network, domain, input_norm, output_norm, functional)
         data = statement(network, domain, functionals, directions) if certificate else None
         programs = programs_of(network, domain, functionals, directions, mode, deadline)
-        allowed = _allowed(programs, mode)
+        allowed = allowed_programs(programs, mode)
         stats["bounds_seconds"] = time.perf_counter() - start - stats["read_seconds"]
         bracket = _bracket(programs, deadline)
         bracket.stats |= stats
@@ -335,7 +335,7 @@ def build(
     check_domain(network, domain, bounded=True)
     bodies = bodies_of(network, domain, input_norm, output_norm, functional)
     programs = programs_of(network, domain, *bodies, mode, np.inf, keep_output=True)
-    allowed = _allowed(programs, mode)
+    allowed = allowed_programs(programs, mode)
     chosen = _cheapest(allowed, _bracket(programs, np.inf).lower) if len(allowed) > 1 else allowed[0]
     return compose(chosen.problem, chosen.bounds)
 
@@ -362,15 +362,6 @@ def general_position_report(model: str | os.PathLike[str] | Network | Any, domai
         As for :func:`lipschitz`.
     """
     return position_report(load(model), domain)
-
-
-def _allowed(programs: list[Program], mode: Mode) -> list[Program]:
-    if not (isinstance(mode, str) and mode in ("auto", *MODES)):
-        raise OptionError(f"mode={mode!r} is none of 'auto', 'forward', 'reverse'")
-    allowed = [program for program in programs if mode in ("auto", program.problem.mode)]
-    if not allowed:
-        raise NormError(f"there is no program for these norms in mode {mode!r}: leave the mode to be chosen")
-    return allowed
 
 
 def _cheapest(programs: list[Program], lower: float) -> Program:
@@ -485,8 +476,7 @@ def solve_options(
     """
     if not (isinstance(method, str) and method in get_args(Method)):
         raise OptionError(f"method={method!r} is none of {', '.join(map(repr, get_args(Method)))}")
-    if time_limit is not None and not (_is_number(time_limit) and time_limit > 0):
-        raise OptionError(f"time_limit must be a positive number of seconds, not {time_limit!r}")
+    limit = positive_seconds(time_limit)
     if not (_is_number(gap) and 0 <= gap < 1):
         raise OptionError(f"gap must be a number, at least 0 and below 1, not {gap!r}")
     if target is not None and not (_is_number(target) and target >= 0):
@@ -501,11 +491,23 @@ def solve_options(
     if method == "bab" and (solver != "highs" or solver_options):
         raise OptionError("method='bab' solves its linear programs by HiGHS, without options: leave the solver out")
     return SolveOptions(
-        None if time_limit is None else float(time_limit),
+        limit,
         0.0,
         None if threads is None else int(threads),
         dict(solver_options or {}),
     )
+
+
+def positive_seconds(time_limit: float | None) -> float | None:
+    """A time limit, None for none.
+
+    Raises
+    ------
+    OptionError
+    """
+    if time_limit is not None and not (_is_number(time_limit) and time_limit > 0):
+        raise OptionError(f"time_limit must be a positive number of seconds, not {time_limit!r}")
+    return None if time_limit is None else float(time_limit)
 
 
 def _is_number(value: object) -> bool:

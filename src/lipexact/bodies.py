@@ -31,6 +31,7 @@ from lipexact.signs import absolute_sums, euclidean_sums
 _MOST_VERTICES = 10_000
 _TIGHT = 1e-11  # how well a vertex must satisfy its equations
 _CHUNK = 4096
+_NUMBERS = 2**22  # of unit vectors that are made at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +203,9 @@ class CrossPolytope(Body):
         return float(self.dim)
 
     def vertices(self) -> Iterator[Vector]:
-        yield np.eye(self.dim)
+        step = max(_NUMBERS // self.dim, 1)
+        for start in range(0, self.dim, step):
+            yield np.eye(min(step, self.dim - start), self.dim, start)
 
 
 class EuclideanUnitBall(Body):

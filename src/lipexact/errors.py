@@ -35,3 +35,7 @@ class SolverError(LipExactError, RuntimeError):
 
 class CertificateError(LipExactError, ValueError):
     """A certificate that is damaged or malformed, or of another network."""
+
+
+class UnsupportedEstimateError(LipExactError, NotImplementedError):
+    """An estimator whose mathematics does not cover the norms, the network, or the size."""

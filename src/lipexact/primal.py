@@ -119,7 +119,7 @@ class Sampling:
         for part in batches(self.graph, len(points)):
             if part.start and self.over:
                 break
-            sizes[part] = self._sizes(points[part])
+            sizes[part] = self.sizes(points[part])
         inside = self.domain.margin(points) > 0
         for index in np.argsort(-np.where(inside, sizes, -np.inf))[:3].tolist():
             hopeless = self.best is not None and sizes[index] <= self.best.norm.lower
@@ -154,7 +154,7 @@ class Sampling:
     def decided(self, points: Vector) -> Found | None:
         """The best region of the most promising points, of which at least one is tried."""
         part, best = next(iter(batches(self.graph, len(points)))), None
-        for index in np.argsort(-self._sizes(points[part]))[:_DECIDED].tolist():
+        for index in np.argsort(-self.sizes(points[part]))[:_DECIDED].tolist():
             values = evaluate(self.network.graph, {self.network.input: points[index : index + 1]})
             pattern = tuple(values[gate][0].astype(np.int8) for gate in self.network.gates)
             region = decide(self.network, self.domain, pattern)
@@ -165,7 +165,7 @@ class Sampling:
                 break
         return best
 
-    def _sizes(self, points: Vector) -> Vector:
+    def sizes(self, points: Vector) -> Vector:
         """About the operator norms of the Jacobians at points."""
         functionals, m = self.functionals, self.network.output.size
         if functionals.vertex_count == 1:

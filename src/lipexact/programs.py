@@ -17,7 +17,7 @@ from lipexact.bounds.interval import Bounds, Interval, gate_state, length_bound
 from lipexact.bounds.linear import bound
 from lipexact.bounds.needed import coordinates_needed
 from lipexact.domains import Domain, Reals
-from lipexact.errors import ModelError, NormError
+from lipexact.errors import ModelError, NormError, OptionError
 from lipexact.functionals import Functional, functional_body
 from lipexact.graph.ir import Conditional, Node
 from lipexact.network import Network
@@ -128,6 +128,21 @@ def programs_of(
             "there is no program for these norms: give the output norm by half-spaces, or the input norm by vertices"
         )
     return programs
+
+
+def allowed_programs(programs: list[Program], mode: str) -> list[Program]:
+    """Those of the mode that is asked for.
+
+    Raises
+    ------
+    OptionError, NormError
+    """
+    if not (isinstance(mode, str) and mode in ("auto", *MODES)):
+        raise OptionError(f"mode={mode!r} is none of 'auto', 'forward', 'reverse'")
+    allowed = [program for program in programs if mode in ("auto", program.problem.mode)]
+    if not allowed:
+        raise NormError(f"there is no program for these norms in mode {mode!r}: leave the mode to be chosen")
+    return allowed
 
 
 def blas_threads(network: Network) -> AbstractContextManager[object]:

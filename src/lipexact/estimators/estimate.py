@@ -1,0 +1,145 @@
+"""Any estimator by its name."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import lipexact.estimators  # noqa: F401 - which registers them
+from lipexact.api import load, positive_seconds
+from lipexact.domains import Domain
+from lipexact.errors import OptionError
+from lipexact.estimators.registry import Guarantee, Question, Scope, estimators, find
+from lipexact.functionals import Functional
+from lipexact.network import Network
+from lipexact.norms import Norm
+from lipexact.programs import blas_threads, bodies_of
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What :func:`estimate` returns.
+
+    Attributes
+    ----------
+    method
+        The estimator's name.
+    value
+        The bound or estimate.
+    guarantee
+        "lower": `value` is at most the constant; "upper": at least; "exact": it is the constant, as
+        :func:`lipexact.lipschitz` understands it; "heuristic": none of these.
+    scope
+        "global": an upper bound of the constant on all of R^d, whatever the domain; "local": of that on the domain.
+    proof
+        "float" where the guarantee comes from the package's own arithmetic, rounded outward; "solver" where it rests on
+        a solver's claim; "none" for heuristics.
+    seconds
+        Wall-clock time.
+    details
+        Whatever else the estimator has to say.
+    """
+
+    method: str
+    value: float
+    guarantee: Guarantee
+    scope: Scope
+    proof: str
+    seconds: float
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Strings, numbers, lists and dictionaries."""
+        return {
+            "method": self.method,
+            "value": self.value,
+            "guarantee": self.guarantee,
+            "scope": self.scope,
+            "proof": self.proof,
+            "seconds": self.seconds,
+            "details": self.details,
+        }
+
+    def to_json(self, **options: Any) -> str:
+        """`to_dict` as JSON; options as for :func:`json.dumps`."""
+        return json.dumps(self.to_dict(), **options)
+
+
+def estimate(
+    model: str | os.PathLike[str] | Network | Any,
+    domain: Domain,
+    method: str = "best-upper",
+    *,
+    input_norm: str | Norm = "linf",
+    output_norm: str | Norm | None = None,
+    functional: Functional = None,
+    time_limit: float | None = None,
+    **options: Any,
+) -> Estimate:
+    """A bound or an estimate of a network's Lipschitz constant.
+
+    Parameters
+    ----------
+    model, domain, input_norm, output_norm, functional
+        As for :func:`lipexact.lipschitz`.
+    method
+        One of :func:`estimator_names`.
+    time_limit
+        Seconds of wall-clock time, after which the estimator ends with what it has. What it has begun, such as one
+        linear program or one product of matrices, it ends.
+    options
+        The estimator's own: see the documentation's page on estimators.
+
+    Returns
+    -------
+    Estimate
+
+    Raises
+    ------
+    ModelError, UnsupportedOperatorError, DomainError, NormError
+        As for :func:`lipexact.lipschitz`.
+    OptionError
+        If there is no such estimator, or it has no such option.
+    UnsupportedEstimateError
+        If its mathematics does not cover the norms, the network or its size.
+    SolverUnavailableError
+        If it needs a package that is missing.
+    SolverError
+        If its solver breaks down.
+
+    Examples
+    --------
+    >>> import lipexact as lx
+    >>> net = lx.Network.from_layers([([[1], [-1]], [0, 0]), ([[1, -1]], [0])])  # the identity
+    >>> estimate(net, lx.Box([-1], [1]), "naive").value
+    2.0
+    """
+    start = time.perf_counter()
+    entry = find(method)
+    for name in options:
+        if name not in entry.options:
+            known = ", ".join(entry.options) or "none"
+            raise OptionError(f"the estimator {method} has no option {name!r}; it has: {known}")
+    limit = positive_seconds(time_limit)
+    network = load(model)
+    with blas_threads(network):
+        functionals, directions = bodies_of(network, domain, input_norm, output_norm, functional)
+        asked = {"input_norm": input_norm, "output_norm": output_norm, "functional": functional}
+        deadline = np.inf if limit is None else start + limit
+        answer = entry.run(Question(network, domain, functionals, directions, asked, deadline), **options)
+    value = float(answer.value)
+    guarantee = answer.guarantee or entry.guarantee
+    if math.isnan(value):
+        value = math.inf
+    return Estimate(method, value, guarantee, entry.scope, answer.proof, time.perf_counter() - start, answer.details)
+
+
+def estimator_names() -> list[str]:
+    """The names of all estimators."""
+    return list(estimators())

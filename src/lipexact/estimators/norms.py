@@ -1,0 +1,164 @@
+"""Upper bounds of operator norms of matrices, between any two bodies."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+import scipy.sparse.csgraph
+import scipy.sparse.linalg
+
+from lipexact.arrays import Matrix, Vector, dense, most_terms
+from lipexact.bodies import Body
+from lipexact.rounding import TINY, gamma
+from lipexact.signs import spectral_norms
+
+_MOST_VERTICES = 4096.0
+_MOST_SIGNED = 512  # rows or columns of matrices whose signs are relaxed
+_NUMBERS = 2**23  # of matrices that are made dense
+_SMALL = 2048  # sizes of matrices whose Gram matrix is dense
+_BAND = 2**25  # numbers of banded Gram matrices
+
+
+def operator_norm(matrix: Matrix, functionals: Body, directions: Body) -> float:
+    """At least max c^T M v over two bodies, by the least of several bounds.
+
+    Exact up to rounding where one body has few vertices, or both are ellipsoids.
+
+    Parameters
+    ----------
+    matrix
+        M, of shape (m, n).
+    functionals, directions
+        C in R^m and V in R^n.
+    """
+    sizes = abs(matrix)
+    plain = absolute_norm(sizes, functionals, directions)
+    found = [plain]
+    lost = gamma(sum(matrix.shape) + 4) * plain + TINY
+    if functionals.vertex_count <= _MOST_VERTICES:
+        pulled = (directions.ceiling(part).max() for part in _products(functionals, matrix))
+        found.append(float(max(pulled)) + lost)
+    elif directions.vertex_count <= _MOST_VERTICES:
+        pushed = (functionals.ceiling(part).max() for part in _products(directions, matrix.T))
+        found.append(float(max(pushed)) + lost)
+    elif functionals.axes is not None and directions.axes is not None:
+        scaled = sp.diags_array(functionals.axes) @ matrix @ sp.diags_array(directions.axes)
+        found.append(spectral_norm(scaled) + lost)
+    elif matrix.shape[0] * matrix.shape[1] <= _NUMBERS and max(matrix.shape) <= _MOST_SIGNED:
+        full = dense(matrix)
+        rows, columns = reach(functionals)[:, None] * full, (full * reach(directions)).T
+        found.append(float(directions.sums(rows[None])[0][0]) + lost)
+        found.append(float(functionals.sums(columns[None])[0][0]) + lost)
+    return min(found)
+
+
+def absolute_norm(sizes: Matrix, functionals: Body, directions: Body) -> float:
+    """At least max |c|^T M |v| for a matrix M >= 0: what a Jacobian can do whose entries are at most those of M."""
+    many = 1 + gamma(sum(sizes.shape) + 4)
+    found = [
+        directions.spread((sizes.T @ reach(functionals))[None, :])[0],
+        functionals.spread((sizes @ reach(directions))[None, :])[0],
+    ]
+    if functionals.vertex_count <= _MOST_VERTICES:
+        found.append(max(directions.spread(part).max() for part in _products(functionals, sizes, absolute=True)))
+    if directions.vertex_count <= _MOST_VERTICES:
+        found.append(max(functionals.spread(part).max() for part in _products(directions, sizes.T, absolute=True)))
+    if functionals.axes is not None and directions.axes is not None:
+        found.append(spectral_norm(sp.diags_array(functionals.axes) @ sizes @ sp.diags_array(directions.axes)))
+    return float(min(found)) * many + TINY * bool(sizes.max() > 0)
+
+
+def reach(body: Body) -> Vector:
+    """How far each coordinate goes in a body, shape (n,)."""
+    step = max(_NUMBERS // body.dim, 1)
+    parts = []
+    for start in range(0, body.dim, step):
+        units = np.eye(min(step, body.dim - start), body.dim, start)
+        parts.append(body.spread(units))
+    return np.concatenate(parts)
+
+
+def spectral_norm(matrix: Matrix) -> float:
+    """At least the largest singular value, and hardly more, or no more than that of the absolute values.
+
+    Of small matrices by the eigenvalues of the Gram matrix. Of large sparse ones, such as convolutions, by Lanczos'
+    method, which converges from below; then Cholesky's method on the banded matrix s^2 I - W W^T proves that s, a
+    little larger, is a bound (Rump, BIT 46, 2006).
+    """
+    if min(matrix.shape) <= _SMALL:
+        if sp.issparse(matrix) and matrix.shape[0] * matrix.shape[1] > _NUMBERS:
+            small = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+            return _by_gram(sp.csr_array(small))
+        return float(spectral_norms(dense(matrix)[None, ...])[0])
+    matrix = sp.csr_array(matrix)
+    found = _banded(matrix if matrix.shape[0] <= matrix.shape[1] else sp.csr_array(matrix.T))
+    return found if found is not None else _by_absolute_values(abs(matrix))
+
+
+def _by_gram(matrix: Matrix) -> float:
+    """Of a matrix of few rows and many columns: by the root of its Gram matrix's largest eigenvalue."""
+    gram, lost = _gram(matrix)
+    return float(np.sqrt(spectral_norms(dense(gram)[None, ...])[0] + lost)) * (1 + gamma(4))
+
+
+def _gram(matrix: Matrix) -> tuple[Matrix, float]:
+    """W W^T, and how far its largest eigenvalue is off at most."""
+    sizes = abs(matrix)
+    terms = most_terms(matrix)
+    lost = gamma(terms + 2) * float((sizes @ (sizes.T @ np.ones(matrix.shape[0]))).max()) * (1 + gamma(2 * terms))
+    return sp.csr_array(matrix @ matrix.T), lost + TINY * matrix.shape[1]
+
+
+def _banded(matrix: Matrix) -> float | None:
+    """By a banded Cholesky factor; None where that would take too much memory, or does not succeed."""
+    gram, lost = _gram(matrix)
+    order = sp.csgraph.reverse_cuthill_mckee(gram, symmetric_mode=True)
+    gram = sp.coo_array(gram[order][:, order])
+    n, below = gram.shape[0], gram.row >= gram.col
+    rows, columns, values = gram.row[below], gram.col[below], gram.data[below]
+    width = int((rows - columns).max(initial=0)) + 1
+    if width * n > _BAND:
+        return None
+    start = np.random.default_rng(0).normal(size=n)
+    try:
+        (largest,) = sp.linalg.eigsh(sp.csr_array(gram), k=1, v0=start, tol=1e-9, return_eigenvectors=False)
+    except sp.linalg.ArpackError:
+        return None
+    for room in (1e-8, 1e-6, 1e-4, 1e-2):
+        top = float(largest) * (1 + room)
+        band = np.zeros((width, n))
+        band[rows - columns, columns] = -values
+        band[0] += top
+        # The factor's rounding (gamma of its length times the trace), and that of the diagonal.
+        slack = gamma(width + 4) * n * top
+        band[0] -= slack
+        try:
+            scipy.linalg.cholesky_banded(band, lower=True, overwrite_ab=True, check_finite=False)
+        except np.linalg.LinAlgError:
+            continue
+        return float(np.sqrt(top + lost + gamma(4) * top)) * (1 + gamma(4))
+    return None
+
+
+def _by_absolute_values(sizes: Matrix) -> float:
+    """The spectral norm of a matrix >= 0 from above: max_i (G x)_i / x_i for G = W^T W and x > 0 (Collatz)."""
+    x = np.ones(sizes.shape[1])
+    best, many = np.inf, 1 + 2 * gamma(most_terms(sizes) + most_terms(sp.csr_array(sizes.T)) + 4)
+    for _ in range(20):
+        y = sizes.T @ (sizes @ x)
+        best = min(best, float((y / x).max()))
+        x = np.maximum(y / y.max(), 1e-6) if y.any() else x
+    return float(np.sqrt(best) * many) + TINY
+
+
+def _products(body: Body, matrix: Matrix, *, absolute: bool = False) -> list[Vector]:
+    """The vertices of a body times a matrix, in parts."""
+    parts = []
+    for chunk in body.vertices():
+        step = max(_NUMBERS // max(matrix.shape), 1)
+        for start in range(0, len(chunk), step):
+            part = chunk[start : start + step]
+            # Sparse arrays multiply from the left only.
+            parts.append(np.asarray((matrix.T @ (np.abs(part) if absolute else part).T).T))
+    return parts

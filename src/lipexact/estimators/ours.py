@@ -1,0 +1,91 @@
+"""The package's own methods, as estimators."""
+
+from __future__ import annotations
+
+from lipexact.api import Mode, lipschitz
+from lipexact.bodies import Body, Hull
+from lipexact.bracket import Bracket
+from lipexact.estimators.registry import ALL_NETWORKS, ALL_NORMS, FOLDED, Answer, Question, estimator
+from lipexact.mip.search import relax
+from lipexact.mip.solvers import SolveOptions, require_solver
+from lipexact.primal import best_region
+from lipexact.programs import allowed_programs, programs_of
+from lipexact.result import EXACT_GAP, Status
+
+
+@estimator(
+    "liplp",
+    "upper",
+    "local",
+    norms="all; l2 needs solver='scip' or 'gurobi', as its squares remain",
+    networks=ALL_NETWORKS,
+    source="LipLP of Jordan and Dimakis, NeurIPS 2020",
+)
+def liplp(question: Question, *, solver: str = "highs", mode: Mode = "auto") -> Answer:
+    """The linear relaxation of the mixed-integer program, in both modes; functionals one by one where they are few.
+
+    Parameters
+    ----------
+    question
+        What is asked.
+    solver
+        "highs", "scip", "cbc" or "gurobi".
+    mode
+        "forward", "reverse", or "auto" for the least of both.
+    """
+    require_solver(solver)
+    bounded, value, root, proofs = question.bounded, 0.0, 0.0, set()
+    bodies: list[Body] = [bounded.functionals]
+    if bounded.functionals.vertex_count <= FOLDED:
+        bodies = [Hull(vertex[None, :]) for part in bounded.functionals.vertices() for vertex in part]
+    whole = bounded.network, bounded.domain
+    kinks = None
+    for body in bodies:
+        asked = *whole, body, bounded.directions
+        programs = programs_of(*asked, mode, question.deadline, known=question.bounds)
+        bracket = Bracket(0.0, min(program.root for program in programs), None)
+        root, kinks = max(root, bracket.upper), programs[0].kinks
+        for program in allowed_programs(programs, mode):
+            require_solver(solver, quadratic=program.problem.quadratic)
+            options = program.problem, program.bounds, bracket, solver, SolveOptions()
+            relax(*options, deadline=question.deadline)
+        value = max(value, bracket.upper)
+        proofs.add(bracket.proof)
+    checked = best_region(*whole, bounded.functionals, bounded.directions, deadline=question.deadline, kinks=kinks)
+    if checked is not None and checked.norm.lower > value * (1 + EXACT_GAP):  # the solver is wrong
+        return Answer(max(root, checked.norm.lower), {"message": f"{solver} claimed {value}, less than is attained"})
+    return Answer(value, proof="solver" if "solver" in proofs else "float")
+
+
+@estimator(
+    "exact",
+    "exact",
+    "local",
+    norms=ALL_NORMS,
+    networks=ALL_NETWORKS,
+    source="this package: lipexact.lipschitz",
+)
+def exact(
+    question: Question, *, method: str = "auto", solver: str = "highs", mode: Mode = "auto", threads: int | None = None
+) -> Answer:
+    """The exact constant, by branch and bound or a program; where time is up, its upper bound.
+
+    Parameters
+    ----------
+    question
+        What is asked.
+    method, solver, mode, threads
+        As for :func:`lipexact.lipschitz`.
+    """
+    result = lipschitz(
+        question.network,
+        question.domain,
+        **question.asked,
+        method=method,  # type: ignore[arg-type]
+        solver=solver,
+        mode=mode,
+        threads=threads,
+        time_limit=question.seconds_left,
+    )
+    details = {"lower": result.lower, "status": result.status.value, "termination": result.termination}
+    return Answer(result.value, details, "exact" if result.status is Status.EXACT else "upper", result.proof)

@@ -1,0 +1,376 @@
+"""Global upper bounds by products of norms, layer by layer."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from lipexact.arrays import Matrix, Vector, dense, most_terms
+from lipexact.bodies import Body
+from lipexact.errors import UnsupportedEstimateError
+from lipexact.estimators.norms import absolute_norm, operator_norm, spectral_norm
+from lipexact.estimators.registry import (
+    ALL_NETWORKS,
+    ALL_NORMS,
+    CHAINS,
+    EUCLIDEAN,
+    FOLDED,
+    Answer,
+    Question,
+    estimator,
+    folded,
+)
+from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Value
+from lipexact.network import Network
+from lipexact.norms import norm, norm_names
+from lipexact.rounding import gamma
+from lipexact.signs import spectral_norms
+
+_MOST_MASKS = 18  # neurons of a layer whose patterns are enumerated
+_AT_ONCE = 2**22  # numbers of masked matrices
+_STEPS = 10_000  # of greedy flips in a layer
+
+
+@estimator(
+    "naive",
+    "upper",
+    "global",
+    norms=ALL_NORMS,
+    networks=ALL_NETWORKS,
+    source="Szegedy et al., ICLR 2014",
+)
+def naive(question: Question) -> Answer:
+    """The product of the layers' operator norms, sums over parallel branches.
+
+    In the norm of the input or of the output on all layers between, where these have names, and the first or the last
+    one maps one to the other; the least where there are several.
+    """
+    asked = {question.asked.get(side) for side in ("input_norm", "output_norm")}
+    names = [name for name in norm_names() if name in asked] or norm_names()
+    found = {name: _Products(question, name).constant() for name in names}
+    best = min(found, key=lambda name: found[name])
+    return Answer(found[best], {"hidden_norm": best})
+
+
+class _Products:
+    """Lipschitz constants of a network's nodes, from the norm of the input to one norm of all that is inside."""
+
+    def __init__(self, question: Question, name: str) -> None:
+        self.question, self.name, self.norm = question, name, norm(name)
+        self.found: dict[Node, float] = {}
+
+    def constant(self) -> float:
+        """Of the output, in its own norm."""
+        network = self.question.network
+        for node in network.graph.nodes:
+            if node is network.output:
+                break
+            match node:
+                case Input() | Conditional():
+                    pass
+                case Switch():
+                    self.found[node] = self._of(node.x)
+                case Affine():
+                    self.found[node] = self._affine(node.terms, self.norm.polar(node.size))
+        functionals, output = self.question.functionals, network.output
+        terms = output.terms if isinstance(output, Affine) else ((sp.eye_array(output.size, format="csr"), output),)
+        if isinstance(output, Switch):
+            self.found[output] = self._of(output.x)
+        return self._affine(terms, functionals)
+
+    def _of(self, node: Value) -> float:
+        """The constant of a node; of the input itself, the norm of the identity."""
+        if node not in self.found:
+            identity = sp.eye_array(node.size, format="csr")
+            self.found[node] = self._norm(identity, node, self.norm.polar(node.size))
+        return self.found[node]
+
+    def _norm(self, weight: Matrix, x: Value, functionals: Body) -> float:
+        """That of W x, for W alone."""
+        if x is self.question.network.input:
+            return operator_norm(weight, functionals, self.question.directions)
+        if functionals is self.question.functionals:
+            return operator_norm(weight, functionals, self.norm.ball(x.size))
+        return inner_norm(weight, self.name)
+
+    def _factor(self, x: Value) -> float:
+        return 1.0 if x is self.question.network.input else self._of(x)
+
+    def _affine(self, terms: tuple[tuple[Matrix, Value], ...], functionals: Body) -> float:
+        """The sum over all terms, or less where some are what a switch among them reads."""
+        direct: dict[Value, Matrix] = {}
+        for weight, x in terms:
+            direct[x] = direct[x] + weight if x in direct else weight
+        found = [self._sum(direct, functionals)]
+        inner = {h: h.x for h in direct if isinstance(h, Switch) and h.gate.x is h.x and isinstance(h.x, Affine)}
+        beside = {h: z for h, z in inner.items() if any(x in direct for _, x in z.terms)}
+        if beside:
+            found.append(self._halves(direct, beside, functionals))
+            found.append(self._choices(direct, beside, functionals))
+        return min(found) * (1 + gamma(len(terms) + 4))
+
+    def _sum(self, terms: Mapping[Value, Matrix], functionals: Body) -> float:
+        return sum(self._norm(weight, x, functionals) * self._factor(x) for x, weight in terms.items())
+
+    def _halves(self, direct: Mapping[Value, Matrix], beside: Mapping[Switch, Affine], functionals: Body) -> float:
+        """By relu(z) = z / 2 + |z| / 2, as for |x| = 2 relu(x) - x."""
+        linear = {x: weight for x, weight in direct.items() if x not in beside}
+        absolute = 0.0
+        for h, z in beside.items():
+            absolute += self._norm(direct[h] / 2, h, functionals) * self._of(z)
+            for weight, x in z.terms:
+                half = sp.csr_array(direct[h]) @ sp.csr_array(weight) / 2
+                linear[x] = sp.csr_array(linear[x]) + half if x in linear else half
+        return self._sum(linear, functionals) + absolute
+
+    def _choices(self, direct: Mapping[Value, Matrix], beside: Mapping[Switch, Affine], functionals: Body) -> float:
+        """Where each row reads one gate, as of max(x, y) = x + relu(y - x): each row is one matrix's or another's."""
+        base = {x for z in beside.values() for _, x in z.terms}
+        if len(base) != 1 or not set(direct) <= base | set(beside):
+            return math.inf
+        (x,) = base
+        # Arithmetic on selections is exact, and what is not is off in proportion to its terms.
+        off = sp.csr_array(direct.get(x, sp.csr_array((next(iter(direct.values())).shape[0], x.size))))
+        gates = sum(sp.csr_array(direct[h] != 0).astype(np.int64).sum(axis=1) for h in beside)
+        if np.max(gates) > 1:
+            return math.inf
+        on, lost = off, abs(off)
+        for h, z in beside.items():
+            for weight, _ in z.terms:
+                part = sp.csr_array(direct[h]) @ sp.csr_array(weight)
+                on, lost = on + part, lost + sp.csr_array(abs(direct[h])) @ sp.csr_array(abs(weight))
+        largest = abs(off).maximum(abs(on)) + 4 * gamma(most_terms(lost)) * lost
+        if x is self.question.network.input or functionals is self.question.functionals:
+            directions = self.question.directions if x is self.question.network.input else self.norm.ball(x.size)
+            return absolute_norm(largest, functionals, directions) * self._factor(x)
+        rows = max(inner_norm(off, "linf"), inner_norm(on, "linf")) * (1 + 8 * gamma(most_terms(lost)))
+        columns = inner_norm(largest, "l1")
+        euclidean = math.sqrt(rows * columns) * (1 + gamma(4))  # Riesz and Thorin
+        return {"linf": rows, "l1": columns, "l2": euclidean}[self.name] * self._of(x)
+
+
+def inner_norm(weight: Matrix, name: str) -> float:
+    """The operator norm from one norm to the same: row sums, column sums, or the largest singular value."""
+    if name == "l2":
+        return spectral_norm(weight)
+    sizes = abs(weight)
+    largest = float(sizes.sum(axis=1 if name == "linf" else 0).max())
+    return largest * (1 + gamma(max(weight.shape)))
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """A network of affine layers with ReLUs between them, by its weights alone, scaled to Euclidean unit balls.
+
+    Attributes
+    ----------
+    weights
+        W_0 to W_(L-1), dense.
+    """
+
+    weights: tuple[Vector, ...]
+
+    @property
+    def product(self) -> float:
+        """The product of the spectral norms."""
+        return math.prod(spectral_norm(weight) for weight in self.weights) * (1 + gamma(len(self.weights)))
+
+
+def chain(network: Network, what: str) -> list[Vector]:
+    """The weights of a network without branches.
+
+    Raises
+    ------
+    UnsupportedEstimateError
+        If it is none.
+    """
+    weights: list[Vector] = []
+    node = network.output
+    while True:
+        if isinstance(node, Affine) and len(node.terms) == 1:
+            ((weight, x),) = node.terms
+            weights.append(dense(weight))
+            node = x
+        elif isinstance(node, Switch):
+            weights.append(np.eye(node.size))
+        if isinstance(node, Input):
+            return weights[::-1]
+        if not (isinstance(node, Switch) and node.gate.x is node.x and isinstance(node.x, Affine | Input)):
+            raise UnsupportedEstimateError(
+                f"{what} takes {CHAINS}: this network has branches, or other operators than Relu and affine ones"
+            )
+        if isinstance(node.x, Input):
+            weights.append(np.eye(node.size))
+        node = node.x
+
+
+def euclidean_axes(body: Body) -> Vector | None:
+    """The half-axes of an ellipsoid, as which a segment counts; None for other bodies."""
+    if body.axes is not None:
+        return body.axes
+    return body.spread(np.ones((1, 1))) if body.dim == 1 else None
+
+
+def ends(question: Question, what: str, most: int = FOLDED) -> tuple[list[Vector], Vector]:
+    """What the output is multiplied by, one matrix for each constant of which the largest is asked, and half-axes.
+
+    Raises
+    ------
+    UnsupportedEstimateError
+        If the norms are not Euclidean.
+    """
+    right = euclidean_axes(question.directions)
+    if right is None:
+        raise UnsupportedEstimateError(f"{what} takes {EUCLIDEAN}: the input norm must be l2")
+    left = euclidean_axes(question.functionals)
+    if left is not None:
+        return [np.diag(left)], right
+    told = f"{what} takes {EUCLIDEAN}, at most {most} of these"
+    return [vertex[None, :] for vertex in folded(question.functionals, most, told)], right
+
+
+def chains(question: Question, what: str, most: int = FOLDED) -> list[Chain]:
+    """The chains whose largest constant is asked."""
+    lefts, right = ends(question, what, most)
+    weights = chain(question.network, what)
+    made = []
+    for left in lefts:
+        scaled = [*weights]
+        scaled[0] = scaled[0] * right
+        scaled[-1] = left @ scaled[-1]
+        made.append(Chain(tuple(scaled)))
+    return made
+
+
+@estimator(
+    "seqlip",
+    "heuristic",
+    "global",
+    norms=EUCLIDEAN,
+    networks=CHAINS,
+    source="Scaman and Virmaux, NeurIPS 2018, Greedy SeqLip",
+)
+def seqlip(question: Question) -> Answer:
+    """Factors of two halves of layers and the gates between, each maximised over the gates by greedy flips."""
+    value, details = 0.0, {}
+    for one in chains(question, "seqlip"):
+        factors = [_greedy(*pair) for pair in _factors(one)]
+        found = math.prod(factors) if factors else one.product
+        if found >= value:
+            value, details = found, {"factors": factors}
+    return Answer(value, details, proof="none")
+
+
+@estimator(
+    "seqlip-brute-force",
+    "upper",
+    "global",
+    norms=EUCLIDEAN,
+    networks=f"{CHAINS}, of at most {_MOST_MASKS} neurons each",
+    source="Scaman and Virmaux, NeurIPS 2018, SeqLip",
+)
+def seqlip_brute_force(question: Question) -> Answer:
+    """The same factors maximised over all gates, which are the vertices of a cube: an upper bound."""
+    value, details = 0.0, {}
+    for one in chains(question, "seqlip-brute-force"):
+        widest = max((weight.shape[0] for weight in one.weights[:-1]), default=0)
+        if widest > _MOST_MASKS:
+            raise UnsupportedEstimateError(
+                f"seqlip-brute-force tries all patterns of a layer, of at most {_MOST_MASKS} neurons, not {widest}: "
+                "seqlip flips them greedily, without a guarantee"
+            )
+        factors = [_enumerated(*pair, question) for pair in _factors(one)]
+        # What the halves of layers lose by rounding, times all other layers.
+        room = one.product * sum(_halving_error(weight) for weight in one.weights) if factors else 0.0
+        found = (math.prod(factors) if factors else one.product) * (1 + gamma(len(factors))) + room
+        if found >= value:
+            value, details = found, {"factors": factors}
+    return Answer(value, details)
+
+
+def _factors(one: Chain) -> list[tuple[Vector, Vector]]:
+    """For each layer of gates what multiplies them from the left and from the right, by the halves of singular values.
+
+    W_k = U S V^T; the first and the last layer give all of S to their one factor, the others half of its logarithm to
+    each.
+    """
+    last = len(one.weights) - 1
+    if last == 0:
+        return []
+    halves = []
+    for k, weight in enumerate(one.weights):
+        left, sizes, right = _singular(weight)
+        # U is orthogonal: it drops out of the last layer's norm, and V^T out of the first one's.
+        up = left * (sizes if k == 0 else np.sqrt(sizes))
+        down = (sizes if k == last else np.sqrt(sizes))[:, None] * right
+        halves.append((up, down))
+    return [(halves[k + 1][1], halves[k][0]) for k in range(last)]
+
+
+def _singular(weight: Vector) -> tuple[Vector, Vector, Vector]:
+    left, sizes, right = np.linalg.svd(weight, full_matrices=False)
+    kept = sizes > sizes[0] * 1e-14 if sizes.size and sizes[0] > 0 else np.zeros(sizes.size, dtype=bool)
+    kept[:1] = True
+    return left[:, kept], sizes[kept], right[kept]
+
+
+def _halving_error(weight: Vector) -> float:
+    """How far U S V^T, with U and V not quite orthogonal, is off, relative to the norm of the weight."""
+    left, sizes, right = _singular(weight)
+    norm = spectral_norm(weight)
+    if norm == 0:
+        return 0.0
+    rounding = 4 * gamma(sum(weight.shape)) * float((np.abs(left) * sizes @ np.abs(right)).sum())
+    off = np.linalg.norm(weight - left * sizes @ right) + rounding
+    # The orthogonal factors that were dropped may be a little longer than 1.
+    skew = max(
+        np.linalg.norm(left.T @ left - np.eye(sizes.size)), np.linalg.norm(right @ right.T - np.eye(sizes.size))
+    ) + gamma(sum(weight.shape)) * sum(weight.shape)
+    return float(off / norm + 2 * skew) * (1 + 1e-6)
+
+
+def _greedy(left: Vector, right: Vector) -> float:
+    """|A diag(s) B|_2 for the s that single flips do not improve, from all gates open."""
+    mask = np.ones(left.shape[1])
+    current = left @ right
+    best = float(np.linalg.norm(current, 2))
+    for _ in range(_STEPS):
+        signs = 1 - 2 * mask
+        found = np.concatenate(
+            [
+                np.linalg.norm(
+                    current + signs[part, None, None] * left.T[part, :, None] * right[part, None, :], 2, (1, 2)
+                )
+                for part in _parts(mask.size, current.size)
+            ]
+        )
+        k = int(found.argmax())
+        if found[k] <= best * (1 + 1e-12):
+            break
+        best = float(found[k])
+        current = current + signs[k] * np.outer(left[:, k], right[k])
+        mask[k] = 1 - mask[k]
+    return best
+
+
+def _enumerated(left: Vector, right: Vector, question: Question) -> float:
+    """At least |A diag(s) B|_2 for all s in [0, 1]^n: the norm is convex, so some vertex attains it."""
+    best, neurons = 0.0, left.shape[1]
+    masks = itertools.product((0.0, 1.0), repeat=neurons)
+    lost = gamma(neurons) * spectral_norm(np.abs(left)) * spectral_norm(np.abs(right))
+    step = max(_AT_ONCE // (left.shape[0] * neurons + left.shape[0] * right.shape[1]), 1)
+    while chunk := list(itertools.islice(masks, step)):
+        if question.over:  # what was not tried is at most the product of both halves' norms
+            return spectral_norm(left) * spectral_norm(right) * (1 + gamma(2))
+        best = max(best, float(spectral_norms((left * np.array(chunk)[:, None, :]) @ right).max()))
+    return best + lost
+
+
+def _parts(count: int, size: int) -> list[slice]:
+    step = max(_AT_ONCE // max(size, 1), 1)
+    return [slice(start, start + step) for start in range(0, count, step)]

@@ -1,0 +1,239 @@
+"""The registry of estimators: one decorated function each.
+
+An estimator takes a :class:`Question`, and options as keywords, and returns an :class:`Answer`, or raises
+:class:`~lipexact.errors.UnsupportedEstimateError` where its mathematics does not cover the norms, the network or the
+size: what it returns holds for what was asked, never for something close to it. Its registration says what it
+promises::
+
+    @estimator("fastlip", "upper", "local", norms=ALL_NORMS, networks=ALL_NETWORKS, source="Weng et al., ICML 2018")
+    def fastlip(question: Question, *, preactivations: Preactivations = "linear") -> Answer:
+        "Interval bounds of the Jacobian."
+
+The tests hold every entry against the exact constant; the first line of the docstring stands in the documentation's
+table.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from lipexact.arrays import Vector
+from lipexact.bodies import Body
+from lipexact.bounds.interval import Bounds, interval
+from lipexact.bounds.linear import bound
+from lipexact.domains import Domain, Reals
+from lipexact.errors import ModelError, OptionError, UnsupportedEstimateError
+from lipexact.network import Network
+from lipexact.projective import Projective
+
+Guarantee: TypeAlias = Literal["lower", "upper", "heuristic", "exact"]
+Scope: TypeAlias = Literal["local", "global"]
+Preactivations: TypeAlias = Literal["linear", "interval"]
+
+ALL_NORMS = "all"
+EUCLIDEAN = "l2 to l2, or to functionals with few vertices (linf, an index, vectors)"
+ALL_NETWORKS = "all"
+CHAINS = "affine layers with a ReLU between each two"
+
+# Vertices of a body of functionals that are bounded one by one.
+FOLDED = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What an estimator is asked: max c^T J v over the Jacobians J of a network on a domain.
+
+    Attributes
+    ----------
+    network, domain
+        f and X.
+    functionals, directions
+        C in R^m and V in R^d.
+    asked
+        The norms and the functional as the caller gave them, by the keywords of :func:`lipexact.lipschitz`.
+    deadline
+        A time of `time.perf_counter`, or infinity.
+    """
+
+    network: Network
+    domain: Domain
+    functionals: Body
+    directions: Body
+    asked: Mapping[str, Any]
+    deadline: float = np.inf
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether the domain is all of R^d."""
+        return isinstance(self.domain, Reals)
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is up."""
+        return time.perf_counter() > self.deadline
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the deadline, at least a millisecond; None where there is none."""
+        return None if np.isinf(self.deadline) else max(self.deadline - time.perf_counter(), 1e-3)
+
+    @cached_property
+    def bounded(self) -> Question:
+        """The same question on a bounded domain (:mod:`lipexact.projective`)."""
+        if not self.everywhere:
+            return self
+        whole = Projective(self.network)
+        directions = whole.directions(self.directions)
+        return Question(whole.network, whole.domain, self.functionals, directions, self.asked, self.deadline)
+
+    @cached_property
+    def bounds(self) -> Bounds:
+        """Of the network's nodes on the bounded domain, by linear relaxation."""
+        network, domain = self.bounded.network, self.bounded.domain
+        return finite(bound(network.graph, {network.input: domain}, deadline=self.deadline))
+
+    @cached_property
+    def interval_bounds(self) -> Bounds:
+        """Those by intervals alone."""
+        network, domain = self.bounded.network, self.bounded.domain
+        bounds: Bounds = {network.input: (domain.lower, domain.upper)}
+        with np.errstate(over="ignore", invalid="ignore"):
+            for node in network.graph.nodes:
+                if node is not network.input:
+                    bounds[node] = interval(node, bounds)
+        return finite(bounds)
+
+    def preactivations(self, which: Preactivations) -> Bounds:
+        """The bounds of that name.
+
+        Raises
+        ------
+        OptionError
+        """
+        if which not in ("linear", "interval"):
+            raise OptionError(f"preactivations={which!r} is none of 'linear', 'interval'")
+        return self.bounds if which == "linear" else self.interval_bounds
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an estimator found.
+
+    Attributes
+    ----------
+    value
+        The bound or estimate.
+    details
+        Whatever else there is to say, as numbers, strings and lists of them.
+    guarantee
+        Where it is another one than the registered one.
+    proof
+        "float" where the guarantee comes from the package's own arithmetic, rounded outward; "solver" where it rests
+        on a solver's claim.
+    """
+
+    value: float
+    details: dict[str, Any] = field(default_factory=dict)
+    guarantee: Guarantee | None = None
+    proof: str = "float"
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """An entry of the registry.
+
+    Attributes
+    ----------
+    name
+        What :func:`lipexact.estimate` knows it by.
+    guarantee
+        "lower" or "upper" for bounds, "heuristic" for neither, "exact" for both.
+    scope
+        "local": it makes use of the domain; "global": it holds on all of R^d, whatever the domain.
+    norms, networks
+        What it takes.
+    source
+        Where it comes from.
+    run
+        The function.
+    """
+
+    name: str
+    guarantee: Guarantee
+    scope: Scope
+    norms: str
+    networks: str
+    source: str
+    run: Callable[..., Answer]
+
+    @property
+    def about(self) -> str:
+        """What it does, in a line."""
+        return (self.run.__doc__ or "").strip().partition("\n")[0]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Its options, and their defaults."""
+        parameters = inspect.signature(self.run).parameters.values()
+        return {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
+
+
+_ESTIMATORS: dict[str, Estimator] = {}
+_Run: TypeAlias = Callable[..., Answer]
+
+
+def estimator(
+    name: str, guarantee: Guarantee, scope: Scope, *, norms: str, networks: str, source: str
+) -> Callable[[_Run], _Run]:
+    """Add a function to the registry."""
+
+    def enter(run: _Run) -> _Run:
+        _ESTIMATORS[name] = Estimator(name, guarantee, scope, norms, networks, source, run)
+        return run
+
+    return enter
+
+
+def estimators() -> dict[str, Estimator]:
+    """All entries by name, in the order of their modules."""
+    return dict(_ESTIMATORS)
+
+
+def find(name: object) -> Estimator:
+    """The entry of that name.
+
+    Raises
+    ------
+    OptionError
+        If there is none.
+    """
+    if not (isinstance(name, str) and name in _ESTIMATORS):
+        raise OptionError(f"method={name!r} is no estimator; there are {', '.join(_ESTIMATORS)}")
+    return _ESTIMATORS[name]
+
+
+def finite(bounds: Bounds) -> Bounds:
+    """The bounds, or an error where the network's numbers overflow."""
+    if not all(np.isfinite(side).all() for sides in bounds.values() for side in sides):
+        raise ModelError("the network's numbers overflow on this domain; scale its weights or inputs")
+    return bounds
+
+
+def folded(body: Body, most: int, what: str) -> Vector:
+    """The vertices of a body of functionals, shape (k, m).
+
+    Raises
+    ------
+    UnsupportedEstimateError
+        If there are more than `most`.
+    """
+    if body.vertex_count > most:
+        raise UnsupportedEstimateError(what)
+    return np.vstack(list(body.vertices()))
