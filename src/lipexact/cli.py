@@ -1,4 +1,4 @@
-"""The command line: ``lipexact solve``, ``lipexact check`` and ``lipexact info``.
+"""The command line: ``lipexact solve``, ``estimate``, ``compare``, ``check`` and ``info``.
 
 Exit codes: 0 for an answer, 1 for an error, 2 for a command line that is wrong, 3 where the search stopped early
 and left an interval, 130 for ctrl-C before there was one. An error is one line on stderr.
@@ -25,8 +25,10 @@ from lipexact import __version__
 from lipexact.api import certificate_path, lipschitz, load, progress_line
 from lipexact.bracket import Progress
 from lipexact.certify.checker import check
+from lipexact.comparison import compare
 from lipexact.domains import Ball, Box, Domain, Reals
 from lipexact.errors import DomainError, LipExactError, OptionError
+from lipexact.estimators.estimate import estimate, estimator_names
 from lipexact.functionals import CrossLipschitz, Functional
 from lipexact.graph.ir import Affine, Switch
 from lipexact.mip.solvers import available, solver_names
@@ -38,6 +40,8 @@ _ERROR, _USAGE, _INTERVAL, _INTERRUPTED = 1, 2, 3, 130
 
 _NUMBERS = "a number for all entries, numbers with commas between, or a .npy or .csv file"
 _SECONDS_BETWEEN_LINES = 10.0
+_WIDTH = 140  # of tables that go to a file or a pipe
+_DPI = 150  # of pictures
 
 # The base of BadParameter, of an unknown option or command and of a missing argument; typer does not name it.
 _UsageError: Any = typer.BadParameter.__base__
@@ -133,27 +137,45 @@ _DropFinal: TypeAlias = Annotated[
 _NoBatch: TypeAlias = Annotated[bool, typer.Option("--no-batch-axis", help="The first axis is no batch axis.")]
 
 
+# What is asked of it, which solve, estimate and compare share.
+_Center: TypeAlias = Annotated[str | None, typer.Option("--center", help=f"The ball's centre: {_NUMBERS}.")]
+_Radius: TypeAlias = Annotated[float | None, typer.Option("--radius", help="The ball's radius.")]
+_BallNorm: TypeAlias = Annotated[str, typer.Option("--ball-norm", help="The ball's norm: linf or l1.")]
+_Clip: TypeAlias = Annotated[str | None, typer.Option("--clip", help="Cut the ball to LO,HI, as for pixels.")]
+_Lower: TypeAlias = Annotated[str | None, typer.Option("--lower", help=f"The box's lower corner: {_NUMBERS}.")]
+_Upper: TypeAlias = Annotated[str | None, typer.Option("--upper", help="The box's upper corner, likewise.")]
+_Everywhere: TypeAlias = Annotated[bool, typer.Option("--everywhere", help="All inputs: the global constant.")]
+_InputNorm: TypeAlias = Annotated[
+    str, typer.Option("--norm", help=f"The norm on the input side: {' or '.join(norm_names())}.")
+]
+_OutputNorm: TypeAlias = Annotated[
+    str | None, typer.Option("--output-norm", help="The norm of the whole output; that of the input if not given.")
+]
+_Of: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--functional",
+        help="An output's index; a weight for each, as numbers or a file; a file with several rows of them; cross "
+        "for the differences of any two outputs, cross:K for those with output K. The whole output if not given.",
+    ),
+]
+_Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")]
+_Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
+
+
 @app.command()
 def solve(
     model: _Model,
-    center: Annotated[str | None, typer.Option(help=f"The ball's centre: {_NUMBERS}.")] = None,
-    radius: Annotated[float | None, typer.Option(help="The ball's radius.")] = None,
-    ball_norm: Annotated[str, typer.Option(help="The ball's norm: linf or l1.")] = "linf",
-    clip: Annotated[str | None, typer.Option(help="Cut the ball to LO,HI, as for pixels.")] = None,
-    lower: Annotated[str | None, typer.Option(help=f"The box's lower corner: {_NUMBERS}.")] = None,
-    upper: Annotated[str | None, typer.Option(help="The box's upper corner, likewise.")] = None,
-    everywhere: Annotated[bool, typer.Option("--everywhere", help="All inputs: the global constant.")] = False,
-    norm: Annotated[str, typer.Option(help=f"The norm on the input side: {' or '.join(norm_names())}.")] = "linf",
-    output_norm: Annotated[
-        str | None, typer.Option(help="The norm of the whole output; that of the input if not given.")
-    ] = None,
-    functional: Annotated[
-        str | None,
-        typer.Option(
-            help="An output's index; a weight for each, as numbers or a file; a file with several rows of them; cross "
-            "for the differences of any two outputs, cross:K for those with output K. The whole output if not given."
-        ),
-    ] = None,
+    center: _Center = None,
+    radius: _Radius = None,
+    ball_norm: _BallNorm = "linf",
+    clip: _Clip = None,
+    lower: _Lower = None,
+    upper: _Upper = None,
+    everywhere: _Everywhere = False,
+    norm: _InputNorm = "linf",
+    output_norm: _OutputNorm = None,
+    functional: _Of = None,
     method: Annotated[str, typer.Option(help="auto, bab, mip, or lp for the linear relaxation alone.")] = "auto",
     solver: Annotated[str, typer.Option(help=f"One of {', '.join(solver_names())}.")] = "highs",
     mode: Annotated[str, typer.Option(help="auto, forward or reverse.")] = "auto",
@@ -170,8 +192,8 @@ def solve(
     fix: _Fix = None,
     drop_final: _DropFinal = False,
     no_batch: _NoBatch = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole result as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+    as_json: _Json = False,
+    quiet: _Quiet = False,
 ) -> None:
     """Compute the Lipschitz constant of a network on a ball, a box, or everywhere.
 
@@ -211,6 +233,125 @@ def solve(
         raise typer.Exit(_INTERVAL)
 
 
+@app.command("estimate")
+def estimate_constant(
+    model: _Model,
+    center: _Center = None,
+    radius: _Radius = None,
+    ball_norm: _BallNorm = "linf",
+    clip: _Clip = None,
+    lower: _Lower = None,
+    upper: _Upper = None,
+    everywhere: _Everywhere = False,
+    norm: _InputNorm = "linf",
+    output_norm: _OutputNorm = None,
+    functional: _Of = None,
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(estimator_names())}.")] = "best-upper",
+    option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the estimator; repeat.")] = None,
+    time_limit: Annotated[float | None, typer.Option(help="Seconds of wall-clock time.")] = None,
+    input_name: _Input = None,
+    output_name: _Output = None,
+    fix: _Fix = None,
+    drop_final: _DropFinal = False,
+    no_batch: _NoBatch = False,
+    as_json: _Json = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Bound or estimate the Lipschitz constant of a network, without solving for it.
+
+    Exit codes: 0 an estimate; 1 error, or a question that the estimator does not take; 2 wrong command line.
+    """
+    network = _network(model, input_name, output_name, fix, drop_final, no_batch)
+    domain = _domain(network, center, radius, ball_norm, clip, lower, upper, everywhere)
+    show = _Show(quiet, method)
+    with show.display, redirect_stdout(sys.stderr):
+        found = estimate(
+            network,
+            domain,
+            method,
+            input_norm=norm,
+            output_norm=output_norm,
+            functional=_functional(functional),
+            time_limit=time_limit,
+            **dict(_option(text, "--option") for text in option or []),
+        )
+    if as_json:
+        print(found.to_json(indent=2))
+        return
+    details = {name.replace("_", " "): _listed(fact) for name, fact in found.details.items()}
+    promise = {"lower": "a lower bound", "upper": "an upper bound", "exact": "the constant"}.get(
+        found.guarantee, "none"
+    )
+    _print_table(
+        {
+            "model": str(model),
+            "method": found.method,
+            "value": f"{found.value:.12g}",
+            "guarantee": f"{promise} (scope: {found.scope}; proof: {found.proof})",
+            "seconds": f"{found.seconds:.3g}",
+            **details,
+        }
+    )
+
+
+@app.command("compare")
+def compare_estimators(
+    model: _Model,
+    center: _Center = None,
+    radius: _Radius = None,
+    ball_norm: _BallNorm = "linf",
+    clip: _Clip = None,
+    lower: _Lower = None,
+    upper: _Upper = None,
+    everywhere: _Everywhere = False,
+    norm: _InputNorm = "linf",
+    output_norm: _OutputNorm = None,
+    functional: _Of = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Names of estimators with commas between; all of them if not given.")
+    ] = None,
+    time_limit: Annotated[float | None, typer.Option(help="Seconds of wall-clock time for each.")] = 60.0,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw relative error against time into this file (.png, .pdf, .svg).")
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
+    input_name: _Input = None,
+    output_name: _Output = None,
+    fix: _Fix = None,
+    drop_final: _DropFinal = False,
+    no_batch: _NoBatch = False,
+    as_json: _Json = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Run estimators on one question, and print how far each is from the constant.
+
+    Exit codes: 0 a table; 1 error; 2 wrong command line.
+    """
+    network = _network(model, input_name, output_name, fix, drop_final, no_batch)
+    domain = _domain(network, center, radius, ball_norm, clip, lower, upper, everywhere)
+    show = _Show(quiet, "estimators")
+    with show.display, redirect_stdout(sys.stderr):
+        found = compare(
+            network,
+            domain,
+            None if methods is None else [name.strip() for name in methods.split(",")],
+            input_norm=norm,
+            output_norm=output_norm,
+            functional=_functional(functional),
+            time_limit=time_limit,
+            progress=show.say,
+        )
+    if as_json:
+        print(found.to_json(indent=2))
+    elif markdown:
+        print(found.to_markdown(), end="")
+    else:
+        Console(width=None if sys.stdout.isatty() else _WIDTH).print(found.to_rich())
+    if plot is not None:
+        figure: Any = found.plot().figure
+        figure.savefig(plot, bbox_inches="tight", dpi=_DPI)
+
+
 @app.command("check")
 def check_certificate(
     model: _Model,
@@ -220,7 +361,7 @@ def check_certificate(
     fix: _Fix = None,
     drop_final: _DropFinal = False,
     no_batch: _NoBatch = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    as_json: _Json = False,
 ) -> None:
     """Check a certificate in exact rational arithmetic, without a solver.
 
@@ -244,7 +385,7 @@ def info(
     fix: _Fix = None,
     drop_final: _DropFinal = False,
     no_batch: _NoBatch = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    as_json: _Json = False,
 ) -> None:
     """Describe a network: shapes, layers, ReLUs, parameters, and which solvers are there."""
     network = _network(model, input_name, output_name, fix, drop_final, no_batch)
@@ -268,17 +409,24 @@ def info(
 class _Show:
     """Progress on stderr: a line that changes in a terminal, and elsewhere a new one every ten seconds."""
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(self, quiet: bool, what: str = "bounds and samples") -> None:
         console = Console(stderr=True)
         self.quiet, self.next = quiet, _SECONDS_BETWEEN_LINES
         self.spinner: Spinner | None = None
         if console.is_terminal and not console.is_dumb_terminal and not quiet:
-            self.spinner = console.status("bounds and samples", spinner="line")
+            self.spinner = console.status(what, spinner="line")
 
     @property
     def display(self) -> AbstractContextManager[object]:
         """What has to be open while progress is shown."""
         return nullcontext() if self.spinner is None else self.spinner
+
+    def say(self, what: str) -> None:
+        """What begins."""
+        if self.spinner is not None:
+            self.spinner.update(what)
+        elif not self.quiet:
+            print(what, file=sys.stderr, flush=True)
 
     def __call__(self, moment: Progress) -> None:
         if self.spinner is not None:
@@ -309,6 +457,10 @@ def _rows(model: Path, result: LipschitzResult) -> dict[str, str]:
 
 
 def _listed(fact: Any) -> str:
+    if isinstance(fact, dict):
+        return "; ".join(f"{name}: {_listed(each)}" for name, each in fact.items()) or "none"
+    if isinstance(fact, float):
+        return f"{fact:.6g}"
     return (", ".join(map(str, fact)) or "none") if isinstance(fact, list) else str(fact)
 
 
@@ -405,11 +557,11 @@ def _functional(text: str | None) -> Functional:
         return numbers.ravel() if 1 in numbers.shape else numbers  # a table with one row or column is a vector
 
 
-def _option(text: str) -> tuple[str, Any]:
-    """A solver's option: numbers and true or false as such, else text."""
+def _option(text: str, what: str = "--solver-option") -> tuple[str, Any]:
+    """A solver's or an estimator's option: numbers and true or false as such, else text."""
     name, equals, value = text.partition("=")
     if not (name and equals):
-        _fail(f"--solver-option takes NAME=VALUE, not {text!r}", _USAGE)
+        _fail(f"{what} takes NAME=VALUE, not {text!r}", _USAGE)
     try:
         return name, json.loads(value)
     except ValueError:

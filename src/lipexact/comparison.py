@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from lipexact.api import load, positive_seconds
@@ -127,12 +128,14 @@ class Comparison:
     def to_markdown(self) -> str:
         """A table, and the constant, or what is known of it."""
         lines = [_HEAD, ("---", "---", "---", "---:", "---:", "---:"), *map(_cells, self.rows)]
-        table = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
-        return f"{table}\n\n{self.summary}\n"
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        notes = "".join(f"* {note}\n" for note in self.notes)
+        return f"{table}\n\n{self.summary}\n" + (f"\n{notes}" if notes else "")
 
     def to_rich(self) -> Table:
         """The same for a terminal: print it by a ``rich.console.Console``."""
-        table = Table(caption=self.summary, caption_justify="left")
+        caption = "\n".join([self.summary, *self.notes])
+        table = Table(caption=escape(caption), caption_justify="left")
         for name in _HEAD:
             table.add_column(name, justify="right" if name in _HEAD[3:] else "left", overflow="fold")
         for row in self.rows:
@@ -146,6 +149,11 @@ class Comparison:
             return f"Lipschitz constant {self.upper:.9g}."
         return f"Lipschitz constant in [{self.lower:.9g}, {self.upper:.9g}]; errors are for the worst of these."
 
+    @property
+    def notes(self) -> list[str]:
+        """Why some estimators found nothing."""
+        return [f"{row.method}: {row.reason}" for row in self.rows if row.reason]
+
     def plot(self, ax: Axes | None = None) -> Axes:
         """Relative error against time: see :func:`lipexact.plot.errors`."""
         from lipexact.plot import errors  # noqa: PLC0415 - matplotlib is an extra
@@ -155,7 +163,7 @@ class Comparison:
 
 def _cells(row: Row) -> tuple[str, ...]:
     if row.estimate is None:
-        return row.method, row.guarantee, row.scope, "-", row.reason, f"{row.seconds:.2g}"
+        return row.method, row.guarantee, row.scope, "-", "-", "-"
     return (
         row.method,
         row.guarantee,

@@ -42,5 +42,5 @@ def best_upper(question: Question) -> Answer:
     if not found:
         raise UnsupportedEstimateError("; ".join(f"{name}: {why}" for name, why in refused.items()))
     least = min(found, key=lambda name: found[name])
-    details = {"method": least, "values": found, "seconds": seconds, "refused": refused}
+    details = {"best": least, "upper_bounds": found, "seconds_each": seconds, "refused": refused}
     return Answer(found[least], details, proof=proofs[least])

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -34,6 +35,8 @@ from lipexact.signs import spectral_norms
 _MOST_MASKS = 18  # neurons of a layer whose patterns are enumerated
 _AT_ONCE = 2**22  # numbers of masked matrices
 _STEPS = 10_000  # of greedy flips in a layer
+
+_Terms: TypeAlias = tuple[tuple[Matrix, Value], ...]
 
 
 @estimator(
@@ -101,14 +104,14 @@ class _Products:
     def _factor(self, x: Value) -> float:
         return 1.0 if x is self.question.network.input else self._of(x)
 
-    def _affine(self, terms: tuple[tuple[Matrix, Value], ...], functionals: Body) -> float:
+    def _affine(self, terms: _Terms, functionals: Body) -> float:
         """The sum over all terms, or less where some are what a switch among them reads."""
         direct: dict[Value, Matrix] = {}
         for weight, x in terms:
             direct[x] = direct[x] + weight if x in direct else weight
         found = [self._sum(direct, functionals)]
-        inner = {h: h.x for h in direct if isinstance(h, Switch) and h.gate.x is h.x and isinstance(h.x, Affine)}
-        beside = {h: z for h, z in inner.items() if any(x in direct for _, x in z.terms)}
+        inner = {h: _read(h.x, direct) for h in direct if isinstance(h, Switch) and h.gate.x is h.x}
+        beside = {h: terms for h, terms in inner.items() if any(x in direct for _, x in terms)}
         if beside:
             found.append(self._halves(direct, beside, functionals))
             found.append(self._choices(direct, beside, functionals))
@@ -117,20 +120,20 @@ class _Products:
     def _sum(self, terms: Mapping[Value, Matrix], functionals: Body) -> float:
         return sum(self._norm(weight, x, functionals) * self._factor(x) for x, weight in terms.items())
 
-    def _halves(self, direct: Mapping[Value, Matrix], beside: Mapping[Switch, Affine], functionals: Body) -> float:
+    def _halves(self, direct: Mapping[Value, Matrix], beside: Mapping[Switch, _Terms], functionals: Body) -> float:
         """By relu(z) = z / 2 + |z| / 2, as for |x| = 2 relu(x) - x."""
         linear = {x: weight for x, weight in direct.items() if x not in beside}
         absolute = 0.0
-        for h, z in beside.items():
-            absolute += self._norm(direct[h] / 2, h, functionals) * self._of(z)
-            for weight, x in z.terms:
+        for h, terms in beside.items():
+            absolute += self._norm(direct[h] / 2, h, functionals) * self._of(h.x)
+            for weight, x in terms:
                 half = sp.csr_array(direct[h]) @ sp.csr_array(weight) / 2
                 linear[x] = sp.csr_array(linear[x]) + half if x in linear else half
         return self._sum(linear, functionals) + absolute
 
-    def _choices(self, direct: Mapping[Value, Matrix], beside: Mapping[Switch, Affine], functionals: Body) -> float:
+    def _choices(self, direct: Mapping[Value, Matrix], beside: Mapping[Switch, _Terms], functionals: Body) -> float:
         """Where each row reads one gate, as of max(x, y) = x + relu(y - x): each row is one matrix's or another's."""
-        base = {x for z in beside.values() for _, x in z.terms}
+        base = {x for terms in beside.values() for _, x in terms}
         if len(base) != 1 or not set(direct) <= base | set(beside):
             return math.inf
         (x,) = base
@@ -140,8 +143,8 @@ class _Products:
         if np.max(gates) > 1:
             return math.inf
         on, lost = off, abs(off)
-        for h, z in beside.items():
-            for weight, _ in z.terms:
+        for h, terms in beside.items():
+            for weight, _ in terms:
                 part = sp.csr_array(direct[h]) @ sp.csr_array(weight)
                 on, lost = on + part, lost + sp.csr_array(abs(direct[h])) @ sp.csr_array(abs(weight))
         largest = abs(off).maximum(abs(on)) + 4 * gamma(most_terms(lost)) * lost
@@ -152,6 +155,13 @@ class _Products:
         columns = inner_norm(largest, "l1")
         euclidean = math.sqrt(rows * columns) * (1 + gamma(4))  # Riesz and Thorin
         return {"linf": rows, "l1": columns, "l2": euclidean}[self.name] * self._of(x)
+
+
+def _read(z: Value, direct: Mapping[Value, Matrix]) -> _Terms:
+    """What a gate reads, by nodes that may stand beside its switch."""
+    if z not in direct and isinstance(z, Affine):
+        return z.terms
+    return ((sp.eye_array(z.size, format="csr"), z),)
 
 
 def inner_norm(weight: Matrix, name: str) -> float:

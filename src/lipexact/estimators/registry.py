@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -33,7 +33,7 @@ from lipexact.errors import ModelError, OptionError, UnsupportedEstimateError
 from lipexact.network import Network
 from lipexact.projective import Projective
 
-Guarantee: TypeAlias = Literal["lower", "upper", "heuristic", "exact"]
+Guarantee: TypeAlias = Literal["lower", "heuristic", "upper", "exact"]
 Scope: TypeAlias = Literal["local", "global"]
 Preactivations: TypeAlias = Literal["linear", "interval"]
 
@@ -202,8 +202,11 @@ def estimator(
 
 
 def estimators() -> dict[str, Estimator]:
-    """All entries by name, in the order of their modules."""
-    return dict(_ESTIMATORS)
+    """All entries by name: lower bounds, heuristics, upper bounds, exact ones."""
+    order = get_args(Guarantee)
+    return {
+        each.name: each for each in sorted(_ESTIMATORS.values(), key=lambda one: (order.index(one.guarantee), one.name))
+    }
 
 
 def find(name: object) -> Estimator:
@@ -215,7 +218,7 @@ def find(name: object) -> Estimator:
         If there is none.
     """
     if not (isinstance(name, str) and name in _ESTIMATORS):
-        raise OptionError(f"method={name!r} is no estimator; there are {', '.join(_ESTIMATORS)}")
+        raise OptionError(f"method={name!r} is no estimator; there are {', '.join(estimators())}")
     return _ESTIMATORS[name]
 
 

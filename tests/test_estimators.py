@@ -1,0 +1,725 @@
+"""Every estimator in the registry against the enumeration oracle, as fractions; each by what is known of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+import warnings
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lipexact as lx
+from lipexact.bodies import CrossPolytope, Cube, EuclideanUnitBall
+from lipexact.estimators import norms, products, semidefinite
+from lipexact.estimators.extreme_values import weibull_end
+from lipexact.estimators.registry import Answer, Question, estimators
+from lipexact.graph import lower
+from lipexact.graph.ir import Affine, Graph, Input
+from lipexact.norms import norm
+from tests import oracle
+from tests.networks import FAMILIES, case, random_weights, to_network
+from tests.soak import CLAIMED, CLOSE, PROVEN, ROUNDED, question
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SHARED = Path(__file__).parent.parent.parent / "shared" / "cases"
+
+CHEAP = {"sampling": {"samples": 100}, "clever": {"batches": 10, "samples": 50}}
+RARE = ("best-upper", "clever", "exact")  # made of the others, without a guarantee, and tested elsewhere
+PARTS = 25  # of hundreds of networks
+EACH = int(os.environ.get("LIPEXACT_SEEDS", "8"))
+PAIRS = [(alpha, beta) for alpha in ("linf", "l1", "l2") for beta in ("linf", "l1", "l2")]
+
+
+def wrong(found: lx.Estimate, known, rounded: Fraction) -> str | None:
+    """What an estimate's guarantee gets wrong; the heuristics are excluded by their label alone."""
+    if math.isnan(found.value) or found.value < 0:
+        return f"{found.value} is no bound"
+    if found.guarantee == "heuristic":
+        return None
+    if math.isinf(found.value):
+        return None if found.guarantee == "upper" else "a lower bound is infinite"
+    value, allowed = Fraction(found.value), rounded + (CLAIMED if found.proof == "solver" else PROVEN)
+    below, above = known.at_least(value / (1 + allowed)), known.at_most(value / (1 - allowed))
+    if found.guarantee == "exact":
+        below, above = known.at_least(value / (1 + CLOSE)), known.at_most(value / (1 - CLOSE))
+    right = {"lower": below, "upper": above, "exact": below and above}[found.guarantee]
+    return None if right else f"{found.guarantee} {found.value!r} against {float(known)!r}"
+
+
+def asked_of_estimators(number: int):
+    """The soak's question of that number, and its keywords without those of solving."""
+    asked = question(number)
+    kept = ("input_norm", "output_norm", "functional")
+    return asked, {name: asked.keywords[name] for name in kept if name in asked.keywords}
+
+
+@pytest.mark.unwatched
+@pytest.mark.parametrize("part", range(PARTS))
+def test_guarantees_hold(part):
+    problems, answered = [], 0
+    for number in range(50_000 + part, 50_000 + PARTS * EACH, PARTS):
+        asked, keywords = asked_of_estimators(number)
+        network, known = to_network(asked.case.weights), asked.truth()
+        rounded = Fraction(0) if {type(asked.alpha), type(asked.beta)} <= {str} else ROUNDED
+        for name in estimators():
+            if name in RARE and number % 5:
+                continue
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error", RuntimeWarning)
+                    found = lx.estimate(network, asked.domain, name, time_limit=10, **keywords, **CHEAP.get(name, {}))
+            except (lx.UnsupportedEstimateError, lx.SolverUnavailableError):
+                continue
+            answered += 1
+            if problem := wrong(found, known, rounded):
+                problems.append(f"{name}: {problem}: {asked}")
+    assert not problems, "\n".join(problems)
+    assert answered > 6 * EACH
+
+
+def test_what_is_there():
+    entries = estimators()
+    assert set(entries) == {
+        "sampling", "clever", "fastlip", "recurjac", "linear", "zonotope", "liplp", "seqlip", "seqlip-brute-force",
+        "naive", "lipsdp", "lipsdp-layer", "eclipse", "eclipse-fast", "best-upper", "exact",
+    }  # fmt: skip
+    assert lx.estimator_names() == list(entries)
+    for entry in entries.values():
+        assert entry.about.endswith(".")
+        assert entry.guarantee in ("lower", "heuristic", "upper", "exact")
+        assert entry.scope in ("local", "global")
+        assert entry.source
+        assert entry.norms
+        assert entry.networks
+
+
+# The table of estimators' ratios to the exact constant that public implementations and prototypes reach.
+RATIOS = {
+    ("linf", "linear"): (1.030, 1.089),
+    ("linf", "recurjac"): (1.084, 1.165),
+    ("linf", "fastlip"): (1.084, 1.490),
+    ("linf", "fastlip interval"): (1.084, 1.490),
+    ("linf", "liplp"): (1.035, 1.252),
+    ("linf", "naive"): (1.985, 43.26),
+    ("l2", "lipsdp"): (1.029, 4.347),
+    ("l2", "lipsdp-layer"): (1.056, 4.984),
+    ("l2", "eclipse-fast"): (1.057, 5.8),
+    ("l2", "seqlip"): (1.040, 5.472),
+    ("l2", "naive"): (1.134, 9.07),
+    ("l1", "linear"): (1.000, 1.000),
+}
+
+
+@pytest.mark.parametrize("model", ["iris_4_5_5_3", "sd_10_15_10_3"])
+@pytest.mark.skipif(not (SHARED / "expected.json").is_file(), reason="the networks of others are not here")
+def test_published_ratios(model):
+    entry = next(one for one in json.loads((SHARED / "expected.json").read_text()) if one["model"] == f"{model}.onnx")
+    network = lx.load(SHARED / f"{model}.onnx")
+    box = lx.Box(entry["lower"], entry["upper"])
+    exact = {one["input_norm"]: one["value"] for one in entry["constants"] if one["input_norm"] == one["output_norm"]}
+    for (name, words), ratios in RATIOS.items():
+        method, *which = words.split()
+        # The table's are global bounds; those here make use of the box unless there is none.
+        domain = lx.Reals(box.dim) if method.startswith("lipsdp") else box
+        found = lx.estimate(network, domain, method, input_norm=name, **({"preactivations": which[0]} if which else {}))
+        ratio = found.value / exact[name]
+        assert ratio <= ratios[model.startswith("sd")] * 1.01, (name, method, ratio)
+        assert ratio >= 1 - 1e-12
+    sampled = lx.estimate(network, box, "sampling", samples=100_000)
+    assert sampled.value / exact["linf"] >= (0.999, 0.95)[model.startswith("sd")]
+    local = lx.estimate(network, box, "lipsdp", input_norm="l2")
+    assert exact["l2"] * (1 - 1e-12) <= local.value <= exact["l2"] * 1.001
+
+
+# --- Operator norms ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("alpha", "beta"), PAIRS)
+def test_operator_norms_against_the_oracle(alpha, beta):
+    hard = (alpha, beta) in {("linf", "l1"), ("linf", "l2"), ("l2", "l1")}
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        matrix = rng.integers(-4, 5, (int(rng.integers(1, 5)), int(rng.integers(1, 5)))) / 1.0
+        exact = tuple(tuple(map(Fraction, row)) for row in matrix.tolist())
+        known = float(oracle.operator_norm(exact, alpha, beta))
+        bodies = norm(beta).polar(len(matrix)), norm(alpha).ball(matrix.shape[1])
+        for given_as in (matrix, sp.csr_array(matrix)):
+            found = norms.operator_norm(given_as, *bodies)
+            assert known * (1 - 1e-15) <= found <= known * (1 + 1e-12) + 1e-300
+            largest = norms.absolute_norm(abs(given_as), *bodies)
+            assert largest >= known * (1 - 1e-15)
+        # By relaxed signs, where the vertices would be too many.
+        norms_before, norms._MOST_VERTICES = norms._MOST_VERTICES, 0
+        try:
+            relaxed = norms.operator_norm(matrix, *bodies)
+        finally:
+            norms._MOST_VERTICES = norms_before
+        assert known * (1 - 1e-15) <= relaxed
+        if hard:
+            assert relaxed <= known * 1.8 + 1e-300  # Grothendieck's constant
+
+
+def test_of_absolute_values_it_is_the_norm_of_the_largest_matrix():
+    rng = np.random.default_rng(0)
+    for alpha, beta in PAIRS:
+        matrix = rng.random((3, 4))
+        bodies = norm(beta).polar(3), norm(alpha).ball(4)
+        exact = tuple(tuple(map(Fraction, row)) for row in matrix.tolist())
+        known = float(oracle.operator_norm(exact, alpha, beta))
+        assert norms.absolute_norm(matrix, *bodies) == pytest.approx(known, rel=1e-12)
+
+
+def convolution(size: int, channels: int, seed: int) -> sp.csr_array:
+    """A 3 by 3 convolution on images of size by size, with zeros around, as a matrix."""
+    rng = np.random.default_rng(seed)
+    shifts = [sp.eye_array(size, k=k) for k in (-1, 0, 1)]
+    blocks = [
+        [sum(sp.kron(a, b) * rng.normal() for a in shifts for b in shifts) for _ in range(channels)]
+        for _ in range(channels)
+    ]
+    return sp.csr_array(sp.block_array(blocks))
+
+
+def test_spectral_norms_of_convolutions():
+    small = convolution(8, 2, 0)
+    known = np.linalg.norm(small.toarray(), 2)
+    assert known * (1 - 1e-15) <= norms.spectral_norm(small) <= known * (1 + 1e-11)
+    # By banded Cholesky factors, as large ones; and where the band has no room, by absolute values.
+    banded = norms._banded(small)
+    assert banded is not None
+    assert known * (1 - 1e-15) <= banded <= known * (1 + 1e-7)
+    above = norms._by_absolute_values(abs(small))
+    assert (
+        np.linalg.norm(abs(small).toarray(), 2) * (1 - 1e-12) <= above <= 1.05 * np.linalg.norm(abs(small).toarray(), 2)
+    )
+    large = convolution(24, 4, 1)  # 2,304 rows
+    assert min(large.shape) > norms._SMALL
+    start = np.random.default_rng(0).normal(size=large.shape[0])
+    (known,) = sp.linalg.svds(large, k=1, v0=start, return_singular_vectors=False)
+    assert known * (1 - 1e-12) <= norms.spectral_norm(large) <= known * (1 + 1e-6)
+    assert norms.spectral_norm(sp.csr_array(large[:100])) >= np.linalg.norm(large[:100].toarray(), 2) * (1 - 1e-14)
+
+
+def test_a_wide_sparse_matrix_by_its_gram_matrix(monkeypatch):
+    wide = sp.csr_array(convolution(8, 3, 2)[:5])
+    known = np.linalg.norm(wide.toarray(), 2)
+    monkeypatch.setattr(norms, "_NUMBERS", 100)
+    assert known * (1 - 1e-15) <= norms.spectral_norm(wide) <= known * (1 + 1e-7)
+    assert known * (1 - 1e-15) <= norms.spectral_norm(sp.csr_array(wide.T)) <= known * (1 + 1e-7)
+
+
+def test_reach_is_how_far_coordinates_go(monkeypatch):
+    monkeypatch.setattr(norms, "_NUMBERS", 8)  # several parts
+    for body in (Cube(5), CrossPolytope(5), EuclideanUnitBall(5)):
+        np.testing.assert_allclose(norms.reach(body), np.ones(5))
+
+
+# --- Products ------------------------------------------------------------------------------------------------------
+
+
+def numpy_norm(matrix, name):
+    return np.linalg.norm(matrix, {"linf": np.inf, "l1": 1, "l2": 2}[name])
+
+
+@pytest.mark.parametrize("name", ["linf", "l1", "l2"])
+def test_naive_is_the_product_of_norms(name):
+    weights = random_weights(np.random.default_rng(3), (4, 6, 5, 3))
+    found = lx.estimate(to_network(weights), lx.Box.unit(4), "naive", input_norm=name)
+    assert found.value == pytest.approx(math.prod(numpy_norm(weight, name) for weight, _ in weights), rel=1e-12)
+    assert (found.guarantee, found.scope, found.details) == ("upper", "global", {"hidden_norm": name})
+    c = np.array([1.0, -2.0, 0.5])
+    of_one = lx.estimate(to_network(weights), lx.Box.unit(4), "naive", input_norm=name, functional=c)
+    dual = {"linf": 1, "l1": np.inf, "l2": 2}[name]
+    product = np.linalg.norm(c @ weights[2][0], dual) * math.prod(numpy_norm(w, name) for w, _ in weights[:2])
+    assert of_one.value == pytest.approx(product, rel=1e-12)  # and not by the norm of c, which may be 1 where it is 2
+
+
+def test_naive_between_two_norms():
+    weights = random_weights(np.random.default_rng(4), (3, 5, 2))
+    found = lx.estimate(to_network(weights), lx.Box.unit(3), "naive", input_norm="l2", output_norm="linf")
+    (first, _), (last, _) = weights
+    by_l2 = numpy_norm(first, "l2") * max(np.linalg.norm(row) for row in last)
+    by_linf = max(np.linalg.norm(row) for row in first) * numpy_norm(last, "linf")
+    assert found.value == pytest.approx(min(by_l2, by_linf), rel=1e-12)
+
+
+def graph_network(build, inputs: int) -> lx.Network:
+    x = Input(inputs)
+    value = build(x)
+    from lipexact.network import network
+
+    return network(Graph((x,), (value,)), input_shape=(inputs,), output_shape=(value.size,), name="graph")
+
+
+@pytest.mark.parametrize("name", ["linf", "l1", "l2"])
+def test_naive_knows_the_usual_pieces_to_be_1_lipschitz(name):
+    rng = np.random.default_rng(0)
+    first, last = rng.normal(size=(4, 3)), rng.normal(size=(2, 4))
+
+    def between(piece, matrix):
+        def build(x):
+            hidden = lower.relu(Affine(((first, x),), np.ones(4)), "first")
+            return Affine(((matrix, piece(hidden)),), np.zeros(2))
+
+        return lx.estimate(graph_network(build, 3), lx.Box.unit(3), "naive", input_norm=name).value
+
+    product = numpy_norm(first, name) * numpy_norm(last, name)
+    shifted = lambda h: Affine(((np.eye(4), h),), -np.ones(4))  # noqa: E731 - so that signs are open
+    assert between(lambda h: lower.absolute(shifted(h), "abs"), last) == pytest.approx(product, rel=1e-12)
+    assert between(lambda h: lower.leaky_relu(shifted(h), 0.1, "leaky"), last) <= product * (1 + 1e-12)
+    # Maxima over two pairs.
+    pairs = last[:, :2]
+    pooled = between(lambda h: lower.maximum(lower.select([0, 1], h), lower.select([2, 3], h), "max"), pairs)
+    assert pooled == pytest.approx(numpy_norm(first, name) * numpy_norm(pairs, name), rel=1e-12)
+
+
+def test_naive_adds_up_branches():
+    matrix = np.array([[2.0, 1.0], [0.0, 1.0]])
+
+    def build(x):
+        return Affine(((np.eye(2), x), (np.eye(2), lower.relu(Affine(((matrix, x),), np.zeros(2)), "r"))), np.zeros(2))
+
+    net = graph_network(build, 2)
+    found = lx.estimate(net, lx.Box.unit(2), "naive").value
+    assert lx.lipschitz(net, lx.Box([-1, -1], [1, 1])).value <= found <= 4 * (1 + 1e-12)
+
+
+def masks(size):
+    return np.array(np.meshgrid(*[[0.0, 1.0]] * size)).reshape(size, -1).T
+
+
+def test_seqlip_is_the_product_of_its_factors():
+    weights = [weight for weight, _ in random_weights(np.random.default_rng(6), (3, 4, 5, 2))]
+    net = to_network([(weight, np.zeros(len(weight))) for weight in weights])
+    parts = [np.linalg.svd(weight, full_matrices=False) for weight in weights]
+    product = 1.0
+    for k in range(2):
+        u, s, _ = parts[k]
+        _, t, v = parts[k + 1]
+        right = u * (s if k == 0 else np.sqrt(s))
+        left = (t if k == 1 else np.sqrt(t))[:, None] * v
+        product *= max(np.linalg.norm((left * mask) @ right, 2) for mask in masks(right.shape[0]))
+    brute = lx.estimate(net, lx.Box.unit(3), "seqlip-brute-force", input_norm="l2")
+    assert brute.value == pytest.approx(product, rel=1e-10)
+    assert brute.value >= product * (1 - 1e-14)
+    greedy = lx.estimate(net, lx.Box.unit(3), "seqlip", input_norm="l2")
+    assert greedy.guarantee == "heuristic"
+    assert 0.8 * product < greedy.value <= product * (1 + 1e-12)
+    # No pattern of both layers exceeds what bounds them one by one.
+    most = max(
+        np.linalg.norm(weights[2] @ (second[:, None] * weights[1]) @ (first[:, None] * weights[0]), 2)
+        for first in masks(4)
+        for second in masks(5)
+    )
+    assert most <= brute.value
+    assert lx.estimate(net, lx.Box.unit(3), "lipsdp", input_norm="l2").value <= math.prod(
+        np.linalg.norm(weight, 2) for weight in weights
+    )
+
+
+def test_seqlip_past_the_deadline_is_a_bound_still():
+    net = to_network(random_weights(np.random.default_rng(7), (3, 9, 2)))
+    brute = lx.estimate(net, lx.Box.unit(3), "seqlip-brute-force", input_norm="l2")
+    late = lx.estimate(net, lx.Box.unit(3), "seqlip-brute-force", input_norm="l2", time_limit=1e-9)
+    assert brute.value <= late.value <= lx.estimate(net, lx.Box.unit(3), "naive", input_norm="l2").value * (1 + 1e-9)
+
+
+def test_chains_end_and_begin_with_gates_too():
+    x = Input(2)
+    matrix = np.array([[1.0, 2.0], [-1.0, 1.0]])
+    value = lower.relu(Affine(((matrix, lower.relu(x, "first")),), np.zeros(2)), "last")
+    net = lx.Network(Graph((x,), (value,)), (2,), (2,))
+    found = products.chain(net, "test")
+    assert [weight.tolist() for weight in found] == [np.eye(2).tolist(), matrix.tolist(), np.eye(2).tolist()]
+
+
+# --- Semidefinite --------------------------------------------------------------------------------------------------
+
+
+def one_loop(weights) -> semidefinite.Loop:
+    net = to_network(weights)
+    return semidefinite.loop(net, [np.full(gate.size, np.nan) for gate in net.gates], 1000, "test")
+
+
+@given(st.integers(0, 2**32), st.sampled_from([1e-6, 1e-2, 1.0, 1e2, 1e6]))
+def test_whatever_the_multipliers_a_bound_that_they_prove_is_one(seed, size):
+    rng = np.random.default_rng(seed)
+    weights = random_weights(rng, (2, 3, 2, 2))
+    of = one_loop(weights)
+    multipliers = rng.normal(size=of.gates) * size * 10.0 ** rng.uniform(-2, 2, of.gates) + size
+    found = semidefinite.proven(of, multipliers)
+    known = max(
+        np.linalg.norm(weights[2][0] @ (b[:, None] * weights[1][0]) @ (a[:, None] * weights[0][0]), 2)
+        for a in masks(3)
+        for b in masks(2)
+    )
+    assert found >= known * (1 - 1e-12)
+
+
+def test_multipliers_that_prove_nothing():
+    of = one_loop(random_weights(np.random.default_rng(0), (2, 3, 2)))
+    for multipliers in (np.zeros(3), np.full(3, np.nan), np.full(3, np.inf), -np.ones(3)):
+        assert semidefinite.proven(of, multipliers) == math.inf
+
+
+def test_positive_definite_is_proven_or_not():
+    rng = np.random.default_rng(0)
+    half = rng.normal(size=(5, 5))
+    definite = half @ half.T + np.eye(5)
+    none = np.zeros((5, 5))
+    assert semidefinite.positive_definite(definite, none)
+    assert semidefinite.positive_definite(1e-200 * definite, none)
+    assert not semidefinite.positive_definite(definite, np.full((5, 5), 100.0))
+    assert not semidefinite.positive_definite(-definite, none)
+    values, vectors = np.linalg.eigh(half @ half.T)
+    values[0] = -1e-13 * values[-1]
+    assert not semidefinite.positive_definite((vectors * values) @ vectors.T, none)
+    singular = np.outer(half[0], half[0])
+    assert not semidefinite.positive_definite(singular + singular.T, none)
+
+
+def test_eclipse_fast_is_its_closed_form():
+    (first, _), (last, _) = weights = random_weights(np.random.default_rng(2), (3, 6, 2))
+    lam = 2 / np.linalg.norm(first, 2) ** 2
+    x = lam * np.eye(6) - lam**2 / 4 * first @ first.T
+    known = math.sqrt(np.linalg.eigvalsh(last @ np.linalg.solve(x, last.T))[-1])
+    found = lx.estimate(to_network(weights), lx.Box.unit(3), "eclipse-fast", input_norm="l2")
+    assert found.value == pytest.approx(known, rel=1e-6)
+    full = lx.estimate(to_network(weights), lx.Box.unit(3), "eclipse", input_norm="l2")
+    layer, neuron = (
+        lx.estimate(to_network(weights), lx.Reals(3), name, input_norm="l2") for name in ("lipsdp-layer", "lipsdp")
+    )
+    # With one hidden layer ECLipsE is LipSDP, and its fast form the best single multiplier.
+    assert full.value == pytest.approx(neuron.value, rel=1e-4)
+    assert neuron.value <= layer.value * (1 + 1e-6) <= found.value * (1 + 1e-5)
+
+
+def test_lipsdp_uses_the_gates_that_the_domain_settles():
+    net = to_network(random_weights(np.random.default_rng(5), (4, 8, 6, 2)))
+    ball = lx.Ball([0.3] * 4, 0.05)
+    everywhere, local = (lx.estimate(net, where, "lipsdp", input_norm="l2").value for where in (lx.Reals(4), ball))
+    exact = lx.lipschitz(net, ball, input_norm="l2").value
+    assert exact * (1 - 1e-9) <= local < 0.9 * everywhere
+    assert lx.estimate(net, lx.Ball([0.3] * 4, 1e-6), "lipsdp", input_norm="l2").value == pytest.approx(
+        np.linalg.norm(net.jacobian([0.3] * 4), 2), rel=1e-9
+    )
+
+
+def test_lipsdp_of_many_inputs_is_that_of_the_few_directions_that_count():
+    (first, bias), *rest = random_weights(np.random.default_rng(8), (2, 5, 2))
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(30, 2)))[0].T  # orthonormal rows
+    narrow = lx.estimate(to_network([(first, bias), *rest]), lx.Reals(2), "lipsdp", input_norm="l2")
+    wide = lx.estimate(to_network([(first @ turn, bias), *rest]), lx.Reals(30), "lipsdp", input_norm="l2")
+    assert wide.value == pytest.approx(narrow.value, rel=1e-5)
+
+
+def test_where_clarabel_fails_the_product_of_norms_is_left(monkeypatch):
+    net = to_network(random_weights(np.random.default_rng(9), (3, 5, 2)))
+    monkeypatch.setattr(semidefinite, "_solve", lambda *_: "it broke down")
+    found = lx.estimate(net, lx.Reals(3), "lipsdp", input_norm="l2")
+    assert found.value == lx.estimate(net, lx.Reals(3), "naive", input_norm="l2").value
+    assert "no bound" in found.details["message"]
+    assert found.details["solver_status"] == ["it broke down"]
+
+
+# --- Samples -------------------------------------------------------------------------------------------------------
+
+
+def test_sampling_evaluates_jacobians_at_its_points():
+    case_ = case("general", 3)
+    net, box = to_network(case_.weights), lx.Box(case_.lower, case_.upper)
+    found = lx.estimate(net, box, "sampling", samples=2000, input_norm="l2", functional=0)
+    points = box.sample(np.random.default_rng(0), 2000)
+    known = np.linalg.norm(net.jacobian(points)[:, 0, :], axis=1).max()
+    assert found.value == pytest.approx(known, rel=1e-12)
+    assert found.details == {"samples": 2000}
+    climbed = lx.estimate(net, box, "sampling", samples=10, input_norm="l2", functional=0, ascent=True)
+    exact = lx.lipschitz(net, box, input_norm="l2", functional=0).value
+    assert lx.estimate(net, box, "sampling", samples=10, input_norm="l2", functional=0).value <= climbed.value
+    assert climbed.value == pytest.approx(exact, rel=1e-9)
+
+
+def test_sampling_where_every_point_is_near_a_kink():
+    net = to_network([([[1e-300], [-1e-300]], [0.0, 0.0]), ([[1.0, 1.0]], [0.0])])
+    found = lx.estimate(net, lx.Box([-1.0], [1.0]), "sampling", samples=10)
+    assert 0 <= found.value <= 1e-300
+
+
+def test_the_end_of_a_weibull_distribution():
+    import scipy.stats
+
+    rng = np.random.default_rng(1)
+    drawn = 10 - scipy.stats.weibull_min.rvs(3.0, scale=2.0, size=2000, random_state=rng)
+    end, details = weibull_end(drawn)
+    assert end == pytest.approx(10, abs=0.3)
+    assert details["p_value"] > 0.01
+    flat, told = weibull_end(np.full(50, 3.0))
+    assert flat == 3.0
+    assert told["p_value"] is None
+    # Two values only, as of few linear regions: no such distribution has them.
+    two, told = weibull_end(np.repeat([1.0, 2.0], 200))
+    assert two == 2.0
+    assert "no credible fit" in told["fit"]
+
+
+def test_clever_stays_between_its_samples_and_the_certified_bound(monkeypatch):
+    from lipexact.estimators import extreme_values
+
+    net = to_network(random_weights(np.random.default_rng(2), (3, 8, 8, 1)))
+    box = lx.Box([-1.0] * 3, [1.0] * 3)
+    for end, where in ((1e9, "ceiling"), (0.0, "largest_sample")):
+        monkeypatch.setattr(extreme_values, "weibull_end", lambda _, end=end: (end, {}))
+        found = lx.estimate(net, box, "clever", batches=5, samples=20)
+        assert found.value == found.details[where]
+        assert found.guarantee == "heuristic"
+    exact = lx.lipschitz(net, box).value
+    assert found.details["lower"] <= exact <= found.details["ceiling"]
+    assert found.details["lower"] == pytest.approx(found.details["largest_sample"], rel=1e-9)
+
+
+# --- Networks beyond chains ----------------------------------------------------------------------------------------
+
+
+def test_convolutions_and_residual_connections():
+    net = lx.load(EXAMPLES / "digits_residual_8x8.onnx")
+    ball = lx.Ball([0.5] * 64, 0.01, clip=(0, 1))
+    question = {"input_norm": "l2", "functional": [0.0, 1.0, *[0.0] * 5, -1.0, 0.0, 0.0]}
+    exact = lx.estimate(net, ball, "exact", **question)
+    assert exact.guarantee == "exact"
+    for name, entry in estimators().items():
+        if name in ("exact", "best-upper"):
+            continue
+        try:
+            found = lx.estimate(net, ball, name, **question, **CHEAP.get(name, {}))
+        except lx.UnsupportedEstimateError:
+            assert name.startswith(("seqlip", "eclipse"))
+            with pytest.raises(lx.UnsupportedEstimateError, match="branches"):
+                lx.estimate(net, ball, name, **question)
+            continue
+        except lx.SolverUnavailableError:
+            assert name == "liplp"
+            continue
+        if entry.guarantee == "lower":
+            assert found.value <= exact.value * (1 + 1e-9)
+        elif entry.guarantee == "upper":
+            assert found.value >= exact.value * (1 - 1e-9)
+    assert found.method == "zonotope"
+
+
+def test_groupsort_and_maxima():
+    net = lx.load(EXAMPLES / "wine_groupsort_13_16_16_3.onnx")
+    ball = lx.Ball([0.5] * 13, 0.05)
+    exact = lx.lipschitz(net, ball, input_norm="l2", functional=[1.0, -1.0, 0.0]).value
+    for name in ("naive", "lipsdp", "linear", "recurjac"):
+        assert lx.estimate(net, ball, name, input_norm="l2", functional=[1.0, -1.0, 0.0]).value >= exact * (1 - 1e-9)
+
+
+# --- The call ------------------------------------------------------------------------------------------------------
+
+NET = to_network(random_weights(np.random.default_rng(0), (2, 4, 3)))
+BOX = lx.Box.unit(2)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"method": "magic"}, lx.OptionError, "no estimator"),
+        ({"method": 3}, lx.OptionError, "no estimator"),
+        ({"method": "fastlip", "samples": 3}, lx.OptionError, "no option 'samples'.*preactivations"),
+        ({"method": "fastlip", "preactivations": "magic"}, lx.OptionError, "none of"),
+        ({"method": "sampling", "samples": 0}, lx.OptionError, "samples must be"),
+        ({"method": "sampling", "samples": True}, lx.OptionError, "samples must be"),
+        ({"method": "sampling", "seed": -1}, lx.OptionError, "seed must be"),
+        ({"method": "sampling", "ascent": 1}, lx.OptionError, "ascent must be"),
+        ({"method": "clever", "batches": 1.5}, lx.OptionError, "batches must be"),
+        ({"method": "liplp", "mode": "both"}, lx.OptionError, "none of"),
+        ({"method": "liplp", "solver": "magic"}, lx.OptionError, "unknown solver"),
+        ({"method": "linear", "time_limit": 0}, lx.OptionError, "positive number of seconds"),
+        ({"method": "linear", "input_norm": "l3"}, lx.NormError, "unknown norm"),
+        ({"method": "linear", "functional": 9}, lx.NormError, "names no output"),
+        ({"method": "linear", "functional": 0, "output_norm": "l1"}, lx.NormError, "leave it out"),
+        ({"method": "lipsdp"}, lx.UnsupportedEstimateError, "input norm must be l2"),
+        ({"method": "eclipse", "input_norm": "l1"}, lx.UnsupportedEstimateError, "input norm must be l2"),
+        ({"method": "seqlip", "input_norm": "linf", "output_norm": "l2"}, lx.UnsupportedEstimateError, "l2"),
+        ({"method": "zonotope", "input_norm": "l2"}, lx.UnsupportedEstimateError, "few vertices|64 vertices"),
+    ],
+)
+def test_what_is_refused(options, error, text):
+    with pytest.raises(error, match=text):
+        lx.estimate(NET, BOX, **options)
+
+
+def test_sizes_that_are_refused(monkeypatch):
+    wide = to_network(random_weights(np.random.default_rng(0), (2, 200, 1)))
+    with pytest.raises(lx.UnsupportedEstimateError, match="open gates"):
+        lx.estimate(wide, lx.Reals(2), "lipsdp", input_norm="l2")
+    with pytest.raises(lx.UnsupportedEstimateError, match="all patterns of a layer"):
+        lx.estimate(wide, lx.Reals(2), "seqlip-brute-force", input_norm="l2")
+    monkeypatch.setattr(semidefinite, "_MOST_PROVEN", 100)
+    with pytest.raises(lx.UnsupportedEstimateError, match="up to 100 together"):
+        lx.estimate(wide, lx.Reals(2), "eclipse-fast", input_norm="l2")
+    outputs = to_network(random_weights(np.random.default_rng(0), (2, 3, 20)))
+    with pytest.raises(lx.UnsupportedEstimateError, match="at most 16"):
+        lx.estimate(outputs, lx.Reals(2), "lipsdp", input_norm="l2", output_norm="linf")
+
+
+def test_many_functionals_are_bounded_by_the_entries():
+    net = to_network(random_weights(np.random.default_rng(0), (2, 4, 9)))  # 256 signs for the norm l1
+    exact = lx.lipschitz(net, BOX, input_norm="l1").value
+    for name in ("fastlip", "recurjac", "linear"):
+        found = lx.estimate(net, BOX, name, input_norm="l1").value
+        assert exact * (1 - 1e-12) <= found <= 2 * exact
+
+
+def test_without_cvxpy(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "cvxpy", None)
+    with pytest.raises(lx.SolverUnavailableError, match=r"lipexact\[sdp\]"):
+        lx.estimate(NET, BOX, "lipsdp", input_norm="l2")
+    found = lx.estimate(NET, BOX, input_norm="l2")  # the others do
+    assert "lipsdp" in found.details["refused"]
+
+
+def test_an_estimate_as_json():
+    for name in lx.estimator_names():
+        found = lx.estimate(NET, BOX, name, functional=0, **CHEAP.get(name, {})) if name in RARE else None
+        if found is not None:
+            again = json.loads(found.to_json())
+            assert (again["method"], again["value"], again["guarantee"]) == (name, found.value, found.guarantee)
+    assert "value" in repr(found)
+
+
+def test_the_best_upper_bound_is_the_least():
+    for pair in (("linf", "linf"), ("l2", "l2")):
+        keywords = {"input_norm": pair[0], "output_norm": pair[1]}
+        found = lx.estimate(NET, BOX, **keywords)
+        least = min(
+            lx.estimate(NET, BOX, name, **keywords).value for name in found.details["upper_bounds"] if name != "liplp"
+        )
+        assert found.value <= least
+        assert found.value == found.details["upper_bounds"][found.details["best"]]
+    assert found.method == "best-upper"
+
+
+def test_time_limits_are_kept():
+    net = to_network(random_weights(np.random.default_rng(0), (20, 60, 60, 60, 10)))
+    box = lx.Box([-1.0] * 20, [1.0] * 20)
+    for name in ("best-upper", "sampling", "clever", "exact", "linear"):
+        start = time.perf_counter()
+        found = lx.estimate(net, box, name, time_limit=0.5)
+        assert time.perf_counter() - start < 20  # a rail, not a measurement
+        assert math.isfinite(found.value)
+    assert lx.estimate(net, box, "exact", time_limit=0.5).guarantee == "upper"
+    few = lx.estimate(net, box, "sampling", time_limit=1e-6)
+    assert 0 < few.details["samples"] < 100_000
+
+
+# --- Comparisons ---------------------------------------------------------------------------------------------------
+
+
+def test_a_comparison():
+    seen = []
+    found = lx.compare(
+        NET,
+        BOX,
+        ["sampling", "fastlip", "lipsdp", "exact"],
+        functional=0,
+        options={"sampling": {"samples": 10}},
+        progress=seen.append,
+    )
+    assert seen == ["sampling", "fastlip", "lipsdp", "exact"]
+    assert found.closed
+    exact = lx.lipschitz(NET, BOX, functional=0).value
+    assert found.upper == pytest.approx(exact, rel=1e-9)
+    for row in found.rows:
+        if row.estimate is None:
+            assert row.method == "lipsdp"
+            assert "l2" in row.reason
+            assert row.errors is None
+            assert row.guarantee == "upper"
+        else:
+            assert row.errors[1] == pytest.approx(abs(row.estimate.value / exact - 1), abs=1e-8)
+            assert row.error == row.errors[1]
+    assert found["sampling"].estimate.details == {"samples": 10}
+    table = found.to_markdown().splitlines()
+    assert len({line.count("|") for line in table[:6]}) == 1
+    assert [line.split(" | ")[0].strip("| ") for line in table[2:6]] == seen
+    assert table[-1].startswith("* lipsdp: ")
+    again = json.loads(found.to_json())
+    assert [row["method"] for row in again["rows"]] == seen
+    assert again["closed"] is True
+    from rich.console import Console
+
+    console = Console(width=120, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+    console.print(found.to_rich())
+    text = console.export_text()
+    assert all(name in text for name in seen)
+    console.file.close()
+
+
+def test_a_comparison_without_the_exact_constant():
+    found = lx.compare(NET, BOX, ["sampling", "naive", "seqlip"], input_norm="l2", options={"sampling": {"samples": 5}})
+    exact = lx.lipschitz(NET, BOX, input_norm="l2").value
+    assert found.lower <= exact <= found.upper
+    assert not found.closed
+    assert "in [" in found.to_markdown()
+    for row in found.rows:
+        least, most = row.errors
+        assert least <= abs(row.estimate.value / exact - 1) <= most * (1 + 1e-12)
+    alone = lx.compare(NET, BOX, ["naive"])
+    assert alone.rows[0].errors[1] == math.inf
+    assert alone.to_dict()["rows"][0]["relative_errors"][1] is None
+    only_lower = lx.compare(NET, BOX, ["sampling"], options={"sampling": {"samples": 5}})
+    assert only_lower.upper == math.inf
+    assert only_lower.to_dict()["upper"] is None
+
+
+def test_a_plot_of_a_comparison():
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    ax = lx.compare(NET, BOX, ["fastlip", "naive", "exact"]).plot()
+    assert "relative error" in ax.get_ylabel()
+    plt.close(ax.figure)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"methods": "fastlip"}, "list of estimators"),
+        ({"methods": 3}, "list of estimators"),
+        ({"methods": []}, "at least one"),
+        ({"methods": ["magic"]}, "no estimator"),
+        ({"methods": ["fastlip"], "options": {"naive": {}}}, "not among the methods"),
+        ({"methods": ["fastlip"], "options": {"fastlip": {"magic": 1}}}, "no option"),
+        ({"methods": ["fastlip"], "progress": True}, "must be a function"),
+        ({"methods": ["fastlip"], "time_limit": -1}, "positive number"),
+    ],
+)
+def test_comparisons_that_are_refused(options, text):
+    with pytest.raises(lx.OptionError, match=text):
+        lx.compare(NET, BOX, **options)
+
+
+def test_a_comparison_refuses_a_wrong_question_at_once():
+    with pytest.raises(lx.DomainError):
+        lx.compare(NET, lx.Box.unit(3), ["fastlip"])
+    with pytest.raises(lx.NormError):
+        lx.compare(NET, BOX, ["fastlip"], input_norm="l3")
+
+
+def test_answers_and_questions_are_plain():
+    assert Answer(1.0).proof == "float"
+    question_ = Question(NET, BOX, Cube(3), Cube(2), {})
+    assert question_.seconds_left is None
+    assert not question_.over
+    assert sorted(FAMILIES)  # the soak's families stand behind the numbers above
