@@ -24,6 +24,7 @@ from lipexact.estimators.registry import Answer, Question, estimators
 from lipexact.graph import lower
 from lipexact.graph.ir import Affine, Graph, Input
 from lipexact.norms import norm
+from lipexact.onnx.registry import OPERATORS
 from tests import oracle
 from tests.networks import FAMILIES, case, random_weights, to_network
 from tests.soak import CLAIMED, CLOSE, PROVEN, ROUNDED, question
@@ -275,7 +276,10 @@ def test_naive_knows_the_usual_pieces_to_be_1_lipschitz(name):
     shifted = lambda h: Affine(((np.eye(4), h),), -np.ones(4))  # noqa: E731 - so that signs are open
     assert between(lambda h: lower.absolute(shifted(h), "abs"), last) == pytest.approx(product, rel=1e-12)
     assert between(lambda h: lower.leaky_relu(shifted(h), 0.1, "leaky"), last) <= product * (1 + 1e-12)
-    # Maxima over two pairs.
+    # Maxima over all of them, in two rounds, and over two pairs.
+    assert between(lower.reduce_max, last[:, :1]) <= (
+        numpy_norm(first, name) * numpy_norm(last[:, :1], name) * (1 if name == "linf" else 2) * (1 + 1e-12)
+    )
     pairs = last[:, :2]
     pooled = between(lambda h: lower.maximum(lower.select([0, 1], h), lower.select([2, 3], h), "max"), pairs)
     assert pooled == pytest.approx(numpy_norm(first, name) * numpy_norm(pairs, name), rel=1e-12)
@@ -512,6 +516,25 @@ def test_convolutions_and_residual_connections():
         elif entry.guarantee == "upper":
             assert found.value >= exact.value * (1 - 1e-9)
     assert found.method == "zonotope"
+
+
+@pytest.mark.unwatched
+@pytest.mark.parametrize("start", range(8))
+def test_every_operator(start):
+    """On the examples of the registry of ONNX operators: branches, maxima, and networks without a gate."""
+    examples = [example for operator in OPERATORS.values() for example in operator.examples]
+    for number in range(start, len(examples), 8):
+        network = lx.load(examples[number].model())
+        box = lx.Box(np.full(network.input.size, -1.0), np.full(network.input.size, 1.5))
+        functional = np.cos(np.arange(network.output.size))
+        question_ = {"input_norm": ("linf", "l2", "l1")[number % 3], "functional": functional}
+        least = lx.estimate(network, box, "sampling", samples=50, ascent=True, **question_).value
+        for name in ("naive", "recurjac", "fastlip", "lipsdp", "seqlip-brute-force", "eclipse-fast"):
+            try:
+                found = lx.estimate(network, box, name, **question_)
+            except lx.UnsupportedEstimateError:
+                continue
+            assert found.value >= least * (1 - 1e-12), (examples[number], name)
 
 
 def test_groupsort_and_maxima():

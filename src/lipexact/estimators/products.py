@@ -34,6 +34,7 @@ from lipexact.signs import spectral_norms
 
 _MOST_MASKS = 18  # neurons of a layer whose patterns are enumerated
 _AT_ONCE = 2**22  # numbers of masked matrices
+_MOST_CHOICES = 64  # of rows, as by maxima over windows
 _STEPS = 10_000  # of greedy flips in a layer
 
 _Terms: TypeAlias = tuple[tuple[Matrix, Value], ...]
@@ -114,7 +115,7 @@ class _Products:
         beside = {h: terms for h, terms in inner.items() if any(x in direct for _, x in terms)}
         if beside:
             found.append(self._halves(direct, beside, functionals))
-            found.append(self._choices(direct, beside, functionals))
+            found.append(self._choices(direct, functionals))
         return min(found) * (1 + gamma(len(terms) + 4))
 
     def _sum(self, terms: Mapping[Value, Matrix], functionals: Body) -> float:
@@ -131,30 +132,57 @@ class _Products:
                 linear[x] = sp.csr_array(linear[x]) + half if x in linear else half
         return self._sum(linear, functionals) + absolute
 
-    def _choices(self, direct: Mapping[Value, Matrix], beside: Mapping[Switch, _Terms], functionals: Body) -> float:
-        """Where each row reads one gate, as of max(x, y) = x + relu(y - x): each row is one matrix's or another's."""
-        base = {x for terms in beside.values() for _, x in terms}
-        if len(base) != 1 or not set(direct) <= base | set(beside):
-            return math.inf
-        (x,) = base
+    def _choices(self, direct: Mapping[Value, Matrix], functionals: Body) -> float:
+        """Where rows choose by gates of their own, as of max(x, y) = x + relu(y - x): each is one of several.
+
+        Every row of the Jacobian is that of some choice, so the largest row sum is that of one of them, and no entry is
+        larger than in all of them.
+        """
+        choices: list[dict[Value, Matrix]] = [{x: sp.csr_array(weight) for x, weight in direct.items()}]
+        done: list[dict[Value, Matrix]] = []
+        while choices:
+            terms = choices.pop()
+            h = next((each for each in reversed(terms) if _chosen(each, terms)), None)
+            if h is None:
+                done.append(terms)
+                continue
+            if len(choices) + len(done) >= _MOST_CHOICES:
+                return math.inf
+            weight = terms.pop(h)
+            on = dict(terms)
+            for inner, x in _read(h.x, direct):  # type: ignore[union-attr]
+                part = weight @ sp.csr_array(inner)
+                on[x] = on[x] + part if x in on else part
+            choices += [terms, on]
         # Arithmetic on selections is exact, and what is not is off in proportion to its terms.
-        off = sp.csr_array(direct.get(x, sp.csr_array((next(iter(direct.values())).shape[0], x.size))))
-        gates = sum(sp.csr_array(direct[h] != 0).astype(np.int64).sum(axis=1) for h in beside)
-        if np.max(gates) > 1:
+        room = 1 + 16 * gamma(max(most_terms(weight) for terms in done for weight in terms.values()))
+        hidden = functionals is not self.question.functionals
+        if self.name == "linf" and hidden:
+            return max(self._sum(terms, functionals) for terms in done) * room
+        bases = {x for terms in done for x in terms}
+        if len(bases) != 1:
             return math.inf
-        on, lost = off, abs(off)
-        for h, terms in beside.items():
-            for weight, _ in terms:
-                part = sp.csr_array(direct[h]) @ sp.csr_array(weight)
-                on, lost = on + part, lost + sp.csr_array(abs(direct[h])) @ sp.csr_array(abs(weight))
-        largest = abs(off).maximum(abs(on)) + 4 * gamma(most_terms(lost)) * lost
-        if x is self.question.network.input or functionals is self.question.functionals:
+        (x,) = bases
+        largest = sp.csr_array((functionals.dim, x.size))
+        for terms in done:
+            largest = largest.maximum(abs(terms[x]) * room)
+        if not hidden or x is self.question.network.input:
             directions = self.question.directions if x is self.question.network.input else self.norm.ball(x.size)
             return absolute_norm(largest, functionals, directions) * self._factor(x)
-        rows = max(inner_norm(off, "linf"), inner_norm(on, "linf")) * (1 + 8 * gamma(most_terms(lost)))
         columns = inner_norm(largest, "l1")
-        euclidean = math.sqrt(rows * columns) * (1 + gamma(4))  # Riesz and Thorin
-        return {"linf": rows, "l1": columns, "l2": euclidean}[self.name] * self._of(x)
+        if self.name == "l1":
+            return columns * self._of(x)
+        sums = max(inner_norm(terms[x], "linf") for terms in done) * room
+        return math.sqrt(sums * columns) * (1 + gamma(4)) * self._of(x)  # Riesz and Thorin
+
+
+def _chosen(h: Value, terms: Mapping[Value, Matrix]) -> bool:
+    """Whether a term is a switch that decides between others, no two of its gates in one row."""
+    if not isinstance(h, Switch) or h.gate.x is not h.x:
+        return False
+    if not any(x in terms for _, x in _read(h.x, terms)):
+        return False
+    return bool(np.diff(sp.csr_array(terms[h]).indptr).max(initial=0) <= 1)
 
 
 def _read(z: Value, direct: Mapping[Value, Matrix]) -> _Terms:
@@ -209,7 +237,7 @@ def chain(network: Network, what: str) -> list[Vector]:
         elif isinstance(node, Switch):
             weights.append(np.eye(node.size))
         if isinstance(node, Input):
-            return weights[::-1]
+            return weights[::-1] or [np.eye(node.size)]
         if not (isinstance(node, Switch) and node.gate.x is node.x and isinstance(node.x, Affine | Input)):
             raise UnsupportedEstimateError(
                 f"{what} takes {CHAINS}: this network has branches, or other operators than Relu and affine ones"

@@ -137,9 +137,11 @@ def zonotope(question: Question) -> Answer:
             "zonotope needs functionals or directions with at most 64 vertices: a functional, output_norm='linf', or "
             "input_norm='l1'"
         )
-    states = [layer[None, :] for layer in GateBounds(bounded.network, bounded.domain, question.bounds).root]
-    found = [signs.upper(states)[0][0], *(program.root for program in programs)]
-    found += [NormBounds(program.problem, program.bounds).upper(states)[0][0] for program in programs]
+    found = [program.root for program in programs]
+    if bounded.network.gates:
+        states = [layer[None, :] for layer in GateBounds(bounded.network, bounded.domain, question.bounds).root]
+        found += [NormBounds(program.problem, program.bounds).upper(states)[0][0] for program in programs]
+        found.append(signs.upper(states)[0][0])
     return Answer(float(min(found)))
 
 
