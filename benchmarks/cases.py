@@ -273,6 +273,12 @@ def sd_10_15_10_3_l2() -> Case:
 
 
 @case
+def iris_4_5_5_3() -> Case:
+    """LipBaB's classifier of irises, whole output."""
+    return shared_network("iris_4_5_5_3", "linf")
+
+
+@case
 def wine_groupsort_13_16_16_3() -> Case:
     """GroupSort in pairs, trained: a gate for each pair, on a ball."""
     return Case(EXAMPLES / "wine_groupsort_13_16_16_3.onnx", lx.Ball([0.5] * 13, 0.1), (1, -1, 0))
