@@ -500,6 +500,75 @@ def test_out_of_memory_is_one_line(fails, model, monkeypatch):
     assert "memory" in fails("solve", model, "--lower", 0, "--upper", 1)
 
 
+# --- estimate and compare ------------------------------------------------------------------------------------------
+
+BALL = ("--center", 0.5, "--radius", 0.1)
+
+
+def test_estimate_prints_what_it_promises(run, model):
+    found = lx.estimate(model, lx.Ball([0.5] * 4, 0.1), "linear", functional=0)
+    result = run("estimate", model, *BALL, "--functional", 0, "--method", "linear")
+    assert f"value      {found.value:.12g}" in result.stdout.splitlines()
+    assert "guarantee  an upper bound (scope: local; proof: float)" in result.stdout.splitlines()
+    assert result.stderr == ""
+    best = run("estimate", model, *BALL, "--functional", 0).stdout
+    assert re.search(r"^upper bounds +linear: \d", best, re.MULTILINE)
+    assert re.search(r"^refused +eclipse-fast: ", best, re.MULTILINE)
+
+
+def test_estimate_as_json(run, model):
+    options = ("--option", "batches=3", "--option", "samples=10")
+    printed = solved(run("estimate", model, *BALL, "--method", "clever", *options, "--json"))
+    assert printed["method"] == "clever"
+    assert printed["guarantee"] == "heuristic"
+    assert printed["details"]["batches"] == 3
+    everywhere = solved(run("estimate", model, "--everywhere", "--norm", "l2", "--method", "lipsdp", "--json"))
+    assert everywhere["value"] == pytest.approx(lx.estimate(model, lx.Reals(4), "lipsdp", input_norm="l2").value)
+
+
+def test_estimates_that_are_refused(fails, model):
+    assert "no estimator" in fails("estimate", model, *BALL, "--method", "magic", code=2)
+    assert "no option 'x'" in fails("estimate", model, *BALL, "--method", "naive", "--option", "x=1", code=2)
+    assert "--option takes NAME=VALUE" in fails("estimate", model, *BALL, "--option", "x", code=2)
+    assert "input norm must be l2" in fails("estimate", model, *BALL, "--method", "lipsdp")
+
+
+def test_compare_prints_a_table(run, model):
+    methods = ("--methods", "sampling, fastlip,lipsdp,exact")
+    result = run("compare", model, *BALL, *methods)
+    exact = lx.lipschitz(model, lx.Ball([0.5] * 4, 0.1)).value
+    assert f"Lipschitz constant {exact:.9g}." in result.stdout
+    assert [row for row in ("sampling", "fastlip", "lipsdp", "exact") if row in result.stdout] == result.stderr.split()
+    assert "lipsdp: lipsdp takes l2" in " ".join(result.stdout.split())
+    assert max(map(len, result.stdout.splitlines())) <= 140
+    quiet = run("compare", model, *BALL, *methods, "--markdown", "--quiet")
+    assert quiet.stderr == ""
+    assert quiet.stdout.startswith("| Estimator | Guarantee |")
+    printed = solved(run("compare", model, *BALL, *methods, "--json", "--quiet"))
+    assert printed["closed"] is True
+    assert [row["method"] for row in printed["rows"]] == ["sampling", "fastlip", "lipsdp", "exact"]
+
+
+def test_compare_draws_a_picture(run, model, folder):
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    picture = folder / "errors.png"
+    run("compare", model, *BALL, "--methods", "fastlip,exact", "--quiet", "--plot", picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+
+
+def test_comparisons_that_are_refused(fails, model, folder):
+    assert "no estimator" in fails("compare", model, *BALL, "--methods", "magic", code=2)
+    assert "positive number" in fails("compare", model, *BALL, "--methods", "naive", "--time-limit", 0, code=2)
+    where = folder / "no" / "errors.png"
+    assert "--plot" in fails("compare", model, *BALL, "--methods", "naive", "--plot", where, code=2)
+    assert "--plot" in fails("compare", model, *BALL, "--methods", "naive", "--plot", folder / "errors.xyz", code=2)
+
+
 # --- info, version, help -------------------------------------------------------------------------------------------
 
 

@@ -41,7 +41,7 @@ _ERROR, _USAGE, _INTERVAL, _INTERRUPTED = 1, 2, 3, 130
 _NUMBERS = "a number for all entries, numbers with commas between, or a .npy or .csv file"
 _SECONDS_BETWEEN_LINES = 10.0
 _WIDTH = 140  # of tables that go to a file or a pipe
-_DPI = 150  # of pictures
+_PICTURES, _DPI = (".png", ".pdf", ".svg"), 150
 
 # The base of BadParameter, of an unknown option or command and of a missing argument; typer does not name it.
 _UsageError: Any = typer.BadParameter.__base__
@@ -329,6 +329,8 @@ def compare_estimators(
     """
     network = _network(model, input_name, output_name, fix, drop_final, no_batch)
     domain = _domain(network, center, radius, ball_norm, clip, lower, upper, everywhere)
+    if plot is not None and not (plot.suffix in _PICTURES and plot.absolute().parent.is_dir()):
+        _fail(f"--plot: '{plot}' is no file in a folder that exists, with one of {', '.join(_PICTURES)}", _USAGE)
     show = _Show(quiet, "estimators")
     with show.display, redirect_stdout(sys.stderr):
         found = compare(

@@ -16,7 +16,7 @@ from rich.table import Table
 from lipexact.api import load, positive_seconds
 from lipexact.domains import Domain
 from lipexact.errors import LipExactError, OptionError
-from lipexact.estimators.estimate import Estimate, estimate, estimator_names
+from lipexact.estimators.estimate import Estimate, estimate, estimator_names, plain
 from lipexact.estimators.registry import find
 from lipexact.functionals import Functional
 from lipexact.network import Network
@@ -73,13 +73,12 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """Strings, numbers, lists and dictionaries; numbers that are not finite are None."""
-        errors = None if self.errors is None else [each if math.isfinite(each) else None for each in self.errors]
         found = None if self.estimate is None else self.estimate.to_dict()
         return {
             "method": self.method,
             "guarantee": self.guarantee,
             "scope": self.scope,
-            "relative_errors": errors,
+            "relative_errors": plain(self.errors),
             "seconds": self.seconds,
             "estimate": found,
             "reason": self.reason or None,
@@ -113,10 +112,9 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Strings, numbers, lists and dictionaries."""
-        upper = self.upper if math.isfinite(self.upper) else None
         return {
             "lower": self.lower,
-            "upper": upper,
+            "upper": plain(self.upper),
             "closed": self.closed,
             "rows": [row.to_dict() for row in self.rows],
         }

@@ -55,20 +55,29 @@ class Estimate:
     details: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Strings, numbers, lists and dictionaries."""
+        """Strings, numbers, lists and dictionaries; numbers that are not finite are None."""
         return {
             "method": self.method,
-            "value": self.value,
+            "value": plain(self.value),
             "guarantee": self.guarantee,
             "scope": self.scope,
             "proof": self.proof,
             "seconds": self.seconds,
-            "details": self.details,
+            "details": plain(self.details),
         }
 
     def to_json(self, **options: Any) -> str:
         """`to_dict` as JSON; options as for :func:`json.dumps`."""
         return json.dumps(self.to_dict(), **options)
+
+
+def plain(value: Any) -> Any:
+    """What JSON has: without numbers that are not finite."""
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def estimate(

@@ -6,6 +6,8 @@ import warnings
 from typing import Any
 
 import numpy as np
+import scipy.optimize
+import scipy.stats
 
 from lipexact.arrays import Vector
 from lipexact.estimators.propagation import linear
@@ -73,24 +75,17 @@ def weibull_end(maxima: Vector) -> tuple[float, dict[str, Any]]:
     By maximum likelihood from several starts, of which that with the best p-value of a Kolmogorov-Smirnov test is
     taken; the largest of the maxima where no fit is credible.
     """
-    import scipy.optimize  # noqa: PLC0415 - scipy.stats takes long to import
-    import scipy.stats  # noqa: PLC0415
-
     largest = float(maxima.max())
     spread = largest - float(maxima.min())
     if len(maxima) < 2 or spread <= _FLAT * largest:
         return largest, {"p_value": None, "fit": "the maxima do not differ: the largest one"}
     below = (largest - maxima) / spread
-
-    def simplex(function: Any, start: Any, args: Any = (), disp: Any = 0) -> Any:  # noqa: ARG001 - scipy passes disp
-        return scipy.optimize.fmin(function, start, args=args, disp=0)
-
     best, end = -1.0, largest
     for shape in _SHAPES:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             try:
-                fitted = scipy.stats.weibull_min.fit(below, shape, optimizer=simplex)
+                fitted = scipy.stats.weibull_min.fit(below, shape, optimizer=_simplex)
                 tested = scipy.stats.kstest(below, "weibull_min", args=fitted)
             except (ValueError, RuntimeError, scipy.stats.FitError):
                 continue
@@ -100,3 +95,7 @@ def weibull_end(maxima: Vector) -> tuple[float, dict[str, Any]]:
     if best < _SIGNIFICANT:
         return largest, {"p_value": max(best, 0.0), "fit": "no credible fit: the largest maximum"}
     return end, {"p_value": best, "fit": "Weibull", "end_point": end}
+
+
+def _simplex(function: Any, start: Any, args: Any = (), disp: Any = 0) -> Any:  # noqa: ARG001 - scipy passes disp
+    return scipy.optimize.fmin(function, start, args=args, disp=0)
