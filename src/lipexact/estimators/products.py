@@ -123,14 +123,18 @@ class _Products:
 
     def _halves(self, direct: Mapping[Value, Matrix], beside: Mapping[Switch, _Terms], functionals: Body) -> float:
         """By relu(z) = z / 2 + |z| / 2, as for |x| = 2 relu(x) - x."""
-        linear = {x: weight for x, weight in direct.items() if x not in beside}
-        absolute = 0.0
+        linear = {x: sp.csr_array(weight) for x, weight in direct.items() if x not in beside}
+        sizes = {x: abs(weight) for x, weight in linear.items()}
+        absolute, terms_read = 0.0, 1
         for h, terms in beside.items():
             absolute += self._norm(direct[h] / 2, h, functionals) * self._of(h.x)
+            half = sp.csr_array(direct[h]) / 2
+            terms_read = max(terms_read, most_terms(half))
             for weight, x in terms:
-                half = sp.csr_array(direct[h]) @ sp.csr_array(weight) / 2
-                linear[x] = sp.csr_array(linear[x]) + half if x in linear else half
-        return self._sum(linear, functionals) + absolute
+                _add(linear, x, half @ sp.csr_array(weight))
+                _add(sizes, x, abs(half) @ abs(sp.csr_array(weight)))
+        lost = gamma(terms_read + 2 * len(beside) + 4) * self._sum(sizes, functionals)
+        return self._sum(linear, functionals) + absolute + lost
 
     def _choices(self, direct: Mapping[Value, Matrix], functionals: Body) -> float:
         """Where rows choose by gates of their own, as of max(x, y) = x + relu(y - x): each is one of several.
@@ -138,42 +142,46 @@ class _Products:
         Every row of the Jacobian is that of some choice, so the largest row sum is that of one of them, and no entry is
         larger than in all of them.
         """
-        choices: list[dict[Value, Matrix]] = [{x: sp.csr_array(weight) for x, weight in direct.items()}]
-        done: list[dict[Value, Matrix]] = []
+        start = {x: sp.csr_array(weight) for x, weight in direct.items()}
+        # With each choice the absolute values behind its entries, which rounding is in proportion to.
+        choices, done = [(start, {x: abs(weight) for x, weight in start.items()})], []
         while choices:
-            terms = choices.pop()
+            terms, sizes = choices.pop()
             h = next((each for each in reversed(terms) if _chosen(each, terms)), None)
             if h is None:
-                done.append(terms)
+                done.append((terms, sizes))
                 continue
             if len(choices) + len(done) >= _MOST_CHOICES:
                 return math.inf
-            weight = terms.pop(h)
-            on = dict(terms)
+            weight, size = terms.pop(h), sizes.pop(h)
+            on, on_sizes = dict(terms), dict(sizes)
             for inner, x in _read(h.x, direct):  # type: ignore[union-attr]
-                part = weight @ sp.csr_array(inner)
-                on[x] = on[x] + part if x in on else part
-            choices += [terms, on]
-        # Arithmetic on selections is exact, and what is not is off in proportion to its terms.
-        room = 1 + 16 * gamma(max(most_terms(weight) for terms in done for weight in terms.values()))
+                _add(on, x, weight @ sp.csr_array(inner))
+                _add(on_sizes, x, size @ abs(sp.csr_array(inner)))
+            choices += [(terms, sizes), (on, on_sizes)]
+        off = gamma(4 * _MOST_CHOICES)  # a product of two and a sum for each switch, of which there are fewer
         hidden = functionals is not self.question.functionals
         if self.name == "linf" and hidden:
-            return max(self._sum(terms, functionals) for terms in done) * room
-        bases = {x for terms in done for x in terms}
+            return max(self._sum(terms, functionals) + off * self._sum(sizes, functionals) for terms, sizes in done)
+        bases = {x for terms, _ in done for x in terms}
         if len(bases) != 1:
             return math.inf
         (x,) = bases
         largest = sp.csr_array((functionals.dim, x.size))
-        for terms in done:
-            largest = largest.maximum(abs(terms[x]) * room)
+        for terms, sizes in done:
+            largest = largest.maximum(abs(terms[x]) + off * sizes[x])
         if not hidden or x is self.question.network.input:
             directions = self.question.directions if x is self.question.network.input else self.norm.ball(x.size)
             return absolute_norm(largest, functionals, directions) * self._factor(x)
         columns = inner_norm(largest, "l1")
         if self.name == "l1":
             return columns * self._of(x)
-        sums = max(inner_norm(terms[x], "linf") for terms in done) * room
+        sums = max(inner_norm(terms[x], "linf") + off * inner_norm(sizes[x], "linf") for terms, sizes in done)
         return math.sqrt(sums * columns) * (1 + gamma(4)) * self._of(x)  # Riesz and Thorin
+
+
+def _add(terms: dict[Value, Matrix], x: Value, part: Matrix) -> None:
+    terms[x] = terms[x] + part if x in terms else part
 
 
 def _chosen(h: Value, terms: Mapping[Value, Matrix]) -> bool:
