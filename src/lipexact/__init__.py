@@ -115,6 +115,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name == "plot":  # a module of functions
+        return import_module(f"{__name__}.plot")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, which colour-blind readers tell apart.
 _BLUE, _ORANGE, _GREEN, _VERMILION, _BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#000000"
+_CURVES = ((_BLUE, "o"), (_VERMILION, "s"), (_GREEN, "^"), (_ORANGE, "D"), (_BLACK, "v"))
+_CURVE = "lipexact-training"
 _MAP = "cividis"
 _SIZE = (6.4, 4.2)  # inches
 _WIDE = 30.0  # spans of numbers from which on an axis is logarithmic
@@ -255,6 +257,7 @@ def radius(certified: CertifiedRadius, ax: Axes | None = None) -> Axes:
         ax.axvline(certified.radius, color=_BLUE, linewidth=1, label=f"certified radius {certified.radius:.4g}")
     ax.set_xscale("log")
     ax.set_yscale("log")
+    _plain_ticks(ax)
     ax.set_xlabel("radius r of the ball around x (input units)")
     ax.set_ylabel("constant of the margins / margin at x\n(1 / input units)")
     ax.legend(frameon=False)
@@ -298,13 +301,14 @@ def training(
     exact = upper - lower <= EXACT_GAP * upper
     ax = _axes(ax)
     middle = np.where(exact, lower, (lower + upper) / 2)
-    (line,) = ax.plot(when, middle, linewidth=1.2, label=label)
-    colour = line.get_color()
+    number = sum(line.get_gid() == _CURVE for line in ax.lines)
+    colour, marker = _CURVES[number % len(_CURVES)]
+    ax.plot(when, middle, linewidth=1.2, color=colour, gid=_CURVE)
     ax.fill_between(when, lower, upper, color=colour, alpha=0.15, linewidth=0)
-    ax.plot(when[exact], lower[exact], linestyle="none", marker="o", color=colour)
+    ax.plot(when[exact], lower[exact], linestyle="none", marker=marker, color=colour, label=label)
     if not exact.all():
         bars = np.stack([middle - lower, upper - middle])[:, ~exact]
-        hollow: dict[str, Any] = {"marker": "o", "markerfacecolor": "white", "color": colour, "capsize": 3}
+        hollow: dict[str, Any] = {"marker": marker, "markerfacecolor": "white", "color": colour, "capsize": 3}
         ax.errorbar(when[~exact], middle[~exact], bars, linestyle="none", label=f"{label}: an interval", **hollow)
     if lower.min() > 0 and upper.max() > _WIDE * lower.min():
         ax.set_yscale("log")
@@ -372,21 +376,34 @@ def errors(rows: Sequence[ErrorRow], ax: Axes | None = None) -> Axes:
     ax.set_yscale("log")
     ax.margins(0.16)
     ax.axhline(floor, color=_BLACK, linestyle=":", linewidth=0.8, zorder=1)
-    ax.annotate(f"error below {EXACT_GAP:g}", (0.99, floor), xycoords=("axes fraction", "data"), fontsize=7,
-                ha="right", va="top", xytext=(0, -3), textcoords="offset points")  # fmt: skip
-    _labelled(ax, [row.method for row, _ in shown], points)
+    ax.set_ylim(floor / 3, max(y for _, y in points) * 4)
+    decades = 10.0 ** np.arange(np.ceil(np.log10(2 * floor)), np.ceil(np.log10(ax.get_ylim()[1])))
+    ax.set_yticks([floor, *decades], [f"< {EXACT_GAP:g}", *(f"{decade:g}" for decade in decades)])
+    ax.minorticks_off()
+    _labelled(ax, [row.method for row, _ in shown], points, floor)
     ax.set_xlabel("time (s)")
     ax.set_ylabel("relative error")
     ax.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(_KINDS))
     return ax
 
 
-def _labelled(ax: Axes, names: Sequence[str], points: Sequence[tuple[float, float]], size: float = 7.5) -> None:
-    """Names beside points, each where it covers no other name or point."""
+def _plain_ticks(ax: Axes) -> None:
+    """Numbers without powers on logarithmic axes of about one decade."""
+    for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("{x:g}" if high < 8 * low else "")
+
+
+def _labelled(ax: Axes, names: Sequence[str], points: Sequence[tuple[float, float]], floor: float) -> None:
+    """Names beside points, each where it covers no other name or point, nor the line at the bottom."""
+    size = 7.5
     figure: Any = ax.figure
     figure.canvas.draw()  # so that margins are known
     pixels = ax.transData.transform(points) * 72 / figure.dpi
-    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in pixels]
+    line = float(ax.transData.transform((points[0][0], floor))[1] * 72 / figure.dpi)
+    taken = [(-1e6, line - 1, 1e6, line + 1), *((x - 4, y - 4, x + 4, y + 4) for x, y in pixels)]
+    window = ax.get_window_extent()
+    inside = [each * 72 / figure.dpi for each in (window.x0, window.y0, window.x1, window.y1)]
     places = [(dx, dy) for reach in (7, 16, 26, 38, 52) for dx, dy in _around(reach)]
     for k in np.argsort(-pixels[:, 1], kind="stable").tolist():
         (x, y), width, height = pixels[k], 0.56 * size * len(names[k]), 1.15 * size
@@ -395,7 +412,10 @@ def _labelled(ax: Axes, names: Sequence[str], points: Sequence[tuple[float, floa
             for dx, dy in places
         }
         corners = {place: (a, b, a + w, b + h) for place, (a, b, w, h) in boxes.items()}
-        clashes = {place: sum(_overlap(box, other) for other in taken) for place, box in corners.items()}
+        clashes = {
+            place: sum(_overlap(box, other) for other in taken) + width * height - _overlap(box, inside)
+            for place, box in corners.items()
+        }
         (dx, dy) = min(places, key=lambda place: clashes[place])
         taken.append(corners[dx, dy])
         side = "right" if dx < 0 else "center" if dx == 0 else "left"
