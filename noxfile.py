@@ -89,10 +89,11 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def bench_smoke(session: nox.Session) -> None:
     """Each benchmark case once, small; what failed stands last."""
-    session.install("-e", ".")
+    session.install("-e", ".[sdp]")
     session.run("python", "-m", "benchmarks.run", "--smoke", *session.posargs)
     session.run("python", "-m", "benchmarks.scale", "--smoke", "--seconds", "5")
     session.run("python", "-m", "benchmarks.growth", "--smoke")
+    session.run("python", "-m", "benchmarks.estimators", "--case", "random_4_8_8_2", "--norm", "l2", "--seconds", "2")
 
 
 @nox.session

@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import lipexact as lx
@@ -32,9 +32,9 @@ SHOWN = (
     "untrained_10_20_30_20_2_0",
 )
 EXPLAINED = (
-    "Each value is divided by the exact constant, or by the least upper bound where the time limit left an interval, as "
-    "the line below the title says. Seconds are those of one call. One norm on both sides, on the whole output or the "
-    "functional of the case."
+    "Each value is divided by the exact constant, or by the least upper bound where the time limit left an interval, "
+    "which the list of constants shows. Seconds are those of one call. One norm on both sides, on the whole output or "
+    "the functional of the case."
 )
 
 
@@ -55,17 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             except Skipped as reason:
                 print(f"{name}: {reason}", file=sys.stderr)
                 break
-            print(table(records, name, norm), flush=True)
+            print(f"{name}, {norm}: done", file=sys.stderr, flush=True)
+    found = [tables(records, norm) for norm in dict.fromkeys(record["norm"] for record in records)]
+    print("\n\n".join(found))
     if options.report:
         about = environment({"seconds": options.seconds})
         (REPORTS / f"{options.report}.jsonl").write_text(
             "".join(json.dumps(record) + "\n" for record in [about, *records])
         )
-        tables = [
-            table(records, name, norm)
-            for name, norm in dict.fromkeys((record["case"], record["norm"]) for record in records)
-        ]
-        parts = [f"# Estimators: {options.report}", where(about), "<!-- tables -->", EXPLAINED, *tables]
+        parts = [f"# Estimators: {options.report}", where(about), "<!-- tables -->", EXPLAINED, *found]
         (REPORTS / f"{options.report}.md").write_text("\n\n".join(parts) + "\n")
     return 0
 
@@ -111,29 +109,53 @@ def related(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return records
 
 
-def table(records: Iterable[dict[str, Any]], name: str, norm: str) -> str:
-    """A Markdown table of a case in one norm."""
-    rows = [record for record in records if (record["case"], record["norm"]) == (name, norm)]
-    bounds = f"[{rows[0]['lower']:.6g}, {rows[0]['constant']:.6g}]"
-    known = f"constant {rows[0]['constant']:.6g}" if rows[0]["status"] == "EXACT" else f"constant in {bounds}"
-    lines = [
-        f"## {name}, {norm}",
-        "",
-        known,
-        "",
-        "| estimator | guarantee | scope | ratio | seconds |",
-        "|---|---|---|---:|---:|",
-    ]
-    for row in rows:
-        if "refused" in row:
-            continue
-        best = f" ({row['best']})" if row["best"] else ""
-        cells = row["method"] + best, row["guarantee"], row["scope"], f"{row['ratio']:.4g}", f"{row['seconds']:.2g}"
-        lines.append(f"| {' | '.join(cells)} |")
-    refused = sorted({row["method"] for row in rows if "refused" in row})
-    if refused:
-        lines += ["", f"Not for this question: {', '.join(refused)}."]
-    return "\n".join(lines) + "\n"
+def tables(records: Sequence[dict[str, Any]], norm: str) -> str:
+    """Ratios and seconds of all cases in one norm, a column for each case."""
+    rows = [record for record in records if record["norm"] == norm]
+    cases = list(dict.fromkeys(record["case"] for record in rows))
+    kinds = dict.fromkeys((record["method"], record["scope"]) for record in rows if "value" in record)
+    guarantees = {record["method"]: record["guarantee"] for record in rows if "value" in record and closed(record)}
+    cells = {(record["case"], record["method"], record["scope"]): record for record in rows if "value" in record}
+
+    def column(name: str, kind: tuple[str, str], shown: Callable[[dict[str, Any]], str]) -> str:
+        found = cells.get((name, *kind))
+        return "-" if found is None else shown(found)
+
+    def lines(shown: Callable[[dict[str, Any]], str]) -> list[str]:
+        head = ["estimator", "guarantee", "scope", *cases]
+        body = [
+            [method, guarantees.get(method, "upper"), scope, *(column(name, (method, scope), shown) for name in cases)]
+            for method, scope in kinds
+        ]
+        return [f"| {' | '.join(line)} |" for line in (head, ["---"] * 3 + ["---:"] * len(cases), *body)]
+
+    constants = (next(record for record in rows if record["case"] == name) for name in cases)
+    told = ", ".join(f"{record['case']} {constant(record)}" for record in constants)
+    return "\n".join(
+        [
+            f"## {norm}",
+            "",
+            f"Constants: {told}.",
+            "",
+            *lines(lambda record: f"{record['ratio']:.4g}"),
+            "",
+            "Seconds:",
+            "",
+            *lines(lambda record: f"{record['seconds']:.2g}"),
+        ]
+    )
+
+
+def closed(record: dict[str, Any]) -> bool:
+    """Whether its constant is known, so that an exact method's guarantee is that."""
+    return record["status"] == "EXACT" or record["guarantee"] != "upper"
+
+
+def constant(record: dict[str, Any]) -> str:
+    """The constant, or what is known of it."""
+    if record["status"] == "EXACT":
+        return f"{record['constant']:.6g}"
+    return f"[{record['lower']:.6g}, {record['constant']:.6g}]"
 
 
 if __name__ == "__main__":
