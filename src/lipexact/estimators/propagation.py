@@ -89,7 +89,7 @@ def recurjac(question: Question, *, preactivations: Preactivations = "linear") -
     "local",
     norms=ALL_NORMS,
     networks=ALL_NETWORKS,
-    source="Shi et al., NeurIPS 2022; forward mode: DESIGN of this package",
+    source="Shi et al., NeurIPS 2022; forward mode: ADR 0002 of this package",
 )
 def linear(question: Question) -> Answer:
     """Linear relaxation of the Jacobian, the norm kept in the graph, in forward and in reverse mode."""
