@@ -33,7 +33,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 SHARED = Path(__file__).parent.parent.parent / "shared" / "cases"
 
 CHEAP = {"sampling": {"samples": 100}, "clever": {"batches": 10, "samples": 50}}
-RARE = ("best-upper", "clever", "exact")  # made of the others, without a guarantee, and tested elsewhere
+RARE = ("best-upper", "clever", "exact", "liplp")  # made of others, without a guarantee, or tested elsewhere
 PARTS = 25  # of hundreds of networks
 EACH = int(os.environ.get("LIPEXACT_SEEDS", "8"))
 PAIRS = [(alpha, beta) for alpha in ("linf", "l1", "l2") for beta in ("linf", "l1", "l2")]
@@ -71,7 +71,7 @@ def test_guarantees_hold(part):
         network, known = to_network(asked.case.weights), asked.truth()
         rounded = Fraction(0) if {type(asked.alpha), type(asked.beta)} <= {str} else ROUNDED
         for name in estimators():
-            if name in RARE and number % 5:
+            if name in RARE and number // PARTS % 5:
                 continue
             try:
                 with warnings.catch_warnings():
@@ -634,12 +634,12 @@ def test_the_best_upper_bound_is_the_least():
 def test_time_limits_are_kept():
     net = to_network(random_weights(np.random.default_rng(0), (20, 60, 60, 60, 10)))
     box = lx.Box([-1.0] * 20, [1.0] * 20)
-    for name in ("best-upper", "sampling", "clever", "exact", "linear"):
+    for name in ("best-upper", "sampling", "clever", "linear"):
         start = time.perf_counter()
-        found = lx.estimate(net, box, name, time_limit=0.5)
+        found = lx.estimate(net, box, name, time_limit=0.1)
         assert time.perf_counter() - start < 20  # a rail, not a measurement
         assert math.isfinite(found.value)
-    assert lx.estimate(net, box, "exact", time_limit=0.5).guarantee == "upper"
+    assert lx.estimate(net, box, "exact", time_limit=0.1).guarantee == "upper"
     few = lx.estimate(net, box, "sampling", time_limit=1e-6)
     assert 0 < few.details["samples"] < 100_000
 

@@ -44,7 +44,7 @@ class Row:
     reason
         Why it found nothing, else "".
     errors
-        The least and the largest relative error |value / L - 1| for a constant L in the comparison's bracket: the same
+        The least and the largest relative error abs(value / L - 1) for a constant L in the comparison's bracket: the same
         number where that is closed. None without an estimate.
     seconds
         Wall-clock time.
@@ -281,7 +281,7 @@ def _bracket(found: list[Estimate]) -> tuple[float, float]:
 
 
 def _errors(value: float, lower: float, upper: float) -> tuple[float, float]:
-    """The range of |value / L - 1| for L in the bracket."""
+    """The range of the relative error for L in the bracket."""
     if lower == upper == value:
         return 0.0, 0.0
     ends = [abs(value / end - 1) if 0 < end < math.inf else math.inf for end in (lower, upper)]
