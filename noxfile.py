@@ -64,12 +64,14 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session
 def pairs(session: nox.Session) -> None:
-    """Both methods against the enumeration oracle, all pairs of norms, hundreds of networks: over half an hour."""
+    """Both methods and all estimators against the enumeration oracle, hundreds of networks: over half an hour."""
     session.install("-e", ".[test]")
     every = "tests/test_vector.py", "-k", "pairs"
     session.run("pytest", "--numprocesses=auto", *every, env={"LIPEXACT_SEEDS": "200"})
     every = "tests/test_bab.py", "tests/test_reals.py", "-k", "equals_the_enumeration or no_boxes"
     session.run("pytest", "--numprocesses=auto", *every, env={"LIPEXACT_SEEDS": "36"})
+    every = "tests/test_estimators.py", "-k", "guarantees_hold"
+    session.run("pytest", "--numprocesses=auto", *every, env={"LIPEXACT_SEEDS": "100"})
 
 
 @nox.session

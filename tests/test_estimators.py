@@ -425,6 +425,15 @@ def test_lipsdp_of_many_inputs_is_that_of_the_few_directions_that_count():
     assert wide.value == pytest.approx(narrow.value, rel=1e-5)
 
 
+def test_blocks_are_pairs_of_layers_where_there_are_no_branches():
+    of = one_loop(random_weights(np.random.default_rng(0), (9, 4, 5, 3, 2)))
+    assert semidefinite._blocks(of) == [9 + 4, 4 + 5, 5 + 3]
+    net = lx.load(EXAMPLES / "digits_residual_8x8.onnx")
+    states = [np.full(gate.size, np.nan) for gate in net.gates]
+    whole = semidefinite.loop(net, states, 1000, "test")
+    assert semidefinite._blocks(whole) == [64 + whole.gates]
+
+
 def test_where_clarabel_fails_the_product_of_norms_is_left(monkeypatch):
     net = to_network(random_weights(np.random.default_rng(9), (3, 5, 2)))
     monkeypatch.setattr(semidefinite, "_solve", lambda *_: "it broke down")
@@ -582,8 +591,15 @@ def test_what_is_refused(options, error, text):
 
 def test_sizes_that_are_refused(monkeypatch):
     wide = to_network(random_weights(np.random.default_rng(0), (2, 200, 1)))
-    with pytest.raises(lx.UnsupportedEstimateError, match="open gates"):
+    with pytest.raises(lx.UnsupportedEstimateError, match="200 open gates"):
         lx.estimate(wide, lx.Reals(2), "lipsdp", input_norm="l2")
+    with pytest.raises(lx.UnsupportedEstimateError, match="eclipse-fast"):
+        lx.estimate(wide, lx.Reals(2), "eclipse", input_norm="l2")
+    some = to_network(random_weights(np.random.default_rng(0), (2, 50, 1)))
+    with pytest.raises(lx.UnsupportedEstimateError, match="50 open gates, which is more"):
+        lx.estimate(some, lx.Reals(2), "lipsdp", input_norm="l2", time_limit=0.1)
+    late = lx.estimate(some, lx.Reals(2), "eclipse", input_norm="l2", time_limit=0.1).value
+    assert late == pytest.approx(lx.estimate(some, lx.Reals(2), "eclipse-fast", input_norm="l2").value)
     with pytest.raises(lx.UnsupportedEstimateError, match="all patterns of a layer"):
         lx.estimate(wide, lx.Reals(2), "seqlip-brute-force", input_norm="l2")
     monkeypatch.setattr(semidefinite, "_MOST_PROVEN", 100)

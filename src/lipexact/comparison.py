@@ -44,8 +44,8 @@ class Row:
     reason
         Why it found nothing, else "".
     errors
-        The least and the largest relative error abs(value / L - 1) for a constant L in the comparison's bracket: the same
-        number where that is closed. None without an estimate.
+        The least and the largest relative error abs(value / L - 1) for a constant L in the comparison's bracket: the
+        same number where that is closed. None without an estimate.
     seconds
         Wall-clock time.
     """
