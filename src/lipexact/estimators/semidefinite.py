@@ -244,13 +244,18 @@ def _loops(question: Question, what: str) -> list[Loop]:
         states = [_settled(question.bounds, gate) for gate in network.gates]
     whole = loop(network, states, _MOST_PROVEN, what)
     loops = [whole.scaled(left, right) for left in lefts]
-    needed, left_over = sum(_seconds(_blocks(of)) for of in loops), question.seconds_left
-    if needed > (_MOST_SECONDS if left_over is None else min(_MOST_SECONDS, 2 * left_over)):
+    needed, limit = sum(_seconds(_blocks(of)) for of in loops), _patience(question)
+    if needed > limit:
         raise UnsupportedEstimateError(
-            f"{what} takes about {needed:.2g} s for {whole.gates} open gates, which is more than there are; a smaller "
-            "domain settles more of them, and eclipse-fast takes larger networks"
+            f"{what} would take about {needed:.2g} s for {whole.gates} open gates, too long for a limit of {limit:.2g} s; "
+            "a smaller domain settles more gates, and eclipse-fast takes larger networks"
         )
     return loops
+
+
+def _patience(question: Question) -> float:
+    """How long a program may take by `_seconds`, which is rough."""
+    return _MOST_SECONDS if question.seconds_left is None else min(_MOST_SECONDS, 2 * question.seconds_left)
 
 
 def _blocks(of: Loop) -> list[int]:
@@ -452,13 +457,13 @@ def _layer(k: Vector, after: Vector, question: Question) -> Vector:
     kept = values > 1e-12
     root = vectors[:, kept] * np.sqrt(values[kept])
     closed = np.full(n, 0.5) / unit
-    needed, left_over = _seconds([n + root.shape[1]]), question.seconds_left
-    if left_over is not None and needed > 2 * left_over:
-        return closed
+    needed = _seconds([n + root.shape[1]])
     if needed > _MOST_SECONDS:
         raise UnsupportedEstimateError(
-            f"eclipse takes about {needed:.2g} s for a layer of {n} neurons; eclipse-fast takes it in closed form"
+            f"eclipse would take about {needed:.2g} s for a layer of {n} neurons; eclipse-fast takes it in closed form"
         )
+    if needed > _patience(question):
+        return closed
     cp = _cvxpy()
     gram = after.T @ after
     gram = gram / (float(np.linalg.eigvalsh(gram)[-1]) or 1.0)
