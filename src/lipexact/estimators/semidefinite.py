@@ -247,8 +247,8 @@ def _loops(question: Question, what: str) -> list[Loop]:
     needed, limit = sum(_seconds(_blocks(of)) for of in loops), _patience(question)
     if needed > limit:
         raise UnsupportedEstimateError(
-            f"{what} would take about {needed:.2g} s for {whole.gates} open gates, too long for a limit of {limit:.2g} s; "
-            "a smaller domain settles more gates, and eclipse-fast takes larger networks"
+            f"{what} would take about {needed:.2g} s for {whole.gates} open gates, too long for a limit of {limit:.2g} "
+            "s; a smaller domain settles more gates, and eclipse-fast takes larger networks"
         )
     return loops
 
