@@ -209,6 +209,16 @@ def test_spectral_norms_of_convolutions():
     assert norms.spectral_norm(sp.csr_array(large[:100])) >= np.linalg.norm(large[:100].toarray(), 2) * (1 - 1e-14)
 
 
+def test_a_singular_value_that_lanczos_missed_is_no_bound(monkeypatch):
+    matrix = convolution(8, 2, 0)
+    known = np.linalg.norm(matrix.toarray(), 2)
+    honest = sp.linalg.eigsh
+    monkeypatch.setattr(sp.linalg, "eigsh", lambda *a, **k: honest(*a, **k) * 0.999)
+    assert known <= norms._banded(matrix) <= 1.01 * known
+    monkeypatch.setattr(sp.linalg, "eigsh", lambda *a, **k: honest(*a, **k) * 0.5)
+    assert norms._banded(matrix) is None
+
+
 def test_a_wide_sparse_matrix_by_its_gram_matrix(monkeypatch):
     wide = sp.csr_array(convolution(8, 3, 2)[:5])
     known = np.linalg.norm(wide.toarray(), 2)
@@ -296,6 +306,38 @@ def test_naive_adds_up_branches():
     assert lx.lipschitz(net, lx.Box([-1, -1], [1, 1])).value <= found <= 4 * (1 + 1e-12)
 
 
+@pytest.mark.parametrize("name", ["linf", "l1", "l2"])
+def test_naive_with_gates_that_choose(name):
+    """Two in one row, of which one or the other is on; maxima of which either argument may be the steeper one."""
+
+    def two_in_a_row(x):
+        both = lower.relu(Affine(((np.array([[1.0], [-1.0]]), x),), np.zeros(2)), "both")
+        return Affine(((np.array([[0.1]]), x), (np.array([[1.0, 1.0]]), both)), np.zeros(1))
+
+    net = graph_network(two_in_a_row, 1)
+    assert lx.lipschitz(net, lx.Box([-1], [1]), input_norm=name).value == pytest.approx(1.1)
+    assert lx.estimate(net, lx.Box([-1], [1]), "naive", input_norm=name).value >= 1.1
+
+    def behind(x):  # the same of a hidden layer
+        return two_in_a_row(lower.leaky_relu(Affine(((np.eye(1), x),), -np.ones(1)), 0.5, "leaky"))
+
+    hidden = graph_network(lambda x: lower.relu(behind(x), "last"), 1)
+    exact = lx.lipschitz(hidden, lx.Box([-9], [9]), input_norm=name).value
+    assert lx.estimate(hidden, lx.Box([-9], [9]), "naive", input_norm=name).value >= exact * (1 - 1e-12)
+
+    for order in ((0, 1), (1, 0)):
+
+        def largest(x, order=order):
+            steep = lower.scaled(np.array([5.0, 1.0]), lower.relu(Affine(((np.eye(2), x),), np.ones(2)), "first"))
+            first = Affine((steep,), np.zeros(2))
+            return lower.relu(lower.maximum(*(lower.select([k], first) for k in order)), "last")
+
+        net = graph_network(largest, 2)
+        exact = lx.lipschitz(net, lx.Box.unit(2), input_norm=name).value
+        assert exact == pytest.approx(5.0)
+        assert 5.0 * (1 - 1e-12) <= lx.estimate(net, lx.Box.unit(2), "naive", input_norm=name).value <= 5.2
+
+
 def masks(size):
     return np.array(np.meshgrid(*[[0.0, 1.0]] * size)).reshape(size, -1).T
 
@@ -366,6 +408,16 @@ def test_whatever_the_multipliers_a_bound_that_they_prove_is_one(seed, size):
         for b in masks(2)
     )
     assert found >= known * (1 - 1e-12)
+
+
+def test_what_is_less_than_the_multipliers_prove_is_not_proven():
+    of = one_loop(random_weights(np.random.default_rng(1), (3, 4, 3, 2)))
+    multipliers = np.array([300.0, 300.0, 300.0, 300.0, 9.0, 9.0, 9.0])
+    rho = semidefinite._least(of, multipliers)
+    assert rho is not None
+    assert semidefinite._checked(of, multipliers, rho) == pytest.approx(math.sqrt(rho), rel=1e-6)
+    assert semidefinite._checked(of, multipliers, 0.99 * rho) == math.inf
+    assert semidefinite.proven(of, multipliers) == pytest.approx(math.sqrt(rho), rel=1e-6)
 
 
 def test_multipliers_that_prove_nothing():
@@ -441,6 +493,19 @@ def test_where_clarabel_fails_the_product_of_norms_is_left(monkeypatch):
     assert found.value == lx.estimate(net, lx.Reals(3), "naive", input_norm="l2").value
     assert "no bound" in found.details["message"]
     assert found.details["solver_status"] == ["it broke down"]
+
+
+# --- Propagation ---------------------------------------------------------------------------------------------------
+
+
+def test_chords_are_closer_than_constants_and_these_than_intervals():
+    net = to_network(random_weights(np.random.default_rng(11), (6, 12, 12, 12, 1)))
+    ball = lx.Ball([0.1] * 6, 0.1)
+    exact = lx.lipschitz(net, ball).value
+    linear, recurjac, fastlip = (lx.estimate(net, ball, name).value for name in ("linear", "recurjac", "fastlip"))
+    assert exact * (1 - 1e-12) <= linear < 0.99 * recurjac < 0.98 * fastlip
+    wide = lx.estimate(net, ball, "fastlip", preactivations="interval").value
+    assert fastlip < wide
 
 
 # --- Samples -------------------------------------------------------------------------------------------------------
