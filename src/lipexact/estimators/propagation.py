@@ -11,12 +11,12 @@ from collections.abc import Callable
 import numpy as np
 
 from lipexact.arrays import Vector
-from lipexact.bodies import Hull
+from lipexact.bodies import Body, Hull
 from lipexact.bounds.batched import GateBounds, NormBounds
 from lipexact.bounds.interval import Bounds, interval, magnitude
 from lipexact.bounds.linear import bound
 from lipexact.bounds.zonotope import zonotope_bounds
-from lipexact.errors import UnsupportedEstimateError
+from lipexact.errors import NormError, UnsupportedEstimateError
 from lipexact.estimators.norms import absolute_norm
 from lipexact.estimators.registry import (
     ALL_NETWORKS,
@@ -28,7 +28,7 @@ from lipexact.estimators.registry import (
     estimator,
 )
 from lipexact.graph.derivative import reverse
-from lipexact.graph.ir import Affine, Graph, Node
+from lipexact.graph.ir import Affine, Graph
 from lipexact.programs import programs_of
 
 
@@ -96,8 +96,11 @@ def linear(question: Question) -> Answer:
     bounded = question.bounded
     network, domain, directions, known = bounded.network, bounded.domain, bounded.directions, question.bounds
 
-    def joint(functionals: object) -> float:
-        programs = programs_of(network, domain, functionals, directions, "auto", question.deadline, known=known)  # type: ignore[arg-type]
+    def joint(functionals: Body) -> float:
+        try:
+            programs = programs_of(network, domain, functionals, directions, "auto", question.deadline, known=known)
+        except NormError:  # neither norm has a graph
+            return np.inf
         return min(program.root for program in programs)
 
     entries = _relaxed(question, known, flat=False)
@@ -175,10 +178,6 @@ def _row(question: Question, entries: _Entries, functional: Vector) -> Vector:
     network = question.bounded.network
     gradient = reverse(network.graph, network.output, network.input, Affine((), functional, "c"))
     with np.errstate(over="ignore", invalid="ignore"):
-        bounds = entries(_whole(question, gradient))
+        bounds = entries(Graph((network.input,), (gradient,)))
     sizes = magnitude(bounds[gradient])
     return np.where(np.isnan(sizes), np.inf, sizes)
-
-
-def _whole(question: Question, gradient: Node) -> Graph:
-    return Graph((question.bounded.network.input,), (gradient,))  # type: ignore[arg-type]
