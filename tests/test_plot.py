@@ -116,6 +116,8 @@ def test_bounds_over_time():
     assert ax.lines[0].get_ydata()[-1] == result.upper
     assert ax.lines[1].get_ydata()[-1] == result.lower
     assert ax.lines[2].get_ydata()[0] == result.value
+    alone = plot.bounds([], result)  # one point, on an axis from 0
+    assert alone.get_ylim() == (0, pytest.approx(1.3 * result.upper))
     with pytest.raises(lx.OptionError, match="no bounds"):
         plot.bounds([])
 

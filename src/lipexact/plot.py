@@ -38,6 +38,7 @@ _CURVE = "lipexact-training"
 _MAP = "cividis"
 _SIZE = (6.4, 4.2)  # inches
 _WIDE = 30.0  # spans of numbers from which on an axis is logarithmic
+_NARROW = 1e-3  # relative: closer bounds are one line, on an axis from 0
 _MOST_REGIONS = 20_000
 _ROUNDING = 1e-10  # relative to a neuron's largest value: nearer to 0 is 0
 
@@ -95,6 +96,8 @@ def bounds(history: Sequence[Progress], result: LipschitzResult | None = None, a
     known = upper[np.isfinite(upper)]
     if known.size and known.max() > _WIDE * max(known.min(), 1e-300) > 0 and (lower[lower > 0]).size:
         ax.set_yscale("log")
+    elif known.size and known.max() - lower.min() < _NARROW * known.max():
+        ax.set_ylim(0, 1.3 * known.max())
     ax.set_xlabel("time (s)")
     ax.set_ylabel("Lipschitz constant")
     ax.legend(frameon=False)
