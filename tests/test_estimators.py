@@ -755,6 +755,8 @@ def test_a_comparison():
             assert row.errors[1] == pytest.approx(abs(row.estimate.value / exact - 1), abs=1e-8)
             assert row.error == row.errors[1]
     assert found["sampling"].estimate.details == {"samples": 10}
+    with pytest.raises(KeyError, match="naive"):
+        found["naive"]
     table = found.to_markdown().splitlines()
     assert len({line.count("|") for line in table[:6]}) == 1
     assert [line.split(" | ")[0].strip("| ") for line in table[2:6]] == seen

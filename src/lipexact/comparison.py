@@ -107,8 +107,8 @@ class Comparison:
         return closed(self.lower, self.upper)
 
     def __getitem__(self, method: str) -> Row:
-        """The row of an estimator."""
-        return next(row for row in self.rows if row.method == method)
+        """The row of an estimator; KeyError where it is not among them."""
+        return {row.method: row for row in self.rows}[method]
 
     def to_dict(self) -> dict[str, Any]:
         """Strings, numbers, lists and dictionaries."""
