@@ -678,6 +678,22 @@ def test_sizes_that_are_refused(monkeypatch):
         lx.estimate(outputs, lx.Reals(2), "lipsdp", input_norm="l2", output_norm="linf")
 
 
+@pytest.mark.parametrize("size", [1e160, 1e250])
+def test_numbers_that_overflow_are_no_bounds(size):
+    weights = [(weight * size, bias) for weight, bias in random_weights(np.random.default_rng(0), (2, 3, 3, 2))]
+    net = to_network(weights)
+    for pair in (("linf", "linf"), ("l2", "l2"), ("l1", "l2")):
+        for name in lx.estimator_names():
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error", RuntimeWarning)
+                    keywords = {"input_norm": pair[0], "output_norm": pair[1], **CHEAP.get(name, {})}
+                    found = lx.estimate(net, BOX, name, time_limit=5, **keywords)
+            except lx.LipExactError:
+                continue
+            assert found.guarantee in ("lower", "heuristic") or found.value > 1e300, (name, found)
+
+
 def test_many_functionals_are_bounded_by_the_entries():
     net = to_network(random_weights(np.random.default_rng(0), (2, 4, 9)))  # 256 signs for the norm l1
     exact = lx.lipschitz(net, BOX, input_norm="l1").value

@@ -14,7 +14,7 @@ import numpy as np
 import lipexact.estimators  # noqa: F401 - which registers them
 from lipexact.api import load, positive_seconds
 from lipexact.domains import Domain
-from lipexact.errors import OptionError
+from lipexact.errors import ModelError, OptionError
 from lipexact.estimators.registry import Guarantee, Question, Scope, estimators, find
 from lipexact.functionals import Functional
 from lipexact.network import Network
@@ -137,15 +137,14 @@ def estimate(
             raise OptionError(f"the estimator {method} has no option {name!r}; it has: {known}")
     limit = positive_seconds(time_limit)
     network = load(model)
-    with blas_threads(network):
+    with blas_threads(network), np.errstate(over="ignore", invalid="ignore"):  # what overflows is no bound
         functionals, directions = bodies_of(network, domain, input_norm, output_norm, functional)
         asked = {"input_norm": input_norm, "output_norm": output_norm, "functional": functional}
         deadline = np.inf if limit is None else start + limit
         answer = entry.run(Question(network, domain, functionals, directions, asked, deadline), **options)
-    value = float(answer.value)
-    guarantee = answer.guarantee or entry.guarantee
-    if math.isnan(value):
-        value = math.inf
+    value, guarantee = float(answer.value), answer.guarantee or entry.guarantee
+    if guarantee == "lower" and math.isinf(value):
+        raise ModelError("the network's derivative overflows on this domain; scale its weights or inputs")
     return Estimate(method, value, guarantee, entry.scope, answer.proof, time.perf_counter() - start, answer.details)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
@@ -37,11 +39,9 @@ def operator_norm(matrix: Matrix, functionals: Body, directions: Body) -> float:
     found = [plain]
     lost = gamma(sum(matrix.shape) + 4) * plain + TINY
     if functionals.vertex_count <= _MOST_VERTICES:
-        pulled = (directions.ceiling(part).max() for part in _products(functionals, matrix))
-        found.append(float(max(pulled)) + lost)
+        found.append(_largest(directions.ceiling, _products(functionals, matrix)) + lost)
     elif directions.vertex_count <= _MOST_VERTICES:
-        pushed = (functionals.ceiling(part).max() for part in _products(directions, matrix.T))
-        found.append(float(max(pushed)) + lost)
+        found.append(_largest(functionals.ceiling, _products(directions, matrix.T)) + lost)
     elif functionals.axes is not None and directions.axes is not None:
         scaled = sp.diags_array(functionals.axes) @ matrix @ sp.diags_array(directions.axes)
         found.append(spectral_norm(scaled) + lost)
@@ -50,23 +50,35 @@ def operator_norm(matrix: Matrix, functionals: Body, directions: Body) -> float:
         rows, columns = reach(functionals)[:, None] * full, (full * reach(directions)).T
         found.append(float(directions.sums(rows[None])[0][0]) + lost)
         found.append(float(functionals.sums(columns[None])[0][0]) + lost)
-    return min(found)
+    return _least(found)
 
 
 def absolute_norm(sizes: Matrix, functionals: Body, directions: Body) -> float:
     """At least max |c|^T M |v| for a matrix M >= 0: what a Jacobian can do whose entries are at most those of M."""
+    if not np.isfinite(sizes.data if sp.issparse(sizes) else sizes).all():
+        return np.inf
     many = 1 + gamma(sum(sizes.shape) + 4)
     found = [
         directions.spread((sizes.T @ reach(functionals))[None, :])[0],
         functionals.spread((sizes @ reach(directions))[None, :])[0],
     ]
     if functionals.vertex_count <= _MOST_VERTICES:
-        found.append(max(directions.spread(part).max() for part in _products(functionals, sizes, absolute=True)))
+        found.append(_largest(directions.spread, _products(functionals, sizes, absolute=True)))
     if directions.vertex_count <= _MOST_VERTICES:
-        found.append(max(functionals.spread(part).max() for part in _products(directions, sizes.T, absolute=True)))
+        found.append(_largest(functionals.spread, _products(directions, sizes.T, absolute=True)))
     if functionals.axes is not None and directions.axes is not None:
         found.append(spectral_norm(sp.diags_array(functionals.axes) @ sizes @ sp.diags_array(directions.axes)))
-    return float(min(found)) * many + TINY * bool(sizes.max() > 0)
+    return _least(found) * many + TINY * bool(sizes.max() > 0)
+
+
+def _least(found: list[float]) -> float:
+    """The least bound; what overflowed to NaN is none."""
+    return float(min((each for each in found if not np.isnan(each)), default=np.inf))
+
+
+def _largest(norm: Callable[[Vector], Vector], parts: list[Vector]) -> float:
+    """The largest norm of all rows, NaN where one of them is."""
+    return float(np.max([norm(part).max() for part in parts]))
 
 
 def reach(body: Body) -> Vector:

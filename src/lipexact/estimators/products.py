@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from lipexact.arrays import Matrix, Vector, dense, most_terms
 from lipexact.bodies import Body
-from lipexact.errors import UnsupportedEstimateError
+from lipexact.errors import ModelError, UnsupportedEstimateError
 from lipexact.estimators.norms import absolute_norm, operator_norm, spectral_norm
 from lipexact.estimators.registry import (
     ALL_NETWORKS,
@@ -119,7 +119,8 @@ class _Products:
         return min(found) * (1 + gamma(len(terms) + 4))
 
     def _sum(self, terms: Mapping[Value, Matrix], functionals: Body) -> float:
-        return sum(self._norm(weight, x, functionals) * self._factor(x) for x, weight in terms.items())
+        total = sum(self._norm(weight, x, functionals) * self._factor(x) for x, weight in terms.items())
+        return math.inf if math.isnan(total) else total  # of what overflowed
 
     def _halves(self, direct: Mapping[Value, Matrix], beside: Mapping[Switch, _Terms], functionals: Body) -> float:
         """By relu(z) = z / 2 + |z| / 2, as for |x| = 2 relu(x) - x."""
@@ -206,7 +207,7 @@ def inner_norm(weight: Matrix, name: str) -> float:
         return spectral_norm(weight)
     sizes = abs(weight)
     largest = float(sizes.sum(axis=1 if name == "linf" else 0).max())
-    return largest * (1 + gamma(max(weight.shape)))
+    return math.inf if math.isnan(largest) else largest * (1 + gamma(max(weight.shape)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,6 +291,8 @@ def chains(question: Question, what: str, most: int = FOLDED) -> list[Chain]:
         scaled[0] = scaled[0] * right
         scaled[-1] = left @ scaled[-1]
         made.append(Chain(tuple(scaled)))
+        if not (all(np.isfinite(weight).all() for weight in scaled) and math.isfinite(made[-1].product)):
+            raise ModelError("the network's numbers overflow; scale its weights or inputs")
     return made
 
 
@@ -334,7 +337,7 @@ def seqlip_brute_force(question: Question) -> Answer:
         # What the halves of layers lose by rounding, times all other layers.
         room = one.product * sum(_halving_error(weight) for weight in one.weights) if factors else 0.0
         found = (math.prod(factors) if factors else one.product) * (1 + gamma(len(factors))) + room
-        if found >= value:
+        if not found < value:  # NaN included
             value, details = found, {"factors": factors}
     return Answer(value, details)
 

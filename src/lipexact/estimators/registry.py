@@ -16,6 +16,7 @@ table.
 from __future__ import annotations
 
 import inspect
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -143,6 +144,10 @@ class Answer:
     details: dict[str, Any] = field(default_factory=dict)
     guarantee: Guarantee | None = None
     proof: str = "float"
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.value):  # what overflowed says nothing
+            object.__setattr__(self, "value", math.inf)
 
 
 @dataclass(frozen=True)

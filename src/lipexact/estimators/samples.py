@@ -66,7 +66,7 @@ def sampling(question: Question, *, samples: int = 100_000, ascent: bool = False
 
 def sampler(question: Question) -> Sampling:
     """What evaluates Jacobians at points of the bounded domain, and keeps the best that is checked."""
-    bounded = question.bounded
+    bounded, _ = question.bounded, question.interval_bounds  # which refuses numbers that overflow
     return Sampling(bounded.network, bounded.domain, bounded.functionals, bounded.directions, question.deadline)
 
 

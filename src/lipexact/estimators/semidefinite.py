@@ -27,7 +27,7 @@ from lipexact.arrays import Vector, dense, most_terms
 from lipexact.bounds.interval import Bounds
 from lipexact.errors import SolverUnavailableError, UnsupportedEstimateError
 from lipexact.estimators.norms import spectral_norm
-from lipexact.estimators.products import chains, ends, naive
+from lipexact.estimators.products import Chain, chains, ends, naive
 from lipexact.estimators.registry import CHAINS, EUCLIDEAN, Answer, Question, estimator
 from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch
 from lipexact.network import Network
@@ -435,18 +435,27 @@ def _eclipse(question: Question, what: str, choose: Callable[[Vector, Vector], V
     for left, one in zip(lefts, chains(question, what), strict=True):
         if whole is None:
             whole = loop(network, [np.full(gate.size, np.nan) for gate in network.gates], _MOST_PROVEN, what)
-        x, multipliers = np.eye(one.weights[0].shape[1]), []
-        for weight, after in zip(one.weights, one.weights[1:], strict=False):
-            k = weight @ np.linalg.solve(x, weight.T) / 4
-            k = (k + k.T) / 2
-            chosen = choose(k, after) if k.any() else np.ones(len(k))
-            multipliers.append(chosen)
-            x = np.diag(chosen) - chosen[:, None] * k * chosen
-            x = (x + x.T) / 2
-        last = one.weights[-1]
-        rho = float(np.linalg.eigvalsh(last @ np.linalg.solve(x, last.T))[-1])
-        found.append(proven(whole.scaled(left, right), np.concatenate([np.zeros(0), *multipliers]) * rho / 2))
+        try:
+            multipliers = _layerwise(one, choose)
+        except np.linalg.LinAlgError:  # sizes differ by too much
+            multipliers = np.full(whole.gates, np.nan)
+        found.append(proven(whole.scaled(left, right), multipliers))
     return _answer(question, found)
+
+
+def _layerwise(one: Chain, choose: Callable[[Vector, Vector], Vector]) -> Vector:
+    """T for one chain."""
+    x, chosen = np.eye(one.weights[0].shape[1]), [np.zeros(0)]
+    for weight, after in zip(one.weights, one.weights[1:], strict=False):
+        k = weight @ np.linalg.solve(x, weight.T) / 4
+        k = (k + k.T) / 2
+        diagonal = choose(k, after) if k.any() else np.ones(len(k))
+        chosen.append(diagonal)
+        x = np.diag(diagonal) - diagonal[:, None] * k * diagonal
+        x = (x + x.T) / 2
+    last = one.weights[-1]
+    rho = float(np.linalg.eigvalsh(last @ np.linalg.solve(x, last.T))[-1])
+    return np.concatenate(chosen) * rho / 2
 
 
 def _layer(k: Vector, after: Vector, question: Question) -> Vector:
