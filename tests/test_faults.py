@@ -712,7 +712,7 @@ def test_a_process_that_was_killed_between_two_turns(monkeypatch: pytest.MonkeyP
 
 @posix
 def test_a_process_that_hangs_is_given_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    result, turns = with_another(monkeypatch, signal.SIGSTOP, time_limit=3.0)
+    result, turns = with_another(monkeypatch, signal.SIGSTOP, time_limit=6.0)
     assert turns == 2
     assert (result.status, result.termination) == (lx.Status.BOUNDED, "time limit")
     holds(result)

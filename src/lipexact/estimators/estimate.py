@@ -126,7 +126,7 @@ def estimate(
     --------
     >>> import lipexact as lx
     >>> net = lx.Network.from_layers([([[1], [-1]], [0, 0]), ([[1, -1]], [0])])  # the identity
-    >>> estimate(net, lx.Box([-1], [1]), "naive").value
+    >>> round(estimate(net, lx.Box([-1], [1]), "naive").value, 9)
     2.0
     """
     start = time.perf_counter()
