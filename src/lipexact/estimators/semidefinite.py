@@ -24,7 +24,7 @@ import scipy.linalg
 from typing_extensions import assert_never
 
 from lipexact.arrays import Vector, dense, most_terms
-from lipexact.bounds.interval import Bounds
+from lipexact.bounds.interval import gate_state
 from lipexact.errors import SolverUnavailableError, UnsupportedEstimateError
 from lipexact.estimators.norms import spectral_norm
 from lipexact.estimators.products import Chain, chains, ends, naive
@@ -37,7 +37,7 @@ _MOST_SECONDS = 1200.0  # that a semidefinite program may take by `_seconds`
 _MOST_PROVEN = 6000  # size of M
 _MOST_FUNCTIONALS = 16  # each is a program of its own
 _ROOMS = (0.0, 1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1)  # by which multipliers are raised
-_NO_BRANCHES = "all whose gates switch what they read"
+_OWN_GATES = "those whose gates switch what they read"
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +122,9 @@ def loop(network: Network, states: list[Vector], most: int, what: str) -> Loop:
                 forms[node] = (total, sizes)
             case Switch():
                 if node.gate.x is not node.x:
-                    raise UnsupportedEstimateError(f"{what} takes networks {_NO_BRANCHES}: this one is another")
+                    raise UnsupportedEstimateError(
+                        f"{what} takes networks whose gates switch what they read: this one is another"
+                    )
                 k = number[node.gate]
                 read[k] = node.x
                 values = np.where(open_gates[k], 0.0, states[k])[:, None]
@@ -241,7 +243,7 @@ def _loops(question: Question, what: str) -> list[Loop]:
     if question.everywhere:
         states = [np.full(gate.size, np.nan) for gate in network.gates]
     else:
-        states = [_settled(question.bounds, gate) for gate in network.gates]
+        states = [gate_state(gate, question.bounds) for gate in network.gates]
     whole = loop(network, states, _MOST_PROVEN, what)
     loops = [whole.scaled(left, right) for left in lefts]
     needed, limit = sum(_seconds(_blocks(of)) for of in loops), _patience(question)
@@ -281,17 +283,12 @@ def _seconds(blocks: Iterable[int]) -> float:
     return sum(20 * 3.0 * (size / 85) ** 6 for size in blocks)
 
 
-def _settled(bounds: Bounds, gate: Conditional) -> Vector:
-    least, most = bounds[gate]
-    return np.where(least == most, least, np.nan)
-
-
 @estimator(
     "lipsdp",
     "upper",
     "local",
     norms=EUCLIDEAN,
-    networks=f"{_NO_BRANCHES}, some hundred of them open",
+    networks=f"{_OWN_GATES}, about a hundred of them open",
     source="Fazlyab et al., NeurIPS 2019, LipSDP-Neuron",
 )
 def lipsdp(question: Question) -> Answer:
@@ -304,7 +301,7 @@ def lipsdp(question: Question) -> Answer:
     "upper",
     "local",
     norms=EUCLIDEAN,
-    networks=f"{_NO_BRANCHES}, some hundred of them open",
+    networks=f"{_OWN_GATES}, about a hundred of them open",
     source="Fazlyab et al., NeurIPS 2019, LipSDP-Layer",
 )
 def lipsdp_layer(question: Question) -> Answer:
