@@ -678,6 +678,16 @@ def test_sizes_that_are_refused(monkeypatch):
         lx.estimate(outputs, lx.Reals(2), "lipsdp", input_norm="l2", output_norm="linf")
 
 
+@pytest.mark.parametrize("sizes", [(1e160, 1.0), (1.0, 1e160), (1e-160, 1.0), (1e-160, 1e160), (1e80, 1e80)])
+def test_squares_that_overflow_or_underflow(sizes):
+    first, last = sizes
+    net = to_network([([[first], [-first / 2]], [0, first / 3]), ([[last, last]], [0])])
+    known = lx.lipschitz(net, lx.Box([-1], [1])).value
+    for name in ("lipsdp", "lipsdp-layer", "eclipse", "eclipse-fast", "seqlip-brute-force", "naive", "best-upper"):
+        found = lx.estimate(net, lx.Box([-1], [1]), name, input_norm="l2").value
+        assert known * (1 - 1e-12) <= found <= 3 * known, (name, found)
+
+
 @pytest.mark.parametrize("size", [1e160, 1e250])
 def test_numbers_that_overflow_are_no_bounds(size):
     weights = [(weight * size, bias) for weight, bias in random_weights(np.random.default_rng(0), (2, 3, 3, 2))]

@@ -137,7 +137,7 @@ def estimate(
             raise OptionError(f"the estimator {method} has no option {name!r}; it has: {known}")
     limit = positive_seconds(time_limit)
     network = load(model)
-    with blas_threads(network), np.errstate(over="ignore", invalid="ignore"):  # what overflows is no bound
+    with blas_threads(network), np.errstate(all="ignore"):  # what overflows is no bound
         functionals, directions = bodies_of(network, domain, input_norm, output_norm, functional)
         asked = {"input_norm": input_norm, "output_norm": output_norm, "functional": functional}
         deadline = np.inf if limit is None else start + limit

@@ -308,7 +308,7 @@ def seqlip(question: Question) -> Answer:
     """Factors of two halves of layers and the gates between, each maximised over the gates by greedy flips."""
     value, details = 0.0, {}
     for one in chains(question, "seqlip"):
-        factors = [_greedy(*pair) for pair in _factors(one)]
+        factors = [_greedy(*pair, question) for pair in _factors(one)]
         found = math.prod(factors) if factors else one.product
         if found >= value:
             value, details = found, {"factors": factors}
@@ -383,12 +383,14 @@ def _halving_error(weight: Vector) -> float:
     return float(off / norm + 2 * skew) * (1 + 1e-6)
 
 
-def _greedy(left: Vector, right: Vector) -> float:
-    """|A diag(s) B|_2 for the s that single flips do not improve, from all gates open."""
+def _greedy(left: Vector, right: Vector, question: Question) -> float:
+    """|A diag(s) B|_2 for the s that single flips do not improve, or that the time allows, from all gates open."""
     mask = np.ones(left.shape[1])
     current = left @ right
     best = float(np.linalg.norm(current, 2))
     for _ in range(_STEPS):
+        if question.over:
+            break
         signs = 1 - 2 * mask
         found = np.concatenate(
             [

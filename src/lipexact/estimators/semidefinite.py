@@ -197,7 +197,7 @@ def _least(of: Loop, multipliers: Vector) -> float | None:
     except np.linalg.LinAlgError:
         return None
     half = scipy.linalg.solve_triangular(factor, matrix[d:, :d] / size[:, None], lower=True)
-    return float(np.linalg.norm(np.vstack([of.c[:, :d], half]), 2)) ** 2
+    return float(np.square(np.linalg.norm(np.vstack([of.c[:, :d], half]), 2)))
 
 
 def _checked(of: Loop, multipliers: Vector, rho: float) -> float:
@@ -359,7 +359,7 @@ def _solved(of: Loop, shares: Vector, question: Question) -> tuple[Vector, str]:
         return np.full(n, np.nan), error
     if free.value is None:
         return np.full(n, np.nan), str(program.status)
-    return np.maximum(shares @ free.value, 0.0) * unit**2 / sizes**2, str(program.status)
+    return np.maximum(shares @ free.value, 0.0) * np.square(unit) / sizes**2, str(program.status)
 
 
 def _typical(a: Vector, inputs: int) -> Vector:
@@ -367,7 +367,7 @@ def _typical(a: Vector, inputs: int) -> Vector:
     sizes = np.ones(len(a))
     for k, row in enumerate(a):
         reach = math.sqrt(float((row[:inputs] ** 2).sum() + ((row[inputs:] * sizes)[:k] ** 2).sum()))
-        sizes[k] = 2.0 ** math.frexp(reach)[1] if 0 < reach < math.inf else 1.0
+        sizes[k] = math.ldexp(1.0, min(math.frexp(reach)[1], 1023)) if 0 < reach < math.inf else 1.0
     return sizes
 
 
@@ -404,7 +404,7 @@ def _cvxpy() -> Any:
 )
 def eclipse_fast(question: Question) -> Answer:
     """LipSDP layer by layer, with one multiplier for each in closed form."""
-    return _eclipse(question, "eclipse-fast", lambda k, _: np.full(len(k), 2 / float(np.linalg.eigvalsh(4 * k)[-1])))
+    return _eclipse(question, "eclipse-fast", lambda k, _: np.full(len(k), 2 / np.linalg.eigvalsh(4 * k)[-1]))
 
 
 @estimator(
