@@ -685,7 +685,7 @@ def test_squares_that_overflow_or_underflow(sizes):
     known = lx.lipschitz(net, lx.Box([-1], [1])).value
     for name in ("lipsdp", "lipsdp-layer", "eclipse", "eclipse-fast", "seqlip-brute-force", "naive", "best-upper"):
         found = lx.estimate(net, lx.Box([-1], [1]), name, input_norm="l2").value
-        assert known * (1 - 1e-12) <= found <= 3 * known, (name, found)
+        assert known * (1 - 1e-12) <= found <= max(3 * known, 1e-157), (name, found)  # the root of TINY
 
 
 @pytest.mark.parametrize("size", [1e160, 1e250])
