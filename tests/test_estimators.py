@@ -338,6 +338,21 @@ def test_naive_with_gates_that_choose(name):
         assert 5.0 * (1 - 1e-12) <= lx.estimate(net, lx.Box.unit(2), "naive", input_norm=name).value <= 5.2
 
 
+def test_products_that_underflow_on_the_way_are_bounds_still():
+    chain = [([[1e-20]], [0])] * 16 + [([[1e20]], [0])] * 15 + [([[1.0]], [0])]
+    exact = lx.lipschitz(to_network(chain), lx.Box([-1], [1])).value
+    for name in ("naive", "eclipse-fast", "best-upper"):
+        assert lx.estimate(to_network(chain), lx.Reals(1), name, input_norm="l2").value >= exact * (1 - 1e-12)
+
+
+def test_a_constant_network_has_the_constant_0():
+    x = Input(2)
+    value = Affine(((np.zeros((2, 2)), x),), np.ones(2))
+    net = lx.Network(Graph((x,), (value,)), (2,), (2,))
+    assert lx.estimate(net, lx.Box.unit(2), "zonotope").value == 0
+    assert lx.estimate(net, lx.Box.unit(2)).value == 0
+
+
 def masks(size):
     return np.array(np.meshgrid(*[[0.0, 1.0]] * size)).reshape(size, -1).T
 

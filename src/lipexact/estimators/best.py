@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from lipexact.errors import NormError, SolverError, SolverUnavailableError, UnsupportedEstimateError
+from lipexact.errors import LipExactError, UnsupportedEstimateError
 from lipexact.estimators.registry import ALL_NETWORKS, ALL_NORMS, Answer, Question, estimator, find
 
 # Those that are never beaten by another one of these, the cheap ones first.
@@ -35,7 +35,7 @@ def best_upper(question: Question) -> Answer:
         start = time.perf_counter()
         try:
             answer = find(name).run(question)
-        except (UnsupportedEstimateError, NormError, SolverError, SolverUnavailableError) as error:
+        except LipExactError as error:
             refused[name] = str(error)
             continue
         found[name], seconds[name], proofs[name] = answer.value, time.perf_counter() - start, answer.proof

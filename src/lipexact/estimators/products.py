@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import TypeAlias
 
 import numpy as np
@@ -29,7 +30,7 @@ from lipexact.estimators.registry import (
 from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Value
 from lipexact.network import Network
 from lipexact.norms import norm, norm_names
-from lipexact.rounding import gamma
+from lipexact.rounding import TINY, gamma
 from lipexact.signs import spectral_norms
 
 _MOST_MASKS = 18  # neurons of a layer whose patterns are enumerated
@@ -119,7 +120,7 @@ class _Products:
         return min(found) * (1 + gamma(len(terms) + 4))
 
     def _sum(self, terms: Mapping[Value, Matrix], functionals: Body) -> float:
-        total = sum(self._norm(weight, x, functionals) * self._factor(x) for x, weight in terms.items())
+        total = sum(_times(self._norm(weight, x, functionals), self._factor(x)) for x, weight in terms.items())
         return math.inf if math.isnan(total) else total  # of what overflowed
 
     def _halves(self, direct: Mapping[Value, Matrix], beside: Mapping[Switch, _Terms], functionals: Body) -> float:
@@ -128,7 +129,7 @@ class _Products:
         sizes = {x: abs(weight) for x, weight in linear.items()}
         absolute, terms_read = 0.0, 1
         for h, terms in beside.items():
-            absolute += self._norm(direct[h] / 2, h, functionals) * self._of(h.x)
+            absolute += _times(self._norm(direct[h] / 2, h, functionals), self._of(h.x))
             half = sp.csr_array(direct[h]) / 2
             terms_read = max(terms_read, most_terms(half))
             for weight, x in terms:
@@ -173,12 +174,17 @@ class _Products:
             largest = largest.maximum(abs(terms[x]) + off * sizes[x])
         if not hidden or x is self.question.network.input:
             directions = self.question.directions if x is self.question.network.input else self.norm.ball(x.size)
-            return absolute_norm(largest, functionals, directions) * self._factor(x)
+            return _times(absolute_norm(largest, functionals, directions), self._factor(x))
         columns = inner_norm(largest, "l1")
         if self.name == "l1":
-            return columns * self._of(x)
+            return _times(columns, self._of(x))
         sums = max(inner_norm(terms[x], "linf") + off * inner_norm(sizes[x], "linf") for terms, sizes in done)
-        return math.sqrt(sums * columns) * (1 + gamma(4)) * self._of(x)  # Riesz and Thorin
+        return _times(math.sqrt(sums) * math.sqrt(columns) * (1 + gamma(6)) + TINY, self._of(x))  # Riesz and Thorin
+
+
+def _times(a: float, b: float) -> float:
+    """At least the product of two bounds, but for relative rounding: 0 only where one of them is."""
+    return 0.0 if a == 0 or b == 0 else a * b + TINY
 
 
 def _add(terms: dict[Value, Matrix], x: Value, part: Matrix) -> None:
@@ -225,7 +231,7 @@ class Chain:
     @property
     def product(self) -> float:
         """The product of the spectral norms."""
-        return math.prod(spectral_norm(weight) for weight in self.weights) * (1 + gamma(len(self.weights)))
+        return reduce(_times, map(spectral_norm, self.weights)) * (1 + gamma(len(self.weights)))
 
 
 def chain(network: Network, what: str) -> list[Vector]:
@@ -336,7 +342,7 @@ def seqlip_brute_force(question: Question) -> Answer:
         factors = [_enumerated(*pair, question) for pair in _factors(one)]
         # What the halves of layers lose by rounding, times all other layers.
         room = one.product * sum(_halving_error(weight) for weight in one.weights) if factors else 0.0
-        found = (math.prod(factors) if factors else one.product) * (1 + gamma(len(factors))) + room
+        found = (reduce(_times, factors) if factors else one.product) * (1 + gamma(len(factors))) + room
         if not found < value:  # NaN included
             value, details = found, {"factors": factors}
     return Answer(value, details)

@@ -134,6 +134,8 @@ def zonotope(question: Question) -> Answer:
         question.deadline,
         known=question.bounds,
     )
+    if min(program.root for program in programs) == 0:  # a constant network has no derivative to bound
+        return Answer(0.0)
     signs = zonotope_bounds(programs[0].problem)
     if signs is None:
         raise UnsupportedEstimateError(

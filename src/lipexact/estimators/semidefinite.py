@@ -204,7 +204,7 @@ def _checked(of: Loop, multipliers: Vector, rho: float) -> float:
     """The root of the least rho' >= rho, up to a few digits, with which M is proven positive semidefinite."""
     d = of.inputs
     matrix = _matrix(of, multipliers, of.a, of.c)
-    off = gamma(2 * of.operations + sum(of.c.shape) + 8) * _matrix(of, multipliers, *of.sizes, absolute=True)
+    off = gamma(2 * of.operations + sum(of.c.shape) + 8) * _matrix(of, multipliers, *of.sizes, absolute=True) + TINY
     for room in (1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3):
         top = rho * (1 + room) + TINY
         full, lost = matrix.copy(), off + gamma(2) * np.diag(np.r_[np.full(d, top), np.zeros(of.gates)])
@@ -228,6 +228,8 @@ def positive_definite(matrix: Vector, off: Vector) -> bool:
     n = len(matrix)
     errors = float((off * scale[:, None] * scale).sum(axis=1).max()) * (1 + gamma(n))
     slack = (errors + gamma(n + 4) * float(np.trace(scaled))) * (1 + gamma(n + 4)) + TINY * n
+    if not np.isfinite(slack):
+        return False
     scaled[np.arange(n), np.arange(n)] -= slack
     try:
         np.linalg.cholesky(scaled)
