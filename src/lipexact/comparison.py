@@ -21,7 +21,6 @@ from lipexact.estimators.registry import find
 from lipexact.functionals import Functional
 from lipexact.network import Network
 from lipexact.norms import Norm
-from lipexact.problem import check_domain
 from lipexact.programs import bodies_of
 from lipexact.result import EXACT_GAP, closed
 
@@ -223,8 +222,7 @@ def compare(
     if progress is not None and not callable(progress):
         raise OptionError(f"progress must be a function, not {progress!r}")
     network = load(model)
-    check_domain(network, domain, bounded=False)
-    bodies_of(network, domain, input_norm, output_norm, functional)  # refuses norms that do not fit at once
+    bodies_of(network, domain, input_norm, output_norm, functional)  # refuses at once what does not fit the network
     tried: list[tuple[str, Estimate | None, str, float]] = []
     for name in names:
         if progress is not None:

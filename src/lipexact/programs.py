@@ -89,6 +89,14 @@ def bodies_of(
     return functional_body(functional, beta, outputs), directions
 
 
+def bounded(network: Network, domain: Domain, directions: Body) -> tuple[Network, Domain, Body]:
+    """The same question on a bounded domain (:mod:`lipexact.projective`)."""
+    if not isinstance(domain, Reals):
+        return network, domain, directions
+    whole = Projective(network)
+    return whole.network, whole.domain, whole.directions(directions)
+
+
 def programs_of(
     network: Network,
     domain: Domain,
@@ -104,9 +112,7 @@ def programs_of(
 
     `known` are what :func:`lipexact.bounds.linear.bound` found for the network on the domain.
     """
-    if isinstance(domain, Reals):
-        whole = Projective(network)
-        network, domain, directions = whole.network, whole.domain, whole.directions(directions)
+    network, domain, directions = bounded(network, domain, directions)
     programs: list[Program] = []
     for each in sorted(MODES, key=lambda one: one != mode):
         if programs and time.perf_counter() > deadline:
@@ -120,14 +126,24 @@ def programs_of(
             most = now + max(deadline - now, 0.0) * 3 / 4  # of what is left: samples and the solver need some
             roundings = problem.roundings
             bounds = bound(problem.graph, problem.sets, shared=shared, roundings=roundings, deadline=most)
-        if not all(np.isfinite(side).all() for sides in bounds.values() for side in sides):
-            raise ModelError("the network's numbers overflow on this domain; scale its weights or inputs")
-        programs.append(Program(problem, bounds))
+        programs.append(Program(problem, finite(bounds)))
     if not programs:
         raise NormError(
             "there is no program for these norms: give the output norm by half-spaces, or the input norm by vertices"
         )
     return programs
+
+
+def finite(bounds: Bounds) -> Bounds:
+    """The bounds, or an error where the network's numbers overflow.
+
+    Raises
+    ------
+    ModelError
+    """
+    if not all(np.isfinite(side).all() for sides in bounds.values() for side in sides):
+        raise ModelError("the network's numbers overflow on this domain; scale its weights or inputs")
+    return bounds
 
 
 def allowed_programs(programs: list[Program], mode: str) -> list[Program]:

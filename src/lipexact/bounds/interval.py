@@ -58,9 +58,14 @@ def interval(node: Node, bounds: Mapping[Node, Interval], roundings: int = 0) ->
 
 def point_bounds(nodes: tuple[Node, ...], x: Input, point: Vector) -> Bounds:
     """Enclosures of every node's value at one point, for graphs of the one input x."""
-    bounds: Bounds = {x: (point, point)}
+    return intervals(nodes, {x: (point, point)})
+
+
+def intervals(nodes: tuple[Node, ...], known: Mapping[Node, Interval]) -> Bounds:
+    """What is known of some nodes, inputs among them, and bounds of the others by intervals alone."""
+    bounds = dict(known)
     for node in nodes:
-        if node is not x:
+        if node not in bounds:
             bounds[node] = interval(node, bounds)
     return bounds
 

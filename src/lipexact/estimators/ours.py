@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from lipexact.api import Mode, lipschitz
+from lipexact.api import Mode, lipschitz, solve_options
 from lipexact.bodies import Body, Hull
 from lipexact.bracket import Bracket
 from lipexact.estimators.registry import ALL_NETWORKS, ALL_NORMS, FOLDED, Answer, Question, estimator
+from lipexact.estimators.samples import climb
 from lipexact.mip.search import relax
-from lipexact.mip.solvers import SolveOptions, require_solver
-from lipexact.primal import best_region
-from lipexact.programs import allowed_programs, programs_of
+from lipexact.mip.solvers import require_solver
+from lipexact.programs import allowed_programs
 from lipexact.result import EXACT_GAP, Status
 
 
@@ -33,25 +33,21 @@ def liplp(question: Question, *, solver: str = "highs", mode: Mode = "auto") -> 
     mode
         "forward", "reverse", or "auto" for the least of both.
     """
-    require_solver(solver)
-    bounded, value, root, proofs = question.bounded, 0.0, 0.0, set()
-    bodies: list[Body] = [bounded.functionals]
-    if bounded.functionals.vertex_count <= FOLDED:
-        bodies = [Hull(vertex[None, :]) for part in bounded.functionals.vertices() for vertex in part]
-    whole = bounded.network, bounded.domain
-    kinks = None
+    options = solve_options("lp", solver, question.seconds_left, 0.0, None, None, None)
+    value, root, proofs = 0.0, 0.0, set()
+    bodies: list[Body] = [question.functionals]
+    if question.functionals.vertex_count <= FOLDED:
+        bodies = [Hull(vertex[None, :]) for part in question.functionals.vertices() for vertex in part]
     for body in bodies:
-        asked = *whole, body, bounded.directions
-        programs = programs_of(*asked, mode, question.deadline, known=question.bounds)
+        programs = question.programs(body, mode)
         bracket = Bracket(0.0, min(program.root for program in programs), None)
-        root, kinks = max(root, bracket.upper), programs[0].kinks
+        root = max(root, bracket.upper)
         for program in allowed_programs(programs, mode):
             require_solver(solver, quadratic=program.problem.quadratic)
-            options = program.problem, program.bounds, bracket, solver, SolveOptions()
-            relax(*options, deadline=question.deadline)
+            relax(program.problem, program.bounds, bracket, solver, options, deadline=question.deadline)
         value = max(value, bracket.upper)
         proofs.add(bracket.proof)
-    checked = best_region(*whole, bounded.functionals, bounded.directions, deadline=question.deadline, kinks=kinks)
+    checked = climb(question)
     if checked is not None and checked.norm.lower > value * (1 + EXACT_GAP):  # the solver is wrong
         return Answer(max(root, checked.norm.lower), {"message": f"{solver} claimed {value}, less than is attained"})
     return Answer(value, proof="solver" if "solver" in proofs else "float")

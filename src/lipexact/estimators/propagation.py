@@ -13,7 +13,7 @@ import numpy as np
 from lipexact.arrays import Vector
 from lipexact.bodies import Body, Hull
 from lipexact.bounds.batched import GateBounds, NormBounds
-from lipexact.bounds.interval import Bounds, interval, magnitude
+from lipexact.bounds.interval import Bounds, intervals, magnitude
 from lipexact.bounds.linear import bound
 from lipexact.bounds.zonotope import zonotope_bounds
 from lipexact.errors import NormError, UnsupportedEstimateError
@@ -29,7 +29,6 @@ from lipexact.estimators.registry import (
 )
 from lipexact.graph.derivative import reverse
 from lipexact.graph.ir import Affine, Graph
-from lipexact.programs import programs_of
 
 
 @estimator(
@@ -52,14 +51,7 @@ def fastlip(question: Question, *, preactivations: Preactivations = "linear") ->
     """
     known = question.preactivations(preactivations)
 
-    def entries(graph: Graph) -> Bounds:
-        bounds = dict(known)
-        for node in graph.nodes:
-            if node not in bounds:
-                bounds[node] = interval(node, bounds)
-        return bounds
-
-    return Answer(_by_entries(question, entries))
+    return Answer(_by_entries(question, lambda graph: intervals(graph.nodes, known)))
 
 
 @estimator(
@@ -93,23 +85,20 @@ def recurjac(question: Question, *, preactivations: Preactivations = "linear") -
 )
 def linear(question: Question) -> Answer:
     """Linear relaxation of the Jacobian, the norm kept in the graph, in forward and in reverse mode."""
-    bounded = question.bounded
-    network, domain, directions, known = bounded.network, bounded.domain, bounded.directions, question.bounds
 
     def joint(functionals: Body) -> float:
         try:
-            programs = programs_of(network, domain, functionals, directions, "auto", question.deadline, known=known)
+            return min(program.root for program in question.programs(functionals))
         except NormError:  # neither norm has a graph
             return np.inf
-        return min(program.root for program in programs)
 
-    entries = _relaxed(question, known, flat=False)
+    entries = _relaxed(question, question.bounds, flat=False)
     if question.functionals.vertex_count > FOLDED:
         return Answer(min(joint(question.functionals), _by_entries(question, entries)))
     least = 0.0
     for c in np.vstack(list(question.functionals.vertices())):
         body = Hull(c[None, :])
-        by_entries = absolute_norm(_row(question, entries, c)[None, :], _ONE, directions)
+        by_entries = absolute_norm(_row(question, entries, c)[None, :], _ONE, question.bounded.directions)
         least = max(least, min(joint(body), by_entries))
     return Answer(least)
 
@@ -124,16 +113,7 @@ def linear(question: Question) -> Answer:
 )
 def zonotope(question: Question) -> Answer:
     """The root bound of branch and bound: each open gate's half as a free sign, and the relaxations of "linear"."""
-    bounded = question.bounded
-    programs = programs_of(
-        bounded.network,
-        bounded.domain,
-        bounded.functionals,
-        bounded.directions,
-        "auto",
-        question.deadline,
-        known=question.bounds,
-    )
+    bounded, programs = question.bounded, question.programs()
     if min(program.root for program in programs) == 0:  # a constant network has no derivative to bound
         return Answer(0.0)
     signs = zonotope_bounds(programs[0].problem)

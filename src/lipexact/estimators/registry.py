@@ -27,12 +27,12 @@ import numpy as np
 
 from lipexact.arrays import Vector
 from lipexact.bodies import Body
-from lipexact.bounds.interval import Bounds, interval
+from lipexact.bounds.interval import Bounds, gate_state, intervals
 from lipexact.bounds.linear import bound
 from lipexact.domains import Domain, Reals
-from lipexact.errors import ModelError, OptionError, UnsupportedEstimateError
+from lipexact.errors import OptionError, UnsupportedEstimateError
 from lipexact.network import Network
-from lipexact.projective import Projective
+from lipexact.programs import Program, bounded, finite, programs_of
 
 Guarantee: TypeAlias = Literal["lower", "heuristic", "upper", "exact"]
 Scope: TypeAlias = Literal["local", "global"]
@@ -90,9 +90,8 @@ class Question:
         """The same question on a bounded domain (:mod:`lipexact.projective`)."""
         if not self.everywhere:
             return self
-        whole = Projective(self.network)
-        directions = whole.directions(self.directions)
-        return Question(whole.network, whole.domain, self.functionals, directions, self.asked, self.deadline)
+        network, domain, directions = bounded(self.network, self.domain, self.directions)
+        return Question(network, domain, self.functionals, directions, self.asked, self.deadline)
 
     @cached_property
     def bounds(self) -> Bounds:
@@ -104,12 +103,20 @@ class Question:
     def interval_bounds(self) -> Bounds:
         """Those by intervals alone."""
         network, domain = self.bounded.network, self.bounded.domain
-        bounds: Bounds = {network.input: (domain.lower, domain.upper)}
         with np.errstate(over="ignore", invalid="ignore"):
-            for node in network.graph.nodes:
-                if node is not network.input:
-                    bounds[node] = interval(node, bounds)
-        return finite(bounds)
+            return finite(intervals(network.graph.nodes, {network.input: (domain.lower, domain.upper)}))
+
+    @cached_property
+    def states(self) -> list[Vector]:
+        """For each layer of gates 1.0 where they are on, all over the bounded domain, 0.0 off, NaN open."""
+        return [gate_state(gate, self.bounds) for gate in self.bounded.network.gates]
+
+    def programs(self, functionals: Body | None = None, mode: str = "auto") -> list[Program]:
+        """What is asked, or of other functionals, in each mode, with bounds (:func:`lipexact.programs.programs_of`)."""
+        asked = self.bounded
+        chosen = asked.functionals if functionals is None else functionals
+        bodies = chosen, asked.directions
+        return programs_of(asked.network, asked.domain, *bodies, mode, self.deadline, known=self.bounds)
 
     def preactivations(self, which: Preactivations) -> Bounds:
         """The bounds of that name.
@@ -225,13 +232,6 @@ def find(name: object) -> Estimator:
     if not (isinstance(name, str) and name in _ESTIMATORS):
         raise OptionError(f"method={name!r} is no estimator; there are {', '.join(estimators())}")
     return _ESTIMATORS[name]
-
-
-def finite(bounds: Bounds) -> Bounds:
-    """The bounds, or an error where the network's numbers overflow."""
-    if not all(np.isfinite(side).all() for sides in bounds.values() for side in sides):
-        raise ModelError("the network's numbers overflow on this domain; scale its weights or inputs")
-    return bounds
 
 
 def folded(body: Body, most: int, what: str) -> Vector:

@@ -9,8 +9,7 @@ import numpy as np
 from lipexact.arrays import Vector
 from lipexact.errors import OptionError
 from lipexact.estimators.registry import ALL_NETWORKS, ALL_NORMS, Answer, Question, estimator
-from lipexact.primal import Sampling, best_region
-from lipexact.programs import programs_of
+from lipexact.primal import Found, Sampling, best_region
 
 _NUMBERS = 2**22  # of the points that are drawn at once
 
@@ -53,15 +52,17 @@ def sampling(question: Question, *, samples: int = 100_000, ascent: bool = False
     if best is None and first is not None:  # every point had a neuron near 0
         best = search.decided(first)
     if ascent and not question.over:
-        bounded = question.bounded
-        bodies = bounded.functionals, bounded.directions
-        (program, *_) = programs_of(bounded.network, bounded.domain, *bodies, "auto", -np.inf, known=question.bounds)
-        climbed = best_region(
-            bounded.network, bounded.domain, *bodies, deadline=question.deadline, kinks=program.kinks, seed=seed
-        )
+        climbed = climb(question, seed)
         if climbed is not None and (best is None or climbed.norm.lower > best.norm.lower):
             best = climbed
     return Answer(0.0 if best is None else best.norm.lower, {"samples": drawn})
+
+
+def climb(question: Question, seed: int = 0) -> Found | None:
+    """The best region that sampling and a walk through its neighbours find (:func:`lipexact.primal.best_region`)."""
+    asked, kinks = question.bounded, [np.isnan(state) for state in question.states]
+    bodies = asked.functionals, asked.directions
+    return best_region(asked.network, asked.domain, *bodies, deadline=question.deadline, kinks=kinks, seed=seed)
 
 
 def sampler(question: Question) -> Sampling:

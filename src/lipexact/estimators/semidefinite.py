@@ -24,7 +24,6 @@ import scipy.linalg
 from typing_extensions import assert_never
 
 from lipexact.arrays import Vector, dense, most_terms
-from lipexact.bounds.interval import gate_state
 from lipexact.errors import SolverUnavailableError, UnsupportedEstimateError
 from lipexact.estimators.norms import spectral_norm
 from lipexact.estimators.products import Chain, chains, ends, naive
@@ -241,12 +240,8 @@ def positive_definite(matrix: Vector, off: Vector) -> bool:
 def _loops(question: Question, what: str) -> list[Loop]:
     """For each constant of which the largest is asked the network, its gates settled by the bounds on the domain."""
     lefts, right = ends(question, what, _MOST_FUNCTIONALS)
-    network = question.network
-    if question.everywhere:
-        states = [np.full(gate.size, np.nan) for gate in network.gates]
-    else:
-        states = [gate_state(gate, question.bounds) for gate in network.gates]
-    whole = loop(network, states, _MOST_PROVEN, what)
+    states = _open(question.network) if question.everywhere else question.states
+    whole = loop(question.network, states, _MOST_PROVEN, what)
     loops = [whole.scaled(left, right) for left in lefts]
     needed, limit = sum(_seconds(_blocks(of)) for of in loops), _patience(question)
     if needed > limit:
@@ -255,6 +250,11 @@ def _loops(question: Question, what: str) -> list[Loop]:
             "s; a smaller domain settles more gates, and eclipse-fast takes larger networks"
         )
     return loops
+
+
+def _open(network: Network) -> list[Vector]:
+    """States of gates of which nothing is known."""
+    return [np.full(gate.size, np.nan) for gate in network.gates]
 
 
 def _patience(question: Question) -> float:
@@ -427,13 +427,11 @@ def _eclipse(question: Question, what: str, choose: Callable[[Vector, Vector], V
 
     `choose` takes K and the next layer's weights.
     """
-    network = question.network
-    lefts, right = ends(question, what)
-    whole: Loop | None = None
     found: list[float] = []
+    lefts, right = ends(question, what)
+    # First what refuses large networks, before their weights are made dense.
+    whole = loop(question.network, _open(question.network), _MOST_PROVEN, what)
     for left, one in zip(lefts, chains(question, what), strict=True):
-        if whole is None:
-            whole = loop(network, [np.full(gate.size, np.nan) for gate in network.gates], _MOST_PROVEN, what)
         try:
             multipliers = _layerwise(one, choose)
         except np.linalg.LinAlgError:  # sizes differ by too much
