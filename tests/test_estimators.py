@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -217,6 +218,20 @@ def test_a_singular_value_that_lanczos_missed_is_no_bound(monkeypatch):
     assert known <= norms._banded(matrix) <= 1.01 * known
     monkeypatch.setattr(sp.linalg, "eigsh", lambda *a, **k: honest(*a, **k) * 0.5)
     assert norms._banded(matrix) is None
+
+
+@pytest.mark.parametrize("size", [1e-170, 1e-163, 1e155])
+def test_spectral_norms_in_other_units(size, monkeypatch):
+    matrix = convolution(8, 2, 0)
+    known = np.linalg.norm(matrix.toarray(), 2) * size
+    monkeypatch.setattr(norms, "_NUMBERS", 0)
+    for small in (norms._SMALL, 10):  # by the Gram matrix's eigenvalues, and by the band
+        monkeypatch.setattr(norms, "_SMALL", small)
+        assert known * (1 - 1e-14) <= norms.spectral_norm(matrix * size) <= known * (1 + 1e-6)
+    monkeypatch.setattr(norms, "_banded", lambda _: None)
+    above = norms.spectral_norm(matrix * size)
+    assert known * (1 - 1e-14) <= above <= 3 * known
+    assert norms.spectral_norm(sp.csr_array(matrix * 0.0)) == 0
 
 
 def test_a_wide_sparse_matrix_by_its_gram_matrix(monkeypatch):
@@ -656,6 +671,8 @@ BOX = lx.Box.unit(2)
         ({"method": "sampling", "ascent": 1}, lx.OptionError, "ascent must be"),
         ({"method": "clever", "batches": 1.5}, lx.OptionError, "batches must be"),
         ({"method": "liplp", "mode": "both"}, lx.OptionError, "none of"),
+        ({"method": "liplp", "solver": ["highs"]}, lx.OptionError, "must be a name"),
+        ({"method": "fastlip", "preactivations": ["linear", "interval"]}, lx.OptionError, "none of"),
         ({"method": "liplp", "solver": "magic"}, lx.OptionError, "unknown solver"),
         ({"method": "linear", "time_limit": 0}, lx.OptionError, "positive number of seconds"),
         ({"method": "linear", "input_norm": "l3"}, lx.NormError, "unknown norm"),
@@ -814,6 +831,21 @@ def test_a_comparison():
     console.file.close()
 
 
+def test_a_comparison_says_which_bounds_contradict_each_other(monkeypatch):
+    from lipexact import comparison
+
+    honest = comparison.estimate
+
+    def lying(model, domain, method, **options):
+        found = honest(model, domain, method, **options)
+        return dataclasses.replace(found, value=found.value / 9) if method == "naive" else found
+
+    assert lx.compare(NET, BOX, ["naive", "exact"]).notes == []
+    monkeypatch.setattr(comparison, "estimate", lying)
+    (note,) = lx.compare(NET, BOX, ["naive", "exact"]).notes
+    assert note.startswith("naive: below what is attained")
+
+
 def test_a_comparison_without_the_exact_constant():
     found = lx.compare(NET, BOX, ["sampling", "naive", "seqlip"], input_norm="l2", options={"sampling": {"samples": 5}})
     exact = lx.lipschitz(NET, BOX, input_norm="l2").value
@@ -852,6 +884,11 @@ def test_a_plot_of_a_comparison():
         ({"methods": ["fastlip"], "options": {"naive": {}}}, "not among the methods"),
         ({"methods": ["fastlip"], "options": {"fastlip": {"magic": 1}}}, "no option"),
         ({"methods": ["fastlip"], "progress": True}, "must be a function"),
+        ({"methods": [["fastlip"]]}, "no estimator"),
+        ({"methods": ["fastlip"], "options": [1]}, "dictionary of dictionaries"),
+        ({"methods": ["fastlip"], "options": {"fastlip": 5}}, "dictionary of dictionaries"),
+        ({"methods": ["fastlip"], "options": {"fastlip": {"input_norm": "l1"}}}, "no option"),
+        ({"methods": ["fastlip"], "options": {"fastlip": {3: 3}}}, "no option"),
         ({"methods": ["fastlip"], "time_limit": -1}, "positive number"),
     ],
 )

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -148,8 +148,13 @@ class Comparison:
 
     @property
     def notes(self) -> list[str]:
-        """Why some estimators found nothing."""
-        return [f"{row.method}: {row.reason}" for row in self.rows if row.reason]
+        """Why some estimators found nothing, and which bounds contradict the best one on the other side."""
+        told = [f"{row.method}: {row.reason}" for row in self.rows if row.reason]
+        least = self.lower * (1 - EXACT_GAP)
+        uppers = {row.method: row.estimate.value for row in self.rows if row.estimate and row.guarantee == "upper"}
+        wrong = [method for method, value in uppers.items() if value < least]
+        reason = f"below what is attained, {self.lower:.9g}: one of both is wrong; please report it"
+        return told + [f"{method}: {reason}" for method in wrong]
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Relative error against time: see :func:`lipexact.plot.errors`."""
@@ -184,7 +189,7 @@ def compare(
     output_norm: str | Norm | None = None,
     functional: Functional = None,
     time_limit: float | None = None,
-    options: dict[str, dict[str, Any]] | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
     progress: Callable[[str], object] | None = None,
 ) -> Comparison:
     """Run estimators on one question, and say how far each is from the constant.
@@ -214,10 +219,7 @@ def compare(
         As for :func:`lipexact.estimate`.
     """
     names = estimator_names() if methods is None else _names(methods)
-    extra = {} if options is None else dict(options)
-    for name in extra:
-        if name not in names:
-            raise OptionError(f"options for {name!r}, which is not among the methods")
+    extra = _options({} if options is None else options, names)
     limit = positive_seconds(time_limit)
     if progress is not None and not callable(progress):
         raise OptionError(f"progress must be a function, not {progress!r}")
@@ -253,12 +255,21 @@ def compare(
     return Comparison(tuple(rows), lower, upper)
 
 
+def _options(options: object, names: list[str]) -> dict[str, Mapping[str, Any]]:
+    """What each estimator is called with; refused before any work where one does not take it."""
+    if not (isinstance(options, Mapping) and all(isinstance(each, Mapping) for each in options.values())):
+        raise OptionError(f"options must be a dictionary of dictionaries by estimators' names, not {options!r}")
+    for name, each in options.items():
+        if name not in names:
+            raise OptionError(f"options for {name!r}, which is not among the methods")
+        find(name).check(each)
+    return dict(options)
+
+
 def _names(methods: Iterable[str]) -> list[str]:
     if isinstance(methods, str) or not isinstance(methods, Iterable):
         raise OptionError(f"methods must be a list of estimators' names, not {methods!r}")
-    names = list(dict.fromkeys(methods))
-    for name in names:
-        find(name)
+    names = list(dict.fromkeys(find(method).name for method in methods))
     if not names:
         raise OptionError("methods is empty: name at least one estimator")
     return names

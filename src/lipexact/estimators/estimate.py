@@ -14,7 +14,7 @@ import numpy as np
 import lipexact.estimators  # noqa: F401 - which registers them
 from lipexact.api import load, positive_seconds
 from lipexact.domains import Domain
-from lipexact.errors import ModelError, OptionError
+from lipexact.errors import ModelError
 from lipexact.estimators.registry import Guarantee, Question, Scope, estimators, find
 from lipexact.functionals import Functional
 from lipexact.network import Network
@@ -131,10 +131,7 @@ def estimate(
     """
     start = time.perf_counter()
     entry = find(method)
-    for name in options:
-        if name not in entry.options:
-            known = ", ".join(entry.options) or "none"
-            raise OptionError(f"the estimator {method} has no option {name!r}; it has: {known}")
+    entry.check(options)
     limit = positive_seconds(time_limit)
     network = load(model)
     with blas_threads(network), np.errstate(all="ignore"):  # what overflows is no bound

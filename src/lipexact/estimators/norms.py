@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -98,14 +99,27 @@ def spectral_norm(matrix: Matrix) -> float:
     method, which converges from below; then Cholesky's method on the banded matrix s^2 I - W W^T proves that s, a
     little larger, is a bound (Rump, BIT 46, 2006).
     """
+    sparse = sp.issparse(matrix) and matrix.shape[0] * matrix.shape[1] > _NUMBERS
+    if sparse or min(matrix.shape) > _SMALL:
+        return _large(sp.csr_array(matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T))
+    return float(spectral_norms(dense(matrix)[None, ...])[0])
+
+
+def _large(matrix: Matrix) -> float:
+    """Of a large sparse matrix, in units of a power of two, as its squares may underflow."""
+    largest = float(np.abs(matrix.data).max(initial=0.0))
+    if largest == 0:
+        return 0.0
+    if not np.isfinite(largest):
+        return np.inf
+    unit = math.ldexp(1.0, min(math.frexp(largest)[1], 1023))
+    unscaled = matrix / unit
     if min(matrix.shape) <= _SMALL:
-        if sp.issparse(matrix) and matrix.shape[0] * matrix.shape[1] > _NUMBERS:
-            small = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-            return _by_gram(sp.csr_array(small))
-        return float(spectral_norms(dense(matrix)[None, ...])[0])
-    matrix = sp.csr_array(matrix)
-    found = _banded(matrix if matrix.shape[0] <= matrix.shape[1] else sp.csr_array(matrix.T))
-    return found if found is not None else _by_absolute_values(abs(matrix))
+        found = _by_gram(unscaled)
+    else:
+        proven = _banded(unscaled)
+        found = _by_absolute_values(abs(unscaled)) if proven is None else proven
+    return found * unit + TINY
 
 
 def _by_gram(matrix: Matrix) -> float:

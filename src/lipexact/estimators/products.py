@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 from lipexact.arrays import Matrix, Vector, dense, most_terms
 from lipexact.bodies import Body
+from lipexact.bounds.batched import slices
 from lipexact.errors import ModelError, UnsupportedEstimateError
 from lipexact.estimators.norms import absolute_norm, operator_norm, spectral_norm
 from lipexact.estimators.registry import (
@@ -403,7 +404,7 @@ def _greedy(left: Vector, right: Vector, question: Question) -> float:
                 np.linalg.norm(
                     current + signs[part, None, None] * left.T[part, :, None] * right[part, None, :], 2, (1, 2)
                 )
-                for part in _parts(mask.size, current.size)
+                for part in slices(mask.size, max(_AT_ONCE // current.size, 1))
             ]
         )
         k = int(found.argmax())
@@ -426,8 +427,3 @@ def _enumerated(left: Vector, right: Vector, question: Question) -> float:
             return spectral_norm(left) * spectral_norm(right) * (1 + gamma(2))
         best = max(best, float(spectral_norms((left * np.array(chunk)[:, None, :]) @ right).max()))
     return best + lost
-
-
-def _parts(count: int, size: int) -> list[slice]:
-    step = max(_AT_ONCE // max(size, 1), 1)
-    return [slice(start, start + step) for start in range(0, count, step)]

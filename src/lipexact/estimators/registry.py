@@ -125,7 +125,7 @@ class Question:
         ------
         OptionError
         """
-        if which not in ("linear", "interval"):
+        if not (isinstance(which, str) and which in ("linear", "interval")):
             raise OptionError(f"preactivations={which!r} is none of 'linear', 'interval'")
         return self.bounds if which == "linear" else self.interval_bounds
 
@@ -195,6 +195,18 @@ class Estimator:
         """Its options, and their defaults."""
         parameters = inspect.signature(self.run).parameters.values()
         return {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Refuse options that it does not have.
+
+        Raises
+        ------
+        OptionError
+        """
+        for name in options:
+            if name not in self.options:
+                known = ", ".join(self.options) or "none"
+                raise OptionError(f"the estimator {self.name} has no option {name!r}; it has: {known}")
 
 
 _ESTIMATORS: dict[str, Estimator] = {}
