@@ -130,16 +130,21 @@ class _Best:
             self.least, self.one, self.other = float(values[k]), ones[k], others[k]
 
 
-def estimate(jacobians: Vector, functionals: Body, directions: Body) -> Vector:
-    """About the operator norms of many Jacobians, shape (k, m, d); equal to them for the easy pairs."""
+def estimate(jacobians: Vector, functionals: Body, directions: Body, *, most: int | None = None) -> Vector:
+    """About the operator norms of many Jacobians, shape (k, m, d); equal to them for the easy pairs.
+
+    Those are ellipsoids, and pairs of which one body has at most so many vertices: None for as many as there are
+    outputs or inputs.
+    """
     count, m, d = jacobians.shape
+    rows_most, columns_most = (m, d) if most is None else (most, most)
     if functionals.axes is not None and directions.axes is not None:
         return np.asarray(np.linalg.norm(np.outer(functionals.axes, directions.axes) * jacobians, 2, axis=(1, 2)))
-    if functionals.vertex_count <= m or (np.isinf(directions.vertex_count) and directions.axes is None):
-        chunks = functionals.vertices() if functionals.vertex_count <= m else [np.eye(m)]
+    if functionals.vertex_count <= rows_most or (np.isinf(directions.vertex_count) and directions.axes is None):
+        chunks = functionals.vertices() if functionals.vertex_count <= rows_most else [np.eye(m)]
         rows = np.concatenate([chunk @ jacobians for chunk in chunks], axis=1)
         return np.asarray(directions.guess(rows.reshape(-1, d)).reshape(count, -1).max(axis=1))
-    if directions.vertex_count <= d:
+    if directions.vertex_count <= columns_most:
         columns = np.concatenate([jacobians @ chunk.T for chunk in directions.vertices()], axis=2).swapaxes(1, 2)
         return np.asarray(functionals.guess(columns.reshape(-1, m)).reshape(count, -1).max(axis=1))
     return _climb(jacobians, functionals, directions)[0]
