@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import math
 import os
@@ -101,6 +102,8 @@ def test_what_is_there():
         assert entry.source
         assert entry.norms
         assert entry.networks
+        # An option of a name that `estimate` has itself could not be given.
+        assert not set(entry.options) & set(inspect.signature(lx.estimate).parameters)
 
 
 # The table of estimators' ratios to the exact constant that public implementations and prototypes reach.

@@ -61,23 +61,20 @@ def liplp(question: Question, *, solver: str = "highs", mode: Mode = "auto") -> 
     networks=ALL_NETWORKS,
     source="this package: lipexact.lipschitz",
 )
-def exact(
-    question: Question, *, method: str = "auto", solver: str = "highs", mode: Mode = "auto", threads: int | None = None
-) -> Answer:
+def exact(question: Question, *, solver: str = "highs", mode: Mode = "auto", threads: int | None = None) -> Answer:
     """The exact constant, by branch and bound or a program; where time is up, its upper bound.
 
     Parameters
     ----------
     question
         What is asked.
-    method, solver, mode, threads
+    solver, mode, threads
         As for :func:`lipexact.lipschitz`.
     """
     result = lipschitz(
         question.network,
         question.domain,
         **question.asked,
-        method=method,  # type: ignore[arg-type]
         solver=solver,
         mode=mode,
         threads=threads,
