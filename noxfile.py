@@ -106,6 +106,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def paper(session: nox.Session) -> None:
+    """The paper's tables and figures, in benchmarks/reports/: `nox -s paper -- table1`, figure1, series, hardness."""
+    session.install("-e", ".[paper]")
+    session.run("python", "-m", "benchmarks.paper", *session.posargs)
+
+
+@nox.session
 def bench_growth(session: nox.Session) -> None:
     """How the time grows, with the curves in benchmarks/reports/growth.png: `nox -s bench_growth -- --seconds 10`."""
     session.install("-e", ".[plot]")
