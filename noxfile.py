@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent
 DIST = ROOT / "dist"
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
+PINNED = "-c", "benchmarks/constraints.txt"  # what the committed reports were measured with
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 TESTED = RUNNING if RUNNING in PYTHONS else PYTHONS[-1]
 
@@ -100,15 +101,16 @@ def bench_smoke(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The benchmarks, and benchmarks/reports/latest.md: `nox -s bench -- --case NAME --solver S --seconds 60`."""
-    session.install("-e", ".[gurobi]")
-    session.run("python", "-m", "benchmarks.run", "--report", "latest", *session.posargs)
+    """Each case by each method and solver, in benchmarks/reports/by_solver.md; or with options of `benchmarks.run`."""
+    session.install("-e", ".[gurobi]", *PINNED)
+    every = "--every-solver", "--first", "--seconds", "20", "--repeat", "1", "--report", "by_solver"
+    session.run("python", "-m", "benchmarks.run", *(session.posargs or every))
 
 
 @nox.session
 def paper(session: nox.Session) -> None:
     """The paper's tables and figures, in benchmarks/reports/: `nox -s paper -- table1`, figure1, series, hardness."""
-    session.install("-e", ".[paper]")
+    session.install("-e", ".[paper]", *PINNED)
     session.run("python", "-m", "benchmarks.paper", *session.posargs)
 
 

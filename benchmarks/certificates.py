@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--case", action="append", help="a name, or a pattern as mnist17_*; may be repeated; all")
     options = parser.parse_args(arguments)
     print("| case | search, s | proof, s | check, s | nodes | bytes | |\n|---|---|---|---|---|---|---|")
-    for name in (name for name in CASES if chosen(name, options.case, smoke=options.case is None)):
+    for name in (name for name in CASES if chosen(name, options.case, first=options.case is None)):
         try:
             asked = question(name)
         except Skipped:

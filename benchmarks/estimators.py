@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="time limit of each estimator (60)")
     parser.add_argument("--report", help="write the tables to this name in benchmarks/reports/")
     options = parser.parse_args(arguments)
-    names = [name for name in CASES if chosen(name, options.case or SHOWN, smoke=False)]
+    names = [name for name in CASES if chosen(name, options.case or SHOWN, first=False)]
     records = []
     for name in names:
         for norm in options.norm or NORMS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import time
@@ -141,7 +142,17 @@ def versions() -> dict[str, str]:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    cbc = cbc_version()
+    return found if cbc is None else {**found, "cbc": cbc}
+
+
+def cbc_version() -> str | None:
+    """That of the program on the path."""
+    program = shutil.which("cbc")
+    if program is None:
+        return None
+    told = subprocess.run([program, "-quit"], capture_output=True, text=True, check=False, timeout=60).stdout
+    return next((line.split(":")[1].strip() for line in told.splitlines() if line.startswith("Version:")), None)
 
 
 def revision() -> str:

@@ -66,7 +66,10 @@ def read(path: Path) -> Report:
 
 def markdown(report: Report) -> str:
     """The whole report."""
-    parts = [f"# Benchmarks: {report.name}", where(report.environment), "## Cases", cases(report.rows)]
+    parts = [f"# Benchmarks: {report.name}", where(report.environment)]
+    if len({row["configuration"] for row in report.rows if "seconds" in row}) > 1:
+        parts += ["## By method and solver", SIDE_BY_SIDE, side_by_side(report.rows)]
+    parts += ["## Cases", cases(report.rows)]
     beside = comparisons(report.rows)
     if beside:
         parts += ["## Beside other programs", EXPLAINED, peers(beside), means(beside)]
@@ -74,6 +77,40 @@ def markdown(report: Report) -> str:
     if left:
         parts += ["## Failed or skipped", "\n".join(map(reason, left))]
     return "\n\n".join(parts) + "\n"
+
+
+SIDE_BY_SIDE = (
+    "Seconds where the constant was found, else the interval that was left. The last row is the geometric mean of the "
+    "seconds divided by those of the first column, over the cases that both closed."
+)
+
+
+def side_by_side(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A row for each case, a column for each configuration."""
+    cells = {(row["case"], row["configuration"]): row for row in rows if "seconds" in row}
+    names = list(dict.fromkeys(row["case"] for row in rows if "seconds" in row))
+    first, *others = configurations = list(dict.fromkeys(row["configuration"] for row in rows))
+
+    def closed(name: str, configuration: str) -> bool:
+        return (name, configuration) in cells and cells[name, configuration]["status"] == "EXACT"
+
+    def cell(name: str, configuration: str) -> str:
+        row = cells.get((name, configuration))
+        if row is None:
+            return NONE
+        return seconds(row["seconds"]) if closed(name, configuration) else f"[{row['lower']:.4g}, {row['upper']:.4g}]"
+
+    def ratio(other: str) -> str:
+        both = [name for name in names if closed(name, first) and closed(name, other)]
+        ratios = [cells[name, other]["seconds"] / cells[name, first]["seconds"] for name in both]
+        return f"{geometric_mean(ratios):.3g} times, over {len(ratios)}" if ratios else NONE
+
+    body = [[name, *(cell(name, configuration) for configuration in configurations)] for name in names]
+    counts = (f"{sum(closed(name, one) for name in names)} of {len(names)}" for one in configurations)
+    return table(
+        ["case", *configurations],
+        [*body, ["closed", *counts], ["mean ratio", "1", *map(ratio, others)]],
+    )
 
 
 EXPLAINED = (

@@ -24,6 +24,7 @@ import lipexact as lx
 from benchmarks.cases import CASES, Case, Skipped, known, question
 from benchmarks.measure import Configuration, Record, contradiction, environment, measure
 from benchmarks.report import REPORTS, markdown, read
+from lipexact.mip.solvers import solver_names
 
 SMOKE_SECONDS = 3.0
 
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     if options.smoke:
         options.repeat, options.seconds = 1, min(options.seconds, SMOKE_SECONDS)
-    names = [name for name in CASES if chosen(name, options.case, smoke=options.smoke)]
+    names = [name for name in CASES if chosen(name, options.case, first=options.smoke or options.first)]
     if options.list:
         return listing(names)
     if not names:
@@ -58,6 +59,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--smoke", action="store_true", help=f"each once, of families the first, for at most {SMOKE_SECONDS:g} s"
     )
+    result.add_argument("--first", action="store_true", help="of families the first")
+    result.add_argument("--every-solver", action="store_true", help="branch and bound, and the program by each solver")
     result.add_argument("--list", action="store_true", help="say which cases there are, and run none")
     result.add_argument("--case", action="append", help="a name, or a pattern as mnist17_*; may be repeated; all")
     result.add_argument("--solver", action="append", help="may be repeated; one that can do the case")
@@ -70,11 +73,11 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def chosen(name: str, patterns: Sequence[str] | None, *, smoke: bool) -> bool:
+def chosen(name: str, patterns: Sequence[str] | None, *, first: bool) -> bool:
     """Whether a case is to be run."""
     if patterns is not None:
         return any(fnmatchcase(name, pattern) or CASES[name].family == pattern for pattern in patterns)
-    return not smoke or CASES[name].member == 0
+    return not first or CASES[name].member == 0
 
 
 def listing(names: Sequence[str]) -> int:
@@ -94,9 +97,16 @@ def run(names: Sequence[str], options: argparse.Namespace) -> Iterator[Record]:
     """The environment, then a record for each case and configuration."""
     yield environment({"seconds": options.seconds, "repeat": options.repeat})
     for name in names:
-        parts = (options.method or ["auto"], options.solver or [None], options.mode or ["auto"])
-        for configuration in (Configuration(*choice) for choice in product(*parts)):
+        for configuration in configurations(options):
             yield record(name, configuration, options.seconds, options.repeat)
+
+
+def configurations(options: argparse.Namespace) -> list[Configuration]:
+    """How each case is to be solved."""
+    if options.every_solver:
+        return [Configuration("bab"), *(Configuration("mip", solver) for solver in solver_names())]
+    parts = (options.method or ["auto"], options.solver or [None], options.mode or ["auto"])
+    return [Configuration(*choice) for choice in product(*parts)]
 
 
 def record(name: str, configuration: Configuration, seconds: float, repeat: int) -> Record:

@@ -75,10 +75,10 @@ def test_known_constants_lie_between_cheap_bounds() -> None:
 
 
 def test_the_first_of_each_family_is_in_the_smoke_run() -> None:
-    smoke = [name for name in CASES if run.chosen(name, None, smoke=True)]
+    smoke = [name for name in CASES if run.chosen(name, None, first=True)]
     assert sorted(CASES[name].family for name in smoke) == sorted({entry.family for entry in CASES.values()})
-    assert sum(run.chosen(name, ["mnist17_ball"], smoke=False) for name in CASES) == 20
-    assert [name for name in CASES if run.chosen(name, ["synthetic_?_*"], smoke=True)] == ["synthetic_2_20_40_20_2"]
+    assert sum(run.chosen(name, ["mnist17_ball"], first=False) for name in CASES) == 20
+    assert [name for name in CASES if run.chosen(name, ["synthetic_?_*"], first=True)] == ["synthetic_2_20_40_20_2"]
 
 
 @pytest.fixture

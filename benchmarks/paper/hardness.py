@@ -22,12 +22,14 @@ import numpy as np
 import lipexact as lx
 from benchmarks.cases import Case
 from benchmarks.measure import Record
-from benchmarks.paper.study import EXACT, Item, Study, percent, short, spread, with_errors
+from benchmarks.paper.study import EXACT, PROGRAM, Item, Study, percent, short, spread, with_errors
 from benchmarks.report import table
 
 Graph = Any  # networkx has no types
-BESIDE = (EXACT, "sampling", "zonotope", "linear", "liplp", "recurjac", "fastlip", "naive")
-SIZES = (4, 6, 8, 10, 12, 16, 20, 24, 28, 32, 40)
+BESIDE = (EXACT, PROGRAM, "sampling", "zonotope", "linear", "liplp", "recurjac", "fastlip", "naive")
+BOUNDS = BESIDE[2:]
+SIZES = (4, 6, 8, 10, 12, 14, 16, 18, 20, 24, 28, 32, 36, 40)
+LARGEST = {EXACT: 20}  # branch and bound closes none beyond in a minute
 SEEDS = 3
 DENSITIES = (0.25, 0.5)
 NAMED: Mapping[str, Callable[[], Graph]] = {
@@ -84,7 +86,8 @@ def items(quick: bool) -> Iterator[Item]:
 def item(group: str, member: str, graph: Graph, norm: str) -> Item:
     """A graph as a question."""
     facts = {"nodes": graph.number_of_nodes(), "alpha": independence_number(graph), "norm": norm}
-    return Item(group, member, partial(question, graph, norm), BESIDE, facts)
+    methods = [method for method in BESIDE if len(graph) <= LARGEST.get(method, len(graph))]
+    return Item(group, member, partial(question, graph, norm), methods, facts)
 
 
 def contradictions(records: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -122,7 +125,7 @@ def report(records: Sequence[Record]) -> str:
 
 def named(records: Sequence[Record]) -> str:
     """A row for each graph: the number, the constant, the others' errors."""
-    methods = [method for method in BESIDE if method != EXACT and any(r["method"] == method for r in records)]
+    methods = [method for method in BOUNDS if any(record["method"] == method for record in records)]
     cells = {(record["member"], record["method"]): record for record in records}
     errors = {(record["member"], record["method"]): record["error"] for record in with_errors(records)}
 
@@ -154,11 +157,14 @@ def value(record: Mapping[str, Any]) -> str:
 
 def random(records: Sequence[Record]) -> str:
     """A row for each number of nodes."""
-    methods = [method for method in BESIDE if method != EXACT]
     body = []
     for count in sorted({record["nodes"] for record in records}):
         own = [record for record in records if record["nodes"] == count and "value" in record]
-        exact = [record for record in own if record["method"] == EXACT]
+
+        def solved(method: str, own: Sequence[Record] = own) -> list[str]:
+            of = [record for record in own if record["method"] == method]
+            found = f"{sum(record['guarantee'] == EXACT for record in of)} of {len(of)}" if of else "-"
+            return [found, spread([record["seconds"] for record in of], short)]
 
         def errors(method: str, own: Sequence[Record] = own) -> list[float]:
             return [record["value"] / record["alpha"] - 1 for record in own if record["method"] == method]
@@ -166,29 +172,32 @@ def random(records: Sequence[Record]) -> str:
         body.append(
             [
                 str(count),
-                ", ".join(str(record["alpha"]) for record in exact),
-                f"{sum(record['guarantee'] == EXACT for record in exact)} of {len(exact)}",
-                spread([record["seconds"] for record in exact], short),
-                *(spread(errors(method), percent) for method in methods),
+                ", ".join(str(record["alpha"]) for record in own if record["method"] == PROGRAM),
+                *solved(EXACT),
+                *solved(PROGRAM),
+                *(spread(errors(method), percent) for method in BOUNDS),
             ]
         )
-    return table(["nodes", "independence numbers", "constants found", "seconds of exact", *methods], body)
+    heads = ["branch and bound", "seconds", "program, HiGHS", "seconds"]
+    return table(["nodes", "independence numbers", *heads, *BOUNDS], body)
 
 
 def draw(records: Sequence[Record], figure: Any) -> None:
     """Seconds against nodes, and ratios against nodes."""
     figure.set_size_inches(11, 4)
     left, right = figure.subplots(1, 2)
-    for number, density in enumerate(DENSITIES):
-        own = [r for r in records if r["group"] == f"random, {density:g}" and r["method"] == EXACT]
+    curves = [(method, density) for method in (EXACT, PROGRAM) for density in DENSITIES]
+    for number, (method, density) in enumerate(curves):
+        own = [r for r in records if r["group"] == f"random, {density:g}" and r["method"] == method]
+        name = f"{'branch and bound' if method == EXACT else 'program, HiGHS'}, density {density:g}"
         for closed in (True, False):
             some = [record for record in own if (record["guarantee"] == EXACT) == closed]
             face = f"C{number}" if closed else "none"
             points = [record["nodes"] for record in some], [record["seconds"] for record in some]
-            left.scatter(*points, s=18, ec=f"C{number}", fc=face, label=f"density {density:g}" if closed else None)
-    left.set(yscale="log", xlabel="nodes of the graph", ylabel="seconds of exact (open: not closed)")
+            left.scatter(*points, s=18, ec=f"C{number}", fc=face, label=name if closed else None)
+    left.set(yscale="log", xlabel="nodes of the graph", ylabel="seconds (open: not closed)")
     own = [record for record in records if record["group"] == f"random, {DENSITIES[-1]:g}" and "value" in record]
-    for number, method in enumerate(method for method in BESIDE if method != EXACT):
+    for number, method in enumerate(BOUNDS):
         ratios: dict[int, list[float]] = {}
         for record in own:
             if record["method"] == method:

@@ -17,6 +17,7 @@ from benchmarks.cases import Case
 from benchmarks.measure import Record, environment, revision
 
 EXACT = "exact"
+PROGRAM = "exact, HiGHS"  # by one mixed-integer program
 SAME = ("options", "versions", "processor", "cpus")  # what all lines of one file have in common
 
 
@@ -33,17 +34,21 @@ class Method:
     euclidean
         Whether it bounds the Euclidean norm only: then for the norm linf on R^d its value is multiplied by sqrt(d), as
         ||g||_1 <= sqrt(d) ||g||_2, and for l1 by 1.
+    options
+        Its own.
     """
 
     estimator: str
     everywhere: bool = False
     euclidean: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 METHODS = {
     "sampling": Method("sampling"),
     "clever": Method("clever"),
     EXACT: Method(EXACT),
+    PROGRAM: Method(EXACT, options={"solver": "highs"}),
     "zonotope": Method("zonotope"),
     "linear": Method("linear"),
     "liplp": Method("liplp"),
@@ -172,6 +177,7 @@ def measured(item: Item, method: str, seconds: float) -> Record:
             output_norm=case.output_norm,
             functional=case.functional,
             time_limit=seconds,
+            **how.options,
         )
     except lx.LipExactError as error:
         return {**named, "refused": str(error)}
