@@ -48,7 +48,7 @@ METHODS = {
     "sampling": Method("sampling"),
     "clever": Method("clever"),
     EXACT: Method(EXACT),
-    PROGRAM: Method(EXACT, options={"solver": "highs"}),
+    PROGRAM: Method(EXACT, options={"mode": "forward"}),  # a mode is what a program has
     "zonotope": Method("zonotope"),
     "linear": Method("linear"),
     "liplp": Method("liplp"),
