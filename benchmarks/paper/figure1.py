@@ -17,6 +17,7 @@ from benchmarks.report import table
 ARCHIVE = "paper_epochs"
 BESIDE = (EXACT, "sampling", "linear", "liplp", "fastlip", "lipsdp", "seqlip", "naive")
 MILD = "mild "
+COLOURS = {"none": "black", "l1 weights": "C0", "l2 weights": "C1", "FGSM": "C2", "gradient": "C4"}
 
 
 def items(quick: bool) -> Iterator[Item]:
@@ -113,29 +114,33 @@ def draw(records: Sequence[Record], figure: Any) -> None:
     """Three panels: estimates, and the constants under the regularisers of both strengths."""
     figure.set_size_inches(13, 4.2)
     left, middle, right = figure.subplots(1, 3)
+    right.sharey(middle)
     own = [record for record in records if record["regulariser"] == "none" and "value" in record]
     for number, method in enumerate(BESIDE):
         of = [record for record in own if record["method"] == method]
         when = epochs(of)
         means = [statistics.mean(record["value"] for record in of if record["epoch"] == epoch) for epoch in when]
-        left.plot(when, means, label=method, color="black" if method == EXACT else f"C{number - 1}", lw=1.6)
+        # what is sampled lies on the constant
+        style = {"color": "black", "lw": 3} if method == EXACT else {"color": f"C{number - 1}", "lw": 1.5}
+        left.plot(when, means, label=method, linestyle="--" if method == "sampling" else "-", **style)
+    left.set_yscale("log")
     left.set_title("estimates while a network trains", fontsize=10)
     known = by_regulariser(records)
     for panel, mild in ((middle, False), (right, True)):
-        for number, (name, found) in enumerate(known.items()):
+        for name, found in known.items():
             if name == "none" or name.startswith(MILD) == mild:
-                curve(panel, name.removeprefix(MILD), found, f"C{number % 5}" if name != "none" else "black")
+                curve(panel, name.removeprefix(MILD), found)
         panel.set_title("the constant under regularisers" + (", mild" if mild else ""), fontsize=10)
     for panel in (left, middle, right):
-        panel.set_yscale("log")
         panel.set_xlabel("epochs")
         panel.set_ylabel("Lipschitz constant")
         panel.grid(visible=True, alpha=0.3)
         panel.legend(fontsize=8)
 
 
-def curve(panel: Any, name: str, found: Mapping[int, Sequence[float]], color: str) -> None:
+def curve(panel: Any, name: str, found: Mapping[int, Sequence[float]]) -> None:
     """Mean and range over the seeds."""
+    color = COLOURS[name]
     when = sorted(found)
     panel.plot(when, [statistics.mean(found[epoch]) for epoch in when], label=name, color=color, lw=1.6)
     panel.fill_between(

@@ -236,7 +236,9 @@ def spread(values: Sequence[float], form: Callable[[float], str]) -> str:
 def percent(value: float) -> str:
     """A relative error."""
     size = 100 * value
-    return "0" if abs(size) < 5e-8 else f"{size:.3g} %" if abs(size) < 1e4 else f"{size:.2e} %"
+    if abs(size) < 5e-8:
+        return "0"
+    return f"{size:.3g} %" if abs(size) < 1e3 else f"{float(f'{size:.3g}'):,.0f} %"
 
 
 def short(value: float) -> str:
