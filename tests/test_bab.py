@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -547,3 +549,18 @@ def test_zonotopes_of_other_graphs(kind: str) -> None:
             assert upper == pytest.approx(known, rel=1e-9, abs=1e-9)
             looked += len(patterns)
     assert looked > 50
+
+
+def test_a_search_and_bounds_start_without_what_they_do_not_need() -> None:
+    """Pyomo and scipy.stats take longer to import than most searches take."""
+    code = f"""
+import sys
+import lipexact as lx
+import lipexact.cli
+asked = {str(Path(__file__).parents[1] / "examples" / "wine_13_16_16_3.onnx")!r}, lx.Ball([0.5] * 13, 0.1)
+assert lx.lipschitz(*asked, functional=0).status == "EXACT"
+lx.estimate(*asked, "linear", functional=0)
+loaded = {{"pyomo", "scipy.stats", "matplotlib", "cvxpy"}} & set(sys.modules)
+assert not loaded, loaded
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

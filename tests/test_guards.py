@@ -386,9 +386,9 @@ def test_the_box_around_half_spaces_holds_the_body():
 
 
 def test_the_relaxation_is_asked_in_both_modes(monkeypatch):
-    asked, real = [], api.relax
+    asked, real = [], relax
     monkeypatch.setattr(
-        api, "relax", lambda problem, *rest, **more: asked.append(problem.mode) or real(problem, *rest, **more)
+        search, "relax", lambda problem, *rest, **more: asked.append(problem.mode) or real(problem, *rest, **more)
     )
     net = to_network(random_weights(np.random.default_rng(0), (4, 8, 8, 3)))
     lx.lipschitz(net, lx.Box(-np.ones(4), np.ones(4)), method="lp")

@@ -10,8 +10,9 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +25,7 @@ from lipexact.certify.certificate import Certificate
 from lipexact.domains import Domain, Reals
 from lipexact.errors import OptionError
 from lipexact.functionals import Functional
-from lipexact.mip.compose import Composition, compose
-from lipexact.mip.search import narrow, relax
-from lipexact.mip.solvers import SolveOptions, require_solver
+from lipexact.mip.options import SolveOptions
 from lipexact.network import Network
 from lipexact.norms import Norm
 from lipexact.onnx.reader import read_onnx
@@ -40,6 +39,9 @@ from lipexact.prover import certify, statement
 from lipexact.regions import Region, gradients, steepness
 from lipexact.result import LipschitzResult, Status, Witness, closed
 from lipexact.rounding import rounded
+
+if TYPE_CHECKING:
+    from lipexact.mip.compose import Composition
 
 Mode = Literal["auto", "forward", "reverse"]
 Method = Literal["auto", "bab", "mip", "lp"]
@@ -196,8 +198,12 @@ def lipschitz(
     CertificateError
         If a certificate is asked for where there is none: for huge networks, and norms of very many half-spaces.
     """
-    start = time.perf_counter()
     options = solve_options(method, solver, time_limit, gap, target, threads, solver_options)
+    # Who says how a program is to be solved wants one.
+    plain = solver == "highs" and mode == "auto" and not solver_options
+    if not (method == "bab" or (method == "auto" and plain)):
+        import_module("lipexact.mip.search")  # before the clock runs
+    start = time.perf_counter()
     file = certificate_path(certificate)
     goal = Goal(float(gap), None if target is None else float(target))
     deadline = start + (np.inf if time_limit is None else time_limit)
@@ -213,8 +219,6 @@ def lipschitz(
         bracket.stats |= stats
         chosen = _cheapest(allowed, bracket.lower)
         if method == "auto":
-            # Who says how a program is to be solved wants one.
-            plain = solver == "highs" and mode == "auto" and not solver_options
             method = "bab" if plain and fits([program.problem for program in allowed]) else "mip"
         report = _reporter(progress, start, bracket)
         trace: Trace | None = None if data is None else {}
@@ -227,6 +231,9 @@ def lipschitz(
             elif method == "lp":
                 chosen = _relaxed(allowed, chosen, bracket, solver, options, goal, deadline, report)
             else:
+                from lipexact.mip.search import narrow  # noqa: PLC0415 - Pyomo's import is long
+                from lipexact.mip.solvers import require_solver  # noqa: PLC0415
+
                 require_solver(solver, quadratic=chosen.problem.quadratic)
                 program = chosen.problem, chosen.bounds, bracket, solver, options, goal
                 bracket = narrow(*program, deadline=deadline, on_progress=report)
@@ -293,6 +300,9 @@ def _relaxed(
     report: ProgressCallback | None,
 ) -> Program:
     """The program whose relaxation is the best, of one mode or both."""
+    from lipexact.mip.search import relax  # noqa: PLC0415 - Pyomo's import is long
+    from lipexact.mip.solvers import require_solver  # noqa: PLC0415
+
     for program in sorted(allowed, key=lambda one: one is not chosen):
         require_solver(solver, quadratic=program.problem.quadratic)
         if relax(program.problem, program.bounds, bracket, solver, options, deadline=deadline, on_progress=report):
@@ -331,6 +341,8 @@ def build(
     ModelError, UnsupportedOperatorError, DomainError, NormError, OptionError
         As for :func:`lipschitz`.
     """
+    from lipexact.mip.compose import compose  # noqa: PLC0415 - Pyomo's import is long
+
     network = load(model)
     check_domain(network, domain, bounded=True)
     bodies = bodies_of(network, domain, input_norm, output_norm, functional)
@@ -487,7 +499,10 @@ def solve_options(
         raise OptionError(f"solver_options must be a dictionary of the solver's own options, not {solver_options!r}")
     if not isinstance(solver, str):
         raise OptionError(f"solver must be a name, not {solver!r}")
-    require_solver(solver)
+    if solver != "highs":  # which comes along
+        from lipexact.mip.solvers import require_solver  # noqa: PLC0415 - Pyomo's import is long
+
+        require_solver(solver)
     if method == "bab" and (solver != "highs" or solver_options):
         raise OptionError("method='bab' solves its linear programs by HiGHS, without options: leave the solver out")
     return SolveOptions(

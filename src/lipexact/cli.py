@@ -31,7 +31,6 @@ from lipexact.errors import DomainError, LipExactError, OptionError
 from lipexact.estimators.estimate import estimate, estimator_names
 from lipexact.functionals import CrossLipschitz, Functional
 from lipexact.graph.ir import Affine, Switch
-from lipexact.mip.solvers import available, solver_names
 from lipexact.network import Network
 from lipexact.norms import norm_names
 from lipexact.result import LipschitzResult, Status
@@ -177,7 +176,7 @@ def solve(
     output_norm: _OutputNorm = None,
     functional: _Of = None,
     method: Annotated[str, typer.Option(help="auto, bab, mip, or lp for the linear relaxation alone.")] = "auto",
-    solver: Annotated[str, typer.Option(help=f"One of {', '.join(solver_names())}.")] = "highs",
+    solver: Annotated[str, typer.Option(help="highs, scip, gurobi or cbc.")] = "highs",
     mode: Annotated[str, typer.Option(help="auto, forward or reverse.")] = "auto",
     time_limit: Annotated[float | None, typer.Option(help="Seconds of wall-clock time.")] = None,
     gap: Annotated[float, typer.Option(help="Stop at this relative gap.")] = 0.0,
@@ -390,6 +389,8 @@ def info(
     as_json: _Json = False,
 ) -> None:
     """Describe a network: shapes, layers, ReLUs, parameters, and which solvers are there."""
+    from lipexact.mip.solvers import available, solver_names  # noqa: PLC0415 - Pyomo's import is long
+
     network = _network(model, input_name, output_name, fix, drop_final, no_batch)
     facts: dict[str, Any] = {
         "model": str(model),

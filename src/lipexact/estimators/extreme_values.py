@@ -6,8 +6,8 @@ import warnings
 from typing import Any
 
 import numpy as np
+import scipy  # whose stats are loaded when they are used: they take a second
 import scipy.optimize
-import scipy.stats
 
 from lipexact.arrays import Vector
 from lipexact.estimators.propagation import linear

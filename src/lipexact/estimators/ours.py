@@ -7,8 +7,6 @@ from lipexact.bodies import Body, Hull
 from lipexact.bracket import Bracket
 from lipexact.estimators.registry import ALL_NETWORKS, ALL_NORMS, FOLDED, Answer, Question, estimator
 from lipexact.estimators.samples import climb
-from lipexact.mip.search import relax
-from lipexact.mip.solvers import require_solver
 from lipexact.programs import allowed_programs
 from lipexact.result import EXACT_GAP, Status
 
@@ -33,6 +31,9 @@ def liplp(question: Question, *, solver: str = "highs", mode: Mode = "auto") -> 
     mode
         "forward", "reverse", or "auto" for the least of both.
     """
+    from lipexact.mip.search import relax  # noqa: PLC0415 - Pyomo's import is long
+    from lipexact.mip.solvers import require_solver  # noqa: PLC0415
+
     options = solve_options("lp", solver, question.seconds_left, 0.0, None, None, None)
     value, root, proofs = 0.0, 0.0, set()
     bodies: list[Body] = [question.functionals]

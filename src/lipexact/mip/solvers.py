@@ -33,9 +33,9 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -56,6 +56,7 @@ from pyomo.solvers.plugins.solvers.CBCplugin import CBCSHELL
 
 from lipexact.bracket import Progress, ProgressCallback, Termination
 from lipexact.errors import LipExactError, OptionError, SolverError, SolverUnavailableError
+from lipexact.mip.options import SolveOptions
 
 # Imported when first used: none of the three need be installed.
 highspy, has_highspy = attempt_import("highspy")
@@ -85,28 +86,6 @@ _GRACE = 3.0  # seconds past its time limit after which a solver is told to stop
 _HANDING_OVER = threading.RLock()  # Pyomo redirects the output of the whole process while it hands a model over
 _CBC_FILES = threading.RLock()  # Pyomo keeps its temporary files on one stack
 _CONTRADICTION = 1e-6  # how far an incumbent may lie below the bound: solvers accept points violated by about this
-
-
-@dataclass(frozen=True)
-class SolveOptions:
-    """What a caller may ask of any solver.
-
-    Parameters
-    ----------
-    time_limit : float, optional
-        Wall-clock seconds, handing the model over included.
-    gap : float
-        Relative gap at which to stop. The absolute gap is always 0.
-    threads : int, optional
-        Number of threads; None leaves it to the solver.
-    extra : Mapping[str, Any]
-        Options under the solver's own names. They win over the three above.
-    """
-
-    time_limit: float | None = None
-    gap: float = 0.0
-    threads: int | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
