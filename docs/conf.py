@@ -17,6 +17,8 @@ extensions = [
 ]
 exclude_patterns = ["_build", "**/jupyter_execute"]
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_title = f"lipexact {release}"
 
 autodoc_member_order = "bysource"

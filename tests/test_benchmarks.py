@@ -18,6 +18,7 @@ import lipexact as lx
 from benchmarks import compare, growth, report, run, scale
 from benchmarks.cases import CASES, KNOWN, Case, Entry, Peer, Skipped
 from benchmarks.measure import Configuration, contradiction, environment, flatten, measure, medians
+from lipexact.mip.solvers import solver_names
 from lipexact.network import Network
 
 VERSIONS = {"lipexact": "1", "highspy": "1.15"}
@@ -223,6 +224,32 @@ def test_a_family_is_one_row() -> None:
     assert (half.closed, half.ratio, half.behind) == (3, None, True)
     (wrong,) = report.comparisons([{**rows[0], "error": "WRONG"}])
     assert (wrong.closed, wrong.ratio) == (0, None)
+
+
+def test_methods_and_solvers_stand_side_by_side() -> None:
+    rows = [
+        row("a", 1.0, configuration="bab"),
+        row("a", 4.0, configuration="mip, highs"),
+        row("b", 2.0, configuration="bab"),
+        row("b", 18.0, configuration="mip, highs"),
+        row("c", 3.0, configuration="bab"),
+        row("c", 20.0, 0.5, 2.0, configuration="mip, highs"),
+        {"case": "c", "configuration": "mip, cbc", "skipped": "not for it"},
+    ]
+    text = report.markdown(of(*rows))
+    assert cells(text, "a")[1:] == ["1.00", "4.00", "-"]
+    assert cells(text, "c")[1:] == ["3.00", "[0.5, 2]", "-"]
+    assert cells(text, "closed")[1:] == ["3 of 3", "2 of 3", "0 of 3"]
+    assert cells(text, "mean ratio")[1:] == ["1", "6 times, over 2", "-"]
+    assert "By method and solver" not in report.markdown(of(*rows[::2][:3]))
+
+
+def test_every_solver_is_asked() -> None:
+    options = run.parser().parse_args(["--every-solver"])
+    asked = [str(configuration) for configuration in run.configurations(options)]
+    assert asked == ["bab", *(f"mip, {solver}" for solver in solver_names())]
+    options = run.parser().parse_args(["--method", "mip", "--solver", "highs", "--solver", "scip"])
+    assert [str(configuration) for configuration in run.configurations(options)] == ["mip, highs", "mip, scip"]
 
 
 def test_the_report_tells_phases_and_failures() -> None:

@@ -17,6 +17,7 @@ from scipy.optimize import linprog
 
 import lipexact as lx
 from lipexact.domains import Ball, Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
+from tests.onnx_files import onnx_model
 
 Exact = list[Fraction]
 
@@ -782,3 +783,22 @@ def test_an_intersection_that_is_none(one, other, text):
 def test_a_domain_intersects_domains_only(other):
     with pytest.raises(TypeError):
         Box([0, 0], [1, 1]) & other
+
+
+@pytest.mark.parametrize("shape", [(12,), (1, 2, 6), (2, 6), (1, 1, 2, 6), (2, 6, 1), (12, 1)])
+def test_axes_of_the_same_order_are_flattened(shape: tuple[int, ...]) -> None:
+    network = lx.load(onnx_model("(float[1,1,2,6] x) => (float[1,12] y) { f = Flatten (x) y = Relu (f) }"))
+    for domain in (lx.Ball(np.ones(shape), 0.5), lx.Box(np.zeros(shape), np.ones(shape)) & lx.Box.unit(12)):
+        assert lx.lipschitz(network, domain, functional=0).value == 1
+
+
+@pytest.mark.parametrize("shape", [(6, 2), (3, 4), (6, 2, 1), (2, 2, 3)])
+def test_axes_in_another_order_are_refused(shape: tuple[int, ...]) -> None:
+    """Flattened, a transposed image is another image."""
+    network = lx.load(onnx_model("(float[1,1,2,6] x) => (float[1,12] y) { f = Flatten (x) y = Relu (f) }"))
+    ball, box = lx.Ball(np.ones(shape), 0.5), lx.Box(np.zeros(shape), np.ones(shape))
+    for domain in (ball, box, lx.Box.unit(12) & box):
+        with pytest.raises(lx.DomainError, match=r"the network's input \(1, 2, 6\): transpose them"):
+            lx.lipschitz(network, domain, functional=0)
+    flat = lx.load(onnx_model("(float[1,12] x) => (float[1,12] y) { y = Relu (x) }"))
+    assert lx.lipschitz(flat, ball, functional=0).value == 1  # which has no axes to be mistaken

@@ -69,6 +69,8 @@ class Domain(ConvexSet):
         A, of shape (k, d), and b, of shape (k,).
     balls
         Pairs of a centre, of shape (d,), and a radius.
+    shape
+        That of the arrays it was made of, before they were flattened: a network with other axes refuses it.
     """
 
     lower: Vector
@@ -76,6 +78,7 @@ class Domain(ConvexSet):
     rows: Vector
     limits: Vector
     balls: tuple[tuple[Vector, float], ...]
+    shape: tuple[int, ...]
 
     def __init__(self) -> None:
         raise DomainError("a domain is made by Box, Ball, Polytope, and & between them")
@@ -88,8 +91,10 @@ class Domain(ConvexSet):
         limits: Vector | None = None,
         balls: tuple[tuple[Vector, float], ...] = (),
         what: str = "the domain",
+        shape: tuple[int, ...] | None = None,
     ) -> None:
         _check_corners(lower, upper, what)
+        object.__setattr__(self, "shape", lower.shape if shape is None else shape)
         object.__setattr__(self, "lower", _frozen(lower.ravel()))
         object.__setattr__(self, "upper", _frozen(upper.ravel()))
         object.__setattr__(self, "rows", _frozen(np.zeros((0, self.dim)) if rows is None else rows))
@@ -121,6 +126,7 @@ class Domain(ConvexSet):
             np.concatenate([self.limits, other.limits]),
             (*self.balls, *other.balls),
             "the intersection",
+            self.shape if len(self.shape) > 1 else other.shape,
         )
         return both
 
@@ -397,8 +403,7 @@ class Ball(Domain):
             raise DomainError(f"the ball's radius must be positive and finite, not {radius!r}")
         if reach.size != 1 and (norm == "l1" or reach.size != middle.size):
             raise DomainError(f"{reach.size} radii do not fit a centre of {middle.size} entries in the norm {norm!r}")
-        middle = middle.ravel()
-        reach = reach.ravel()
+        shape, middle, reach = middle.shape, middle.ravel(), reach.ravel()
         with np.errstate(over="ignore", invalid="ignore"):  # infinite corners are refused
             low, high = middle - reach, middle + reach
             if norm == "l1":  # here it is the ball that counts: its box may be larger, not smaller
@@ -415,7 +420,7 @@ class Ball(Domain):
             _finite(corner, "the ball's corner")
         size = float(reach[0]) if reach.size == 1 else _frozen(reach)
         balls = ((_frozen(middle), float(reach[0])),) if norm == "l1" else ()
-        self._fill(low, high, balls=balls, what="the ball" if clip is None else "the clipped ball")
+        self._fill(low, high, balls=balls, what="the ball" if clip is None else "the clipped ball", shape=shape)
         object.__setattr__(self, "center", _frozen(middle))
         object.__setattr__(self, "radius", size)
         object.__setattr__(self, "norm", norm)
@@ -491,6 +496,7 @@ class Reals(Domain):
 
     def __init__(self, d: int) -> None:
         d = _dimension(d, "the dimension of Reals")
+        object.__setattr__(self, "shape", (d,))
         object.__setattr__(self, "lower", _frozen(np.full(d, -np.inf)))
         object.__setattr__(self, "upper", _frozen(np.full(d, np.inf)))
         object.__setattr__(self, "rows", _frozen(np.zeros((0, d))))

@@ -189,9 +189,8 @@ class Network:
             return points.reshape(1, size), True
         if points.ndim >= 1 and points.shape[1:] in ((size,), self.input_shape):
             return points.reshape(len(points), size), False
-        raise ModelError(
-            f"expected a point of shape {(size,)} or {self.input_shape}, or a batch of them, not {points.shape}"
-        )
+        shapes = " or ".join(map(str, dict.fromkeys([(size,), self.input_shape])))
+        raise ModelError(f"expected a point of shape {shapes}, or a batch of them, not {points.shape}")
 
 
 def network(graph: Graph, *, input_shape: tuple[int, ...], output_shape: tuple[int, ...], name: str) -> Network:

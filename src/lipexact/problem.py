@@ -141,5 +141,11 @@ def check_domain(network: Network, domain: object, *, bounded: bool = True) -> N
             f"the domain has {domain.dim} dimensions, the network's input {network.input.size} "
             f"(shape {network.input_shape})"
         )
+    axes, wanted = ([length for length in shape if length > 1] for shape in (domain.shape, network.input_shape))
+    if len(axes) > 1 and len(wanted) > 1 and axes != wanted:
+        raise DomainError(
+            f"the domain's arrays have the shape {domain.shape}, the network's input {network.input_shape}: transpose "
+            "them, or flatten them in the order of the network's axes"
+        )
     if bounded and isinstance(domain, Reals):
         raise DomainError("Reals has no bounds, which are needed here: give a Box, a Ball or a Polytope")
