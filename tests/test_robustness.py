@@ -519,3 +519,16 @@ def test_the_balls_of_weighted_norms_are_taken_as_they_are(form: str) -> None:
         weights = random_weights(np.random.default_rng(seed), (2, 8, 3))
         result = lx.certified_radius(to_network(weights), [0.1, 0.2], input_norm=which)
         assert result.radius >= (1 - TOLERANCE) * result.upper
+
+
+def test_a_point_must_lie_in_the_clip_and_have_the_networks_axes() -> None:
+    matrix = np.random.default_rng(0).normal(size=(3, 6))
+    start = Input(6)
+    output = Affine(((matrix, start),), np.zeros(3))
+    net = network(Graph((start,), (output,)), input_shape=(2, 3), output_shape=(3,), name="wide")
+    with pytest.raises(lx.DomainError, match="x lies outside of domain_clip"):
+        lx.certified_radius(net, np.full(6, 2.0), domain_clip=(0, 1))
+    with pytest.raises(lx.DomainError, match=r"the network's input \(2, 3\): transpose them"):
+        lx.certified_radius(net, np.full((3, 2), 0.5), domain_clip=(0, 1))
+    with pytest.raises(lx.DomainError, match="flat"):
+        lx.certified_radius(net, np.full(6, 0.5), domain_clip=(0.5, 0.5))

@@ -21,10 +21,12 @@ from lipexact.domains import Ball, Box, Domain, Polytope
 from lipexact.errors import DomainError, ModelError, OptionError, SolverError
 from lipexact.network import Network
 from lipexact.norms import Norm, PolyhedralNorm, norm
+from lipexact.problem import check_domain
 from lipexact.regions import pattern_at
 from lipexact.result import LipschitzResult, Witness
 from lipexact.rounding import up
 
+_LARGE = 1e300  # a radius that holds every clip
 _DOUBLINGS = 60  # of a radius at which everything is still certified
 _MOST_FACETS = 4096  # of a ball that is taken by its half-spaces, up to sign
 _HALVINGS = 16  # of the way to a witness
@@ -316,9 +318,9 @@ def _point(network: Network, x: npt.ArrayLike, clip: tuple[npt.ArrayLike, npt.Ar
     point = floats(x, "x", DomainError)
     if point.size != network.input.size or not np.isfinite(point).all():
         raise DomainError(f"x must be {network.input.size} finite numbers (shape {network.input_shape})")
+    check_domain(network, Ball(point, _LARGE, clip=clip))  # checks its axes, and the clip
     point = point.ravel()
     if clip is not None:
-        Ball(point, 1.0, clip=clip)  # checks the clip
         lo, hi = _sides(clip)
         if (point < lo).any() or (point > hi).any():
             raise DomainError("x lies outside of domain_clip")
