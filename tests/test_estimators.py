@@ -19,13 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lipexact as lx
-from lipexact.bodies import CrossPolytope, Cube, EuclideanUnitBall
+import lipexact.norms
+from lipexact.bodies import CrossPolytope, Cube, EuclideanUnitBall, Stretched
 from lipexact.estimators import norms, products, semidefinite
 from lipexact.estimators.extreme_values import weibull_end
 from lipexact.estimators.registry import Answer, Question, estimators
 from lipexact.graph import lower
 from lipexact.graph.ir import Affine, Graph, Input
-from lipexact.norms import norm
+from lipexact.norms import Norm, norm
 from lipexact.onnx.registry import OPERATORS
 from tests import oracle
 from tests.networks import FAMILIES, case, random_weights, to_network
@@ -278,6 +279,27 @@ def test_naive_between_two_norms():
     by_l2 = numpy_norm(first, "l2") * max(np.linalg.norm(row) for row in last)
     by_linf = max(np.linalg.norm(row) for row in first) * numpy_norm(last, "linf")
     assert found.value == pytest.approx(min(by_l2, by_linf), rel=1e-12)
+
+
+def test_naive_takes_a_norm_that_it_has_never_heard_of(monkeypatch):
+    """And goes on in one whose operator norms it knows: row sums are no bound between others."""
+
+    class Tenth(Norm):
+        """A tenth of linf, under another name."""
+
+        def ball(self, n):
+            return Stretched(Cube(n), np.full(n, 10.0))
+
+        def polar(self, n):
+            return Stretched(CrossPolytope(n), np.full(n, 0.1))
+
+    monkeypatch.setitem(lipexact.norms._NORMS, "tenth", Tenth())
+    net = to_network(random_weights(np.random.default_rng(4), (3, 5, 4, 2)))
+    found = lx.estimate(net, lx.Box.unit(3), "naive", input_norm="tenth", output_norm="linf")
+    known = lx.estimate(net, lx.Box.unit(3), "naive", input_norm="linf", output_norm="linf")
+    assert found.details["hidden_norm"] in ("l1", "l2", "linf")
+    assert found.value == pytest.approx(10 * known.value)
+    assert lx.lipschitz(net, lx.Box.unit(3), input_norm="tenth", output_norm="linf").value <= found.value
 
 
 def graph_network(build, inputs: int) -> lx.Network:

@@ -30,7 +30,7 @@ from lipexact.estimators.registry import (
 )
 from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Value
 from lipexact.network import Network
-from lipexact.norms import norm, norm_names
+from lipexact.norms import norm
 from lipexact.rounding import TINY, gamma
 from lipexact.signs import spectral_norms
 
@@ -38,6 +38,8 @@ _MOST_MASKS = 18  # neurons of a layer whose patterns are enumerated
 _AT_ONCE = 2**22  # numbers of masked matrices
 _MOST_CHOICES = 64  # of rows, as by maxima over windows
 _STEPS = 10_000  # of greedy flips in a layer
+
+_HIDDEN = ("l1", "l2", "linf")  # whose operator norms from one to the same are known (:func:`inner_norm`)
 
 _Terms: TypeAlias = tuple[tuple[Matrix, Value], ...]
 
@@ -57,7 +59,7 @@ def naive(question: Question) -> Answer:
     one maps one to the other; the least where there are several.
     """
     asked = {question.asked.get(side) for side in ("input_norm", "output_norm")}
-    names = [name for name in norm_names() if name in asked] or norm_names()
+    names = [name for name in _HIDDEN if name in asked] or _HIDDEN
     found = {name: _Products(question, name).constant() for name in names}
     best = min(found, key=lambda name: found[name])
     return Answer(found[best], {"hidden_norm": best})
