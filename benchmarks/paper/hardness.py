@@ -197,16 +197,15 @@ def draw(records: Sequence[Record], figure: Any) -> None:
             left.scatter(*points, s=18, ec=f"C{number}", fc=face, label=name if closed else None)
     left.set(yscale="log", xlabel="nodes of the graph", ylabel="seconds (open: not closed)")
     own = [record for record in records if record["group"] == f"random, {DENSITIES[-1]:g}" and "value" in record]
-    for number, method in enumerate(BOUNDS):
-        ratios: dict[int, list[float]] = {}
-        for record in own:
-            if record["method"] == method:
-                ratios.setdefault(record["nodes"], []).append(record["value"] / record["alpha"])
-        sizes = sorted(ratios)
-        right.plot(sizes, [statistics.mean(ratios[size]) for size in sizes], label=method, color=f"C{number}")
-    right.set(
-        yscale="log", xlabel="nodes of the graph", ylabel=f"ratio to the independence number, density {DENSITIES[-1]:g}"
-    )
+    sizes = sorted({record["nodes"] for record in own})
+    together: dict[tuple[float, ...], list[str]] = {}  # most methods give the same
+    for method in BOUNDS:
+        of = [record for record in own if record["method"] == method]
+        ratios = ([r["value"] / r["alpha"] for r in of if r["nodes"] == size] for size in sizes)
+        together.setdefault(tuple(round(statistics.mean(each), 6) for each in ratios), []).append(method)
+    for means, methods in together.items():
+        right.plot(sizes, means, label=", ".join(methods), marker="o", ms=3)
+    right.set(xlabel="nodes of the graph", ylabel=f"ratio to the independence number, density {DENSITIES[-1]:g}")
     right.axhline(1, color="black", lw=0.8)
     for panel in (left, right):
         panel.legend(fontsize=8)

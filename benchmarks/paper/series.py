@@ -112,11 +112,11 @@ def draw(records: Sequence[Record], figure: Any) -> None:
     known = with_errors(records)
     handles: dict[str, Any] = {}
     for panel, group in zip(panels, groups, strict=False):
+        if group != "depth":
+            panel.set_xscale("log", base=2)
         draw_one(panel, [record for record in known if record["group"] == group], handles)
         panel.set_xlabel(AXES[group])
         panel.set_title(group, fontsize=10)
-        if group != "depth":
-            panel.set_xscale("log", base=2)
     spare = panels[len(groups) :]
     for panel in spare:
         panel.set_axis_off()
