@@ -1,6 +1,7 @@
 """Sphinx: `nox -s docs`."""
 
 import lipexact
+from lipexact.norms import PolyhedralNorm, norm, norm_names
 
 project = "lipexact"
 author = "The lipexact developers"
@@ -30,10 +31,21 @@ napoleon_use_rtype = False
 napoleon_use_ivar = True
 add_module_names = False
 
-myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath", "substitution"]
 myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 nb_merge_streams = True
 nb_render_markdown_format = "myst"
+
+
+def first_line(documented: object) -> str:
+    """The summary of a docstring, for a cell of a table."""
+    return (documented.__doc__ or "").partition("\n")[0].rstrip(".")
+
+
+named = [(f'`"{name}"`', type(norm(name))) for name in norm_names()] + [("`lx.PolyhedralNorm(...)`", PolyhedralNorm)]
+rows = [(name, first_line(of), first_line(of.ball), first_line(of.polar)) for name, of in named]
+heads = [("norm", "what it measures", "its unit ball", "the unit ball of its dual"), ("---",) * 4]
+myst_substitutions = {"norms": "\n".join(f"| {' | '.join(row)} |" for row in [*heads, *rows])}

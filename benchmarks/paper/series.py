@@ -36,19 +36,20 @@ Value = float
 def items(quick: bool) -> Iterator[Item]:
     """Every network of every series."""
     seeds = range(1 if quick else SEEDS)
+    scalar, vector = (methods[:4] if quick else methods for methods in (BESIDE, VECTOR))
     for seed in seeds:
         for width in WIDTHS[:1] if quick else WIDTHS:
             make = partial(random_square, (2, *[width] * 3, 2), seed)
-            yield Item("width", f"{width}_{seed}", make, BESIDE, {"value of": width})
+            yield Item("width", f"{width}_{seed}", make, scalar, {"value of": width})
         for depth in DEPTHS[:1] if quick else DEPTHS:
             make = partial(random_square, (2, *[20] * depth, 2), seed)
-            yield Item("depth", f"{depth}_{seed}", make, BESIDE, {"value of": depth})
+            yield Item("depth", f"{depth}_{seed}", make, scalar, {"value of": depth})
         for radius in RADII[:1] if quick else RADII:
-            yield Item("radius", f"{radius}_{seed}", partial(digit, seed, radius), BESIDE, {"value of": radius})
+            yield Item("radius", f"{radius}_{seed}", partial(digit, seed, radius), scalar, {"value of": radius})
         for norm in ("linf", "l1"):
             for outputs in OUTPUTS[:1] if quick else OUTPUTS:
                 make = partial(many_outputs, outputs, seed, norm)
-                yield Item(f"outputs, {norm}", f"{outputs}_{seed}", make, VECTOR, {"value of": outputs})
+                yield Item(f"outputs, {norm}", f"{outputs}_{seed}", make, vector, {"value of": outputs})
 
 
 def random_square(sizes: Sequence[int], seed: int) -> Case:
