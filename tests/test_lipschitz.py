@@ -245,8 +245,6 @@ def test_known_constants(folder: Path, known: dict) -> None:
     for entry in known["constants"]:
         alpha, beta, c = entry["input_norm"], entry.get("output_norm"), entry.get("functional")
         solver = require("scip") if "l2" in (alpha, beta) else "highs"
-        if known["model"].startswith("synthetic_10"):
-            solver = require("gurobi")  # the others take half a minute or more
         for options in ({"method": "bab"}, {"method": "mip", "solver": solver}):
             result = lx.lipschitz(network, box, input_norm=alpha, output_norm=beta, functional=c, **options)
             assert result.status is lx.Status.EXACT

@@ -51,8 +51,7 @@ deviation over the seeds.
 "mild" is a tenth of the strength of the authors' scripts, for FGSM a fifth of the radius. Share of the training
 points in the right class after the last epoch:
 
-{accuracies(records)}
-"""
+{accuracies(records)}"""
 
 
 def epochs(records: Sequence[Mapping[str, Any]]) -> list[int]:

@@ -448,7 +448,8 @@ def _rows(model: Path, result: LipschitzResult) -> dict[str, str]:
     if result.target is not None:
         verdict = {True: "at most", False: "above", None: "not decided:"}[result.within_target]
         rows["target"] = f"{verdict} {result.target:.12g}"
-    rows["mode, solver"] = f"{result.mode}, {result.solver}"
+    program = result.method != "bab"
+    rows["method"] = f"{result.method}, {result.mode}, {result.solver}" if program else "branch and bound"
     if "binaries" in result.stats:
         counts = ("variables", "binaries", "constraints", "nodes")
         sizes = (f"{result.stats[name]} {name}" for name in counts if name in result.stats)

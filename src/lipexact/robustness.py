@@ -65,7 +65,8 @@ class CertifiedRadius:
         At every input that is closer than this to x, and inside the clip, the network's largest output is the same;
         infinite where that is shown for all of them.
     upper
-        No radius above this can be certified by a local Lipschitz constant (it may be so by other means).
+        No radius above this can be certified by the local Lipschitz constant of its ball (it may be so by other means,
+        such as the constants of several nested balls).
     termination
         Why the search stopped: "tolerance", "time limit", "interrupted", "failed", or "largest radius", where none was
         too large to be certified.

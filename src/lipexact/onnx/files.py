@@ -49,7 +49,8 @@ def load_model(model: str | os.PathLike[str] | onnx.ModelProto) -> tuple[onnx.Mo
             path = Path(model)
         except TypeError:
             raise ModelError(
-                f"expected the path of an ONNX file or an onnx.ModelProto, not {type(model).__name__}"
+                f"expected the path of an ONNX file or an onnx.ModelProto, not {type(model).__name__}; "
+                "a model of PyTorch or Keras is to be exported first"
             ) from None
         proto, name, what = _read(path), path.stem, f"'{path}'"
     if not (proto.graph.node or proto.graph.input or proto.graph.output):
