@@ -164,3 +164,10 @@ def test_a_quick_run_writes_a_report_and_a_picture(
     assert (tmp_path / "paper_figure1.png").stat().st_size > 1000
     assert main(["figure1", "--quick", "--seconds", "1", "--folder", str(tmp_path)]) == 1
     assert "--fresh measures all of it again" in capsys.readouterr().err
+    for seconds in ("0", "-1", "nan", "inf"):
+        with pytest.raises(SystemExit):
+            main(["figure1", "--quick", "--seconds", seconds, "--folder", str(tmp_path)])
+    (tmp_path / "paper_figure1.jsonl").write_text("")
+    assert main(["figure1", "--render", "--folder", str(tmp_path)]) == 1
+    assert main(["table1", "--render", "--folder", str(tmp_path)]) == 1
+    assert "No such file" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, help="where the files are written; benchmarks/reports, unless --quick")
     parser.add_argument("--render", action="store_true", help="write and draw what was measured before, however it was")
     options = parser.parse_args(arguments)
+    if options.seconds is not None and not 0 < options.seconds < math.inf:
+        parser.error("--seconds must be a positive number")
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or (Path(scratch) if options.quick else REPORTS)
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +58,10 @@ def make(name: str, folder: Path, options: argparse.Namespace) -> None:
     if not options.render:
         asked = {"seconds": options.seconds or study.seconds, "quick": options.quick}
         run(list(study.items(options.quick)), asked, file, fresh=options.fresh)
-    head, *records = map(json.loads, file.read_text().splitlines())
+    lines = file.read_text().splitlines()
+    if not lines:
+        raise OSError(f"{file.name} is empty: there is nothing to render")
+    head, *records = map(json.loads, lines)
     text = markdown(name, head, study.report(records))
     file.with_suffix(".md").write_text(text)
     print(text)
