@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 import lipexact as lx
 import lipexact.norms
 from lipexact.bodies import CrossPolytope, Cube, EuclideanUnitBall, Stretched
-from lipexact.estimators import norms, products, semidefinite
+from lipexact.estimators import norms, products, registry, semidefinite
 from lipexact.estimators.extreme_values import weibull_end
-from lipexact.estimators.registry import Answer, Question, estimators
+from lipexact.estimators.registry import Answer, Question, estimator, estimators
 from lipexact.graph import lower
 from lipexact.graph.ir import Affine, Graph, Input
 from lipexact.norms import Norm, norm
@@ -935,3 +935,14 @@ def test_answers_and_questions_are_plain():
     assert question_.seconds_left is None
     assert not question_.over
     assert sorted(FAMILIES)  # the soak's families stand behind the numbers above
+
+
+def test_an_entry_must_say_what_it_promises(monkeypatch):
+    facts = {"norms": "all", "networks": "all", "source": "here"}
+    for promise in (("above", "local"), ("upper", "everywhere")):
+        with pytest.raises(lx.OptionError, match="of the estimator 'odd' is none of"):
+            estimator("odd", *promise, **facts)
+    assert "odd" not in lx.estimator_names()
+    monkeypatch.setitem(registry._ESTIMATORS, "number", dataclasses.replace(registry.find("naive"), run=lambda _: 3.0))
+    with pytest.raises(lx.OptionError, match=r"must return an Answer, not 3\.0"):
+        lx.estimate(to_network([(np.eye(2), np.zeros(2))]), lx.Box.unit(2), "number")

@@ -153,7 +153,7 @@ class Comparison:
         least = self.lower * (1 - EXACT_GAP)
         uppers = {row.method: row.estimate.value for row in self.rows if row.estimate and row.guarantee == "upper"}
         wrong = [method for method, value in uppers.items() if value < least]
-        reason = f"below what is attained, {self.lower:.9g}: one of both is wrong; please report it"
+        reason = f"below what is attained, {self.lower:.9g}: one of the two is wrong; please report it"
         return told + [f"{method}: {reason}" for method in wrong]
 
     def plot(self, ax: Axes | None = None) -> Axes:

@@ -14,8 +14,8 @@ import numpy as np
 import lipexact.estimators  # noqa: F401 - which registers them
 from lipexact.api import load, positive_seconds
 from lipexact.domains import Domain
-from lipexact.errors import ModelError
-from lipexact.estimators.registry import Guarantee, Question, Scope, estimators, find
+from lipexact.errors import ModelError, OptionError
+from lipexact.estimators.registry import Answer, Guarantee, Question, Scope, estimators, find
 from lipexact.functionals import Functional
 from lipexact.network import Network
 from lipexact.norms import Norm
@@ -139,6 +139,8 @@ def estimate(
         asked = {"input_norm": input_norm, "output_norm": output_norm, "functional": functional}
         deadline = np.inf if limit is None else start + limit
         answer = entry.run(Question(network, domain, functionals, directions, asked, deadline), **options)
+    if not isinstance(answer, Answer):
+        raise OptionError(f"the estimator {method!r} must return an Answer, not {answer!r}")
     value, guarantee = float(answer.value), answer.guarantee or entry.guarantee
     if guarantee == "lower" and math.isinf(value):
         raise ModelError("the network's derivative overflows on this domain; scale its weights or inputs")

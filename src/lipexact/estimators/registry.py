@@ -216,7 +216,16 @@ _Run: TypeAlias = Callable[..., Answer]
 def estimator(
     name: str, guarantee: Guarantee, scope: Scope, *, norms: str, networks: str, source: str
 ) -> Callable[[_Run], _Run]:
-    """Add a function to the registry."""
+    """Add a function to the registry.
+
+    Raises
+    ------
+    OptionError
+        If the guarantee or the scope is none that there are.
+    """
+    for what, told, known in (("guarantee", guarantee, Guarantee), ("scope", scope, Scope)):
+        if told not in get_args(known):
+            raise OptionError(f"{what}={told!r} of the estimator {name!r} is none of {', '.join(get_args(known))}")
 
     def enter(run: _Run) -> _Run:
         _ESTIMATORS[name] = Estimator(name, guarantee, scope, norms, networks, source, run)
