@@ -295,11 +295,12 @@ def test_naive_takes_a_norm_that_it_has_never_heard_of(monkeypatch):
 
     monkeypatch.setitem(lipexact.norms._NORMS, "tenth", Tenth())
     net = to_network(random_weights(np.random.default_rng(4), (3, 5, 4, 2)))
-    found = lx.estimate(net, lx.Box.unit(3), "naive", input_norm="tenth", output_norm="linf")
     known = lx.estimate(net, lx.Box.unit(3), "naive", input_norm="linf", output_norm="linf")
-    assert found.details["hidden_norm"] in ("l1", "l2", "linf")
-    assert found.value == pytest.approx(10 * known.value)
-    assert lx.lipschitz(net, lx.Box.unit(3), input_norm="tenth", output_norm="linf").value <= found.value
+    exact = lx.lipschitz(net, lx.Box.unit(3), input_norm="linf", output_norm="linf")
+    for output_norm, scale in (("linf", 10), ("tenth", 1)):
+        found = lx.estimate(net, lx.Box.unit(3), "naive", input_norm="tenth", output_norm=output_norm)
+        assert found.details["hidden_norm"] in ("l1", "l2", "linf")
+        assert scale * exact.lower <= found.value <= scale * known.value * (1 + 1e-9)
 
 
 def graph_network(build, inputs: int) -> lx.Network:
