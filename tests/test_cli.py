@@ -601,6 +601,12 @@ def test_version(run):
     assert run("--version").stdout == f"lipexact {lx.__version__}\n"
 
 
+def test_the_help_names_every_solver(run):
+    """It is written out, since the registry loads Pyomo."""
+    told = " ".join(run("solve", "--help").stdout.split())
+    assert all(name in told for name in solver_names())
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["solve", "--help"], ["info", "--help"]])
 def test_help(run, arguments):
     result = run(*arguments)

@@ -800,5 +800,7 @@ def test_axes_in_another_order_are_refused(shape: tuple[int, ...]) -> None:
     for domain in (ball, box, lx.Box.unit(12) & box):
         with pytest.raises(lx.DomainError, match=r"the network's input \(1, 2, 6\): transpose them"):
             lx.lipschitz(network, domain, functional=0)
+    with pytest.raises(lx.DomainError, match="have other axes"):
+        lx.Box(np.zeros((2, 6)), np.ones((2, 6))) & ball
     flat = lx.load(onnx_model("(float[1,12] x) => (float[1,12] y) { y = Relu (x) }"))
     assert lx.lipschitz(flat, ball, functional=0).value == 1  # which has no axes to be mistaken

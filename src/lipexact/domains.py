@@ -112,12 +112,15 @@ class Domain(ConvexSet):
         Raises
         ------
         DomainError
-            If the dimensions differ, or nothing with interior is left.
+            If the dimensions or the order of the axes differ, or nothing with interior is left.
         """
         if not isinstance(other, Domain):
             return NotImplemented
         if other.dim != self.dim:
             raise DomainError(f"domains of {self.dim} and {other.dim} dimensions do not intersect")
+        axes, others = ([length for length in shape if length > 1] for shape in (self.shape, other.shape))
+        if len(axes) > 1 and len(others) > 1 and axes != others:
+            raise DomainError(f"domains of arrays of the shapes {self.shape} and {other.shape} have other axes")
         both = object.__new__(Domain)
         both._fill(
             np.maximum(self.lower, other.lower),
