@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 import lipexact as lx
-from benchmarks.cases import NETWORKS, Case, question, random_network
+from benchmarks.cases import Case, question, random_network
 from benchmarks.measure import Record
 from benchmarks.paper.study import EXACT, Item, Study, percent, short, spread, with_errors
 from benchmarks.report import table
@@ -60,7 +59,7 @@ def random_square(sizes: Sequence[int], seed: int) -> Case:
 def digit(number: int, radius: float) -> Case:
     """A ball around a digit."""
     case = question(f"mnist17_ball_{number:02d}")
-    return Case(NETWORKS / "mnist17_seed0_784_20_20_20_2.onnx", lx.Ball(np.array(case.domain.centre), radius), (1, -1))
+    return replace(case, domain=lx.Ball(case.domain.centre, radius))
 
 
 def many_outputs(outputs: int, seed: int, norm: str) -> Case:

@@ -14,7 +14,7 @@ from typing import Any
 
 import lipexact as lx
 from benchmarks.cases import Case
-from benchmarks.measure import Record, environment, revision
+from benchmarks.measure import Record, environment
 
 EXACT = "exact"
 PROGRAM = "exact, HiGHS"  # by one mixed-integer program
@@ -130,7 +130,7 @@ def run(items: Sequence[Item], options: Mapping[str, Any], file: Path, *, fresh:
     start = time.perf_counter()
     with file.open("a") as stream:
         for count, (item, method) in enumerate(calls, start=1):
-            record = measured(item, method, options["seconds"])
+            record = {**measured(item, method, options["seconds"]), "revision": here["revision"]}
             stream.write(json.dumps(record) + "\n")
             stream.flush()
             done.append(record)
@@ -189,7 +189,6 @@ def measured(item: Item, method: str, seconds: float) -> Record:
         "guarantee": found.guarantee,
         "scope": found.scope,
         "seconds": time.perf_counter() - start,
-        "revision": revision(),
     }
 
 

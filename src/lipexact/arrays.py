@@ -66,3 +66,9 @@ def lengths(forms: Vector) -> Vector:
     scale = np.abs(forms).max(axis=1, keepdims=True)
     scale = np.where(scale > 0, scale, 1.0)
     return np.asarray(scale * np.linalg.norm(forms / scale, axis=1, keepdims=True))
+
+
+def alike(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether arrays of these shapes, equal in size, have one order when flattened; flat ones pass for all."""
+    axes, others = ([length for length in each if length > 1] for each in (shape, other))
+    return len(axes) < 2 or len(others) < 2 or axes == others

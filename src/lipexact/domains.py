@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lipexact.arrays import Matrix, Vector, dense, floats
+from lipexact.arrays import Matrix, Vector, alike, dense, floats
 from lipexact.errors import DomainError
 from lipexact.lp import LinearProgram, System, largest_slack
 from lipexact.rounding import TINY, down, gamma, up
@@ -118,8 +118,7 @@ class Domain(ConvexSet):
             return NotImplemented
         if other.dim != self.dim:
             raise DomainError(f"domains of {self.dim} and {other.dim} dimensions do not intersect")
-        axes, others = ([length for length in shape if length > 1] for shape in (self.shape, other.shape))
-        if len(axes) > 1 and len(others) > 1 and axes != others:
+        if not alike(self.shape, other.shape):
             raise DomainError(f"domains of arrays of the shapes {self.shape} and {other.shape} have other axes")
         both = object.__new__(Domain)
         both._fill(

@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from lipexact.arrays import alike
 from lipexact.bodies import Body
 from lipexact.domains import ConvexSet, Domain, Reals
 from lipexact.errors import DomainError
@@ -141,8 +142,7 @@ def check_domain(network: Network, domain: object, *, bounded: bool = True) -> N
             f"the domain has {domain.dim} dimensions, the network's input {network.input.size} "
             f"(shape {network.input_shape})"
         )
-    axes, wanted = ([length for length in shape if length > 1] for shape in (domain.shape, network.input_shape))
-    if len(axes) > 1 and len(wanted) > 1 and axes != wanted:
+    if not alike(domain.shape, network.input_shape):
         raise DomainError(
             f"the domain's arrays have the shape {domain.shape}, the network's input {network.input_shape}: transpose "
             "them, or flatten them in the order of the network's axes"
