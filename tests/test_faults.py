@@ -27,7 +27,7 @@ import pytest
 from pyomo.common import Executable
 
 import lipexact as lx
-from lipexact import api
+from lipexact import question as asking
 from lipexact.bab import workers
 from lipexact.bab.explore import Explorer
 from lipexact.files import write_whole
@@ -203,12 +203,12 @@ class Liar:
 @pytest.fixture
 def ask(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bool | None]:
     """Ask a liar a question, with samples or without, and judge the answer."""
-    sampled = api.best_region
+    sampled = asking.best_region
 
     def asked(liar: Liar, family: str, seed: int, samples: bool, **options: Any) -> bool | None:
         """Whether the interval is right; None for an error of our own class."""
         monkeypatch.setitem(SOLVERS, "liar", Solver("liar", "none", lambda: True, liar))
-        monkeypatch.setattr(api, "best_region", sampled if samples else lambda *_, **__: None)
+        monkeypatch.setattr(asking, "best_region", sampled if samples else lambda *_, **__: None)
         net, box, c, truth = question(family, seed)
         try:
             result = lx.lipschitz(net, box, functional=c, solver="liar", **{"method": "mip"} | options)
@@ -354,7 +354,7 @@ def test_the_lies_of_a_running_solver(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(solvers, "_PULSE", 0.01)
         monkeypatch.setattr(solvers, "_HEARTBEAT", 0.02)
         monkeypatch.setitem(SOLVERS, "liar", Solver("liar", "none", lambda: True, run))
-        monkeypatch.setattr(api, "best_region", lambda *_, **__: None)
+        monkeypatch.setattr(asking, "best_region", lambda *_, **__: None)
         seen: list[Any] = []
         result = lx.lipschitz(net, box, functional=c, solver="liar", progress=seen.append)
         assert seen
@@ -399,7 +399,7 @@ def test_a_search_that_is_broken_off_anywhere(
         return original(*arguments, **options)
 
     monkeypatch.setattr(search, where, breaks)
-    monkeypatch.setattr(api, "best_region", lambda *_, **__: None)
+    monkeypatch.setattr(asking, "best_region", lambda *_, **__: None)
     result = lx.lipschitz(net, box, functional=c, method=method, mode="forward", solver="highs")
     assert broken
     assert result.termination == termination

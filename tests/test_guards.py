@@ -11,7 +11,7 @@ import pytest
 import scipy.spatial
 
 import lipexact as lx
-from lipexact import api, bodies
+from lipexact import bodies, programs
 from lipexact.bodies import HalfSpaces, Hull, vertices_of
 from lipexact.bounds.linear import bound
 from lipexact.bracket import Bracket, Goal
@@ -370,8 +370,8 @@ def test_a_forced_mode_keeps_the_bound_of_the_other():
     for seed in range(6):
         net = to_network(random_weights(np.random.default_rng(seed), (4, 8, 8, 3)))
         box = lx.Box(-np.ones(4), np.ones(4))
-        bodies = api.bodies_of(net, box, "linf", None, None)
-        roots = [program.root for program in api.programs_of(net, box, *bodies, "auto", np.inf)]
+        measures = programs.bodies_of(net, box, "linf", None, None)
+        roots = [program.root for program in programs.programs_of(net, box, *measures, "auto", np.inf)]
         different += abs(roots[0] - roots[1]) > 1e-6
         for mode in ("forward", "reverse"):
             assert lx.lipschitz(net, box, mode=mode, gap=0.999999).upper <= min(roots) * (1 + 1e-12)

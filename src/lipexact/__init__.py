@@ -6,6 +6,8 @@ Names are imported when they are first used, so that checking a certificate need
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from lipexact.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from lipexact.api import build, general_position_report, lipschitz, load
     from lipexact.bracket import Progress
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from lipexact.domains import Ball, Box, Domain, Polytope, Reals
     from lipexact.errors import (
         CertificateError,
+        CheckpointError,
         DomainError,
         LipExactError,
         ModelError,
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
         SolverUnavailableError,
         UnsupportedEstimateError,
         UnsupportedOperatorError,
+        WorkerError,
     )
     from lipexact.estimators.estimate import Estimate, estimate, estimator_names
     from lipexact.functionals import CrossLipschitz
@@ -34,8 +38,6 @@ if TYPE_CHECKING:
     from lipexact.position import PositionReport
     from lipexact.result import LipschitzResult, Status, Witness
     from lipexact.robustness import CertifiedRadius, RadiusStep, certified_radius
-
-__version__ = "0.1.0"
 
 _MODULES = {
     "api": ("build", "general_position_report", "lipschitz", "load"),
@@ -47,6 +49,7 @@ _MODULES = {
     "domains": ("Ball", "Box", "Domain", "Polytope", "Reals"),
     "errors": (
         "CertificateError",
+        "CheckpointError",
         "DomainError",
         "LipExactError",
         "ModelError",
@@ -56,6 +59,7 @@ _MODULES = {
         "SolverUnavailableError",
         "UnsupportedEstimateError",
         "UnsupportedOperatorError",
+        "WorkerError",
     ),
     "estimators.estimate": ("Estimate", "estimate", "estimator_names"),
     "functionals": ("CrossLipschitz",),
@@ -75,6 +79,7 @@ __all__ = [
     "CertificateError",
     "CertifiedRadius",
     "Check",
+    "CheckpointError",
     "Claim",
     "Comparison",
     "Composition",
@@ -101,6 +106,7 @@ __all__ = [
     "UnsupportedEstimateError",
     "UnsupportedOperatorError",
     "Witness",
+    "WorkerError",
     "build",
     "certified_radius",
     "check",

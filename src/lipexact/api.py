@@ -2,49 +2,31 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 import os
-import sys
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lipexact.bab.explore import Trace
-from lipexact.bab.tree import branch, fits
-from lipexact.bounds.interval import point_bounds
-from lipexact.bracket import RELAXATION, TARGET, Bracket, Goal, Progress, ProgressCallback
-from lipexact.certify.certificate import Certificate
-from lipexact.domains import Domain, Reals
+from lipexact.bracket import ProgressCallback
+from lipexact.domains import Domain
 from lipexact.errors import OptionError
 from lipexact.functionals import Functional
-from lipexact.mip.options import SolveOptions
 from lipexact.network import Network
 from lipexact.norms import Norm
 from lipexact.onnx.reader import read_onnx
-from lipexact.pattern import ON
 from lipexact.position import PositionReport, position_report
-from lipexact.primal import Found, best_region
 from lipexact.problem import check_domain
-from lipexact.programs import Program, allowed_programs, blas_threads, bodies_of, programs_of
-from lipexact.projective import Projective
-from lipexact.prover import certify, statement
-from lipexact.regions import Region, gradients, steepness
-from lipexact.result import LipschitzResult, Status, Witness, closed
-from lipexact.rounding import rounded
+from lipexact.programs import allowed_programs, bodies_of, programs_of
+from lipexact.question import Method, Mode, ask, certificate_path, check_executor, choose, import_programs
+from lipexact.result import LipschitzResult
 
 if TYPE_CHECKING:
     from lipexact.mip.compose import Composition
-
-Mode = Literal["auto", "forward", "reverse"]
-Method = Literal["auto", "bab", "mip", "lp"]
 
 
 def load(
@@ -120,6 +102,7 @@ def lipschitz(
     progress: bool | ProgressCallback = False,
     solver_options: Mapping[str, Any] | None = None,
     certificate: str | os.PathLike[str] | bool | None = None,
+    executor: Executor | None = None,
 ) -> LipschitzResult:
     """The exact Lipschitz constant of a network on a domain.
 
@@ -163,7 +146,8 @@ def lipschitz(
     target
         Stop as soon as L <= target or L > target is known; the result's `within_target` says which.
     threads
-        For the solver, None leaves it to the solver; for "bab" how many processes share the tree, None for one.
+        For the solver, None leaves it to the solver; for "bab" how many processes share the tree, None for one; with an
+        executor, how many workers it has, None to ask it.
     progress
         True prints a line now and then to stderr; a function is called with a
         :class:`~lipexact.bracket.Progress`, incumbent and bound in the constant's own units, and stops the
@@ -175,6 +159,9 @@ def lipschitz(
         True: make it, as the result's `certificate`. It is made after the search, of which the time limit is, and takes
         some times as long. Branch and bound hands over its tree; a program's upper bound is proven anew by branch and
         bound, if that succeeds in about the time that was taken so far, or ten seconds: the result's `proof` says so.
+    executor
+        Whose workers take part in branch and bound, after a second in this process alone: anything with the interface
+        of :class:`concurrent.futures.Executor`, such as those of Dask, mpi4py and loky. It stays open.
 
     Returns
     -------
@@ -198,118 +185,33 @@ def lipschitz(
     CertificateError
         If a certificate is asked for where there is none: for huge networks, and norms of very many half-spaces.
     """
-    options = solve_options(method, solver, time_limit, gap, target, threads, solver_options)
-    # Who says how a program is to be solved wants one.
-    plain = solver == "highs" and mode == "auto" and not solver_options
-    if not (method == "bab" or (method == "auto" and plain)):
-        import_module("lipexact.mip.search")  # before the clock runs
+    import_programs(method, solver, mode, solver_options)
     start = time.perf_counter()
     file = certificate_path(certificate)
-    goal = Goal(float(gap), None if target is None else float(target))
-    deadline = start + (np.inf if time_limit is None else time_limit)
-    network = load(model)
-    stats: dict[str, Any] = {"read_seconds": time.perf_counter() - start}
-    with blas_threads(network):
-        functionals, directions = bodies_of(network, domain, input_norm, output_norm, functional)
-        data = statement(network, domain, functionals, directions) if certificate else None
-        programs = programs_of(network, domain, functionals, directions, mode, deadline)
-        allowed = allowed_programs(programs, mode)
-        stats["bounds_seconds"] = time.perf_counter() - start - stats["read_seconds"]
-        bracket = _bracket(programs, deadline)
-        bracket.stats |= stats
-        chosen = _cheapest(allowed, bracket.lower)
-        if method == "auto":
-            method = "bab" if plain and fits([program.problem for program in allowed]) else "mip"
-        report = _reporter(progress, start, bracket)
-        trace: Trace | None = None if data is None else {}
-        if not goal.reached(bracket.lower, bracket.upper):
-            if method == "bab":
-                questions = [program.problem for program in allowed], [program.bounds for program in allowed]
-                workers = int(threads or 1)
-                search = *questions, bracket, goal
-                branch(*search, deadline=deadline, workers=workers, on_progress=report, trace=trace)
-            elif method == "lp":
-                chosen = _relaxed(allowed, chosen, bracket, solver, options, goal, deadline, report)
-            else:
-                from lipexact.mip.search import narrow  # noqa: PLC0415 - Pyomo's import is long
-                from lipexact.mip.solvers import require_solver  # noqa: PLC0415
-
-                require_solver(solver, quadratic=chosen.problem.quadratic)
-                program = chosen.problem, chosen.bounds, bracket, solver, options, goal
-                bracket = narrow(*program, deadline=deadline, on_progress=report)
-        made = None
-        if data is not None and trace is not None:
-            made = _certified(network, domain, data, allowed, bracket, trace, start)
-    witness = None if bracket.found is None else _witness(network, domain, bracket.found)
-    result = _result(bracket, witness, made, method, chosen.problem.mode, solver, goal, start)
-    if made is not None and file is not None:
+    question = ask(
+        load(model),
+        input_norm=input_norm,
+        output_norm=output_norm,
+        functional=functional,
+        method=method,
+        solver=solver,
+        mode=mode,
+        time_limit=time_limit,
+        gap=gap,
+        target=target,
+        threads=threads,
+        solver_options=solver_options,
+        certified=bool(certificate),
+    )
+    check_executor(executor, method)
+    result = question.answer(domain, start=start, progress=progress, executor=executor)
+    if result.certificate is not None and file is not None:
         try:
-            made.save(file)
+            result.certificate.save(file)
         except OSError as error:  # hours of work are in the result
             told = f"the certificate was not written: {error}; the result has it still, to be saved elsewhere"
             warnings.warn(told, RuntimeWarning, stacklevel=2)
     return result
-
-
-def _certified(
-    network: Network,
-    domain: Domain,
-    data: dict[str, Any],
-    programs: list[Program],
-    bracket: Bracket,
-    trace: Trace,
-    start: float,
-) -> Certificate | None:
-    """A proof of the bracket's bounds, which become those that are proven; None after ctrl-C."""
-    before = time.perf_counter()
-    questions = [program.problem for program in programs], [program.bounds for program in programs]
-    made = None
-    try:
-        made = certify(network, domain, data, *questions, bracket, trace, before - start)
-    except KeyboardInterrupt:
-        bracket.stats["message"] = "interrupted while the certificate was made: there is none"
-    bracket.stats["certificate_seconds"] = time.perf_counter() - before
-    return made
-
-
-def certificate_path(certificate: str | os.PathLike[str] | bool | None) -> Path | None:
-    """Where a certificate is to be written; what cannot be is refused before the work rather than after it.
-
-    Raises
-    ------
-    OptionError
-    """
-    if certificate is None or isinstance(certificate, bool):
-        return None
-    if not isinstance(certificate, str | os.PathLike):
-        raise OptionError(f"certificate must be a path, True or None, not {certificate!r}")
-    path = Path(certificate)
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise OptionError(f"certificate: there is no folder for the file '{path}', or it is a folder itself")
-    return path
-
-
-def _relaxed(
-    allowed: list[Program],
-    chosen: Program,
-    bracket: Bracket,
-    solver: str,
-    options: SolveOptions,
-    goal: Goal,
-    deadline: float,
-    report: ProgressCallback | None,
-) -> Program:
-    """The program whose relaxation is the best, of one mode or both."""
-    from lipexact.mip.search import relax  # noqa: PLC0415 - Pyomo's import is long
-    from lipexact.mip.solvers import require_solver  # noqa: PLC0415
-
-    for program in sorted(allowed, key=lambda one: one is not chosen):
-        require_solver(solver, quadratic=program.problem.quadratic)
-        if relax(program.problem, program.bounds, bracket, solver, options, deadline=deadline, on_progress=report):
-            chosen = program
-        if bracket.termination != RELAXATION or goal.reached(bracket.lower, bracket.upper):
-            break
-    return chosen
 
 
 def build(
@@ -348,7 +250,7 @@ def build(
     bodies = bodies_of(network, domain, input_norm, output_norm, functional)
     programs = programs_of(network, domain, *bodies, mode, np.inf, keep_output=True)
     allowed = allowed_programs(programs, mode)
-    chosen = _cheapest(allowed, _bracket(programs, np.inf).lower) if len(allowed) > 1 else allowed[0]
+    chosen = choose(programs, allowed)
     return compose(chosen.problem, chosen.bounds)
 
 
@@ -374,182 +276,3 @@ def general_position_report(model: str | os.PathLike[str] | Network | Any, domai
         As for :func:`lipschitz`.
     """
     return position_report(load(model), domain)
-
-
-def _cheapest(programs: list[Program], lower: float) -> Program:
-    return min(programs, key=lambda program: program.cost(lower))
-
-
-def _bracket(programs: list[Program], deadline: float) -> Bracket:
-    """What is known before any program is solved."""
-    problem, start = programs[0].problem, time.perf_counter()
-    share = start + max(deadline - start, 0.0) / 4  # the rest is the solver's
-    found = best_region(
-        problem.network,
-        problem.domain,
-        problem.functionals,
-        problem.directions,
-        deadline=share,
-        kinks=programs[0].kinks,
-    )
-    lower = 0.0 if found is None else found.norm.lower
-    upper = min(program.root for program in programs)
-    if found is not None and any(program.single for program in programs):
-        upper = min(upper, found.norm.upper * (1 + 1e-11))  # which is accurate to rounding
-    # The bound may lie below the attained value by what rounding does to that value.
-    bracket = Bracket(lower, max(upper, lower), found)
-    bracket.stats["primal_seconds"] = time.perf_counter() - start
-    return bracket
-
-
-def _result(
-    bracket: Bracket,
-    witness: Witness | None,
-    certificate: Certificate | None,
-    method: str,
-    mode: str,
-    solver: str,
-    goal: Goal,
-    start: float,
-) -> LipschitzResult:
-    exact = closed(bracket.lower, bracket.upper)
-    if exact:
-        bracket.termination = "optimal"
-    elif closed(bracket.lower, bracket.upper, goal.gap):
-        bracket.termination = "gap"
-    elif goal.decided(bracket.lower, bracket.upper):
-        bracket.termination = TARGET
-    return LipschitzResult(
-        lower=bracket.lower,
-        upper=bracket.upper,
-        status=Status.EXACT if exact else Status.BOUNDED,
-        termination=bracket.termination,
-        proof=bracket.proof,
-        witness=witness,
-        target=goal.target,
-        method=method,
-        mode=mode,
-        solver=solver,
-        seconds=time.perf_counter() - start,
-        stats=bracket.stats,
-        certificate=certificate,
-    )
-
-
-def _witness(network: Network, domain: Domain, found: Found) -> Witness:
-    region, direction = found.region, found.norm.direction
-    if isinstance(domain, Reals):
-        whole = Projective(network)
-        region, direction = Region(whole.point(region.point), region.pattern), whole.direction(direction)
-    point = np.nan_to_num([rounded(entry) for entry in region.point.tolist()])  # no float is beyond the largest one
-    jacobian, _ = gradients(network, np.eye(network.output.size), region.pattern)
-    return Witness(
-        point=point,
-        pattern=tuple(layer == ON for layer in region.pattern),
-        jacobian=jacobian,
-        direction=direction,
-        functional=found.norm.functional,
-        radius=_radius(network, domain, region, point),
-    )
-
-
-def _radius(network: Network, domain: Domain, region: Region, point: npt.NDArray[np.float64]) -> float:
-    """The radius of the largest linf ball around the point in its region and the domain, rounded down.
-
-    Of a smaller one where the network is so large that its neurons' slopes are only bounded.
-    """
-    reach = [domain.margin(point[None, :])]
-    with np.errstate(over="ignore", invalid="ignore"):  # of points as far away as floats go
-        enclosures = point_bounds(network.graph.nodes, network.input, point)
-    slopes = steepness(network, region.pattern)
-    for gate in network.gates:
-        lower, upper = enclosures[gate.x]
-        slope = slopes[gate.x]
-        crossed = slope > 0
-        reach.append(np.maximum(np.maximum(lower, -upper), 0.0)[crossed] / slope[crossed])
-    least = float(np.concatenate(reach).min())
-    return max(least * (1 - 1e-9), 0.0) if math.isfinite(least) else 0.0
-
-
-def solve_options(
-    method: str,
-    solver: str,
-    time_limit: float | None,
-    gap: float,
-    target: float | None,
-    threads: int | None,
-    solver_options: Mapping[str, Any] | None,
-) -> SolveOptions:
-    """What a solver is told, once all options of a call are checked.
-
-    Raises
-    ------
-    OptionError, SolverUnavailableError
-    """
-    if not (isinstance(method, str) and method in get_args(Method)):
-        raise OptionError(f"method={method!r} is none of {', '.join(map(repr, get_args(Method)))}")
-    limit = positive_seconds(time_limit)
-    if not (_is_number(gap) and 0 <= gap < 1):
-        raise OptionError(f"gap must be a number, at least 0 and below 1, not {gap!r}")
-    if target is not None and not (_is_number(target) and target >= 0):
-        raise OptionError(f"target must be a number, at least 0, not {target!r}")
-    if threads is not None and not (isinstance(threads, numbers.Integral) and _is_number(threads) and threads >= 1):
-        raise OptionError(f"threads must be a positive integer, not {threads!r}")
-    if solver_options is not None and not isinstance(solver_options, Mapping):
-        raise OptionError(f"solver_options must be a dictionary of the solver's own options, not {solver_options!r}")
-    if not isinstance(solver, str):
-        raise OptionError(f"solver must be a name, not {solver!r}")
-    if solver != "highs":  # which comes along
-        from lipexact.mip.solvers import require_solver  # noqa: PLC0415 - Pyomo's import is long
-
-        require_solver(solver)
-    if method == "bab" and (solver != "highs" or solver_options):
-        raise OptionError("method='bab' solves its linear programs by HiGHS, without options: leave the solver out")
-    return SolveOptions(
-        limit,
-        0.0,
-        None if threads is None else int(threads),
-        dict(solver_options or {}),
-    )
-
-
-def positive_seconds(time_limit: float | None) -> float | None:
-    """A time limit, None for none.
-
-    Raises
-    ------
-    OptionError
-    """
-    if time_limit is not None and not (_is_number(time_limit) and time_limit > 0):
-        raise OptionError(f"time_limit must be a positive number of seconds, not {time_limit!r}")
-    return None if time_limit is None else float(time_limit)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _reporter(progress: bool | ProgressCallback, start: float, bracket: Bracket) -> ProgressCallback | None:
-    if not (isinstance(progress, bool) or callable(progress)):
-        raise OptionError(f"progress must be True, False or a function, not {progress!r}")
-    if not progress:
-        return None
-
-    def report(moment: Progress) -> bool | None:
-        """Certified bounds and the call's own clock in place of the solver's."""
-        incumbent = max(bracket.lower, moment.incumbent or 0.0)
-        bound = bracket.upper if moment.bound is None else min(bracket.upper, max(moment.bound, bracket.lower))
-        now = replace(moment, seconds=time.perf_counter() - start, incumbent=incumbent, bound=bound)
-        if callable(progress):
-            return progress(now)
-        print(progress_line(now), file=sys.stderr)
-        return None
-
-    return report
-
-
-def progress_line(moment: Progress) -> str:
-    """Bounds, gap and time in one line."""
-    lower, upper = moment.incumbent or 0.0, moment.bound or np.inf
-    gap = (upper - lower) / upper if upper > 0 else 0.0
-    return f"{moment.seconds:8.1f} s  lower {lower:.9g}  upper {upper:.9g}  gap {100 * gap:.3f} %"

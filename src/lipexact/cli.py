@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.status import Status as Spinner
 
 from lipexact import __version__
-from lipexact.api import certificate_path, lipschitz, load, progress_line
+from lipexact.api import lipschitz, load
 from lipexact.bracket import Progress
 from lipexact.certify.checker import check
 from lipexact.comparison import compare
@@ -33,6 +33,7 @@ from lipexact.functionals import CrossLipschitz, Functional
 from lipexact.graph.ir import Affine, Switch
 from lipexact.network import Network
 from lipexact.norms import norm_names
+from lipexact.question import certificate_path, progress_line
 from lipexact.result import LipschitzResult, Status
 
 _ERROR, _USAGE, _INTERVAL, _INTERRUPTED = 1, 2, 3, 130

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from lipexact.api import load, positive_seconds
+from lipexact.api import load
 from lipexact.domains import Domain
 from lipexact.errors import LipExactError, OptionError
 from lipexact.estimators.estimate import Estimate, estimate, estimator_names, plain
@@ -22,6 +22,7 @@ from lipexact.functionals import Functional
 from lipexact.network import Network
 from lipexact.norms import Norm
 from lipexact.programs import bodies_of
+from lipexact.question import positive_seconds
 from lipexact.result import EXACT_GAP, closed
 
 if TYPE_CHECKING:

@@ -39,3 +39,11 @@ class CertificateError(LipExactError, ValueError):
 
 class UnsupportedEstimateError(LipExactError, NotImplementedError):
     """An estimator whose mathematics does not cover the norms, the network, or the size."""
+
+
+class WorkerError(LipExactError, RuntimeError):
+    """Another process, or an executor's workers, did not do what they were asked to."""
+
+
+class CheckpointError(LipExactError, ValueError):
+    """A checkpoint that is of another question, damaged, or in use, or that could not be written."""

@@ -17,7 +17,7 @@ position.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from lipexact.arrays import alike
@@ -61,6 +61,10 @@ class Problem:
     roundings: int
     sets: dict[Input, ConvexSet]
     gates: tuple[Conditional | None, ...]
+
+    def on(self, domain: Domain) -> Problem:
+        """The same on another domain: neither graph nor norms depend on it."""
+        return replace(self, domain=domain, sets=self.sets | {self.point: domain})
 
     @property
     def point(self) -> Input:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -22,7 +22,7 @@ from lipexact.functionals import Functional, functional_body
 from lipexact.graph.ir import Conditional, Node
 from lipexact.network import Network
 from lipexact.norms import Norm, PolyhedralNorm, norm
-from lipexact.problem import MODES, Problem, check_domain, lipschitz_problem
+from lipexact.problem import MODES, DerivativeMode, Problem, check_domain, lipschitz_problem
 from lipexact.projective import Projective
 
 _LARGE = 1_000_000  # parameters of networks whose products of matrices are worth several threads
@@ -77,8 +77,15 @@ class Program:
 def bodies_of(
     network: Network, domain: Domain, input_norm: str | Norm, output_norm: str | Norm | None, functional: Functional
 ) -> tuple[Body, Body]:
-    """What functionals and directions range over."""
+    """What functionals and directions range over; the domain is checked before."""
     check_domain(network, domain, bounded=False)
+    return measures_of(network, input_norm, output_norm, functional)
+
+
+def measures_of(
+    network: Network, input_norm: str | Norm, output_norm: str | Norm | None, functional: Functional
+) -> tuple[Body, Body]:
+    """What functionals and directions range over."""
     if functional is not None and output_norm is not None:
         raise NormError("output_norm measures the whole output; leave it out where a functional is given")
     alpha, outputs = norm(input_norm), network.output.size
@@ -107,20 +114,29 @@ def programs_of(
     *,
     keep_output: bool = False,
     known: Mapping[Node, Interval] | None = None,
+    drafts: MutableMapping[DerivativeMode, Problem] | None = None,
 ) -> list[Program]:
     """The question in each mode that its norms allow, that mode first, with bounds; past the deadline only one.
 
-    `known` are what :func:`lipexact.bounds.linear.bound` found for the network on the domain.
+    `known` are what :func:`lipexact.bounds.linear.bound` found for the network on the domain, `drafts` the same
+    question's problems on another domain, which are made if they are not there.
     """
+    if drafts is None or isinstance(domain, Reals):
+        drafts = {}
     network, domain, directions = bounded(network, domain, directions)
     programs: list[Program] = []
     for each in sorted(MODES, key=lambda one: one != mode):
         if programs and time.perf_counter() > deadline:
             break
         with np.errstate(over="ignore", invalid="ignore"):
-            problem = lipschitz_problem(network, domain, functionals, directions, each, keep_output=keep_output)
+            problem = drafts.get(each)
+            if problem is not None:
+                problem = problem.on(domain)
+            else:
+                problem = lipschitz_problem(network, domain, functionals, directions, each, keep_output=keep_output)
             if problem is None:
                 continue
+            drafts[each] = problem
             shared = programs[0].bounds if programs else known  # of the network itself
             now = time.perf_counter()
             most = now + max(deadline - now, 0.0) * 3 / 4  # of what is left: samples and the solver need some

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lipexact.api import Method, Mode, lipschitz, load, solve_options
+from lipexact.api import lipschitz, load
 from lipexact.arrays import Vector, floats
 from lipexact.bounds.interval import point_bounds
 from lipexact.bracket import ProgressCallback
@@ -22,6 +22,7 @@ from lipexact.errors import DomainError, ModelError, OptionError, SolverError
 from lipexact.network import Network
 from lipexact.norms import Norm, PolyhedralNorm, norm
 from lipexact.problem import check_domain
+from lipexact.question import Method, Mode, solve_options
 from lipexact.regions import pattern_at
 from lipexact.result import LipschitzResult, Witness
 from lipexact.rounding import up

@@ -39,6 +39,11 @@ class Points:
         self._values = [np.zeros((64, gate.size)) for gate in network.gates]
 
     @property
+    def dim(self) -> int:
+        """How many coordinates a point has."""
+        return int(self._all.shape[1])
+
+    @property
     def full(self) -> bool:
         """Whether no more should be kept."""
         width = self._all.shape[1] + sum(layer.shape[1] for layer in self._values)
@@ -95,15 +100,19 @@ class Cells:
 
     def __init__(self, network: Network, domain: Domain, errors: Sequence[Vector]) -> None:
         self.network, self.domain, self.errors = network, domain, errors
-        self.points = Points(network)
-        self.deductions: list[Deduction] = []  # of all calls, until somebody takes them
         self.programs = self.decided = 0
         self.seconds = {"lp": 0.0, "decide": 0.0}
         self._started = time.perf_counter()
-        self._program = LinearProgram(domain.system())
+        self.forget()
         self._reach = np.maximum(np.abs(domain.lower), np.abs(domain.upper))
         self._forms: dict[tuple[bytes, ...], list[tuple[Vector, Vector]]] = {}
         self._most = max(_MOST_FORMS // (domain.dim * max(network.relus, 1)), 2)
+
+    def forget(self) -> None:
+        """Keep nothing that later answers depend on: neither points nor where the linear program ended."""
+        self.points = Points(self.network)
+        self.deductions: list[Deduction] = []  # of all calls, until somebody takes them
+        self._program = LinearProgram(self.domain.system())
 
     def forms(self, states: Sequence[States], layer: int) -> list[tuple[Vector, Vector]]:
         """G and g of what the gates read, for all layers up to one, where all gates below are decided."""

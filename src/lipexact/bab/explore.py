@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -77,6 +77,13 @@ class Step:
 
 # By the decisions of nodes.
 Trace: TypeAlias = dict[Decisions, Step]
+
+
+def merge(trace: Trace, more: Trace) -> None:
+    """Add what became of nodes to what is known of them from earlier turns, which left them whole."""
+    for decisions, step in more.items():
+        before = trace.get(decisions, Step()).deductions
+        trace[decisions] = replace(step, deductions=before + step.deductions)
 
 
 @dataclass(eq=False)

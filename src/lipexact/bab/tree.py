@@ -13,28 +13,31 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import pickle
 import time
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from lipexact.bab.explore import Explorer, Node, Outcome, Step, Trace
+from lipexact.bab.explore import Explorer, Node, Outcome, Trace, merge
+from lipexact.bab.subtrees import Answer, Search, Subtree, explore, pack, unpack
 from lipexact.bounds.interval import Bounds
 from lipexact.bracket import UNDECIDED, Bracket, Goal, Progress, ProgressCallback, Termination
+from lipexact.errors import WorkerError
+from lipexact.executors import Crew
 from lipexact.primal import Found
 from lipexact.problem import Problem
 from lipexact.regions import has_forms
-
-if TYPE_CHECKING:
-    from lipexact.bab.workers import Workers
 
 _MOST_NUMBERS = 2**24  # coefficients of a node's bounds
 _MOST_BYTES = 2**31  # of all open nodes together, about
 _NODE_BYTES = 1000, 6  # of a node, and for each of its gates
 _HEARTBEAT = 0.5  # seconds between two reports
-_ALONE = 1.0  # seconds before other processes are started: they take about as long to start,
+_ALONE = 1.0  # seconds before other workers take part: processes take about as long to start,
 _WORTH = 5.0  # and so many must be left to make that worth while
+_SLICES = 0.1, 2.0  # seconds that a worker looks at a subtree: where there are too few nodes for all, and else
+_HAND, _SHARE = 128, 4  # nodes that a worker is dealt, at most, and how many times all workers' hands there should be
+_MARGIN = 0.2  # seconds before the deadline at which workers stop
 
 
 def fits(problems: Sequence[Problem]) -> bool:
@@ -51,7 +54,8 @@ def branch(
     goal: Goal,
     *,
     deadline: float,
-    workers: int = 1,
+    executor: Executor | None = None,
+    workers: int | None = None,
     on_progress: ProgressCallback | None = None,
     trace: Trace | None = None,
 ) -> None:
@@ -67,9 +71,11 @@ def branch(
         When to stop.
     deadline
         A time of `time.perf_counter`, or infinity.
+    executor
+        Whose workers look at subtrees, after a second in this process alone.
     workers
-        How many processes take part, this one included. With more than one, the time that they take to start decides
-        which of several equally good regions is found; the constant is the same.
+        How many it has, None to ask it; without an executor, how many processes share the tree, if more than one. The
+        time that each takes decides which of several equally good regions is found; the constant is the same.
     on_progress
         Called now and then with both bounds; True stops the search. So does ctrl-C.
     trace
@@ -80,8 +86,10 @@ def branch(
         bracket.stats["message"] = "the network is too large for branch and bound: the bounds are those without it"
         return
     start = time.perf_counter()
-    explorer = Explorer(problems, bounds, bracket.found, deadline, traced=trace is not None)
+    traced = trace is not None
+    explorer = Explorer(problems, bounds, bracket.found, deadline, traced=traced)
     explorer.target = goal.target or 0.0
+    shared = executor is not None or (workers or 1) > 1
     with ExitStack() as stack:
         tree = _Tree(explorer, bracket, goal, {} if trace is None else trace)
         try:
@@ -90,16 +98,12 @@ def branch(
                 now = time.perf_counter() - start
                 if on_progress is not None and tree.reported(now, on_progress):
                     break
-                late = time.perf_counter() + _WORTH > deadline
-                if tree.workers is None and workers > 1 and now > _ALONE and not late:
-                    from lipexact.bab.workers import Workers  # noqa: PLC0415 - loky takes its time to import
-
+                if shared and now > _ALONE and time.perf_counter() + _WORTH < deadline:
+                    shared, search = False, pickle.dumps(Search(problems, bounds, traced))
                     try:
-                        others = Workers(workers - 1, problems, bounds, traced=trace is not None)
+                        tree.crew = stack.enter_context(Crew(search, executor, workers))
                     except (OSError, RuntimeError, MemoryError) as error:  # no processes, threads or semaphores left
-                        workers, bracket.stats["message"] = 1, f"no other processes could be started: {error}"
-                    else:
-                        tree.workers = stack.enter_context(others)
+                        bracket.stats["message"] = f"no other processes could be started: {error}"
                 tree.turn(deadline)
         except KeyboardInterrupt:  # the upper bound is that before the turn that was interrupted
             bracket.termination = Termination.INTERRUPTED.value
@@ -115,7 +119,9 @@ class _Tree:
 
     def __init__(self, explorer: Explorer, bracket: Bracket, goal: Goal, trace: Trace) -> None:
         self.explorer, self.bracket, self.goal, self.trace = explorer, bracket, goal, trace
-        self.workers: Workers | None = None
+        self.crew: Crew | None = None
+        self._sent: dict[int, list[Node]] = {}  # to the crew
+        self._others: dict[str, float] = {}  # what workers did
         self._heap: list[tuple[float, int, Node]] = []
         self._numbers = itertools.count()
         self._passed = 0.0  # the largest bound of what was left out, or could not be decided
@@ -125,7 +131,7 @@ class _Tree:
 
     def open(self, deadline: float) -> bool:
         """Whether there is something left to do, and time for it."""
-        if not self._heap or self.goal.reached(self.bracket.lower, self.bracket.upper):
+        if not (self._heap or self._sent) or self.goal.reached(self.bracket.lower, self.bracket.upper):
             return False
         if time.perf_counter() > deadline:
             self.bracket.termination = Termination.TIME_LIMIT.value
@@ -133,30 +139,70 @@ class _Tree:
         return True
 
     def turn(self, deadline: float) -> None:
-        """Look at the nodes with the largest bounds."""
-        helpers = self.workers if self.workers is not None and self.workers.ready else None
-        size = self._size * (1 if helpers is None else helpers.count + 1)
-        batch = [heapq.heappop(self._heap)[2] for _ in range(min(size, len(self._heap)))]
-        if helpers is None:
-            self.push(self.explorer.explore(batch))
-        else:
-            self.push(helpers.explore(self.explorer, batch, deadline - time.perf_counter()))
+        """Look at the nodes with the largest bounds, or have others look at them."""
+        if self.crew is not None and self.crew.ready:
+            try:
+                self._hand_out(self.crew, deadline)
+                self._collect(self.crew, deadline)
+            except WorkerError as error:
+                self.bracket.stats["message"] = f"the search went on alone: {error}"
+                self.crew = None
+                for nodes in self._sent.values():
+                    self._keep(nodes)
+                self._sent.clear()
+            return
+        self.push(self.explorer.explore(self._pop(self._size)))
         self._size = min(2 * self._size, self.explorer.most)
+
+    def _pop(self, count: int) -> list[Node]:
+        return [heapq.heappop(self._heap)[2] for _ in range(min(count, len(self._heap)))]
+
+    def _keep(self, nodes: Sequence[Node]) -> None:
+        for node in nodes:
+            heapq.heappush(self._heap, (-node.bound, next(self._numbers), node))
+        if len(self._heap) > self._most:
+            self._forget()
+
+    def _hand_out(self, crew: Crew, deadline: float) -> None:
+        """Deal out the nodes with the largest bounds; what has smaller ones than are left here shall come back."""
+        best = self.explorer.sampling.best
+        while self._heap and (room := crew.room) > 0:
+            few = len(self._heap) <= room
+            nodes = self._pop(min(max(len(self._heap) // (_SHARE * crew.workers), 1), _HAND))
+            floor = -self._heap[0][0] if self._heap and not few else 0.0
+            seconds = min(_SLICES[0] if few else _SLICES[1], deadline - time.perf_counter() - _MARGIN)
+            packet = pack(nodes, self.explorer.cells.points)
+            number = next(self._numbers)
+            self._sent[number] = nodes
+            crew.submit(number, explore, Subtree(packet, best, self.explorer.target, floor, seconds))
+
+    def _collect(self, crew: Crew, deadline: float) -> None:
+        for told in crew.wait(min(max(deadline - time.perf_counter(), 0.0), _HEARTBEAT)):
+            nodes = self._sent.pop(told.ticket)
+            if not isinstance(told.value, Answer):  # it could not be done elsewhere
+                self.bracket.stats["message"] = f"some nodes were looked at here: {told.error}"
+                self.push(self.explorer.explore(nodes))
+                continue
+            answer, best = told.value, self.explorer.sampling.best
+            for name, value in answer.stats.items():
+                self._others[name] = self._others.get(name, 0) + value
+            found = answer.outcome.found
+            if found is not None and (best is None or found.norm.lower > best.norm.lower):
+                self.explorer.sampling.best = found
+            answer.outcome.found = self.explorer.sampling.best
+            answer.outcome.children = unpack(answer.packet, self.explorer.cells.points)
+            self.push(answer.outcome)
 
     def push(self, outcome: Outcome) -> None:
         """Take what is left of nodes, and what was found."""
-        for node in outcome.children:
-            heapq.heappush(self._heap, (-node.bound, next(self._numbers), node))
-        for decisions, step in outcome.trace.items():
-            before = self.trace.get(decisions, Step()).deductions  # of an earlier turn, which left the node whole
-            self.trace[decisions] = replace(step, deductions=before + step.deductions)
+        merge(self.trace, outcome.trace)
         self._passed = max(self._passed, outcome.passed)
-        if len(self._heap) > self._most:
-            self._forget()
+        self._keep(outcome.children)
         bracket = self.bracket
         self._take(outcome.found)
         top = -self._heap[0][0] if self._heap else 0.0
-        bracket.upper = min(bracket.upper, max(top, self._passed, bracket.lower))
+        away = max((node.bound for nodes in self._sent.values() for node in nodes), default=0.0)
+        bracket.upper = min(bracket.upper, max(top, away, self._passed, bracket.lower))
 
     def _forget(self) -> None:
         """Give up the half with the smaller bounds, of which the largest one is then the least that can be shown."""
@@ -184,8 +230,7 @@ class _Tree:
     @property
     def stats(self) -> dict[str, float]:
         """What all processes did."""
-        own, others = self.explorer.stats, {} if self.workers is None else self.workers.stats
-        return {name: value + others.get(name, 0) for name, value in own.items()}
+        return {name: value + self._others.get(name, 0) for name, value in self.explorer.stats.items()}
 
     def close(self) -> None:
         """Write down how the search ended, with what a turn had found that was interrupted."""

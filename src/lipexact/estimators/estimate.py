@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import lipexact.estimators  # noqa: F401 - which registers them
-from lipexact.api import load, positive_seconds
+from lipexact.api import load
 from lipexact.domains import Domain
 from lipexact.errors import ModelError, OptionError
 from lipexact.estimators.registry import Answer, Guarantee, Question, Scope, estimators, find
@@ -20,6 +20,7 @@ from lipexact.functionals import Functional
 from lipexact.network import Network
 from lipexact.norms import Norm
 from lipexact.programs import blas_threads, bodies_of
+from lipexact.question import positive_seconds
 
 
 @dataclass(frozen=True)

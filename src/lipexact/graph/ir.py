@@ -71,6 +71,10 @@ class Affine:
         object.__setattr__(self, "terms", terms)
         object.__setattr__(self, "size", int(bias.size))
 
+    def __getstate__(self) -> dict[str, object]:
+        """Without the transposes, which another process makes anew."""
+        return {name: value for name, value in self.__dict__.items() if name != "transposed"}
+
     @cached_property
     def transposed(self) -> tuple[Matrix, ...]:
         """The transposes of the weights, shared by all derivatives."""
@@ -153,6 +157,10 @@ class Graph:
         for node in self.nodes:
             if isinstance(node, Input) and node not in self.inputs:
                 raise ModelError(f"the graph reads input '{node.name}', which is not among its inputs")
+
+    def __getstate__(self) -> dict[str, object]:
+        """The nodes first, operands before what reads them: however deep the graph, none is pickled inside another."""
+        return {"nodes": self.nodes, "inputs": self.inputs, "outputs": self.outputs}
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:

@@ -1,0 +1,136 @@
+"""Parts of the tree that other workers look at.
+
+A task is some nodes, with the best region so far; its answer is what is left of them after a while. Between two tasks a
+worker keeps nothing that an answer would depend on, so that any worker can do any task, and do it again.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from threading import Lock
+
+import numpy as np
+
+from lipexact.arrays import Vector
+from lipexact.bab.cells import Points
+from lipexact.bab.explore import Explorer, Node, Outcome, merge
+from lipexact.bounds.interval import Bounds
+from lipexact.primal import Found
+from lipexact.problem import Problem
+
+_MOST_NUMBERS = 2**13  # coordinates of points that go with a node
+
+
+@dataclass(frozen=True, eq=False)
+class Packet:
+    """Nodes on their way to another process, with their points: indices are into `points`."""
+
+    nodes: list[Node]
+    points: Vector
+
+
+def pack(nodes: Sequence[Node], pool: Points) -> Packet:
+    """Nodes with what few of their points show."""
+    most = max(_MOST_NUMBERS // pool.dim, 2)
+    known = np.unique(np.concatenate([node.points[-most:] for node in nodes])) if nodes else np.zeros(0, dtype=np.int32)
+    sent = [replace(each, points=np.searchsorted(known, each.points[-most:]).astype(np.int32)) for each in nodes]
+    return Packet(sent, pool.of(known))
+
+
+def unpack(packet: Packet, pool: Points) -> list[Node]:
+    """The nodes, with their points in this process's own pool, unless that is full."""
+    names = np.zeros(0, dtype=np.int32) if pool.full or not len(packet.points) else pool.add(packet.points)
+    return [replace(node, points=names[node.points[node.points < names.size]]) for node in packet.nodes]
+
+
+@dataclass(frozen=True, eq=False)
+class Subtree:
+    """A task.
+
+    Attributes
+    ----------
+    packet
+        The nodes to begin with.
+    found
+        The best region so far.
+    target
+        As for :class:`.Explorer`.
+    floor
+        Nodes with bounds up to this can wait, as others elsewhere have larger ones.
+    seconds
+        After which to stop.
+    """
+
+    packet: Packet
+    found: Found | None
+    target: float
+    floor: float
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What became of a subtree: `outcome` has no children but those in the packet."""
+
+    outcome: Outcome
+    packet: Packet
+    stats: dict[str, float]
+
+
+@dataclass(eq=False)
+class Search:
+    """What all subtrees of one search are parts of: arguments of :class:`.Explorer`."""
+
+    problems: Sequence[Problem]
+    bounds: Sequence[Bounds]
+    traced: bool
+    _idle: list[Explorer] = field(default_factory=list)
+    _lock: Lock = field(default_factory=Lock)
+
+    def __reduce__(self) -> tuple[type[Search], tuple[Sequence[Problem], Sequence[Bounds], bool]]:
+        return Search, (self.problems, self.bounds, self.traced)
+
+    def explore(self, task: Subtree) -> Answer:
+        """Look at nodes, those with the largest bounds first, for some time."""
+        with self._lock:  # some workers are threads of one process
+            explorer = self._idle.pop() if self._idle else None
+        start = time.perf_counter()
+        if explorer is None:
+            explorer = Explorer(self.problems, self.bounds, None, np.inf, traced=self.traced)
+        before, end = explorer.stats, start + task.seconds
+        explorer.sampling.best, explorer.sampling.deadline, explorer.target = task.found, end, task.target
+        explorer.cells.forget()
+        outcome, left = _explored(explorer, unpack(task.packet, explorer.cells.points), task.floor, end)
+        packet = pack(left, explorer.cells.points)
+        stats = {name: value - before[name] for name, value in explorer.stats.items()}
+        with self._lock:
+            self._idle.append(explorer)
+        return Answer(outcome, packet, stats)
+
+
+def _explored(explorer: Explorer, nodes: list[Node], floor: float, end: float) -> tuple[Outcome, list[Node]]:
+    total, numbers = Outcome([], 0.0, None), itertools.count()
+    heap = [(-node.bound, next(numbers), node) for node in nodes]
+    heapq.heapify(heap)
+    size, begun = explorer.least, False
+    while heap and -heap[0][0] > floor and not (begun and time.perf_counter() > end):
+        begun, batch = True, list[Node]()
+        while heap and -heap[0][0] > floor and len(batch) < size:
+            batch.append(heapq.heappop(heap)[2])
+        outcome = explorer.explore(batch)
+        for child in outcome.children:
+            heapq.heappush(heap, (-child.bound, next(numbers), child))
+        total.passed = max(total.passed, outcome.passed)
+        merge(total.trace, outcome.trace)
+        size = min(2 * size, explorer.most)
+    total.found = explorer.sampling.best
+    return total, [node for _, _, node in heap]
+
+
+def explore(search: Search, task: Subtree) -> Answer:
+    """As a function, for workers."""
+    return search.explore(task)
