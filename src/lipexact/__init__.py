@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from lipexact.estimators.estimate import Estimate, estimate, estimator_names
     from lipexact.functionals import CrossLipschitz
+    from lipexact.many import BatchProgress, BatchResult, lipschitz_many
     from lipexact.mip.compose import Composition
     from lipexact.network import Network
     from lipexact.norms import Norm, PolyhedralNorm
@@ -63,6 +64,7 @@ _MODULES = {
     ),
     "estimators.estimate": ("Estimate", "estimate", "estimator_names"),
     "functionals": ("CrossLipschitz",),
+    "many": ("BatchProgress", "BatchResult", "lipschitz_many"),
     "mip.compose": ("Composition",),
     "network": ("Network",),
     "norms": ("Norm", "PolyhedralNorm"),
@@ -74,6 +76,8 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "Ball",
+    "BatchProgress",
+    "BatchResult",
     "Box",
     "Certificate",
     "CertificateError",
@@ -115,6 +119,7 @@ __all__ = [
     "estimator_names",
     "general_position_report",
     "lipschitz",
+    "lipschitz_many",
     "load",
     "read_certificate",
 ]

@@ -1,4 +1,4 @@
-"""The command line: ``lipexact solve``, ``estimate``, ``compare``, ``check`` and ``info``.
+"""The command line: ``lipexact solve``, ``batch``, ``estimate``, ``compare``, ``check`` and ``info``.
 
 Exit codes: 0 for an answer, 1 for an error, 2 for a command line that is wrong, 3 where the search stopped early
 and left an interval, 130 for ctrl-C before there was one. An error is one line on stderr.
@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 import warnings
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeAlias
@@ -19,7 +21,10 @@ import numpy.typing as npt
 import typer
 import typer.core
 from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TextColumn
+from rich.progress import Progress as Bar
 from rich.status import Status as Spinner
+from typing_extensions import Self
 
 from lipexact import __version__
 from lipexact.api import lipschitz, load
@@ -31,6 +36,7 @@ from lipexact.errors import DomainError, LipExactError, OptionError
 from lipexact.estimators.estimate import estimate, estimator_names
 from lipexact.functionals import CrossLipschitz, Functional
 from lipexact.graph.ir import Affine, Switch
+from lipexact.many import BatchProgress, BatchResult, lipschitz_many
 from lipexact.network import Network
 from lipexact.norms import norm_names
 from lipexact.question import certificate_path, progress_line
@@ -233,6 +239,85 @@ def solve(
         raise typer.Exit(_INTERVAL)
 
 
+@app.command()
+def batch(
+    model: _Model,
+    centers: Annotated[str, typer.Option(help="The balls' centres: a .npy or .csv file, one in each row.")],
+    radius: Annotated[float, typer.Option(help="The balls' radius.")],
+    out: Annotated[Path, typer.Option(help="Write the results here, as JSON Lines.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the file that is there.")] = False,
+    jobs: Annotated[int | None, typer.Option(help="How many processes; one for each core if not given.")] = None,
+    ball_norm: _BallNorm = "linf",
+    clip: _Clip = None,
+    norm: _InputNorm = "linf",
+    output_norm: _OutputNorm = None,
+    functional: _Of = None,
+    method: Annotated[str, typer.Option(help="auto, bab, mip, or lp for the linear relaxation alone.")] = "auto",
+    solver: Annotated[str, typer.Option(help="highs, scip, gurobi or cbc.")] = "highs",
+    mode: Annotated[str, typer.Option(help="auto, forward or reverse.")] = "auto",
+    time_limit: Annotated[float | None, typer.Option(help="Seconds of wall-clock time for each ball.")] = None,
+    gap: Annotated[float, typer.Option(help="Stop at this relative gap.")] = 0.0,
+    target: Annotated[float | None, typer.Option(help="Stop when a constant is known to be above or not.")] = None,
+    threads: Annotated[int | None, typer.Option(help="For each solver; processes for bab.")] = None,
+    solver_option: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE under the solver's own names; repeat.")
+    ] = None,
+    certificates: Annotated[Path | None, typer.Option(help="A folder: write a proof of each result there.")] = None,
+    input_name: _Input = None,
+    output_name: _Output = None,
+    fix: _Fix = None,
+    drop_final: _DropFinal = False,
+    no_batch: _NoBatch = False,
+    as_json: _Json = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Compute the Lipschitz constants on many balls, a line of JSON each, and print how they are distributed.
+
+    Exit codes: 0 all exact, or what --gap, --target or --method lp asked for; 1 an error, or a ball that failed; 2
+    wrong command line; 3 a limit left intervals; 130 ctrl-C: go on with --resume.
+    """
+    network = _network(model, input_name, output_name, fix, drop_final, no_batch)
+    balls = _Balls(network, centers, radius, ball_norm, clip)
+    if out.exists() and not resume:
+        _fail(f"--out: '{out}' is there already: give --resume to go on with it, or another file", _USAGE)
+    summary, results = _Summary(model, out), None
+    with _Bar(quiet, len(balls)) as bar, redirect_stdout(sys.stderr):
+        results = lipschitz_many(
+            network,
+            balls,
+            jobs=jobs,
+            checkpoint=out,
+            progress=bar,
+            input_norm=norm,
+            output_norm=output_norm,
+            functional=_functional(functional),
+            method=method,  # type: ignore[arg-type]
+            solver=solver,
+            mode=mode,  # type: ignore[arg-type]
+            time_limit=time_limit,
+            gap=gap,
+            target=target,
+            threads=threads,
+            solver_options=dict(map(_option, solver_option or [])),
+            certificate=certificates,
+        )
+        try:
+            for one in results:
+                summary.add(one)
+        except KeyboardInterrupt:
+            print(f"{summary.done} results are in {out}: go on with --resume", file=sys.stderr)
+            raise
+    facts = summary.facts()
+    if as_json:
+        print(json.dumps(facts, indent=2))
+    else:
+        _print_table({name.replace("_", " "): _listed(fact) for name, fact in facts.items() if fact is not None})
+    if summary.failed:
+        raise typer.Exit(_ERROR)
+    if summary.limited:
+        raise typer.Exit(_INTERVAL)
+
+
 @app.command("estimate")
 def estimate_constant(
     model: _Model,
@@ -408,6 +493,121 @@ def info(
         print(json.dumps(facts, indent=2))
     else:
         _print_table({name.replace("_", " "): _listed(fact) for name, fact in facts.items()})
+
+
+class _Balls:
+    """Balls around the rows of a file; where there can be none, the reason."""
+
+    def __init__(self, network: Network, centers: str, radius: float, ball_norm: str, clip: str | None) -> None:
+        rows, shape = _numbers(centers, "--centers"), network.input_shape
+        if rows.ndim <= 1 and rows.size == network.input.size:
+            rows = rows[None]
+        axes, wanted = ([n for n in axes if n > 1] for axes in (rows.shape[1:], shape))
+        flat = axes in ([network.input.size], []) and int(np.prod(axes)) == network.input.size
+        if not (flat or axes == wanted):
+            raise DomainError(
+                f"--centers: an array of shape {rows.shape} where the network's input has the shape {shape}: a row for "
+                "each centre"
+            )
+        self.rows = rows.reshape(len(rows), -1)
+        limits = None if clip is None else _numbers(clip, "--clip")
+        if limits is not None and limits.size != 2:
+            _fail(f"--clip takes two numbers LO,HI, not {limits.size}", _USAGE)
+        self._how = radius, ball_norm, None if limits is None else (limits.flat[0], limits.flat[1])
+        if not (radius > 0 and np.isfinite(radius)):
+            _fail(f"--radius must be positive and finite, not {radius}", _USAGE)
+        if ball_norm not in ("linf", "l1"):
+            _fail(f"--ball-norm is linf or l1, not {ball_norm}", _USAGE)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Domain | DomainError]:
+        for row in self.rows:
+            try:
+                ball: Domain | DomainError = Ball(row, *self._how)
+            except DomainError as error:
+                ball = error
+            yield ball
+
+
+class _Summary:
+    """What a batch has found."""
+
+    def __init__(self, model: Path, out: Path) -> None:
+        self.model, self.out, self.start = model, out, time.perf_counter()
+        self.exact: list[float] = []
+        self.seconds: list[float] = []  # each took, now or in an earlier run
+        self.open: list[float] = []  # gaps
+        self.failed = self.limited = self.resumed = 0
+        self.first: str | None = None
+
+    @property
+    def done(self) -> int:
+        return len(self.exact) + len(self.open) + self.failed
+
+    def add(self, one: BatchResult) -> None:
+        result = one.result
+        self.resumed += one.resumed
+        if result is None:
+            self.failed += 1
+            self.first = self.first or f"{one.index}: {type(one.error).__name__}: {one.error}"
+            return
+        self.seconds.append(result.seconds)
+        if result.status is Status.EXACT:
+            self.exact.append(result.value)
+        else:
+            self.open.append(result.gap)
+            self.limited += result.termination not in ("gap", "target", "relaxation")
+
+    def facts(self) -> dict[str, Any]:
+        """By name; None where there is nothing to tell."""
+        quartiles = ("least", "lower_quartile", "median", "upper_quartile", "largest")
+        spread = (
+            zip(quartiles, np.quantile(self.exact, np.linspace(0, 1, 5)).tolist(), strict=True) if self.exact else ()
+        )
+        return {
+            "model": str(self.model),
+            "results": str(self.out),
+            "domains": self.done,
+            "exact": len(self.exact),
+            "open": len(self.open),
+            "failed": self.failed,
+            "first_failure": self.first,
+            "constants": dict(zip(names, quartiles, strict=False)) or None,
+            "largest_gap": max(self.open) if self.open else None,
+            "seconds": time.perf_counter() - self.start,
+            "from_the_file": self.resumed,
+            "seconds_each": float(np.mean(self.seconds)) if self.seconds else None,
+        }
+
+
+class _Bar:
+    """A progress bar on stderr in a terminal, and elsewhere a line every ten seconds."""
+
+    def __init__(self, quiet: bool, total: int) -> None:
+        console = Console(stderr=True)
+        self.quiet, self.next, self.bar = quiet, _SECONDS_BETWEEN_LINES, None
+        if console.is_terminal and not console.is_dumb_terminal and not quiet:
+            columns = SpinnerColumn("line"), BarColumn(), TextColumn("{task.description}")
+            self.bar = Bar(*columns, console=console)
+            self.task = self.bar.add_task("starting", total=total)
+
+    def __enter__(self) -> Self:
+        if self.bar is not None:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def __call__(self, moment: BatchProgress) -> None:
+        if self.bar is not None:
+            self.bar.update(self.task, completed=moment.done, description=str(moment))
+        elif not self.quiet and moment.seconds >= self.next:
+            print(moment, file=sys.stderr, flush=True)
+            self.next = moment.seconds + _SECONDS_BETWEEN_LINES
 
 
 class _Show:

@@ -231,11 +231,12 @@ class Crew:
         self._numbers = itertools.count()
         self._shared, self._fixed = shared, workers
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._outbox: queue.SimpleQueue[Outcome | WorkerError] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
         self._waiting: deque[_Task] = deque()
         self._lanes: list[_Lane] = []
         self._served = False  # whether any task has come back
         self._running = True
+        self._lost: WorkerError | None = None  # why nobody is left to do tasks; None in the outbox tells who waits
         self.open = 0  # tasks that have not come back
         if executor is None:
             self._own(workers or os.cpu_count() or 1)
@@ -255,8 +256,8 @@ class Crew:
 
     @property
     def ready(self) -> bool:
-        """Whether any worker can begin."""
-        return any(lane.ready for lane in self._lanes)
+        """Whether any worker can begin; or none ever will, as :meth:`wait` says."""
+        return self._lost is not None or any(lane.ready for lane in self._lanes)
 
     @property
     def workers(self) -> int:
@@ -295,11 +296,13 @@ class Crew:
         found: list[Outcome] = []
         with suppress(queue.Empty):
             while self.open:
-                told = self._outbox.get(timeout=0 if found else seconds)
-                if isinstance(told, WorkerError):
-                    raise told
+                told = self._outbox.get(timeout=0 if found or self._lost is not None else seconds)
+                if told is None:
+                    break
                 found.append(told)
                 self.open -= 1
+        if self._lost is not None and not found:
+            raise self._lost
         return found
 
     def close(self) -> None:
@@ -321,15 +324,21 @@ class Crew:
                     self._take(told)
         except Exception as error:  # noqa: BLE001 - or nobody would ever hear of it
             lost = error if isinstance(error, WorkerError) else WorkerError(f"tasks cannot be handed out: {error}")
-            self._outbox.put(lost)
+            self._lost = lost
+            self._outbox.put(None)
         finally:
             for lane in self._lanes:
                 self._end(lane)
 
     def _own(self, count: int) -> None:
         for _ in range(count):
-            lane = _Lane(_process(), own=True, workers=1, unsent=1)
-            lane.started = lane.executor.submit(os.getpid)
+            try:
+                lane = _Lane(_process(), own=True, workers=1, unsent=1)
+                lane.started = lane.executor.submit(os.getpid)
+            except (OSError, RuntimeError, MemoryError):
+                if not self._lanes:
+                    raise
+                return  # those that there are do it all
             lane.started.add_done_callback(self._inbox.put)
             self._lanes.append(lane)
 
@@ -381,7 +390,7 @@ class Crew:
         except CancelledError:  # not by us: a scheduler was restarted
             task.losses += 1
             self._again(task, "it was cancelled again and again")
-        except Exception as error:
+        except BaseException as error:  # the task's: whatever a worker was ended by, this thread goes on
             if type(error).__name__ == "KilledWorker":  # Dask has tried it on several workers
                 task.deaths = _DEATHS
             elif not self._served:
@@ -431,7 +440,7 @@ class Crew:
         lane.sent.clear()
         if lane.own:
             self._end(lane)
-        self._own(lane.workers)
+        self._own(min(lane.workers, os.cpu_count() or 1))
 
     def _end(self, lane: _Lane) -> None:
         if not lane.own:

@@ -76,6 +76,7 @@ class Question:
         start: float | None = None,
         progress: bool | ProgressCallback = False,
         executor: Executor | None = None,
+        cores: int | None = None,
     ) -> LipschitzResult:
         """The constant on a domain.
 
@@ -87,6 +88,8 @@ class Question:
             When the time began to count, by `time.perf_counter`; now, if None.
         progress, executor
             As for :func:`lipexact.lipschitz`.
+        cores
+            How many threads a solver may have that was not given a number; None for as many as it likes.
 
         Raises
         ------
@@ -96,6 +99,7 @@ class Question:
         read = time.perf_counter()
         start = read if start is None else start
         deadline = start + (np.inf if self.options.time_limit is None else self.options.time_limit)
+        options = replace(self.options, threads=self.options.threads or cores)  # of a solver
         network, functionals, directions, goal = self.network, self.functionals, self.directions, self.goal
         check_domain(network, domain, bounded=False)
         stats: dict[str, Any] = {"read_seconds": read - start}
@@ -127,13 +131,13 @@ class Question:
                         trace=trace,
                     )
                 elif method == "lp":
-                    chosen = _relaxed(allowed, chosen, bracket, self.solver, self.options, goal, deadline, report)
+                    chosen = _relaxed(allowed, chosen, bracket, self.solver, options, goal, deadline, report)
                 else:
                     from lipexact.mip.search import narrow  # noqa: PLC0415 - Pyomo's import is long
                     from lipexact.mip.solvers import require_solver  # noqa: PLC0415
 
                     require_solver(self.solver, quadratic=chosen.problem.quadratic)
-                    program = chosen.problem, chosen.bounds, bracket, self.solver, self.options, goal
+                    program = chosen.problem, chosen.bounds, bracket, self.solver, options, goal
                     bracket = narrow(*program, deadline=deadline, on_progress=report)
             made = None
             if data is not None and trace is not None:
@@ -364,8 +368,7 @@ def solve_options(
         raise OptionError(f"gap must be a number, at least 0 and below 1, not {gap!r}")
     if target is not None and not (_is_number(target) and target >= 0):
         raise OptionError(f"target must be a number, at least 0, not {target!r}")
-    if threads is not None and not (isinstance(threads, numbers.Integral) and _is_number(threads) and threads >= 1):
-        raise OptionError(f"threads must be a positive integer, not {threads!r}")
+    count = positive_integer(threads, "threads")
     if solver_options is not None and not isinstance(solver_options, Mapping):
         raise OptionError(f"solver_options must be a dictionary of the solver's own options, not {solver_options!r}")
     if not isinstance(solver, str):
@@ -379,7 +382,7 @@ def solve_options(
     return SolveOptions(
         limit,
         0.0,
-        None if threads is None else int(threads),
+        count,
         dict(solver_options or {}),
     )
 
@@ -400,6 +403,18 @@ def check_executor(executor: object, method: str = "auto") -> None:
         )
     if method in ("mip", "lp"):
         raise OptionError(f"executor is for branch and bound; method={method!r} leaves all to one solver")
+
+
+def positive_integer(value: int | None, what: str) -> int | None:
+    """A number of something, None for none.
+
+    Raises
+    ------
+    OptionError
+    """
+    if value is not None and not (isinstance(value, numbers.Integral) and _is_number(value) and value >= 1):
+        raise OptionError(f"{what} must be a positive integer, not {value!r}")
+    return None if value is None else int(value)
 
 
 def positive_seconds(time_limit: float | None) -> float | None:

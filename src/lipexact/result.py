@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -66,6 +67,17 @@ class Witness:
             "functional": self.functional.tolist(),
             "radius": self.radius,
         }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Witness:
+        """The inverse of `to_dict`, to the last bit."""
+        arrays = {name: np.array(data[name], dtype=np.float64) for name in ("point", "jacobian", "direction")}
+        return cls(
+            **arrays,
+            functional=np.array(data["functional"], dtype=np.float64),
+            pattern=tuple(np.array(layer, dtype=bool) for layer in data["pattern"]),
+            radius=float(data["radius"]),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +172,26 @@ class LipschitzResult:
             "stats": self.stats,
             "witness": None if self.witness is None else self.witness.to_dict(),
         }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> LipschitzResult:
+        """The inverse of `to_dict`, to the last bit; without a certificate, which is a file of its own.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If this is no such dictionary.
+        """
+        witness = data["witness"]
+        plain = ("termination", "proof", "target", "method", "mode", "solver", "seconds")
+        return cls(
+            lower=float(data["lower"]),
+            upper=float(data["upper"]),
+            status=Status(data["status"]),
+            witness=None if witness is None else Witness.from_dict(witness),
+            stats=dict(data["stats"]),
+            **{name: data[name] for name in plain},
+        )
 
     def to_json(self, **options: Any) -> str:
         """`to_dict` as JSON; options as for :func:`json.dumps`."""

@@ -140,7 +140,7 @@ class _Tree:
 
     def turn(self, deadline: float) -> None:
         """Look at the nodes with the largest bounds, or have others look at them."""
-        if self.crew is not None and self.crew.ready:
+        if self.crew is not None and (self.crew.ready or not self._heap):
             try:
                 self._hand_out(self.crew, deadline)
                 self._collect(self.crew, deadline)
@@ -168,7 +168,7 @@ class _Tree:
         best = self.explorer.sampling.best
         while self._heap and (room := crew.room) > 0:
             few = len(self._heap) <= room
-            nodes = self._pop(min(max(len(self._heap) // (_SHARE * crew.workers), 1), _HAND))
+            nodes = self._pop(min(max(len(self._heap) // max(_SHARE * crew.workers, 1), 1), _HAND))
             floor = -self._heap[0][0] if self._heap and not few else 0.0
             seconds = min(_SLICES[0] if few else _SLICES[1], deadline - time.perf_counter() - _MARGIN)
             packet = pack(nodes, self.explorer.cells.points)

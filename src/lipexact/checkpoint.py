@@ -1,0 +1,334 @@
+"""Results on disk while a batch is running: a JSON Lines file, to be read by others and to be gone on with.
+
+The first line says of which network and question the others are; each of those is one domain's result, or what went
+wrong. A line is written whole or not at all: what a process that was killed, or a full disk, has left of one, is cut
+off.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import secrets
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lipexact.bodies import Body
+from lipexact.certify.certificate import fingerprint
+from lipexact.domains import Domain, Reals
+from lipexact.errors import CheckpointError
+from lipexact.question import Question
+from lipexact.result import LipschitzResult
+from lipexact.version import __version__
+
+FORMAT, VERSION = "lipexact batch", 1
+_BINARY = getattr(os, "O_BINARY", 0)  # of Windows
+_SYNC = 1.0  # seconds between two times that lines are brought down to the disk
+
+
+class Checkpoint:
+    """The file of a batch, which nobody else may write to at the same time.
+
+    Lines of failures are left out when a file is opened again: those domains are asked about anew.
+
+    Parameters
+    ----------
+    path
+        Where it is, or is to be.
+    question
+        What is asked on all domains: the file's must be the same, but for how it is answered.
+
+    Raises
+    ------
+    CheckpointError
+        If there is a file of another network or question, or that is damaged but for its last line, or in use, or no
+        file can be there.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], question: Question) -> None:
+        self.path = Path(path)
+        self._asked = _asked(question)
+        self._known: dict[int, tuple[int, str]] = {}  # by index: where its line begins, and its domain
+        self._left: list[bytes] = []  # lines that could not be written yet
+        self._synced = time.monotonic()
+        try:
+            self._use(os.open(self.path, os.O_RDWR | os.O_CREAT | _BINARY, 0o666))
+        except OSError as error:
+            raise CheckpointError(f"the checkpoint '{self.path}' cannot be opened: {error.strerror}") from None
+        try:
+            self._lock()
+            self._end = self._begin()
+        except BaseException:
+            self._release()
+            raise
+
+    @property
+    def results(self) -> int:
+        """How many are in the file."""
+        return len(self._known)
+
+    @property
+    def unwritten(self) -> int:
+        """How many results wait for room on the disk."""
+        return len(self._left)
+
+    def known(self, index: int, domain: Domain) -> LipschitzResult | None:
+        """The result of a domain, if it is in the file.
+
+        Raises
+        ------
+        CheckpointError
+            If it is there, but of another domain.
+        """
+        if index not in self._known:
+            return None
+        start, digest = self._known[index]
+        if digest != digest_of(domain):
+            raise CheckpointError(
+                f"domain {index} is another one than in '{self.path}': go on with the same domains in the same order, "
+                "or choose another file"
+            )
+        try:
+            return LipschitzResult.from_dict(self._line(start)["result"])
+        except (KeyError, TypeError, ValueError):
+            raise self._damaged(start) from None
+
+    def add(self, index: int, domain: Domain | None, result: LipschitzResult | None, error: Exception | None) -> None:
+        """Write a line, and those that could not be written before.
+
+        Raises
+        ------
+        CheckpointError
+            If that fails. The lines are kept, and written with the next one, or by `close`.
+        """
+        line: dict[str, Any] = {"index": index, "domain": None if domain is None else digest_of(domain)}
+        if result is not None:
+            line["result"] = _finite(result.to_dict())
+        else:
+            line["error"] = {"type": type(error).__name__, "message": str(error)}
+        self._left.append(_encoded(line))
+        self._flush()
+
+    def close(self) -> None:
+        """Write what is left, and let others have the file.
+
+        Raises
+        ------
+        CheckpointError
+            If there is no room for it still.
+        """
+        try:
+            self._flush()
+            with suppress(OSError):
+                os.fsync(self._file)
+        finally:
+            self._release()
+
+    def _use(self, file: int) -> None:
+        self._file, self._release = file, weakref.finalize(self, os.close, file)
+
+    def _lock(self) -> None:
+        try:
+            import fcntl  # noqa: PLC0415 - POSIX has it
+        except ImportError:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise CheckpointError(f"another run is writing to '{self.path}'") from None
+            # Some network file systems have no locks.
+
+    def _begin(self) -> int:
+        """Read what is there, check it, and cut off a line that was not finished; where the file ends then."""
+        end, failures, first = 0, False, True
+        for start, raw in _lines(self._file):
+            end = start + len(raw)
+            line = self._parsed(start, raw)
+            if first:
+                self._check(line)
+                first = False
+                continue
+            if not (isinstance(line.get("index"), int) and ("result" in line) != ("error" in line)):
+                raise self._damaged(start)
+            if "error" in line:
+                failures = True
+            elif line["index"] in self._known:
+                raise CheckpointError(f"'{self.path}' has two results of domain {line['index']}")
+            else:
+                self._known[line["index"]] = start, str(line["domain"])
+        if first and os.fstat(self._file).st_size and not self._unfinished():
+            raise CheckpointError(f"'{self.path}' is no checkpoint of lipexact: choose another file")
+        os.ftruncate(self._file, end)
+        if first:
+            head = {"format": FORMAT, "version": VERSION, "lipexact": __version__, **self._asked}
+            return self._written(0, _encoded(head))
+        return self._without_failures() if failures else end
+
+    def _unfinished(self) -> bool:
+        """Whether all that is there is the beginning of a first line."""
+        begins = _encoded({"format": FORMAT})[:-2]
+        os.lseek(self._file, 0, os.SEEK_SET)
+        found = os.read(self._file, len(begins))
+        return begins.startswith(found)
+
+    def _check(self, line: dict[str, Any]) -> None:
+        if line.get("format") != FORMAT:
+            raise CheckpointError(f"'{self.path}' is no checkpoint of lipexact: choose another file")
+        if line.get("version") != VERSION:
+            raise CheckpointError(f"'{self.path}' is of version {line.get('version')!r}; this one reads {VERSION}")
+        for key, what in (("model", "network"), ("question", "question")):
+            if line.get(key) != self._asked[key]:
+                told = "" if key == "model" else f" ({_difference(line.get(key), self._asked[key])})"
+                raise CheckpointError(
+                    f"'{self.path}' has the results of another {what}{told}: choose another file, or remove this one"
+                )
+
+    def _without_failures(self) -> int:
+        """Leave out the lines of what failed; where the file ends then."""
+        target, old, known, end = Path(os.path.realpath(self.path)), self._release, dict[int, tuple[int, str]](), 0
+        before = self._file
+        aside = target.with_name(f".{target.name[:50]}.{secrets.token_hex(8)}.partial")
+        try:
+            self._use(os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666))
+            try:
+                self._lock()
+                for start, raw in _lines(before):
+                    line = self._parsed(start, raw)
+                    if "result" in line:
+                        known[line["index"]] = end, str(line["domain"])
+                    if "error" not in line:
+                        end = self._written(end, raw)
+                os.fsync(self._file)
+                aside.replace(target)
+            except BaseException:
+                self._release()
+                aside.unlink()
+                raise
+        except (OSError, CheckpointError):  # no room for both: the old lines stay, and newer ones count
+            self._file, self._release = before, old
+            return os.fstat(before).st_size
+        old()
+        self._known = known
+        return end
+
+    def _line(self, start: int) -> dict[str, Any]:
+        with os.fdopen(os.dup(self._file), "rb") as stream:
+            stream.seek(start)
+            return self._parsed(start, stream.readline())
+
+    def _parsed(self, start: int, raw: bytes) -> dict[str, Any]:
+        try:
+            line = json.loads(raw)
+        except ValueError:
+            line = None
+        if not isinstance(line, dict):
+            raise self._damaged(start)
+        return line
+
+    def _damaged(self, start: int) -> CheckpointError:
+        return CheckpointError(f"'{self.path}' is damaged: at byte {start} there is no line of a checkpoint")
+
+    def _flush(self) -> None:
+        while self._left:
+            self._end = self._written(self._end, self._left[0])
+            del self._left[0]
+        if time.monotonic() - self._synced > _SYNC:
+            with suppress(OSError):
+                os.fsync(self._file)
+            self._synced = time.monotonic()
+
+    def _written(self, end: int, line: bytes) -> int:
+        """Write a line where the file ends; where it ends then."""
+        done = 0
+        try:
+            os.lseek(self._file, end, os.SEEK_SET)
+            while done < len(line):
+                done += os.write(self._file, line[done:])
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(self._file, end)
+            raise CheckpointError(f"'{self.path}' cannot be written: {error.strerror}") from error
+        except BaseException:  # ctrl-C in the middle of a line
+            os.ftruncate(self._file, end)
+            raise
+        return end + len(line)
+
+
+def _lines(file: int) -> Iterator[tuple[int, bytes]]:
+    """Where each finished line begins, and the line."""
+    with os.fdopen(os.dup(file), "rb") as stream:
+        stream.seek(0)
+        start = 0
+        for raw in stream:
+            if not raw.endswith(b"\n"):
+                return
+            yield start, raw
+            start += len(raw)
+
+
+def digest_of(domain: Domain) -> str:
+    """A hash of the points that a domain holds, by the numbers that it is made of."""
+    found = hashlib.sha256(b"reals" if isinstance(domain, Reals) else b"")
+    arrays = [domain.lower, domain.upper, domain.rows, domain.limits]
+    for center, radius in domain.balls:
+        arrays += [center, np.array(radius)]
+    for array in arrays:
+        values = np.asarray(array, dtype="<f8") + 0.0
+        found.update(f"{values.shape};".encode() + values.tobytes())
+    return found.hexdigest()[:32]
+
+
+def _asked(question: Question) -> dict[str, Any]:
+    """What makes results comparable: not how they are computed."""
+    return {
+        "model": fingerprint(question.network),
+        "question": {
+            "functionals": _body(question.functionals),
+            "directions": _body(question.directions),
+            "gap": question.goal.gap,
+            "target": question.goal.target,
+        },
+    }
+
+
+def _body(body: Body) -> str:
+    """The kind of a body, and a hash of its numbers."""
+    found, kinds = hashlib.sha256(), []
+    while True:
+        kinds.append(type(body).__name__)
+        for name in ("dim", "factors", "points", "rows"):
+            if (value := getattr(body, name, None)) is not None:
+                found.update(name.encode() + (np.asarray(value, dtype="<f8") + 0.0).tobytes())
+        inner = getattr(body, "body", None)
+        if inner is None:
+            return f"{' of '.join(kinds)} {found.hexdigest()[:16]}"
+        body = inner
+
+
+def _difference(there: object, here: dict[str, Any]) -> str:
+    if not isinstance(there, dict):
+        return "it does not say which"
+    return ", ".join(key for key, value in here.items() if there.get(key) != value)
+
+
+def _encoded(line: dict[str, Any]) -> bytes:
+    return json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity; text that floats are read from has."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    return value
