@@ -562,10 +562,8 @@ class _Summary:
 
     def facts(self) -> dict[str, Any]:
         """By name; None where there is nothing to tell."""
-        quartiles = ("least", "lower_quartile", "median", "upper_quartile", "largest")
-        spread = (
-            zip(quartiles, np.quantile(self.exact, np.linspace(0, 1, 5)).tolist(), strict=True) if self.exact else ()
-        )
+        names = ("least", "lower_quartile", "median", "upper_quartile", "largest")
+        quartiles = np.quantile(self.exact, np.linspace(0, 1, 5)).tolist() if self.exact else []
         return {
             "model": str(self.model),
             "results": str(self.out),
