@@ -505,6 +505,95 @@ def test_out_of_memory_is_one_line(fails, model, monkeypatch):
 BALL = ("--center", 0.5, "--radius", 0.1)
 
 
+@pytest.fixture
+def centers(folder):
+    path = folder / "centers.npy"
+    np.save(path, np.random.default_rng(0).normal(size=(5, 4)))
+    return path
+
+
+def test_batch(run, fails, model, centers, tmp_path):
+    out = tmp_path / "results.jsonl"
+    asked = "batch", model, "--centers", centers, "--radius", 0.25, "--out", out, "--functional", 0, "--jobs", 1
+    told = run(*asked)
+    rows = dict(re.split("  +", line, maxsplit=1) for line in told.stdout.splitlines())
+    assert (rows["domains"], rows["exact"], rows["open"], rows["failed"]) == ("5", "5", "0", "0")
+    alone = [lx.lipschitz(model, lx.Ball(row, 0.25), functional=0).value for row in np.load(centers)]
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert {line["index"]: line["result"]["value"] for line in lines[1:]} == dict(enumerate(alone))
+    assert f"median: {np.median(alone):.6g}" in rows["constants"]
+    assert "there already: give --resume" in fails(*asked, code=2)
+    before = out.read_bytes()
+    facts = json.loads(run(*asked, "--resume", "--json").stdout)
+    assert (facts["domains"], facts["exact"], facts["from_the_file"]) == (5, 5, 5)
+    assert facts["constants"]["largest"] == max(alone)
+    assert out.read_bytes() == before
+    assert "another question" in fails(*asked[:-4], "--functional", 1, "--resume")
+
+
+def test_batch_of_points_that_are_none(run, model, folder, tmp_path):
+    rows = np.random.default_rng(0).normal(size=(3, 4))
+    rows[1, 2] = np.nan
+    np.save(folder / "holes.npy", rows)
+    asked = "batch", model, "--centers", folder / "holes.npy", "--radius", 0.25, "--jobs", 1
+    facts = json.loads(run(*asked, "--out", tmp_path / "a.jsonl", "--json", "--quiet", code=1).stdout)
+    assert (facts["exact"], facts["failed"]) == (2, 1)
+    assert facts["first_failure"].startswith("1: DomainError: the ball's centre is NaN in coordinate 2")
+
+
+def test_batch_writes_certificates(run, model, centers, tmp_path):
+    proofs = tmp_path / "proofs"
+    proofs.mkdir()
+    asked = "batch", model, "--centers", centers, "--radius", 0.25, "--jobs", 1, "--functional", 0
+    run(*asked, "--out", tmp_path / "a.jsonl", "--certificates", proofs)
+    run("check", model, proofs / "000004.lxc")
+
+
+def test_batch_leaves_intervals_with_code_3(run, hard, tmp_path):
+    sizes = lx.load(hard).input.size
+    np.save(tmp_path / "centers.npy", np.zeros((1, sizes)))
+    asked = "batch", hard, "--centers", tmp_path / "centers.npy", "--radius", 1, "--time-limit", 0.3, "--jobs", 1
+    facts = json.loads(run(*asked, "--out", tmp_path / "a.jsonl", "--json", code=3).stdout)
+    assert (facts["exact"], facts["open"], facts["constants"]) == (0, 1, None)
+    assert facts["largest_gap"] > 0
+
+
+@pytest.mark.parametrize("shape", [(2, 28, 28), (2, 784), (28, 28), (1, 1, 28, 28)])
+def test_batch_of_images(run, image, folder, tmp_path, shape):
+    np.save(folder / "images.npy", np.random.default_rng(0).random(shape))
+    asked = "batch", image, "--centers", folder / "images.npy", "--radius", 0.01, "--jobs", 1
+    facts = json.loads(run(*asked, "--out", tmp_path / "a.jsonl", "--json").stdout)
+    assert facts["exact"] == (2 if shape[0] == 2 else 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--radius", "0"], 2, "--radius must be positive"),
+        (["--radius", "nan"], 2, "--radius must be positive"),
+        (["--radius", "1", "--ball-norm", "l2"], 2, "--ball-norm is linf or l1"),
+        (["--radius", "1", "--clip", "0"], 2, "--clip takes two numbers"),
+        (["--radius", "1", "--jobs", "0"], 2, "jobs must be a positive integer"),
+        (["--radius", "1", "--certificates", "/no/folder"], 2, "no folder"),
+        (["--radius", "1", "--norm", "l3"], 1, "unknown norm"),
+        (["--radius", "1", "--centers", "1,2,3"], 1, "a row for each centre"),
+        (["--radius", "1", "--centers", "none.npy"], 1, "No such file"),
+        (["--radius", "1", "--out", "/no/folder/a.jsonl"], 1, "cannot be opened"),
+    ],
+)
+def test_batches_that_are_refused(fails, model, centers, tmp_path, options, code, words):
+    asked = {"--centers": centers, "--out": tmp_path / "a.jsonl"} | dict(zip(options[::2], options[1::2], strict=True))
+    assert words in fails("batch", model, *[part for each in asked.items() for part in each], code=code)
+
+
+def test_progress_of_a_batch_goes_to_stderr(run, model, centers, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "_SECONDS_BETWEEN_LINES", 0.0)
+    asked = "batch", model, "--centers", centers, "--radius", 0.25, "--jobs", 1
+    told = run(*asked, "--out", tmp_path / "a.jsonl")
+    assert "5 of 5 done" in told.stderr
+    assert run(*asked, "--out", tmp_path / "b.jsonl", "--quiet").stderr == ""
+
+
 def test_estimate_prints_what_it_promises(run, model):
     found = lx.estimate(model, lx.Ball([0.5] * 4, 0.1), "linear", functional=0)
     result = run("estimate", model, *BALL, "--functional", 0, "--method", "linear")

@@ -287,7 +287,7 @@ def test_a_second_best_region_that_is_called_the_best(ask: Callable[..., bool | 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SOLVERS, "liar", Solver("liar", "none", lambda: True, run))
         patch.setattr(search, "compose", composed)
-        patch.setattr(api, "best_region", lambda *_, **__: None)
+        patch.setattr(asking, "best_region", lambda *_, **__: None)
         result = lx.lipschitz(net, lx.Box([-1.0], [1.0]), solver="liar", mode="forward")
     assert (result.status, result.proof) == (lx.Status.EXACT, "solver")
     assert result.value == 1.0

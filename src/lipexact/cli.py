@@ -500,9 +500,10 @@ class _Balls:
 
     def __init__(self, network: Network, centers: str, radius: float, ball_norm: str, clip: str | None) -> None:
         rows, shape = _numbers(centers, "--centers"), network.input_shape
-        if rows.ndim <= 1 and rows.size == network.input.size:
-            rows = rows[None]
-        axes, wanted = ([n for n in axes if n > 1] for axes in (rows.shape[1:], shape))
+        whole, wanted = ([n for n in each if n > 1] for each in (rows.shape, shape))
+        if rows.size == network.input.size and (rows.ndim <= 1 or whole == wanted):
+            rows = rows[None]  # the only one
+        axes = [n for n in rows.shape[1:] if n > 1]
         flat = axes in ([network.input.size], []) and int(np.prod(axes)) == network.input.size
         if not (flat or axes == wanted):
             raise DomainError(

@@ -412,16 +412,16 @@ class Crew:
         if not self._lanes:
             raise WorkerError(f"no process could be started: {lane.started and lane.started.exception()}")
 
-    def _answered(self, task: _Task, kind: str, value: bytes, seconds: float) -> None:
+    def _answered(self, task: _Task, kind: str, pickled: bytes, seconds: float) -> None:
         if kind == _UNFIT:
-            raise WorkerError(pickle.loads(value))
+            raise WorkerError(pickle.loads(pickled))
         if kind == _MISSING:
             task.whole = True
             self._waiting.appendleft(task)
             return
-        told = pickle.loads(value)
-        error = told if kind == _FAILED else None
-        self._outbox.put(Outcome(task.ticket, told, error, seconds, len(task.work), len(value)))
+        told = pickle.loads(pickled)
+        value, error = (None, told) if kind == _FAILED else (told, None)
+        self._outbox.put(Outcome(task.ticket, value, error, seconds, len(task.work), len(pickled)))
 
     def _again(self, task: _Task, why: str) -> None:
         """Hand a task out once more, unless that was tried often enough."""

@@ -270,17 +270,19 @@ class _Batch:
         with ExitStack() as stack:
             if self.book is not None:
                 stack.push(self._close)
+            stopped = False
             while True:
-                self._fill(stack)
+                if not stopped:
+                    self._fill(stack)
                 while (index := self._next()) is not None:
                     self.turn += 1
                     yield self.ready.pop(index)
-                    self._fill(stack)
-                if not (self.waiting or self.ready):
+                    if not stopped:
+                        self._fill(stack)
+                if stopped or not (self.waiting or self.ready):
                     break
                 self._collect()
-                if self._stopped():
-                    break
+                stopped = self._stopped()
             self._stopped(last=True)
 
     def _next(self) -> int | None:
@@ -301,7 +303,7 @@ class _Batch:
         while self.domains is not None and self._room:
             item = next(self.domains, None)
             if item is None:
-                self.domains = None
+                self.domains, self.total = None, self.counts["done"] + len(self.waiting)
                 return
             index, domain = item
             if isinstance(domain, DomainError):

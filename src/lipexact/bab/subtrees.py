@@ -19,6 +19,7 @@ from lipexact.arrays import Vector
 from lipexact.bab.cells import Points
 from lipexact.bab.explore import Explorer, Node, Outcome, merge
 from lipexact.bounds.interval import Bounds
+from lipexact.bounds.smallest import Smallest
 from lipexact.primal import Found
 from lipexact.problem import Problem
 
@@ -81,6 +82,19 @@ class Answer:
     stats: dict[str, float]
 
 
+class _Worker:
+    """An explorer that forgets."""
+
+    def __init__(self, search: Search) -> None:
+        self.explorer = Explorer(search.problems, search.bounds, None, np.inf, traced=search.traced)
+        self._norms, self._quick = self.explorer.norms, self.explorer.quick
+
+    def forget(self) -> None:
+        """Keep nothing that an answer would depend on, such as which bounds have been the smallest of late."""
+        self.explorer.cells.forget()
+        self.explorer.norms, self.explorer.quick = Smallest(self._norms._order), Smallest(self._quick._order)
+
+
 @dataclass(eq=False)
 class Search:
     """What all subtrees of one search are parts of: arguments of :class:`.Explorer`."""
@@ -88,7 +102,7 @@ class Search:
     problems: Sequence[Problem]
     bounds: Sequence[Bounds]
     traced: bool
-    _idle: list[Explorer] = field(default_factory=list)
+    _idle: list[_Worker] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
     def __reduce__(self) -> tuple[type[Search], tuple[Sequence[Problem], Sequence[Bounds], bool]]:
@@ -97,18 +111,18 @@ class Search:
     def explore(self, task: Subtree) -> Answer:
         """Look at nodes, those with the largest bounds first, for some time."""
         with self._lock:  # some workers are threads of one process
-            explorer = self._idle.pop() if self._idle else None
+            worker = self._idle.pop() if self._idle else None
         start = time.perf_counter()
-        if explorer is None:
-            explorer = Explorer(self.problems, self.bounds, None, np.inf, traced=self.traced)
+        worker = _Worker(self) if worker is None else worker
+        worker.forget()
+        explorer = worker.explorer
         before, end = explorer.stats, start + task.seconds
         explorer.sampling.best, explorer.sampling.deadline, explorer.target = task.found, end, task.target
-        explorer.cells.forget()
         outcome, left = _explored(explorer, unpack(task.packet, explorer.cells.points), task.floor, end)
         packet = pack(left, explorer.cells.points)
         stats = {name: value - before[name] for name, value in explorer.stats.items()}
         with self._lock:
-            self._idle.append(explorer)
+            self._idle.append(worker)
         return Answer(outcome, packet, stats)
 
 

@@ -35,7 +35,7 @@ _NODE_BYTES = 1000, 6  # of a node, and for each of its gates
 _HEARTBEAT = 0.5  # seconds between two reports
 _ALONE = 1.0  # seconds before other workers take part: processes take about as long to start,
 _WORTH = 5.0  # and so many must be left to make that worth while
-_SLICES = 0.1, 2.0  # seconds that a worker looks at a subtree: where there are too few nodes for all, and else
+_SLICES = 0.1, 2.0  # seconds that a worker looks at a subtree: while others have nothing to do, and else
 _HAND, _SHARE = 128, 4  # nodes that a worker is dealt, at most, and how many times all workers' hands there should be
 _MARGIN = 0.2  # seconds before the deadline at which workers stop
 
@@ -166,10 +166,10 @@ class _Tree:
     def _hand_out(self, crew: Crew, deadline: float) -> None:
         """Deal out the nodes with the largest bounds; what has smaller ones than are left here shall come back."""
         best = self.explorer.sampling.best
-        while self._heap and (room := crew.room) > 0:
-            few = len(self._heap) <= room
+        while self._heap and crew.room > 0:
+            few = crew.open < crew.workers  # some have nothing to do: many nodes are wanted soon
             nodes = self._pop(min(max(len(self._heap) // max(_SHARE * crew.workers, 1), 1), _HAND))
-            floor = -self._heap[0][0] if self._heap and not few else 0.0
+            floor = -self._heap[0][0] if self._heap else 0.0
             seconds = min(_SLICES[0] if few else _SLICES[1], deadline - time.perf_counter() - _MARGIN)
             packet = pack(nodes, self.explorer.cells.points)
             number = next(self._numbers)

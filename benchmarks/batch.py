@@ -1,0 +1,142 @@
+"""Many balls on two workers: python -m benchmarks.batch [--balls 200] [--report batch].
+
+Balls of radius 0.1 around test digits of MNIST, 784-20-20-20-2, norm linf, c = (1, -1): by a plain loop of
+`lipexact.lipschitz`, by `lipexact.lipschitz_many` on processes of its own, and on a Dask `LocalCluster`, where
+dask.distributed is installed. They take turns, some balls each, so that a machine that gets slower does so for all; the
+results must be equal to the last bit. With --memory N, N small solves in one process instead, and its memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import lipexact as lx
+from benchmarks.cases import DATA, EXAMPLES, NETWORKS
+from benchmarks.growth import keep
+from benchmarks.measure import Record, environment
+from benchmarks.report import REPORTS
+
+MODEL = NETWORKS / "mnist17_seed0_784_20_20_20_2.onnx"
+ASKED: dict[str, Any] = {"functional": (1, -1)}
+PART = 25  # balls before the next one's turn
+Solver = Callable[[Sequence[lx.Domain]], list[lx.LipschitzResult]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what the command line asks for; the number of failures."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.batch", description=__doc__)
+    parser.add_argument("--balls", type=int, default=200)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--memory", type=int, metavar="N", help="N small solves in one process")
+    parser.add_argument("--report", metavar="NAME", help="write NAME.jsonl in benchmarks/reports/")
+    options = parser.parse_args(arguments)
+    target = REPORTS / f"{options.report}.jsonl" if options.report else None
+    if options.memory:
+        return memory(options.memory, target)
+    return throughput(options.balls, options.jobs, target)
+
+
+def throughput(count: int, jobs: int, target: Path | None) -> int:
+    """The three ways, in turns."""
+    keep(target, environment({"balls": count, "jobs": jobs}), mode="w")
+    balls = [lx.Ball(row / 255, 0.1) for row in np.load(DATA / "mnist_1_vs_7.npz")["x"][:count]]
+    seconds: dict[str, float] = {}
+    results: dict[str, list[lx.LipschitzResult]] = {}
+    with ways(jobs) as solvers:
+        for start in range(0, count, PART):
+            for name, solve in solvers.items():
+                before = time.perf_counter()
+                results.setdefault(name, []).extend(solve(balls[start : start + PART]))
+                seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - before
+            print(
+                f"{min(start + PART, count)} balls: {', '.join(f'{n} {s:.1f} s' for n, s in seconds.items())}",
+                flush=True,
+            )
+    wrong = 0
+    for name, found in results.items():
+        same = all(a.lower == b.lower and a.upper == b.upper for a, b in zip(found, results["loop"], strict=True))
+        wrong += not same
+        row: Record = {"way": name, "balls": count, "seconds": seconds[name], "per_second": count / seconds[name]}
+        row |= {"speed_up": seconds["loop"] / seconds[name], "equal": same}
+        row |= {"exact": sum(one.status is lx.Status.EXACT for one in found)}
+        keep(target, row)
+        equal = "equal" if same else "NOT EQUAL"
+        print(f"{name}: {row['per_second']:.2f} a second, {row['speed_up']:.2f} times the loop, {equal}")
+    return wrong
+
+
+@contextmanager
+def ways(jobs: int) -> Iterator[dict[str, Solver]]:
+    """By name; workers have started, and stay for all parts."""
+    from loky import ProcessPoolExecutor  # noqa: PLC0415
+
+    network = lx.load(MODEL)
+
+    def many(**options: Any) -> Solver:
+        def solve(balls: Sequence[lx.Domain]) -> list[lx.LipschitzResult]:
+            found = lx.lipschitz_many(network, balls, ordered=True, **ASKED, **options)
+            return [one.result for one in found if one.result is not None]
+
+        return solve
+
+    solvers: dict[str, Solver] = {
+        "loop": lambda balls: [lx.lipschitz(network, ball, **ASKED) for ball in balls],
+        "processes": many(jobs=jobs),
+    }
+    with ProcessPoolExecutor(jobs, timeout=None) as pool:
+        solvers["loky"] = many(executor=pool)
+        if find_spec("distributed") is None:
+            yield solvers
+            return
+        from distributed import Client, LocalCluster  # noqa: PLC0415
+
+        with (
+            LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=None) as cluster,
+            Client(cluster) as client,
+        ):
+            solvers["dask"] = many(executor=client.get_executor())
+            yield solvers
+
+
+def memory(count: int, target: Path | None) -> int:
+    """The resident memory over many small solves, by each method that needs no more than is installed."""
+    keep(target, environment({"solves": count}), mode="w")
+    network, rng = lx.load(EXAMPLES / "wine_13_16_16_3.onnx"), np.random.default_rng(0)
+    grown = 0
+    for method, share in (("bab", 1.0), ("mip", 0.1)):
+        solves, sizes = int(count * share), []
+        for k in range(solves + 1):
+            if k % max(solves // 20, 1) == 0:
+                gc.collect()
+                sizes.append(resident())
+            lx.lipschitz(network, lx.Ball(rng.random(13), 0.02), method=method, functional=[1, -1, 0])  # type: ignore[arg-type]
+        steady = sizes[len(sizes) // 4 :]
+        row: Record = {"method": method, "solves": solves, "megabytes": sizes, "growth": steady[-1] - steady[0]}
+        keep(target, row)
+        print(f"{method}: {solves} solves, {' '.join(f'{size:.1f}' for size in sizes)} MB", flush=True)
+        grown += row["growth"] > 2.0
+    return grown
+
+
+def resident() -> float:
+    """The memory of this process, in megabytes."""
+    import resource  # noqa: PLC0415 - of POSIX
+
+    pages = Path("/proc/self/statm")
+    if pages.is_file():
+        return int(pages.read_text().split()[1]) * resource.getpagesize() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+if __name__ == "__main__":
+    sys.exit(main())

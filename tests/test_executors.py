@@ -1,0 +1,629 @@
+"""Tasks for executors and processes of one's own."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import pickle
+import signal
+import sys
+import time
+import types
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import loky
+import numpy as np
+import pytest
+
+import lipexact as lx
+from lipexact import executors
+from lipexact.executors import Crew, Outcome, workers_of
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+EXIT = "__import__('os')._exit(1)"
+KILL = "__import__('os').kill(__import__('os').getpid(), 9)"
+PID = "__import__('os').getpid()"
+
+
+def says(expression: str) -> Callable[..., Any]:
+    """A task without a module that workers must import: its value, by names in what is shared and in an argument."""
+    return partial(eval, expression)
+
+
+def raises(error: BaseException) -> Callable[[int], BaseException]:
+    return lambda _: error
+
+
+class Here(Executor):
+    """Workers in this process that see copies alone, and each remember for themselves.
+
+    Parameters
+    ----------
+    workers
+        How many, which take turns.
+    fault
+        What becomes of a sending, by its number, in place of a result.
+    refusal
+        Likewise, at once.
+    """
+
+    def __init__(
+        self,
+        workers: int = 1,
+        fault: Callable[[int], BaseException | None] = lambda _: None,
+        refusal: Callable[[int], BaseException | None] = lambda _: None,
+    ) -> None:
+        self._max_workers, self.fault, self.refusal = workers, fault, refusal
+        self.memories: list[OrderedDict[str, Any]] = [OrderedDict() for _ in range(workers)]
+        self.next: Iterator[int] = itertools.cycle(range(workers))
+        self.shared: list[int] = []  # bytes of what tasks share that came with each sending
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **_: Any) -> Future[Any]:
+        number, future = len(self.shared), Future[Any]()
+        self.shared.append(len(arguments[1] or b""))
+        if (error := self.refusal(number)) is not None:
+            raise error
+        if (error := self.fault(number)) is None:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(executors, "_shared", self.memories[next(self.next)])
+                value = function(*pickle.loads(pickle.dumps(arguments)))
+            future.set_result(pickle.loads(pickle.dumps(value)))
+        elif isinstance(error, CancelledError):
+            future.cancel()
+        else:
+            future.set_exception(error)
+        return future
+
+
+class Held(Executor):
+    """Does nothing."""
+
+    def __init__(self) -> None:
+        self.futures: list[Future[Any]] = []
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **_: Any) -> Future[Any]:
+        self.futures.append(Future())
+        return self.futures[-1]
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, **_: Any) -> None:
+        pass
+
+
+def crew_of(executor: Executor | None = None, workers: int | None = None, **shared: Any) -> Crew:
+    return Crew(pickle.dumps(shared), executor, workers)
+
+
+def outcomes(crew: Crew) -> dict[int, Outcome]:
+    """What became of all tasks, each of which is answered once."""
+    found: list[Outcome] = []
+    while crew.open:
+        told = crew.wait(60.0)
+        assert told
+        found += told
+    assert crew.wait(0.0) == []
+    assert Counter(each.ticket for each in found).most_common(1)[0][1] == 1
+    return {each.ticket: each for each in found}
+
+
+def values(crew: Crew) -> dict[int, Any]:
+    told = outcomes(crew)
+    assert [each.error for each in told.values()] == [None] * len(told)
+    return {ticket: each.value for ticket, each in told.items()}
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended, or will within some seconds."""
+    for _ in range(200):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+# --- What is shared -----------------------------------------------------------------------------------
+
+
+def test_what_is_shared_is_sent_once_to_each_worker() -> None:
+    here = Here(3)
+    with crew_of(here, base=7) as crew:
+        for k in range(12):
+            crew.submit(k, says("base + k"), {"k": k})
+        assert values(crew) == {k: 7 + k for k in range(12)}
+    size = len(pickle.dumps({"base": 7}))
+    assert here.shared == [size] * 3 + [0] * 9
+
+
+def test_a_worker_that_has_not_got_what_is_shared_is_sent_it() -> None:
+    here = Here(2)
+    here.next = itertools.chain([0] * 5, itertools.cycle([1]))  # so that the second one sees none of the first tasks
+    with crew_of(here, base=7) as crew:
+        for k in range(8):
+            crew.submit(k, says("base + k"), {"k": k})
+            assert values(crew) == {k: 7 + k}
+    assert [size > 0 for size in here.shared] == [True, True, *[False] * 4, True, False, False]
+
+
+def test_what_was_shared_long_ago_is_forgotten() -> None:
+    here = Here(1)
+    with crew_of(here, base=0) as first:
+        first.submit(0, says("base"))
+        assert values(first) == {0: 0}
+        for other in range(1, 5):
+            with crew_of(here, base=other) as crew:
+                crew.submit(0, says("base"))
+                assert values(crew) == {0: other}
+        assert len(here.memories[0]) == 4
+        first.submit(1, says("base"))
+        assert values(first) == {1: 0}
+    assert [size > 0 for size in here.shared] == [True] * 5 + [False, True]
+
+
+def test_other_workers_of_an_executor_are_seen_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "_ASKED", -1.0)
+    held = Held()
+    held._max_workers = 1  # type: ignore[attr-defined]
+    with crew_of(held) as crew:
+        assert (crew.workers, crew.room) == (1, 2)
+        for k in range(3):
+            crew.submit(k, says("1"))
+        assert crew.room == -1
+        held._max_workers = 3  # type: ignore[attr-defined]
+        crew.submit(3, says("1"))
+        while crew.workers == 1:
+            time.sleep(0.01)
+        crew.submit(4, says("1"))
+        while len(held.futures) < 5:
+            time.sleep(0.01)
+        assert crew.room == 1
+    with crew_of(held, workers=2) as crew:  # which is what the caller says
+        for k in range(5):
+            crew.submit(k, says("1"))
+        assert (crew.workers, crew.room) == (2, -1)
+
+
+def test_an_outcome_says_what_it_took() -> None:
+    with crew_of(Here(), base=b"") as crew:
+        crew.submit(5, says("base.join([part] * 10)"), {"part": b"x" * 1000})
+        (told,) = outcomes(crew).values()
+    assert (told.ticket, told.value, told.error) == (5, b"x" * 10_000, None)
+    assert 0 < told.seconds < 1
+    assert 1000 < told.sent < 2000
+    assert 10_000 < told.received < 11_000
+
+
+# --- Tasks that fail ----------------------------------------------------------------------------------
+
+
+class TwoArgumentsError(ValueError):
+    """Can be pickled, but not read again."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"{one} and {other}")
+
+
+def fail(_: object, error: str) -> None:
+    """As workers do that are handed something wrong."""
+    match error:
+        case "two":
+            raise TwoArgumentsError(1, 2)
+        case "lambda":
+            raise ValueError(lambda: 0)
+        case "domain":
+            raise lx.DomainError("the domain is empty")
+        case "memory":
+            raise MemoryError
+        case _:
+            raise KeyError(error)
+
+
+def test_what_a_function_raises_comes_back() -> None:
+    with crew_of(Here()) as crew:
+        for k, name in enumerate(("key", "domain", "memory")):
+            crew.submit(k, fail, name)
+        crew.submit(3, says("1 + 1"))
+        told = outcomes(crew)
+    errors = [told[k].error for k in range(4)]
+    assert list(map(type, errors)) == [KeyError, lx.DomainError, MemoryError, type(None)]
+    assert (str(errors[0]), str(errors[1])) == ("'key'", "the domain is empty")
+    assert told[3].value == 2
+
+
+@pytest.mark.parametrize(("name", "text"), [("two", "TwoArgumentsError: 1 and 2"), ("lambda", "ValueError: <function")])
+def test_errors_that_cannot_be_sent_are_told(name: str, text: str) -> None:
+    with crew_of(Here()) as crew:
+        crew.submit(0, fail, name)
+        error = outcomes(crew)[0].error
+    assert type(error) is lx.WorkerError
+    assert str(error).startswith(text)
+
+
+def test_values_that_cannot_be_sent_are_failures() -> None:
+    with crew_of(Here()) as crew:
+        crew.submit(0, says("(_ for _ in ())"))
+        crew.submit(1, says("1"))
+        told = outcomes(crew)
+    assert type(told[0].error) is TypeError
+    assert "cannot pickle 'generator'" in str(told[0].error)
+    assert (told[0].value, told[1].value) == (None, 1)
+
+
+def end(_: object) -> None:
+    raise SystemExit(3)
+
+
+def test_a_function_that_ends_its_thread_costs_its_task_alone() -> None:
+    with ThreadPoolExecutor(1) as pool, crew_of(pool) as crew:
+        crew.submit(0, says("0"))
+        assert values(crew) == {0: 0}
+        crew.submit(1, end)
+        crew.submit(2, says("2"))
+        told = outcomes(crew)
+    assert type(told[1].error) is lx.WorkerError
+    assert "SystemExit" in str(told[1].error)
+    assert told[2].value == 2
+
+
+# --- Executors that lose tasks ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [CancelledError(), OSError("the connection was lost")])
+def test_tasks_that_are_lost_go_out_again(error: Exception) -> None:
+    here = Here(2, fault=lambda number: error if number % 3 == 1 else None)
+    with crew_of(here, base=7) as crew:
+        for k in range(9):
+            crew.submit(k, says("base + k"), {"k": k})
+        assert values(crew) == {k: 7 + k for k in range(9)}
+    assert len(here.shared) > 9
+
+
+def test_all_tasks_of_a_scheduler_that_is_restarted_go_out_again() -> None:
+    held = Held()
+    with crew_of(held, workers=3) as crew:
+        for k in range(6):
+            crew.submit(k, says("k"), {"k": k})
+        while len(held.futures) < 6:
+            time.sleep(0.01)
+        for future in held.futures[:6]:
+            future.cancel()
+        while len(held.futures) < 12:
+            time.sleep(0.01)
+        for k, future in enumerate(held.futures[6:]):
+            future.set_result((executors._DONE, pickle.dumps(k), 0.0))
+        assert sorted(outcomes(crew)) == list(range(6))
+    assert len(held.futures) == 12
+
+
+def test_a_task_that_is_lost_again_and_again_is_given_up() -> None:
+    here = Here(fault=lambda number: CancelledError() if number else None)
+    with crew_of(here) as crew:
+        for k in range(2):
+            crew.submit(k, says("1"))
+        told = outcomes(crew)
+    assert told[0].value == 1
+    assert type(told[1].error) is lx.WorkerError
+    assert "given up: it was cancelled" in str(told[1].error)
+    assert len(here.shared) == 1 + executors._LOSSES
+
+
+def test_a_task_that_dask_gives_up_is_given_up() -> None:
+    class KilledWorker(Exception):  # noqa: N818 - as that of Dask
+        pass
+
+    here = Here(fault=lambda number: KilledWorker("attempted 3 times") if number == 0 else None)
+    with crew_of(here) as crew:
+        for k in range(3):
+            crew.submit(k, says("1"))
+        told = outcomes(crew)
+    assert "KilledWorker: attempted 3 times" in str(told[0].error)
+    assert type(told[0].error) is lx.WorkerError
+    assert (told[1].value, told[2].value) == (1, 1)
+    assert len(here.shared) == 3
+
+
+# --- Executors that are of no use ---------------------------------------------------------------------
+
+
+def refused(crew: Crew, text: str) -> None:
+    """Whoever waits is told, as often as they wait."""
+    with crew:
+        crew.submit(0, says("1"))
+        for _ in range(2):
+            with pytest.raises(lx.WorkerError, match=text):
+                crew.wait(60.0)
+        assert crew.ready
+
+
+def test_an_executor_that_was_shut_down() -> None:
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    refused(crew_of(pool), "takes no more tasks: RuntimeError: cannot schedule")
+
+
+def test_workers_without_lipexact() -> None:
+    here = Here(fault=raises(ModuleNotFoundError("No module named 'lipexact'")))
+    refused(crew_of(here), "cannot do lipexact's tasks: ModuleNotFoundError")
+    assert len(here.shared) == 1
+
+
+def test_workers_with_another_lipexact(monkeypatch: pytest.MonkeyPatch) -> None:
+    crew = crew_of(Here())
+    monkeypatch.setattr(executors, "__version__", "0.0.0")
+    refused(crew, rf"a worker has lipexact 0\.0\.0, and the caller {lx.__version__}")
+
+
+def test_what_workers_cannot_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("nowhere")
+    exec("def alone(*_): return 1", module.__dict__)
+    monkeypatch.setitem(sys.modules, "nowhere", module)
+    with crew_of(None, 1) as crew:  # tasks of which one fails for this reason
+        crew.submit(0, module.alone)
+        crew.submit(1, says("1"))
+        told = outcomes(crew)
+    assert type(told[0].error) is ModuleNotFoundError
+    assert told[1].value == 1
+    refused(crew_of(None, 1, function=module.alone), "cannot do lipexact's tasks: ModuleNotFoundError")
+
+
+def test_what_was_done_before_is_told_first() -> None:
+    here = Here(refusal=lambda number: OSError("no") if number else None)
+    with crew_of(here) as crew:
+        crew.submit(0, says("1"))
+        while crew._outbox.empty():
+            time.sleep(0.01)
+        crew.submit(1, says("1"))
+        while crew._lost is None:
+            time.sleep(0.01)
+        assert [told.value for told in crew.wait(None)] == [1]
+        with pytest.raises(lx.WorkerError, match="takes no more tasks: OSError: no"):
+            crew.wait(None)
+
+
+# --- Executors that break -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["fault", "refusal"])
+def test_processes_take_the_place_of_an_executor_that_breaks(where: str) -> None:
+    here = Here(1, **{where: lambda number: BrokenExecutor("broken") if number > 1 else None})
+    with crew_of(here, base=7) as crew:
+        told = {}
+        for few in ([0], [1], [2, 3, 4, 5]):
+            for k in few:
+                crew.submit(k, says(f"base + k, {PID}"), {"k": k})
+            told |= values(crew)
+    assert {k: value for k, (value, _) in told.items()} == {k: 7 + k for k in range(6)}
+    others = {told[k][1] for k in range(2, 6)}
+    assert len(others) == 1
+    assert told[0][1] == told[1][1] == os.getpid() not in others
+
+
+def test_an_executor_of_many_workers_is_replaced_by_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "_process", Held)
+    with crew_of(Here(1000, fault=raises(BrokenExecutor()))) as crew:
+        crew.submit(0, says("1"))
+        while crew.workers in (0, 1000):
+            time.sleep(0.01)
+        assert crew.workers <= (os.cpu_count() or 1)
+
+
+@pytest.fixture(params=["loky", "stdlib"])
+def pool(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    if request.param == "stdlib":
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
+            yield executor
+        return
+    executor = loky.ProcessPoolExecutor(2)
+    yield executor
+    executor.shutdown(kill_workers=True)
+
+
+def test_each_task_of_a_pool_that_breaks_is_answered_once(pool: Executor, tmp_path: Path) -> None:
+    once = f"__import__('os').path.exists(mark) or (open(mark, 'w').close(), {EXIT})"
+    with crew_of(pool, mark=str(tmp_path / "mark")) as crew:
+        for k in range(8):
+            crew.submit(k, says(once if k == 3 else "k"), {"k": k})
+        assert values(crew) == {k: k for k in range(8)} | {3: True}
+        with pytest.raises(BrokenExecutor):
+            pool.submit(os.getpid)
+
+
+# --- Processes of one's own ---------------------------------------------------------------------------
+
+
+def test_processes_of_ones_own_do_tasks() -> None:
+    threads = "[pool['num_threads'] for pool in __import__('threadpoolctl').threadpool_info()]"
+    with crew_of(None, 2, eye=np.eye(2)) as crew:
+        for k in range(6):
+            crew.submit(k, says(f"eye.sum(), {PID}, {threads}"))
+        told = values(crew)
+    assert {value for value, _, _ in told.values()} == {2.0}
+    assert {count for _, _, counts in told.values() for count in counts} == {1}
+    pids = {pid for _, pid, _ in told.values()}
+    assert os.getpid() not in pids
+    assert all(map(gone, pids))
+
+
+@pytest.mark.parametrize("death", [EXIT, pytest.param(KILL, marks=posix)])
+def test_a_task_that_ends_processes_is_given_up_and_the_others_are_done_once(death: str, tmp_path: Path) -> None:
+    """Each writes down that it was begun."""
+    note = "__import__('os').close(__import__('tempfile').mkstemp(prefix=f'{k}.', dir=folder)[0])"
+    with crew_of(None, 2, folder=str(tmp_path)) as crew:
+        for k in range(10):
+            crew.submit(k, says(f"({note}, {death if k == 1 else 'k'})[1]"), {"k": k})
+        told = outcomes(crew)
+    assert type(told[1].error) is lx.WorkerError
+    assert "workers died 3 times" in str(told[1].error)
+    assert [told[k].value for k in range(10)] == [0, None, *range(2, 10)]
+    begun = Counter(int(path.name.partition(".")[0]) for path in tmp_path.iterdir())
+    assert begun == {k: 3 if k == 1 else 1 for k in range(10)}
+
+
+def test_a_process_that_died_while_it_had_nothing_to_do() -> None:
+    with crew_of(None, 1) as crew:
+        crew.submit(0, says(PID))
+        pid = values(crew)[0]
+        (lane,) = crew._lanes
+        os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        while lane.executor._flags.broken is None:  # type: ignore[attr-defined]
+            time.sleep(0.01)
+        crew.submit(1, says(PID))
+        assert values(crew)[1] != pid
+
+
+@posix
+def test_processes_end_when_the_crew_is_closed_whatever_they_do() -> None:
+    for task in ("__import__('time').sleep(600)", "__import__('os').kill(__import__('os').getpid(), 19)"):
+        with crew_of(None, 2) as crew:
+            for k in range(8):
+                crew.submit(k, says(PID))
+            pids = set(values(crew).values())
+            for k in range(4):
+                crew.submit(k, says(task))
+            start = time.perf_counter()
+        assert time.perf_counter() - start < 5
+        assert all(map(gone, pids))
+
+
+@posix
+def test_processes_that_have_not_started_end_too() -> None:
+    with crew_of(None, 2) as crew:
+        pids = [pid for lane in crew._lanes for pid in lane.executor._processes]  # type: ignore[attr-defined]
+        assert len(pids) == 2
+    assert all(map(gone, pids))
+
+
+def test_one_process_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    original, calls = executors._process, itertools.count()
+
+    def process() -> Executor:
+        if next(calls) == 1:
+            raise OSError(errno.ENOSPC, "semaphores")
+        return original()
+
+    monkeypatch.setattr(executors, "_process", process)
+    with crew_of(None, 3) as crew:
+        assert crew.workers == 1
+        crew.submit(0, says("1"))
+        assert values(crew) == {0: 1}
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "semaphores"), RuntimeError("can't start new thread")])
+def test_no_process_is_to_be_had(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def process() -> Executor:
+        raise error
+
+    monkeypatch.setattr(executors, "_process", process)
+    with pytest.raises(type(error), match=r"semaphores|thread"):
+        crew_of(None, 2)
+    refused(crew_of(Here(fault=raises(BrokenExecutor()))), "cannot be handed out: .*(semaphores|thread)")
+
+
+def test_processes_that_never_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "_process", Held)
+    with crew_of(None, 2) as crew:
+        first, second = (lane.executor.futures[0] for lane in crew._lanes)  # type: ignore[attr-defined]
+        assert not crew.ready
+        first.set_exception(BrokenExecutor("it died"))
+        while crew.workers == 2:
+            time.sleep(0.01)
+        assert not crew.ready
+        second.set_exception(BrokenExecutor("it died"))
+        while not crew.ready:
+            time.sleep(0.01)
+        for _ in range(2):  # even though no task was lost
+            with pytest.raises(lx.WorkerError, match="no process could be started: it died"):
+                crew.wait(None)
+
+
+# --- How it ends --------------------------------------------------------------------------------------
+
+
+def test_tasks_that_an_executor_has_not_done_are_cancelled() -> None:
+    held = Held()
+    with crew_of(held, workers=2) as crew:
+        for k in range(6):
+            crew.submit(k, says("1"))
+        while len(held.futures) < 4:
+            time.sleep(0.01)
+        held.futures[0].set_running_or_notify_cancel()
+        assert crew.wait(0.0) == []
+    assert [future.cancelled() for future in held.futures] == [False, True, True, True]
+
+
+@posix
+def test_ctrl_c_is_the_callers_to_handle() -> None:
+    own = "__import__('os').kill(__import__('os').getpid(), 2)"
+    callers = "(__import__('os').kill(__import__('os').getppid(), 2), __import__('time').sleep(600))"
+    with crew_of(None, 1) as crew:
+
+        def interrupted() -> None:
+            crew.submit(1, says(callers))
+            crew.wait(None)
+
+        crew.submit(0, says(f"({own}, {PID})[1]"))
+        pid = values(crew)[0]
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert crew.open == 1
+    assert gone(pid)
+
+
+# --- How many workers there are -----------------------------------------------------------------------
+
+
+class Client:
+    """Of dask.distributed."""
+
+    def nthreads(self) -> dict[str, int]:
+        return {"tcp://a": 4, "tcp://b": 2}
+
+
+class Lost:
+    """A client whose scheduler is not there."""
+
+    def nthreads(self) -> dict[str, int]:
+        raise OSError("timed out")
+
+
+class Mpi:
+    """An executor of mpi4py.futures, which has started its workers by then."""
+
+    @property
+    def num_workers(self) -> int:
+        return 5
+
+
+@pytest.mark.parametrize(
+    ("executor", "count"),
+    [
+        (types.SimpleNamespace(_client=Client()), 6),
+        (types.SimpleNamespace(_client=Lost()), 0),
+        (Mpi(), 5),
+        (types.SimpleNamespace(num_workers=0, _max_workers=3), 3),
+        (types.SimpleNamespace(_max_workers=None), 0),
+        (object(), 0),
+    ],
+)
+def test_executors_are_asked_for_their_workers(executor: Any, count: int) -> None:
+    assert workers_of(executor) == count
+
+
+def test_pools_are_asked_for_their_workers() -> None:
+    with ThreadPoolExecutor(3) as threads, ProcessPoolExecutor(2) as processes:
+        assert (workers_of(threads), workers_of(processes)) == (3, 2)
+    pool = loky.ProcessPoolExecutor(4)
+    assert workers_of(pool) == 4
+    pool.shutdown()
+
+
+def test_an_executor_that_does_not_say_has_some() -> None:
+    with crew_of(Held()) as crew:
+        assert crew.workers == executors._UNKNOWN
