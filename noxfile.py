@@ -99,6 +99,8 @@ def bench_smoke(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks.run", "--smoke", *session.posargs)
     session.run("python", "-m", "benchmarks.scale", "--smoke", "--seconds", "5")
     session.run("python", "-m", "benchmarks.growth", "--smoke")
+    session.run("python", "-m", "benchmarks.batch", "--balls", "4")
+    session.run("python", "-m", "benchmarks.workers", "--replay", "benchmarks/reports/workers_tasks.jsonl")
     session.run("python", "-m", "benchmarks.estimators", "--case", "random_4_8_8_2", "--norm", "l2", "--seconds", "2")
 
 

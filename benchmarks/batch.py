@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import lipexact as lx
-from benchmarks.cases import DATA, EXAMPLES, NETWORKS
+from benchmarks.cases import DATA, NETWORKS, random_network
 from benchmarks.growth import keep
 from benchmarks.measure import Record, environment
 from benchmarks.report import REPORTS
@@ -111,17 +111,24 @@ def ways(jobs: int) -> Iterator[dict[str, Solver]]:
 def memory(count: int, target: Path | None) -> int:
     """The resident memory over many small solves, by each method that needs no more than is installed."""
     keep(target, environment({"solves": count}), mode="w")
-    network, rng = lx.load(EXAMPLES / "wine_13_16_16_3.onnx"), np.random.default_rng(0)
+    network, rng = random_network((3, 5, 5, 2), 0), np.random.default_rng(0)
     grown = 0
     for method, share in (("bab", 1.0), ("mip", 0.1)):
-        solves, sizes = int(count * share), []
+        solves, sizes, trees = int(count * share), [], 0
         for k in range(solves + 1):
             if k % max(solves // 20, 1) == 0:
                 gc.collect()
                 sizes.append(resident())
-            lx.lipschitz(network, lx.Ball(rng.random(13), 0.02), method=method, functional=[1, -1, 0])  # type: ignore[arg-type]
+            ball = lx.Ball(rng.normal(size=3), 0.5)
+            trees += lx.lipschitz(network, ball, method=method, functional=0).stats.get("nodes", 0) > 0  # type: ignore[arg-type]
         steady = sizes[len(sizes) // 4 :]
-        row: Record = {"method": method, "solves": solves, "megabytes": sizes, "growth": steady[-1] - steady[0]}
+        row: Record = {
+            "method": method,
+            "solves": solves,
+            "with_a_tree": trees,
+            "megabytes": sizes,
+            "growth": steady[-1] - steady[0],
+        }
         keep(target, row)
         print(f"{method}: {solves} solves, {' '.join(f'{size:.1f}' for size in sizes)} MB", flush=True)
         grown += row["growth"] > 2.0
