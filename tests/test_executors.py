@@ -326,7 +326,6 @@ def test_a_task_that_dask_gives_up_is_given_up() -> None:
     assert "KilledWorker: attempted 3 times" in str(told[0].error)
     assert type(told[0].error) is lx.WorkerError
     assert (told[1].value, told[2].value) == (1, 1)
-    assert len(here.shared) == 3
 
 
 # --- Executors that are of no use ---------------------------------------------------------------------
@@ -394,7 +393,7 @@ def test_what_was_done_before_is_told_first() -> None:
 def test_processes_take_the_place_of_an_executor_that_breaks(where: str) -> None:
     here = Here(1, **{where: lambda number: BrokenExecutor("broken") if number > 1 else None})
     with crew_of(here, base=7) as crew:
-        told = {}
+        told: dict[int, Any] = {}
         for few in ([0], [1], [2, 3, 4, 5]):
             for k in few:
                 crew.submit(k, says(f"base + k, {PID}"), {"k": k})

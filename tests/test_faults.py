@@ -27,9 +27,11 @@ import pytest
 from pyomo.common import Executable
 
 import lipexact as lx
+from lipexact import executors
 from lipexact import question as asking
-from lipexact.bab import workers
+from lipexact.bab import tree
 from lipexact.bab.explore import Explorer
+from lipexact.executors import Crew
 from lipexact.files import write_whole
 from lipexact.mip import compose, search, solvers
 from lipexact.mip.solvers import SOLVERS, Outcome, SolveOptions, Solver, Termination, Watch
@@ -674,60 +676,73 @@ def test_hardly_any_memory(method: str, solver: str, room: float) -> None:
 # --- Other processes of branch and bound ----------------------------------------------------------------
 
 
-def with_another(monkeypatch: pytest.MonkeyPatch, number: int | None, **options: Any) -> tuple[lx.LipschitzResult, int]:
-    """Branch and bound in two processes, of which the other gets a signal before its second turn; and its turns."""
-    turns = 0
+def with_others(
+    monkeypatch: pytest.MonkeyPatch, number: int | None = None, after: int = 0, **options: Any
+) -> tuple[lx.LipschitzResult, int, set[int]]:
+    """Branch and bound in two other processes, which get a signal after so many answers; all answers, and processes."""
+    answers, pids = 0, set[int]()
 
-    def ready(self: workers.Workers) -> bool:
-        return bool(self._first) and all(each.result() for each in self._first)
-
-    def explore(self: workers.Workers, *arguments: Any) -> Any:
-        nonlocal turns
-        turns += 1
-        if turns == 2 and number is not None:
-            for pid in self._pool._processes:
+    def ready(self: Crew) -> bool:
+        nonlocal number
+        for lane in self._lanes:
+            if lane.started is not None:
+                lane.started.exception()
+                pids.update(lane.executor._processes)
+        if number is not None and answers >= after:
+            for pid in pids:
                 os.kill(pid, number)
-            for _ in range(100):
-                if self._pool._flags.broken is not None or number != signal.SIGKILL:
-                    break
-                time.sleep(0.05)
-        return original(self, *arguments)
+            number = None
+        return original_ready(self)
 
-    original = workers.Workers.explore
-    monkeypatch.setattr("lipexact.bab.tree._ALONE", 0.0)
-    monkeypatch.setattr("lipexact.bab.tree._WORTH", 0.0)
-    monkeypatch.setattr(workers, "_GRACE", 0.5)
-    monkeypatch.setattr(workers.Workers, "ready", property(ready))
-    monkeypatch.setattr(workers.Workers, "explore", explore)
-    return lx.lipschitz(*slow(), method="bab", threads=2, **options), turns
+    def wait(self: Crew, seconds: float | None) -> Any:
+        nonlocal answers
+        told = original_wait(self, seconds)
+        answers += len(told)
+        return told
+
+    original_ready, original_wait = Crew.ready.fget, Crew.wait
+    monkeypatch.setattr(tree, "_ALONE", -1.0)
+    monkeypatch.setattr(tree, "_WORTH", 0.0)
+    monkeypatch.setattr(Crew, "ready", property(ready))
+    monkeypatch.setattr(Crew, "wait", wait)
+    return lx.lipschitz(*slow(), method="bab", threads=2, **options), answers, pids
 
 
 @posix
-def test_a_process_that_was_killed_between_two_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    result, turns = with_another(monkeypatch, signal.SIGKILL)
-    assert turns == 2
-    assert result.status is lx.Status.EXACT
+def test_processes_that_are_killed_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    result, answers, pids = with_others(monkeypatch, signal.SIGKILL, after=1, gap=0.25)
+    assert answers > 3
+    assert len(pids) == 4
+    assert result.termination == "gap"
+    assert "message" not in result.stats
     holds(result)
 
 
 @posix
-def test_a_process_that_hangs_is_given_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    result, turns = with_another(monkeypatch, signal.SIGSTOP, time_limit=6.0)
-    assert turns == 2
+def test_processes_that_hang_are_given_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = time.perf_counter()
+    result, answers, pids = with_others(monkeypatch, signal.SIGSTOP, time_limit=2.0)
+    assert time.perf_counter() - start < 6
+    assert (answers, len(pids)) == (0, 2)
+    assert all(map(gone, pids))
     assert (result.status, result.termination) == (lx.Status.BOUNDED, "time limit")
     holds(result)
 
 
-IN_TWO = """
+IN_OTHERS = """
 import sys
 from pathlib import Path
-from lipexact.bab import tree, workers
+from lipexact.bab import tree
 from lipexact.cli import main
-def explore(self, *arguments):
-    note.write_text(str(next(iter(self._pool._processes))) + chr(10))
-    return original(self, *arguments)
+from lipexact.executors import Crew
+def wait(self, seconds):
+    told = original(self, seconds)
+    if told and not note.exists():
+        pids = [pid for lane in self._lanes for pid in lane.executor._processes]
+        note.write_text(" ".join(map(str, pids)) + chr(10))
+    return told
 note = Path(sys.argv.pop())
-original, workers.Workers.explore, tree._ALONE = workers.Workers.explore, explore, 0.0
+original, Crew.wait, tree._ALONE = Crew.wait, wait, -1.0
 main()
 """
 
@@ -736,24 +751,25 @@ main()
 @pytest.mark.parametrize("number", [signal.SIGTERM, getattr(signal, "SIGKILL", None)])
 def test_other_processes_end_with_the_first_one(number: signal.Signals, slow_file: Path, tmp_path: Path) -> None:
     options = command(slow_file, "--method=bab", "--threads=2")[3:]
-    run = [sys.executable, "-c", IN_TWO, *options, str(tmp_path / "pid")]
+    run = [sys.executable, "-c", IN_OTHERS, *options, str(tmp_path / "pids")]
     with subprocess.Popen(run, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as running:
-        other = int(wait_for(tmp_path / "pid"))
+        others = [int(pid) for pid in wait_for(tmp_path / "pids").split()]
         running.send_signal(number)
         out, _ = running.communicate(timeout=100)
     assert (running.returncode, out) == (-number, b"")
-    assert gone(other)
+    assert len(others) == 2
+    assert all(map(gone, others))
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "semaphores"), RuntimeError("can't start new thread")])
 def test_no_other_process_is_to_be_had(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(**_: object) -> None:
+    def refuse() -> None:
         raise error
 
-    monkeypatch.setattr(workers, "ProcessPoolExecutor", refuse)
-    result, turns = with_another(monkeypatch, None)
-    assert turns == 0
-    assert result.status is lx.Status.EXACT
+    monkeypatch.setattr(executors, "_process", refuse)
+    result, answers, pids = with_others(monkeypatch, gap=0.25)
+    assert (answers, pids) == (0, set())
+    assert result.termination == "gap"
     assert str(error) in result.stats["message"]
     holds(result)
 

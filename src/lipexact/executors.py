@@ -343,15 +343,16 @@ class Crew:
             self._lanes.append(lane)
 
     def _hand_out(self) -> None:
+        for lane in self._lanes:
+            self._ask(lane)
         while self._waiting:
             lane = max(self._lanes, key=lambda one: one.room)
             if lane.room <= 0:
-                self._ask(lane)
                 return
             self._send(lane, self._waiting.popleft())
 
     def _ask(self, lane: _Lane) -> None:
-        """Whether an executor has other workers by now."""
+        """Whether an executor has more workers by now, or fewer."""
         if not lane.own and self._fixed is None and time.monotonic() - lane.asked > _ASKED:
             before, lane.asked = lane.workers, time.monotonic()
             lane.workers = workers_of(lane.executor) or before
@@ -379,14 +380,12 @@ class Crew:
         if future is lane.started:
             self._begun(lane)
             return
-        oldest = next(iter(lane.sent)) is future
-        task = lane.sent.pop(future)
+        task = lane.sent[future]
         try:
             kind, value, seconds = future.result()
         except BrokenExecutor:
-            task.deaths += lane.own and oldest
-            self._again(task, f"workers died {task.deaths} times while they did it")
             self._replace(lane)
+            return
         except CancelledError:  # not by us: a scheduler was restarted
             task.losses += 1
             self._again(task, "it was cancelled again and again")
@@ -403,6 +402,7 @@ class Crew:
             self._served = True
             lane.seconds = (lane.seconds + seconds) / 2
             self._answered(task, kind, value, seconds)
+        del lane.sent[future]
 
     def _begun(self, lane: _Lane) -> None:
         """A process of one's own has started, or failed to."""
@@ -432,14 +432,15 @@ class Crew:
 
     def _replace(self, lane: _Lane) -> None:
         """Processes of one's own for what is broken; what it was doing goes out again."""
-        if lane not in self._lanes:
-            return
         self._lanes.remove(lane)
-        for task in reversed(lane.sent.values()):
-            self._waiting.appendleft(task)
+        tasks = list(lane.sent.values())
         lane.sent.clear()
         if lane.own:
             self._end(lane)
+            for task in tasks[:1]:  # the one that was being done
+                task.deaths += 1
+        for task in reversed(tasks):
+            self._again(task, f"workers died {task.deaths} times while they did it")
         self._own(min(lane.workers, os.cpu_count() or 1))
 
     def _end(self, lane: _Lane) -> None:
