@@ -16,6 +16,7 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future,
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import loky
@@ -188,6 +189,18 @@ def test_other_workers_of_an_executor_are_seen_in_time(monkeypatch: pytest.Monke
         for k in range(5):
             crew.submit(k, says("1"))
         assert (crew.workers, crew.room) == (2, -1)
+
+
+def test_an_executor_whose_client_is_closed_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "_SILENCE", 0.01)
+    held = Held()
+    held._client = SimpleNamespace(status="running", nthreads=lambda: {"a": 1})  # type: ignore[attr-defined]
+    with crew_of(held) as crew:
+        crew.submit(0, says("1"))
+        assert crew.wait(0.1) == []
+        held._client.status = "closed"  # type: ignore[attr-defined]
+        with pytest.raises(lx.WorkerError, match="lost its scheduler"):
+            crew.wait(20.0)
 
 
 def test_an_outcome_says_what_it_took() -> None:

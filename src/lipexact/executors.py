@@ -41,7 +41,8 @@ _LOSSES = 10  # of a task for other reasons, such as a scheduler that was restar
 _KEPT = 4  # things that tasks share, in a worker
 _SHORT = 0.1  # seconds: processes that do shorter tasks are given the next one ahead of time
 _UNKNOWN = 8  # workers of an executor that does not say how many it has
-_ASKED = 10.0  # seconds until an executor is asked again
+_ASKED = 10.0  # seconds until an executor is asked again how many it has
+_SILENCE = 5.0  # seconds after which it is looked at whether an executor is still there
 _PATIENCE = 10.0  # seconds that the last tasks are waited for when the work is given up
 
 _DONE, _FAILED, _MISSING, _UNFIT = "done", "failed", "missing", "unfit"
@@ -317,7 +318,12 @@ class Crew:
         try:
             while self._running:
                 self._hand_out()
-                told = self._inbox.get()
+                try:
+                    told = self._inbox.get(timeout=_SILENCE)
+                except queue.Empty:  # nothing is heard any more of an executor whose client has given up
+                    if any(_closed(lane.executor) for lane in self._lanes):
+                        raise WorkerError("the executor's client has lost its scheduler, and is closed") from None
+                    continue
                 if isinstance(told, _Task):
                     self._waiting.append(told)
                 elif told is not None and self._running:
@@ -450,6 +456,11 @@ class Crew:
         else:
             # One that is still starting is left to end by itself: killed, it would leave semaphores behind.
             lane.executor.shutdown(wait=lane.ready, kill_workers=lane.ready)  # type: ignore[call-arg]
+
+
+def _closed(executor: Executor) -> bool:
+    """Whether it is one of Dask's, and its client is closed."""
+    return getattr(getattr(executor, "_client", None), "status", None) in ("closing", "closed")
 
 
 def _process() -> Executor:
