@@ -90,7 +90,7 @@ def test_an_unfinished_line_is_cut_off(path: Path) -> None:
         (lambda text: text.replace('"model":"', '"model":"0'), "another network"),
         (lambda text: text.replace('"gap":0.0', '"gap":0.5'), "another question .gap"),
         (lambda text: text.partition("\n")[2], "no checkpoint"),
-        (lambda text: "x,y\n1,2\n", "damaged|no checkpoint"),
+        (lambda text: "x,y\n1,2\n", "no checkpoint"),
         (lambda text: "notes", "no checkpoint"),
         (lambda text: "{}\n", "no checkpoint"),
     ],

@@ -153,11 +153,11 @@ class Checkpoint:
         end, failures, first = 0, False, True
         for start, raw in _lines(self._file):
             end = start + len(raw)
-            line = self._parsed(start, raw)
             if first:
-                self._check(line)
+                self._check(raw)
                 first = False
                 continue
+            line = self._parsed(start, raw)
             if not (isinstance(line.get("index"), int) and ("result" in line) != ("error" in line)):
                 raise self._damaged(start)
             if "error" in line:
@@ -181,8 +181,11 @@ class Checkpoint:
         found = os.read(self._file, len(begins))
         return begins.startswith(found)
 
-    def _check(self, line: dict[str, Any]) -> None:
-        if line.get("format") != FORMAT:
+    def _check(self, raw: bytes) -> None:
+        line = None
+        with suppress(ValueError):
+            line = json.loads(raw)
+        if not isinstance(line, dict) or line.get("format") != FORMAT:
             raise CheckpointError(f"'{self.path}' is no checkpoint of lipexact: choose another file")
         if line.get("version") != VERSION:
             raise CheckpointError(f"'{self.path}' is of version {line.get('version')!r}; this one reads {VERSION}")

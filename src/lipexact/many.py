@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import sys
@@ -350,7 +351,7 @@ class _Batch:
                 self.book.add(one.index, one.domain, one.result, one.error)
         except (CheckpointError, OSError) as error:
             if not self.warned:
-                warnings.warn(f"{error}; the batch goes on, and tries again", RuntimeWarning, stacklevel=2)
+                warnings.warn(f"{error}; the batch goes on, and tries again", RuntimeWarning, stacklevel=5)
             self.warned = True
 
     def _close(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -389,12 +390,13 @@ class _Printer:
     """A line on stderr now and then, and one in the end."""
 
     def __init__(self) -> None:
-        self.next = 0.0
+        self.next, self.done = 0.0, -1
 
     def __call__(self, moment: BatchProgress) -> None:
-        if moment.seconds >= self.next or moment.remaining == 0:
+        last = moment.remaining == 0 and moment.done > self.done
+        if moment.seconds >= self.next or last:
             print(moment, file=sys.stderr, flush=True)
-            self.next = moment.seconds + _SECONDS_BETWEEN_LINES
+            self.next, self.done = (math.inf if last else moment.seconds + _SECONDS_BETWEEN_LINES), moment.done
 
 
 def _duration(seconds: float) -> str:
