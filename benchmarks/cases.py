@@ -224,6 +224,12 @@ def synthetic_10_20_30_20_2() -> Case:
 
 
 @case
+def synthetic_10_wide() -> Case:
+    """The same network in a ball of radius 1.5 around the middle of its cube: minutes, for several workers."""
+    return replace(synthetic_10_20_30_20_2(), domain=lx.Ball(np.full(10, 0.5), 1.5), known=None)
+
+
+@case
 def mnist17_784_20_20_20_2() -> Case:
     """Trained on MNIST's digits 1 and 7, in a ball of radius 0.1."""
     return trained_network("mnist17_784_20_20_20_2")

@@ -30,7 +30,7 @@ from benchmarks.measure import Record, environment
 from benchmarks.report import REPORTS
 from lipexact.executors import Crew, Outcome
 
-CASES = "synthetic_10_20_30_20_2", "regression_11_24_24_1", "untrained_10_20_30_20_2_2"
+CASES = "synthetic_10_20_30_20_2", "regression_11_24_24_1", "synthetic_10_wide"
 AS_IF = 1024
 AHEAD = 2  # tasks that a worker has at most
 WORKERS = 1, 2, 4, 16, 64, 256, 1024
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--record", type=Path, metavar="FILE")
     parser.add_argument("--replay", type=Path, metavar="FILE")
     parser.add_argument("--case", action="append", help="may be repeated")
-    parser.add_argument("--seconds", type=float, default=60.0, help="time limit of one solve")
+    parser.add_argument("--seconds", type=float, default=600.0, help="time limit of one solve")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--report", metavar="NAME", help="write NAME.jsonl in benchmarks/reports/")
     options = parser.parse_args(arguments)

@@ -119,6 +119,14 @@ def values(crew: Crew) -> dict[int, Any]:
     return {ticket: each.value for ticket, each in told.items()}
 
 
+def until(holds: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if holds():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not come to that")
+
+
 def gone(pid: int) -> bool:
     """Whether a process has ended, or will within some seconds."""
     for _ in range(200):
@@ -179,11 +187,9 @@ def test_other_workers_of_an_executor_are_seen_in_time(monkeypatch: pytest.Monke
         assert crew.room == -1
         held._max_workers = 3  # type: ignore[attr-defined]
         crew.submit(3, says("1"))
-        while crew.workers == 1:
-            time.sleep(0.01)
+        until(lambda: crew.workers > 1)
         crew.submit(4, says("1"))
-        while len(held.futures) < 5:
-            time.sleep(0.01)
+        until(lambda: len(held.futures) == 5)
         assert crew.room == 1
     with crew_of(held, workers=2) as crew:  # which is what the caller says
         for k in range(5):
@@ -303,12 +309,10 @@ def test_all_tasks_of_a_scheduler_that_is_restarted_go_out_again() -> None:
     with crew_of(held, workers=3) as crew:
         for k in range(6):
             crew.submit(k, says("k"), {"k": k})
-        while len(held.futures) < 6:
-            time.sleep(0.01)
+        until(lambda: len(held.futures) == 6)
         for future in held.futures[:6]:
             future.cancel()
-        while len(held.futures) < 12:
-            time.sleep(0.01)
+        until(lambda: len(held.futures) == 12)
         for k, future in enumerate(held.futures[6:]):
             future.set_result((executors._DONE, pickle.dumps(k), 0.0))
         assert sorted(outcomes(crew)) == list(range(6))
@@ -389,11 +393,9 @@ def test_what_was_done_before_is_told_first() -> None:
     here = Here(refusal=lambda number: OSError("no") if number else None)
     with crew_of(here) as crew:
         crew.submit(0, says("1"))
-        while crew._outbox.empty():
-            time.sleep(0.01)
+        until(lambda: not crew._outbox.empty())
         crew.submit(1, says("1"))
-        while crew._lost is None:
-            time.sleep(0.01)
+        until(lambda: crew._lost is not None)
         assert [told.value for told in crew.wait(None)] == [1]
         with pytest.raises(lx.WorkerError, match="takes no more tasks: OSError: no"):
             crew.wait(None)
@@ -421,8 +423,7 @@ def test_an_executor_of_many_workers_is_replaced_by_few(monkeypatch: pytest.Monk
     monkeypatch.setattr(executors, "_process", Held)
     with crew_of(Here(1000, fault=raises(BrokenExecutor()))) as crew:
         crew.submit(0, says("1"))
-        while crew.workers in (0, 1000):
-            time.sleep(0.01)
+        until(lambda: crew.workers not in (0, 1000))
         assert crew.workers <= (os.cpu_count() or 1)
 
 
@@ -463,7 +464,7 @@ def test_processes_of_ones_own_do_tasks() -> None:
     assert all(map(gone, pids))
 
 
-@pytest.mark.parametrize("death", [EXIT, pytest.param(KILL, marks=posix)])
+@pytest.mark.parametrize("death", [pytest.param(EXIT, id="exit"), pytest.param(KILL, id="kill", marks=posix)])
 def test_a_task_that_ends_processes_is_given_up_and_the_others_are_done_once(death: str, tmp_path: Path) -> None:
     """Each writes down that it was begun."""
     note = "__import__('os').close(__import__('tempfile').mkstemp(prefix=f'{k}.', dir=folder)[0])"
@@ -484,8 +485,7 @@ def test_a_process_that_died_while_it_had_nothing_to_do() -> None:
         pid = values(crew)[0]
         (lane,) = crew._lanes
         os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
-        while lane.executor._flags.broken is None:  # type: ignore[attr-defined]
-            time.sleep(0.01)
+        until(lambda: lane.executor._flags.broken is not None)  # type: ignore[attr-defined]
         crew.submit(1, says(PID))
         assert values(crew)[1] != pid
 
@@ -499,6 +499,7 @@ def test_processes_end_when_the_crew_is_closed_whatever_they_do() -> None:
             pids = set(values(crew).values())
             for k in range(4):
                 crew.submit(k, says(task))
+            until(lambda: all(lane.sent for lane in crew._lanes))
             start = time.perf_counter()
         assert time.perf_counter() - start < 5
         assert all(map(gone, pids))
@@ -544,12 +545,10 @@ def test_processes_that_never_start(monkeypatch: pytest.MonkeyPatch) -> None:
         first, second = (lane.executor.futures[0] for lane in crew._lanes)  # type: ignore[attr-defined]
         assert not crew.ready
         first.set_exception(BrokenExecutor("it died"))
-        while crew.workers == 2:
-            time.sleep(0.01)
+        until(lambda: crew.workers < 2)
         assert not crew.ready
         second.set_exception(BrokenExecutor("it died"))
-        while not crew.ready:
-            time.sleep(0.01)
+        until(lambda: crew.ready)
         for _ in range(2):  # even though no task was lost
             with pytest.raises(lx.WorkerError, match="no process could be started: it died"):
                 crew.wait(None)
@@ -563,8 +562,7 @@ def test_tasks_that_an_executor_has_not_done_are_cancelled() -> None:
     with crew_of(held, workers=2) as crew:
         for k in range(6):
             crew.submit(k, says("1"))
-        while len(held.futures) < 4:
-            time.sleep(0.01)
+        until(lambda: len(held.futures) == 4)
         held.futures[0].set_running_or_notify_cancel()
         assert crew.wait(0.0) == []
     assert [future.cancelled() for future in held.futures] == [False, True, True, True]

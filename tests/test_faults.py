@@ -721,7 +721,7 @@ def test_processes_that_are_killed_are_replaced(monkeypatch: pytest.MonkeyPatch)
 @posix
 def test_processes_that_hang_are_given_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     start = time.perf_counter()
-    result, answers, pids = with_others(monkeypatch, signal.SIGSTOP, time_limit=2.0)
+    result, answers, pids = with_others(monkeypatch, signal.SIGSTOP, time_limit=1.5)
     assert time.perf_counter() - start < 6
     assert (answers, len(pids)) == (0, 2)
     assert all(map(gone, pids))
