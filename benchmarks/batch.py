@@ -28,7 +28,7 @@ from benchmarks.report import REPORTS
 
 MODEL = NETWORKS / "mnist17_seed0_784_20_20_20_2.onnx"
 ASKED: dict[str, Any] = {"functional": (1, -1)}
-PART = 25  # balls before the next one's turn
+PART = 50  # balls before the next one's turn
 Solver = Callable[[Sequence[lx.Domain]], list[lx.LipschitzResult]]
 
 
@@ -77,9 +77,7 @@ def throughput(count: int, jobs: int, target: Path | None) -> int:
 
 @contextmanager
 def ways(jobs: int) -> Iterator[dict[str, Solver]]:
-    """By name; workers have started, and stay for all parts."""
-    from loky import ProcessPoolExecutor  # noqa: PLC0415
-
+    """By name. Dask's workers stay for all parts, and the processes start anew for each."""
     network = lx.load(MODEL)
 
     def many(**options: Any) -> Solver:

@@ -36,7 +36,7 @@ _HEARTBEAT = 0.5  # seconds between two reports
 _ALONE = 1.0  # seconds before other workers take part: processes take about as long to start,
 _WORTH = 5.0  # and so many must be left to make that worth while
 _SLICES = 0.1, 2.0  # seconds that a worker looks at a subtree: while others have nothing to do, and else
-_HAND, _SHARE = 128, 4  # nodes that a worker is dealt, at most, and how many times all workers' hands there should be
+_HAND, _SHARE = 128, 2  # nodes that a worker is dealt, at most, and how many times all workers' hands there should be
 _MARGIN = 0.2  # seconds before the deadline at which workers stop
 
 
