@@ -91,19 +91,15 @@ def ways(jobs: int) -> Iterator[dict[str, Solver]]:
         "loop": lambda balls: [lx.lipschitz(network, ball, **ASKED) for ball in balls],
         "processes": many(jobs=jobs),
     }
-    with ProcessPoolExecutor(jobs, timeout=None) as pool:
-        solvers["loky"] = many(executor=pool)
-        if find_spec("distributed") is None:
-            yield solvers
-            return
-        from distributed import Client, LocalCluster  # noqa: PLC0415
+    if find_spec("distributed") is None:
+        yield solvers
+        return
+    from distributed import Client, LocalCluster  # noqa: PLC0415
 
-        with (
-            LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=None) as cluster,
-            Client(cluster) as client,
-        ):
-            solvers["dask"] = many(executor=client.get_executor())
-            yield solvers
+    local = LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=None)
+    with local as cluster, Client(cluster) as client:
+        solvers["dask"] = many(executor=client.get_executor())
+        yield solvers
 
 
 def memory(count: int, target: Path | None) -> int:
