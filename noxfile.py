@@ -100,6 +100,7 @@ def bench_smoke(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks.scale", "--smoke", "--seconds", "5")
     session.run("python", "-m", "benchmarks.growth", "--smoke")
     session.run("python", "-m", "benchmarks.batch", "--balls", "4")
+    session.run("python", "-m", "benchmarks.batch", "--memory", "200")
     session.run("python", "-m", "benchmarks.workers", "--replay", "benchmarks/reports/workers_tasks.jsonl")
     session.run("python", "-m", "benchmarks.estimators", "--case", "random_4_8_8_2", "--norm", "l2", "--seconds", "2")
 
@@ -124,6 +125,18 @@ def bench_growth(session: nox.Session) -> None:
     """How the time grows, with the curves in benchmarks/reports/growth.png: `nox -s bench_growth -- --seconds 10`."""
     session.install("-e", ".[plot]")
     session.run("python", "-m", "benchmarks.growth", "--report", "growth", *session.posargs)
+
+
+@nox.session
+def bench_workers(session: nox.Session) -> None:
+    """Batches and one hard constant on two workers, its replay on up to 1,024, the memory of 10,000 solves: an hour."""
+    session.install("-e", ".", "distributed", *PINNED)
+    tasks = "benchmarks/reports/workers_tasks.jsonl"
+    session.run("python", "-m", "benchmarks.batch", "--balls", "200", "--report", "batch")
+    session.run("python", "-m", "benchmarks.workers", "--speed-up", "--report", "workers")
+    session.run("python", "-m", "benchmarks.workers", "--case", "synthetic_10_wide", "--record", tasks)
+    session.run("python", "-m", "benchmarks.workers", "--replay", tasks, "--report", "workers_replay")
+    session.run("python", "-m", "benchmarks.batch", "--memory", "10000", "--report", "memory")
 
 
 @nox.session

@@ -1,9 +1,10 @@
 """Many balls on two workers: python -m benchmarks.batch [--balls 200] [--report batch].
 
-Balls of radius 0.1 around test digits of MNIST, 784-20-20-20-2, norm linf, c = (1, -1): by a plain loop of
+Balls of radius 0.05 around test digits of MNIST, 784-20-20-20-2, norm linf, c = (1, -1): by a plain loop of
 `lipexact.lipschitz`, by `lipexact.lipschitz_many` on processes of its own, and on a Dask `LocalCluster`, where
 dask.distributed is installed. They take turns, some balls each, so that a machine that gets slower does so for all; the
-results must be equal to the last bit. With --memory N, N small solves in one process instead, and its memory.
+results must be equal to the last bit. Between them stands what two processes are worth on this machine at that time, by
+a loop that has nothing to share: a busy or shared processor gives less than two. With --memory N, N small solves in one process instead, and its memory.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from loky import ProcessPoolExecutor
 
 import lipexact as lx
 from benchmarks.cases import DATA, NETWORKS, random_network
@@ -49,10 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def throughput(count: int, jobs: int, target: Path | None) -> int:
     """The three ways, in turns."""
     keep(target, environment({"balls": count, "jobs": jobs}), mode="w")
-    balls = [lx.Ball(row / 255, 0.1) for row in np.load(DATA / "mnist_1_vs_7.npz")["x"][:count]]
+    balls = [lx.Ball(row / 255, 0.05) for row in np.load(DATA / "mnist_1_vs_7.npz")["x"][:count]]
     seconds: dict[str, float] = {}
     results: dict[str, list[lx.LipschitzResult]] = {}
-    with ways(jobs) as solvers:
+    worths = []
+    with ways(jobs) as solvers, ProcessPoolExecutor(jobs, timeout=None) as burners:
         for start in range(0, count, PART):
             for name, solve in solvers.items():
                 before = time.perf_counter()
@@ -73,6 +77,22 @@ def throughput(count: int, jobs: int, target: Path | None) -> int:
         equal = "equal" if same else "NOT EQUAL"
         print(f"{name}: {row['per_second']:.2f} a second, {row['speed_up']:.2f} times the loop, {equal}")
     return wrong
+
+
+def worth(pool: Executor, jobs: int) -> float:
+    """How many times as much that many processes do at once as one alone."""
+    alone = pool.submit(burn, 0.5).result()
+    return sum(each.result() for each in [pool.submit(burn, 0.5) for _ in range(jobs)]) / alone
+
+
+def burn(seconds: float) -> float:
+    """Turns a second of a loop with small products of matrices and some Python, as branch and bound has."""
+    end, turns, matrix = time.perf_counter() + seconds, 0, np.eye(64)
+    while time.perf_counter() < end:
+        for _ in range(20):
+            matrix = matrix @ matrix
+        turns += len([k for k in range(2000) if k % 3])
+    return turns / seconds
 
 
 @contextmanager

@@ -23,7 +23,10 @@ from statistics import median
 from typing import Any
 from unittest.mock import patch
 
+from loky import ProcessPoolExecutor
+
 import lipexact as lx
+from benchmarks.batch import worth
 from benchmarks.cases import question
 from benchmarks.growth import keep
 from benchmarks.measure import Record, environment
@@ -79,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--record", type=Path, metavar="FILE")
     parser.add_argument("--replay", type=Path, metavar="FILE")
     parser.add_argument("--case", action="append", help="may be repeated")
-    parser.add_argument("--seconds", type=float, default=600.0, help="time limit of one solve")
+    parser.add_argument("--seconds", type=float, default=120.0, help="time limit of one solve")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--report", metavar="NAME", help="write NAME.jsonl in benchmarks/reports/")
     options = parser.parse_args(arguments)
@@ -111,11 +114,14 @@ def speed_up(cases: Iterable[str], seconds: float, repeat: int, target: Path | N
             row[f"nodes_{threads}"] = median(one.stats["nodes"] for one in results)
             row[f"upper_{threads}"] = median(one.upper for one in results)
             row[f"status_{threads}"] = results[-1].status.value
+        with ProcessPoolExecutor(2, timeout=None) as pool:
+            row["worth"] = worth(pool, 2)
         keep(target, row)
         for threads in found:
             print(
                 f"{name}, {threads}: {row[f'status_{threads}']} <= {row[f'upper_{threads}']:.6g}, "
-                f"{row[f'seconds_{threads}']:.2f} s, {row[f'nodes_{threads}']:g} nodes",
+                f"{row[f'seconds_{threads}']:.2f} s, {row[f'nodes_{threads}']:g} nodes; "
+                f"two processes are worth {row['worth']:.2f}",
                 flush=True,
             )
 
@@ -148,8 +154,6 @@ def record(name: str, seconds: float, file: Path) -> None:
             if each.value is not None:
                 origin.update((node.decisions, each.ticket) for node in each.value.packet.nodes)
         return found
-
-    from loky import ProcessPoolExecutor  # noqa: PLC0415
 
     start, cpu = time.perf_counter(), time.process_time()
     with (

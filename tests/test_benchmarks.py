@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lipexact as lx
-from benchmarks import compare, growth, report, run, scale
-from benchmarks.cases import CASES, KNOWN, Case, Entry, Peer, Skipped
+from benchmarks import batch, compare, growth, report, run, scale, workers
+from benchmarks.cases import CASES, KNOWN, Case, Entry, Peer, Skipped, random_network
 from benchmarks.measure import Configuration, contradiction, environment, flatten, measure, medians
 from lipexact.mip.solvers import solver_names
 from lipexact.network import Network
@@ -360,3 +363,67 @@ def test_growth_is_drawn(tmp_path: Path) -> None:
     ]
     assert growth.draw(of(*rows, options={"seconds": 20.0, "networks": 1}), tmp_path / "grown.png") == 0
     assert (tmp_path / "grown.png").stat().st_size > 1000
+
+
+@st.composite
+def recorded(draw: st.DrawFn) -> list[workers.Task]:
+    """Tasks, each with parents before it."""
+    tasks = []
+    for k in range(draw(st.integers(1, 30))):
+        parents = tuple(draw(st.sets(st.integers(-1, k - 1), min_size=1, max_size=3)))
+        tasks.append(workers.Task(parents, draw(st.floats(0.01, 2.0)), 0.0, 1, 1))
+    return tasks
+
+
+@given(recorded(), st.integers(1, 8))
+def test_a_replay_takes_no_less_than_it_must(tasks: list[workers.Task], count: int) -> None:
+    total, longest = sum(task.seconds for task in tasks), workers.critical(tasks)
+    found = workers.replay(3.0, tasks, count, 0.0)
+    least = 3.0 + max(longest, total / count)
+    assert found.seconds >= least * (1 - 1e-9)
+    assert found.seconds <= 3.0 + total + 1e-9
+    assert found.busy * count * (found.seconds - 3.0) == pytest.approx(total)
+    late = workers.replay(3.0, tasks, count, 0.5)
+    assert late.seconds >= 3.0 + longest + 1.0 - 1e-9
+    assert workers.replay(0.0, tasks, 1, 0.0).seconds == pytest.approx(total)
+
+
+def test_the_caller_of_a_replay_does_one_thing_at_a_time() -> None:
+    tasks = [workers.Task((workers.FIRST,), 1.0, 0.2, 1, 1) for _ in range(50)]
+    found = workers.replay(0.0, tasks, 1000, 0.0)
+    assert found.seconds >= 50 * 0.2 * (1 - 1e-9)
+    assert found.caller == pytest.approx(10.0 / found.seconds)
+
+
+def test_a_search_is_recorded_and_replayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("lipexact.bab.tree._ALONE", 0.0)
+    monkeypatch.setattr("benchmarks.workers.ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(2))
+    network = random_network((4, 12, 10, 2), 3)
+    enter(monkeypatch, "hard", Case(network, lx.Box(-np.ones(4), np.ones(4)), (1, -1)))
+    file = tmp_path / "tasks.jsonl"
+    assert workers.main(["--record", str(file), "--case", "hard", "--seconds", "20"]) == 0
+    first, tasks = workers.read(file)
+    assert first >= 0
+    assert len(tasks) > 5
+    assert any(parent != workers.FIRST for task in tasks for parent in task.parents)
+    assert all(parent < k for k, task in enumerate(tasks) for parent in task.parents)
+    assert workers.main(["--replay", str(file)]) == 0
+    assert "1024 workers" in capsys.readouterr().out
+
+
+def test_batches_are_measured_side_by_side(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    @contextmanager
+    def ways(jobs: int) -> Iterator[dict[str, batch.Solver]]:
+        network = random_network((784, 4, 2), 0)
+
+        def loop(balls: Sequence[lx.Domain]) -> list[lx.LipschitzResult]:
+            return [lx.lipschitz(network, ball, method="lp", functional=0) for ball in balls]
+
+        yield {"loop": loop, "other": lambda balls: loop(balls)[:: 1 if jobs == 1 else -1]}
+
+    monkeypatch.setattr(batch, "ways", ways)
+    assert batch.main(["--balls", "3", "--jobs", "1"]) == 0
+    assert batch.main(["--balls", "3", "--jobs", "2"]) == 1
+    assert "NOT EQUAL" in capsys.readouterr().out
