@@ -4,7 +4,8 @@ Balls of radius 0.05 around test digits of MNIST, 784-20-20-20-2, norm linf, c =
 `lipexact.lipschitz`, by `lipexact.lipschitz_many` on processes of its own, and on a Dask `LocalCluster`, where
 dask.distributed is installed. They take turns, some balls each, so that a machine that gets slower does so for all; the
 results must be equal to the last bit. Between them stands what two processes are worth on this machine at that time, by
-a loop that has nothing to share: a busy or shared processor gives less than two. With --memory N, N small solves in one process instead, and its memory.
+a loop that has nothing to share: a busy or shared processor gives less than two. With --memory N, N small solves in one
+process instead, and its memory.
 """
 
 from __future__ import annotations
@@ -62,10 +63,11 @@ def throughput(count: int, jobs: int, target: Path | None) -> int:
                 before = time.perf_counter()
                 results.setdefault(name, []).extend(solve(balls[start : start + PART]))
                 seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - before
-            print(
-                f"{min(start + PART, count)} balls: {', '.join(f'{n} {s:.1f} s' for n, s in seconds.items())}",
-                flush=True,
-            )
+            worths.append(worth(burners, jobs))
+            so_far = ", ".join(f"{name} {spent:.1f} s" for name, spent in seconds.items())
+            told = f"{jobs} processes are worth {worths[-1]:.2f}"
+            print(f"{min(start + PART, count)} balls: {so_far}; {told}", flush=True)
+    keep(target, {"worth": worths})
     wrong = 0
     for name, found in results.items():
         same = all(a.lower == b.lower and a.upper == b.upper for a, b in zip(found, results["loop"], strict=True))
