@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -413,17 +413,18 @@ def test_a_search_is_recorded_and_replayed(
     assert "1024 workers" in capsys.readouterr().out
 
 
-def test_batches_are_measured_side_by_side(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_batches_are_measured_side_by_side(
+    tiny: Case, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = lx.lipschitz(tiny.model, tiny.domain)
+
     @contextmanager
     def ways(jobs: int) -> Iterator[dict[str, batch.Solver]]:
-        network = random_network((784, 4, 2), 0)
-
-        def loop(balls: Sequence[lx.Domain]) -> list[lx.LipschitzResult]:
-            return [lx.lipschitz(network, ball, method="lp", functional=0) for ball in balls]
-
-        yield {"loop": loop, "other": lambda balls: loop(balls)[:: 1 if jobs == 1 else -1]}
+        last = replace(result, lower=result.lower / jobs)
+        yield {"loop": lambda balls: [result] * len(balls), "other": lambda balls: [*[result] * (len(balls) - 1), last]}
 
     monkeypatch.setattr(batch, "ways", ways)
-    assert batch.main(["--balls", "3", "--jobs", "1"]) == 0
-    assert batch.main(["--balls", "3", "--jobs", "2"]) == 1
+    monkeypatch.setattr(batch, "worth", lambda pool, jobs: 1.5)
+    assert batch.main(["--balls", "60", "--jobs", "1"]) == 0
+    assert batch.main(["--balls", "60", "--jobs", "2"]) == 1
     assert "NOT EQUAL" in capsys.readouterr().out

@@ -423,7 +423,7 @@ def test_nodes_come_back_with_points_of_their_own() -> None:
     explorer, nodes, search = planted(8)
     looked = 0
     for _ in range(3):
-        task = Subtree(pack(nodes, explorer.cells.points), None, 0.0, 0.0, 0.0)
+        task = Subtree(pack(nodes, explorer.cells.points), None, 0.0, 0.0, 0.0, 0.0)
         answer = pickle.loads(pickle.dumps(explore(search, pickle.loads(pickle.dumps(task)))))
         assert answer.outcome.children == []
         nodes = unpack(answer.packet, explorer.cells.points)
@@ -458,8 +458,8 @@ def said(answer: Answer) -> tuple[Any, ...]:
 @pytest.mark.parametrize("seconds", [0.0, np.inf])
 def test_an_answer_depends_on_its_task_alone(seconds: float) -> None:
     explorer, nodes, search = planted(12, 1, "l1", "linf", None, traced=True)
-    first = pickle.dumps(Subtree(pack(nodes, explorer.cells.points), None, 0.0, 0.0, seconds))
-    other = pickle.dumps(Subtree(pack(nodes[:3], explorer.cells.points), None, 0.0, 0.0, 0.0))
+    first = pickle.dumps(Subtree(pack(nodes, explorer.cells.points), None, 0.0, 0.0, 0.0, seconds))
+    other = pickle.dumps(Subtree(pack(nodes[:3], explorer.cells.points), None, 0.0, 0.0, 0.0, 0.0))
     answers, points = [], []
     for task in (first, other, first, first):
         answers.append(said(search.explore(pickle.loads(task))))
@@ -474,7 +474,7 @@ def test_an_answer_depends_on_its_task_alone(seconds: float) -> None:
 
 def test_which_bounds_were_the_smallest_before_does_not_matter_in_the_end() -> None:
     explorer, nodes, search = planted(8)
-    task = pickle.dumps(Subtree(pack(nodes, explorer.cells.points), None, 0.0, 0.0, np.inf))
+    task = pickle.dumps(Subtree(pack(nodes, explorer.cells.points), None, 0.0, 0.0, 0.0, np.inf))
     answers = [each.explore(pickle.loads(task)) for each in (search, search, pickle.loads(pickle.dumps(search)))]
     known = alone(functional=0).value
     assert [answer.packet.nodes for answer in answers] == [[]] * 3
@@ -488,11 +488,11 @@ def test_what_waits_comes_back() -> None:
     explorer, nodes, search = planted(8)
     middle = float(np.median([node.bound for node in nodes]))
     packet = pack(nodes, explorer.cells.points)
-    answer = search.explore(Subtree(packet, None, 0.0, middle, np.inf))
+    answer = search.explore(Subtree(packet, None, 0.0, middle, 0.0, np.inf))
     left = {node.decisions for node in answer.packet.nodes}
     assert all(node.bound <= middle for node in answer.packet.nodes)
     assert left >= {node.decisions for node in nodes if node.bound <= middle}
-    answer = search.explore(Subtree(packet, None, 100.0, 0.0, np.inf))  # a target beyond all
+    answer = search.explore(Subtree(packet, None, 100.0, 0.0, 0.0, np.inf))  # a target beyond all
     assert answer.packet.nodes == []
     assert answer.outcome.passed == max(node.bound for node in nodes)
     assert answer.stats["leaves"] == 0
@@ -501,9 +501,9 @@ def test_what_waits_comes_back() -> None:
 def test_the_best_region_is_told_and_retold() -> None:
     explorer, nodes, search = planted(8)
     packet = pack(nodes, explorer.cells.points)
-    found = search.explore(Subtree(packet, None, 0.0, 0.0, np.inf)).outcome.found
+    found = search.explore(Subtree(packet, None, 0.0, 0.0, 0.0, np.inf)).outcome.found
     assert found is not None
-    again = search.explore(Subtree(packet, found, 0.0, 0.0, 0.0)).outcome.found
+    again = search.explore(Subtree(packet, found, 0.0, 0.0, 0.0, 0.0)).outcome.found
     assert again is not None
     assert again.norm.lower == found.norm.lower
     assert found.norm.lower == pytest.approx(alone(functional=0).value, rel=1e-9)

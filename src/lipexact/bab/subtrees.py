@@ -62,15 +62,16 @@ class Subtree:
         As for :class:`.Explorer`.
     floor
         Nodes with bounds up to this can wait, as others elsewhere have larger ones.
-    seconds
-        After which to stop.
+    least, most
+        Seconds: before the first the floor is none, as sending nodes back would cost more; after the second it ends.
     """
 
     packet: Packet
     found: Found | None
     target: float
     floor: float
-    seconds: float
+    least: float
+    most: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +104,9 @@ class Search:
         if explorer is None:
             explorer = Explorer(self.problems, self.bounds, None, np.inf, traced=self.traced)
         explorer.cells.forget()
-        before, end = explorer.stats, start + task.seconds
+        before, end = explorer.stats, start + task.most
         explorer.sampling.best, explorer.sampling.deadline, explorer.target = task.found, end, task.target
-        outcome, left = _explored(explorer, unpack(task.packet, explorer.cells.points), task.floor, end)
+        outcome, left = _explored(explorer, unpack(task.packet, explorer.cells.points), task, start)
         packet = pack(left, explorer.cells.points)
         stats = {name: value - before[name] for name, value in explorer.stats.items()}
         with self._lock:
@@ -113,21 +114,23 @@ class Search:
         return Answer(outcome, packet, stats)
 
 
-def _explored(explorer: Explorer, nodes: list[Node], floor: float, end: float) -> tuple[Outcome, list[Node]]:
+def _explored(explorer: Explorer, nodes: list[Node], task: Subtree, start: float) -> tuple[Outcome, list[Node]]:
     total, numbers = Outcome([], 0.0, None), itertools.count()
     heap = [(-node.bound, next(numbers), node) for node in nodes]
     heapq.heapify(heap)
-    size, begun = min(max(explorer.least, len(nodes)), explorer.most), False
-    while heap and -heap[0][0] > floor and not (begun and time.perf_counter() > end):
-        begun, batch = True, list[Node]()
+    size, spent = min(max(explorer.least, len(nodes)), explorer.most), 0.0
+    while spent <= max(task.most, 0.0):
+        floor, batch = task.floor if spent >= task.least else 0.0, list[Node]()
         while heap and -heap[0][0] > floor and len(batch) < size:
             batch.append(heapq.heappop(heap)[2])
+        if not batch:
+            break
         outcome = explorer.explore(batch)
         for child in outcome.children:
             heapq.heappush(heap, (-child.bound, next(numbers), child))
         total.passed = max(total.passed, outcome.passed)
         merge(total.trace, outcome.trace)
-        size = min(2 * size, explorer.most)
+        size, spent = min(2 * size, explorer.most), time.perf_counter() - start
     total.found = explorer.sampling.best
     return total, [node for _, _, node in heap]
 

@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 
+import numpy as np
+
 from lipexact.bab.explore import Explorer, Node, Outcome, Trace, merge
 from lipexact.bab.subtrees import Answer, Search, Subtree, explore, pack, unpack
 from lipexact.bounds.interval import Bounds
@@ -37,6 +39,7 @@ _ALONE = 1.0  # seconds before other workers take part: processes take about as 
 _WORTH = 5.0  # and so many must be left to make that worth while
 _SLICES = 0.1, 2.0  # seconds that a worker looks at a subtree: while others have nothing to do, and else
 _HAND, _SHARE = 128, 2  # nodes that a worker is dealt, at most, and how many times all workers' hands there should be
+_COST = 0.005  # seconds of the caller's that a task takes, about
 _MARGIN = 0.2  # seconds before the deadline at which workers stop
 
 
@@ -170,11 +173,13 @@ class _Tree:
             few = crew.open < crew.workers  # some have nothing to do: many nodes are wanted soon
             nodes = self._pop(min(max(len(self._heap) // max(_SHARE * crew.workers, 1), 1), _HAND))
             floor = -self._heap[0][0] if self._heap else 0.0
-            seconds = min(_SLICES[0] if few else _SLICES[1], deadline - time.perf_counter() - _MARGIN)
+            # So that the caller can keep up with all workers' tasks.
+            least = min(_COST * crew.workers, _SLICES[0] if few else np.inf)
+            most = min(_SLICES[0] if few else max(_SLICES[1], 2 * least), deadline - time.perf_counter() - _MARGIN)
             packet = pack(nodes, self.explorer.cells.points)
             number = next(self._numbers)
             self._sent[number] = nodes
-            crew.submit(number, explore, Subtree(packet, best, self.explorer.target, floor, seconds))
+            crew.submit(number, explore, Subtree(packet, best, self.explorer.target, floor, least, most))
 
     def _collect(self, crew: Crew, deadline: float) -> None:
         for told in crew.wait(min(max(deadline - time.perf_counter(), 0.0), _HEARTBEAT)):
