@@ -1,6 +1,6 @@
 """Many balls on two workers: python -m benchmarks.batch [--balls 200] [--report batch].
 
-Balls of radius 0.05 around test digits of MNIST, 784-20-20-20-2, norm linf, c = (1, -1): by a plain loop of
+Balls of radius 0.02 around test digits of MNIST, 784-20-20-20-2, norm linf, c = (1, -1): by a plain loop of
 `lipexact.lipschitz`, by `lipexact.lipschitz_many` on processes of its own, and on a Dask `LocalCluster`, where
 dask.distributed is installed. They take turns, some balls each, so that a machine that gets slower does so for all; the
 results must be equal to the last bit. Between them stands what two processes are worth on this machine at that time, by
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def throughput(count: int, jobs: int, target: Path | None) -> int:
     """The three ways, in turns."""
     keep(target, environment({"balls": count, "jobs": jobs}), mode="w")
-    balls = [lx.Ball(row / 255, 0.05) for row in np.load(DATA / "mnist_1_vs_7.npz")["x"][:count]]
+    balls = [lx.Ball(row / 255, 0.02) for row in np.load(DATA / "mnist_1_vs_7.npz")["x"][:count]]
     seconds: dict[str, float] = {}
     results: dict[str, list[lx.LipschitzResult]] = {}
     worths = []

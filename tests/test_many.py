@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -284,19 +285,20 @@ def test_an_executor_has_no_use_for_a_program() -> None:
 
 
 def test_solvers_keep_to_their_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lipexact.mip import search
-
+    search = import_module("lipexact.mip.search")
     asked: list[int | None] = []
     original = search.narrow
 
     def narrow(*arguments: Any, **options: Any) -> Any:
-        asked.append(arguments[5].threads)
+        asked.append(arguments[4].threads)
         return original(*arguments, **options)
 
     monkeypatch.setattr(search, "narrow", narrow)
     for threads in (None, 2):
-        list(lx.lipschitz_many(network(), balls()[:1], executor=Here(), method="mip", threads=threads))
-    assert asked == [1, 2]
+        found = lx.lipschitz_many(network(), balls()[:4], executor=Here(), method="mip", threads=threads)
+        assert all(one.error is None for one in found)
+    assert set(asked[: len(asked) // 2]) == {1}
+    assert set(asked[len(asked) // 2 :]) == {2}
     monkeypatch.setattr(many, "cpu_count", lambda: 16)
     batch = many._Batch(None, [], None, 3, None, None, False, None)  # type: ignore[arg-type]
     assert batch.cores == 5
