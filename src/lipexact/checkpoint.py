@@ -131,7 +131,15 @@ class Checkpoint:
             with suppress(OSError):
                 os.fsync(self._file)
         finally:
+            self._unlock()
             self._release()
+
+    def _unlock(self) -> None:
+        """Also for processes that were forked meanwhile, which share the lock."""
+        with suppress(ImportError, OSError):
+            import fcntl  # noqa: PLC0415 - POSIX has it
+
+            fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _use(self, file: int) -> None:
         self._file, self._release = file, weakref.finalize(self, os.close, file)
@@ -215,7 +223,8 @@ class Checkpoint:
                 aside.replace(target)
             except BaseException:
                 self._release()
-                aside.unlink()
+                with suppress(OSError):  # it may have its name already
+                    aside.unlink()
                 raise
         except (OSError, CheckpointError):  # no room for both: the old lines stay, and newer ones count
             self._file, self._release = before, old
@@ -299,7 +308,8 @@ def _asked(question: Question) -> dict[str, Any]:
             "functionals": _body(question.functionals),
             "directions": _body(question.directions),
             "gap": question.goal.gap,
-            "target": question.goal.target,
+            "target": _finite(question.goal.target),
+            "relaxation": question.method == "lp",
         },
     }
 
@@ -334,4 +344,6 @@ def _finite(value: Any) -> Any:
         return str(value)
     if isinstance(value, dict):
         return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
     return value

@@ -280,7 +280,7 @@ def batch(
     balls = _Balls(network, centers, radius, ball_norm, clip)
     if out.exists() and not resume:
         _fail(f"--out: '{out}' is there already: give --resume to go on with it, or another file", _USAGE)
-    summary, results = _Summary(model, out), None
+    summary = _Summary(model, out)
     with _Bar(quiet, len(balls)) as bar, redirect_stdout(sys.stderr):
         results = lipschitz_many(
             network,
@@ -500,6 +500,8 @@ class _Balls:
 
     def __init__(self, network: Network, centers: str, radius: float, ball_norm: str, clip: str | None) -> None:
         rows, shape = _numbers(centers, "--centers"), network.input_shape
+        if not rows.size:
+            raise DomainError("--centers: there is no centre in the file")
         whole, wanted = ([n for n in each if n > 1] for each in (rows.shape, shape))
         if rows.size == network.input.size and (rows.ndim <= 1 or whole == wanted):
             rows = rows[None]  # the only one

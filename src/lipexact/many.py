@@ -18,9 +18,10 @@ from typing import Any, TypeAlias
 from loky import cpu_count
 
 from lipexact.api import load
+from lipexact.bracket import Termination
 from lipexact.checkpoint import Checkpoint
 from lipexact.domains import Domain
-from lipexact.errors import CheckpointError, DomainError, OptionError
+from lipexact.errors import CheckpointError, DomainError, OptionError, WorkerError
 from lipexact.executors import Crew
 from lipexact.functionals import Functional
 from lipexact.network import Network
@@ -343,16 +344,23 @@ class _Batch:
         self.counts["done"] += 1
 
     def _write(self, one: BatchResult) -> None:
-        try:
-            made = None if one.result is None else one.result.certificate
-            if self.folder is not None and made is not None:
-                made.save(self.folder / f"{one.index:06d}.lxc")
-            if self.book is not None:
+        made = None if one.result is None else one.result.certificate
+        if self.folder is not None and made is not None:
+            name = self.folder / f"{one.index:06d}.lxc"
+            try:
+                made.save(name)
+            except OSError as error:
+                self._warn(f"{name} was not written: {error}; the result has it still")
+        if self.book is not None:
+            try:
                 self.book.add(one.index, one.domain, one.result, one.error)
-        except (CheckpointError, OSError) as error:
-            if not self.warned:
-                warnings.warn(f"{error}; the batch goes on, and tries again", RuntimeWarning, stacklevel=5)
+            except CheckpointError as error:
+                self._warn(f"{error}; the batch goes on, and tries again")
+
+    def _warn(self, text: str) -> None:
+        if not self.warned:
             self.warned = True
+            warnings.warn(text, RuntimeWarning, stacklevel=6)
 
     def _close(self, kind: type[BaseException] | None, *_: object) -> None:
         assert self.book is not None
@@ -377,7 +385,10 @@ class _Batch:
 
 def _answered(question: Question, domain: Domain, cores: int) -> LipschitzResult:
     """In a worker."""
-    return question.answer(domain, cores=cores)
+    result = question.answer(domain, cores=cores)
+    if result.termination == Termination.INTERRUPTED.value:
+        raise WorkerError("the worker was interrupted: ask again")
+    return result
 
 
 def _reporter(progress: bool | BatchCallback) -> BatchCallback | None:

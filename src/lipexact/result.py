@@ -183,6 +183,8 @@ class LipschitzResult:
             If this is no such dictionary.
         """
         witness = data["witness"]
+        if data["status"] == Status.EXACT.value and not closed(float(data["lower"]), float(data["upper"])):
+            raise ValueError("it says EXACT, and its bounds are apart")
         plain = ("termination", "proof", "target", "method", "mode", "solver", "seconds")
         return cls(
             lower=float(data["lower"]),

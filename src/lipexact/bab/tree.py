@@ -105,7 +105,7 @@ def branch(
                     shared, search = False, pickle.dumps(Search(problems, bounds, traced))
                     try:
                         tree.crew = stack.enter_context(Crew(search, executor, workers))
-                    except (OSError, RuntimeError, MemoryError) as error:  # no processes, threads or semaphores left
+                    except (OSError, RuntimeError, MemoryError, AssertionError) as error:  # none left, or none allowed
                         bracket.stats["message"] = f"no other processes could be started: {error}"
                 tree.turn(deadline)
         except KeyboardInterrupt:  # the upper bound is that before the turn that was interrupted
