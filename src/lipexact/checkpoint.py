@@ -190,10 +190,8 @@ class Checkpoint:
         return begins.startswith(found)
 
     def _check(self, raw: bytes) -> None:
-        line = None
-        with suppress(ValueError):
-            line = json.loads(raw)
-        if not isinstance(line, dict) or line.get("format") != FORMAT:
+        line = _decoded(raw)
+        if line is None or line.get("format") != FORMAT:
             raise CheckpointError(f"'{self.path}' is no checkpoint of lipexact: choose another file")
         if line.get("version") != VERSION:
             raise CheckpointError(f"'{self.path}' is of version {line.get('version')!r}; this one reads {VERSION}")
@@ -239,11 +237,8 @@ class Checkpoint:
             return self._parsed(start, stream.readline())
 
     def _parsed(self, start: int, raw: bytes) -> dict[str, Any]:
-        try:
-            line = json.loads(raw)
-        except ValueError:
-            line = None
-        if not isinstance(line, dict):
+        line = _decoded(raw)
+        if line is None:
             raise self._damaged(start)
         return line
 
@@ -336,6 +331,14 @@ def _difference(there: object, here: dict[str, Any]) -> str:
 
 def _encoded(line: dict[str, Any]) -> bytes:
     return json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
+def _decoded(raw: bytes) -> dict[str, Any] | None:
+    """What a line says; None if that is no object."""
+    with suppress(ValueError):
+        line = json.loads(raw)
+        return line if isinstance(line, dict) else None
+    return None
 
 
 def _finite(value: Any) -> Any:
