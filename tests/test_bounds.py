@@ -14,7 +14,6 @@ import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lipexact.arrays import dense
 from lipexact.bounds.interval import Bounds, gate_state, interval, length_bound, point_bounds
 from lipexact.bounds.linear import _Lines, bound
 from lipexact.domains import Box, ConvexSet, Domain, EuclideanBall, Simplex
@@ -24,9 +23,10 @@ from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, V
 from lipexact.graph.lower import relu, scaled
 from lipexact.network import Network, network
 from lipexact.norms import norm
+from lipexact.numerics.arrays import dense
+from lipexact.numerics.rounding import down, gamma, up
 from lipexact.onnx.reader import read_onnx
 from lipexact.problem import Problem, lipschitz_problem
-from lipexact.rounding import down, gamma, up
 from tests import oracle
 from tests.networks import CUTS, FAMILIES, case, cut_domain, halfspaces_of, random_weights, to_network
 

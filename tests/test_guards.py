@@ -18,11 +18,11 @@ from lipexact.bracket import Bracket, Goal
 from lipexact.domains import Ball, Box, Domain, Polytope
 from lipexact.errors import NormError
 from lipexact.functionals import functional_body
-from lipexact.lp import LinearProgram
 from lipexact.mip import search
 from lipexact.mip.search import _ceiling, _trusted, relax
 from lipexact.mip.solvers import Outcome, SolveOptions, Termination
 from lipexact.norms import norm
+from lipexact.numerics.lp import LinearProgram
 from lipexact.regions import _lifted, _Rows, _rules_out, pattern_at
 from lipexact.result import LipschitzResult, Status
 from lipexact.robustness import _ball, _radius_of_all, _step_into, certified_radius

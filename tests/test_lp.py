@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from lipexact.lp import LinearProgram, System, largest_slack
+from lipexact.numerics.lp import LinearProgram, System, largest_slack
 
 TOLERANCE = 1e-7
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from lipexact.arrays import dense
 from lipexact.graph.ir import Affine, Graph, Input
 from lipexact.graph.simplify import fuse, fuse_mapped
-from lipexact.rounding import FOLDED, accurate_product, twofold_product
+from lipexact.numerics.arrays import dense
+from lipexact.numerics.rounding import FOLDED, accurate_product, twofold_product
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -59,7 +59,7 @@ def off(matrix: np.ndarray, rng: np.random.Generator, units: int) -> list[list[F
 @pytest.mark.parametrize("limit", [0, 2**22], ids=["sparse", "twofold"])
 @pytest.mark.parametrize("seed", range(60))
 def test_an_accurate_product_is_as_accurate_as_it_says(seed: int, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lipexact.rounding._MOST_DENSE", limit)
+    monkeypatch.setattr("lipexact.numerics.rounding._MOST_DENSE", limit)
     rng = np.random.default_rng(seed)
     rows, inner, columns = rng.integers(1, 7, 3)
     left, right = (

@@ -10,7 +10,6 @@ import pytest
 import scipy.sparse as sp
 
 import lipexact as lx
-from lipexact.arrays import most_terms
 from lipexact.bounds import linear
 from lipexact.bounds.linear import bound
 from lipexact.functionals import functional_body
@@ -21,6 +20,7 @@ from lipexact.graph.simplify import fuse
 from lipexact.mip import search
 from lipexact.network import Network, network
 from lipexact.norms import norm
+from lipexact.numerics.arrays import most_terms
 from lipexact.problem import MODES, lipschitz_problem
 from lipexact.regions import gradients, pattern_at
 

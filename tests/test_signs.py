@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lipexact.bodies import Leading, Stretched
-from lipexact.signs import absolute_sums, euclidean_sums
+from lipexact.numerics.sign_relaxation import absolute_sums, euclidean_sums
 from tests.test_norms import BODIES, body_and_forms
 
 Sums = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lipexact.arrays import Matrix, Vector, alike, dense, floats
 from lipexact.errors import DomainError
-from lipexact.lp import LinearProgram, System, largest_slack
-from lipexact.rounding import TINY, down, gamma, up
+from lipexact.numerics.arrays import Matrix, Vector, alike, dense, floats
+from lipexact.numerics.lp import LinearProgram, System, largest_slack
+from lipexact.numerics.rounding import TINY, down, gamma, up
 
 _STEPS = 8  # of a random walk, before its points count as random
 _NEWTON = 12

@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lipexact.arrays import Vector, floats
 from lipexact.bodies import Body, Differences, Hull, vertices_of
 from lipexact.domains import Domain, Reals
 from lipexact.errors import NormError
 from lipexact.norms import Norm, norm
+from lipexact.numerics.arrays import Vector, floats
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lipexact.arrays import Vector, lengths
 from lipexact.bodies import Body
 from lipexact.network import Network
+from lipexact.numerics.arrays import Vector, lengths
+from lipexact.numerics.rounding import TINY, gamma
+from lipexact.numerics.sign_relaxation import spectral_norms
 from lipexact.pattern import Pattern
 from lipexact.regions import gradients
-from lipexact.rounding import TINY, gamma
-from lipexact.signs import spectral_norms
 
 _MOST_VERTICES = 2.0**20
 _ROUNDING = 1e-10  # relative errors below are no matter

@@ -9,13 +9,13 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from lipexact.arrays import Vector, floats
 from lipexact.errors import ModelError
 from lipexact.graph.derivative import reverse
 from lipexact.graph.evaluate import batches, evaluate
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Value
 from lipexact.graph.lower import relu
 from lipexact.graph.simplify import fuse
+from lipexact.numerics.arrays import Vector, floats
 
 
 @dataclass(frozen=True, eq=False)

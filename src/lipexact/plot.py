@@ -15,7 +15,6 @@ import numpy as np
 from typing_extensions import assert_never
 
 from lipexact.api import load
-from lipexact.arrays import Vector, floats
 from lipexact.bodies import Body
 from lipexact.bounds.batched import slices
 from lipexact.bracket import Progress
@@ -27,6 +26,7 @@ from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch
 from lipexact.matrix_norm import estimate
 from lipexact.network import Network
 from lipexact.norms import Norm
+from lipexact.numerics.arrays import Vector, floats
 from lipexact.problem import check_domain
 from lipexact.programs import bodies_of
 from lipexact.result import EXACT_GAP, LipschitzResult, Status

@@ -20,13 +20,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-from lipexact.arrays import Matrix
 from lipexact.bounds.interval import point_bounds
 from lipexact.bounds.linear import bound
 from lipexact.domains import Domain
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.ir import Affine, Input, Switch, Value
 from lipexact.network import Network
+from lipexact.numerics.arrays import Matrix
 from lipexact.pattern import FREE, OFF, ON, Pattern
 from lipexact.problem import check_domain
 from lipexact.regions import Numbers, affine_forms, depends_on_free, pattern_at

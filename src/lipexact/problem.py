@@ -20,7 +20,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from lipexact.arrays import alike
 from lipexact.bodies import Body
 from lipexact.domains import ConvexSet, Domain, Reals
 from lipexact.errors import DomainError
@@ -28,6 +27,7 @@ from lipexact.graph.derivative import forward, reverse
 from lipexact.graph.ir import Conditional, Graph, Input, Value
 from lipexact.graph.simplify import fuse_mapped
 from lipexact.network import Network
+from lipexact.numerics.arrays import alike
 
 DerivativeMode: TypeAlias = Literal["forward", "reverse"]
 MODES: tuple[DerivativeMode, ...] = ("reverse", "forward")

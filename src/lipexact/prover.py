@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from lipexact.arrays import Vector
 from lipexact.bab.cells import Decisions, Deduction
 from lipexact.bab.explore import Step, Trace
 from lipexact.bab.tree import branch, fits
@@ -24,13 +23,14 @@ from lipexact.certify.exact import Dyadic
 from lipexact.domains import Domain, Reals
 from lipexact.errors import CertificateError, LipExactError
 from lipexact.network import Network
+from lipexact.numerics.arrays import Vector
+from lipexact.numerics.rounding import rounded
 from lipexact.pattern import FREE, OFF, ON
 from lipexact.primal import Found
 from lipexact.problem import Problem
 from lipexact.projective import Projective
 from lipexact.regions import Empty, Multipliers, decide
 from lipexact.result import closed
-from lipexact.rounding import rounded
 
 _MOST_VERTICES = 64
 _SECONDS = 10.0  # at least, for a proof that the search did not leave behind
@@ -38,7 +38,7 @@ _LARGEST = 2_000_000  # parameters of networks that are proven about
 _EXTRA = 2000  # nodes that are split anew, where exact bounds are above those of the search
 _DIGITS = 4000  # of the longest integer: Python reads no longer ones
 _CLOSED = 9e-10  # by which, relative to it, an upper bound may be above the lower one: less than what EXACT leaves
-_STEPS = 2  # of the mixing method (lipexact.signs)
+_STEPS = 2  # of the mixing method (lipexact.numerics.sign_relaxation)
 _MARGIN = 1e-10  # by which multipliers are larger than they need to be
 
 Proof = list[list[list[Any]]]

@@ -29,6 +29,7 @@ from lipexact.functionals import Functional
 from lipexact.mip.options import SolveOptions
 from lipexact.network import Network
 from lipexact.norms import Norm
+from lipexact.numerics.rounding import rounded
 from lipexact.pattern import ON
 from lipexact.primal import Found, best_region
 from lipexact.problem import DerivativeMode, Problem, check_domain
@@ -37,7 +38,6 @@ from lipexact.projective import Projective
 from lipexact.prover import certify, statement
 from lipexact.regions import Region, gradients, steepness
 from lipexact.result import LipschitzResult, Status, Witness, closed
-from lipexact.rounding import rounded
 
 Mode = Literal["auto", "forward", "reverse"]
 Method = Literal["auto", "bab", "mip", "lp"]

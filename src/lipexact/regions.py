@@ -24,15 +24,15 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from typing_extensions import assert_never
 
-from lipexact.arrays import Matrix, Vector, columns_read, dense, entries, most_terms
 from lipexact.bounds.interval import point_bounds
 from lipexact.domains import Domain
 from lipexact.graph.evaluate import evaluate, product
 from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Value
-from lipexact.lp import Slack, System, largest_slack
 from lipexact.network import Network
+from lipexact.numerics.arrays import Matrix, Vector, columns_read, dense, entries, most_terms
+from lipexact.numerics.lp import Slack, System, largest_slack
+from lipexact.numerics.rounding import SMALLEST, TINY, gamma, rounded, smallest, twofold_product, twofold_sum
 from lipexact.pattern import FREE, OFF, ON, Pattern
-from lipexact.rounding import SMALLEST, TINY, gamma, rounded, smallest, twofold_product, twofold_sum
 
 # Rows and inputs of the largest systems that are solved in Fractions from scratch.
 _SIMPLEX_SIZE = 60

@@ -10,14 +10,14 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lipexact.arrays import Vector
 from lipexact.domains import Domain
 from lipexact.graph.evaluate import evaluate
-from lipexact.lp import LinearProgram
 from lipexact.network import Network
+from lipexact.numerics.arrays import Vector
+from lipexact.numerics.lp import LinearProgram
+from lipexact.numerics.rounding import gamma
 from lipexact.pattern import FREE, OFF, ON, States
 from lipexact.regions import Empty, Multipliers, affine_forms, decide
-from lipexact.rounding import gamma
 
 # Which gate (layer, index) was given which state; in the order of layers.
 Decisions: TypeAlias = tuple[tuple[int, int, int], ...]

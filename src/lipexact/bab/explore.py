@@ -9,7 +9,6 @@ from typing import TypeAlias
 
 import numpy as np
 
-from lipexact.arrays import Vector
 from lipexact.bab.cells import Cells, Decisions, Deduction, Indices
 from lipexact.bounds.batched import GateBounds, NormBounds
 from lipexact.bounds.interval import Bounds
@@ -17,6 +16,7 @@ from lipexact.bounds.linear import bound
 from lipexact.bounds.smallest import Smallest, UpperBounds
 from lipexact.bounds.zonotope import zonotope_bounds
 from lipexact.matrix_norm import matrix_norm
+from lipexact.numerics.arrays import Vector
 from lipexact.pattern import FREE, OFF, ON, States
 from lipexact.primal import Found, Sampling
 from lipexact.problem import Problem

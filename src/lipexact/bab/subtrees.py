@@ -16,10 +16,10 @@ from threading import Lock
 
 import numpy as np
 
-from lipexact.arrays import Vector
 from lipexact.bab.cells import Points
 from lipexact.bab.explore import Explorer, Node, Outcome, merge
 from lipexact.bounds.interval import Bounds
+from lipexact.numerics.arrays import Vector
 from lipexact.primal import Found
 from lipexact.problem import Problem
 

@@ -8,10 +8,10 @@ from typing import TypeAlias
 import numpy as np
 from typing_extensions import assert_never
 
-from lipexact.arrays import Vector, lengths, most_terms
 from lipexact.domains import split_signs
 from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch
-from lipexact.rounding import TINY, down, gamma, up
+from lipexact.numerics.arrays import Vector, lengths, most_terms
+from lipexact.numerics.rounding import TINY, down, gamma, up
 
 Interval: TypeAlias = tuple[Vector, Vector]
 Bounds: TypeAlias = dict[Node, Interval]

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import assert_never
 
-from lipexact.arrays import columns_read
 from lipexact.bounds.interval import Bounds, gate_state, magnitude
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch
+from lipexact.numerics.arrays import columns_read
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from lipexact.arrays import Vector
+from lipexact.numerics.arrays import Vector
 from lipexact.pattern import States
 
 _LONGEST = 15  # batches that a bound is left out

@@ -2,7 +2,7 @@
 
 With c held, y = a x for an open gate a lies within x / 2 + [-1, 1] |x| / 2, whatever the gate. So J^T c lies in a
 zonotope, with a generator for each open gate, and so does J v with v held. How far it reaches in a norm is a question
-of signs (:mod:`lipexact.signs`), whose answer holds for all coordinates together.
+of signs (:mod:`lipexact.numerics.sign_relaxation`), whose answer holds for all coordinates together.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import assert_never
 
-from lipexact.arrays import Vector
 from lipexact.bodies import Body
 from lipexact.bounds.batched import NUMBERS, pads, slices
 from lipexact.graph.derivative import forward, reverse
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value, operands
 from lipexact.graph.simplify import fuse_mapped
 from lipexact.network import Network
+from lipexact.numerics.arrays import Vector
+from lipexact.numerics.rounding import TINY
 from lipexact.pattern import FREE, ON, States
 from lipexact.problem import DerivativeMode, Problem
-from lipexact.rounding import TINY
 
 Indices: TypeAlias = npt.NDArray[np.intp]
 

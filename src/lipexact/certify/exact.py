@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lipexact.arrays import Matrix
 from lipexact.errors import CertificateError
+from lipexact.numerics.arrays import Matrix
 
 Integers: TypeAlias = npt.NDArray[Any]  # Python's own, of dtype object
 

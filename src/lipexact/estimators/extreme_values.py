@@ -9,10 +9,10 @@ import numpy as np
 import scipy  # whose stats are loaded when they are used: they take a second
 import scipy.optimize
 
-from lipexact.arrays import Vector
 from lipexact.estimators.propagation import linear
 from lipexact.estimators.registry import ALL_NETWORKS, ALL_NORMS, Answer, Question, estimator
 from lipexact.estimators.samples import drawn_points, generator, positive, sampler
+from lipexact.numerics.arrays import Vector
 
 _SHAPES = (0.1, 1.0, 5.0, 10.0, 20.0, 50.0, 100.0)  # from which the fit starts
 _SIGNIFICANT = 1e-3  # least p-value of a fit that is believed

@@ -12,7 +12,6 @@ from typing import TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-from lipexact.arrays import Matrix, Vector, dense, most_terms
 from lipexact.bodies import Body
 from lipexact.bounds.batched import slices
 from lipexact.errors import ModelError, UnsupportedEstimateError
@@ -31,8 +30,9 @@ from lipexact.estimators.registry import (
 from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Value
 from lipexact.network import Network
 from lipexact.norms import norm
-from lipexact.rounding import TINY, gamma
-from lipexact.signs import spectral_norms
+from lipexact.numerics.arrays import Matrix, Vector, dense, most_terms
+from lipexact.numerics.rounding import TINY, gamma
+from lipexact.numerics.sign_relaxation import spectral_norms
 
 _MOST_MASKS = 18  # neurons of a layer whose patterns are enumerated
 _AT_ONCE = 2**22  # numbers of masked matrices

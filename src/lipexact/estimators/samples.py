@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lipexact.arrays import Vector
 from lipexact.errors import OptionError
 from lipexact.estimators.registry import ALL_NETWORKS, ALL_NORMS, Answer, Question, estimator
+from lipexact.numerics.arrays import Vector
 from lipexact.primal import Found, Sampling, best_region
 
 _NUMBERS = 2**22  # of the points that are drawn at once

@@ -23,14 +23,14 @@ import numpy as np
 import scipy.linalg
 from typing_extensions import assert_never
 
-from lipexact.arrays import Vector, dense, most_terms
 from lipexact.errors import SolverUnavailableError, UnsupportedEstimateError
 from lipexact.estimators.norms import spectral_norm
 from lipexact.estimators.products import Chain, chains, ends, naive
 from lipexact.estimators.registry import CHAINS, EUCLIDEAN, Answer, Question, estimator
 from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch
 from lipexact.network import Network
-from lipexact.rounding import TINY, gamma
+from lipexact.numerics.arrays import Vector, dense, most_terms
+from lipexact.numerics.rounding import TINY, gamma
 
 _MOST_SECONDS = 1200.0  # that a semidefinite program may take by `_seconds`
 _MOST_PROVEN = 6000  # size of M

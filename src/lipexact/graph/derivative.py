@@ -12,8 +12,8 @@ import numpy as np
 import scipy.sparse as sp
 from typing_extensions import assert_never
 
-from lipexact.arrays import Matrix
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
+from lipexact.numerics.arrays import Matrix
 
 
 def forward(graph: Graph, output: Value, wrt: Input, tangent: Value) -> Value:

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from typing_extensions import assert_never
 
-from lipexact.arrays import Matrix, Vector
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch
+from lipexact.numerics.arrays import Matrix, Vector
 
 _NUMBERS = 2**24  # of all nodes at the points of one batch
 

@@ -22,8 +22,8 @@ from typing import TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-from lipexact.arrays import Matrix, Vector
 from lipexact.errors import ModelError
+from lipexact.numerics.arrays import Matrix, Vector
 
 
 @dataclass(frozen=True, eq=False)

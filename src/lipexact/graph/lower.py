@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lipexact.arrays import Matrix, Vector
 from lipexact.errors import ModelError
 from lipexact.graph.ir import Affine, Conditional, Switch, Value
+from lipexact.numerics.arrays import Matrix, Vector
 
 
 def scaled(factors: Vector | float, x: Value) -> tuple[Matrix, Value]:

@@ -11,9 +11,9 @@ import numpy as np
 import scipy.sparse as sp
 from typing_extensions import assert_never
 
-from lipexact.arrays import Matrix, dense, entries
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value, operands
-from lipexact.rounding import FOLDED, accurate_product
+from lipexact.numerics.arrays import Matrix, dense, entries
+from lipexact.numerics.rounding import FOLDED, accurate_product
 
 _SAMPLE = 64  # rows that tell how many entries a product will have
 
@@ -27,7 +27,7 @@ def fuse(graph: Graph) -> Graph:
     An affine node with one reader, itself affine, is substituted into it, unless that makes more coefficients
     (a bottleneck); and so is a constant or a node whose matrices have at most one entry in a row (a selection,
     a scaling), whoever reads it. Every entry of what comes of a node and those that it reads is one sum, accurate in
-    proportion to itself (:func:`lipexact.rounding.accurate_product`). Of nodes that are equal, such as the differences
+    proportion to itself (:func:`lipexact.numerics.rounding.accurate_product`). Of nodes that are equal, such as the differences
     behind max(x, y) and min(x, y), one is kept.
     """
     return _fused(graph, math.inf)[0]
@@ -44,7 +44,7 @@ def fuse_mapped(graph: Graph) -> tuple[Graph, dict[Node, Node], int]:
         The new node for each old one; a folded node's own replacement may not be in the graph.
     roundings
         How many units of 2^-53 each entry may be off, in proportion to it: at most
-        :data:`lipexact.rounding.FOLDED`.
+        :data:`lipexact.numerics.rounding.FOLDED`.
     """
     return _fused(graph, FOLDED)
 

@@ -33,11 +33,11 @@ import scipy.sparse as sp
 from onnx.reference import ReferenceEvaluator
 from typing_extensions import assert_never
 
-from lipexact.arrays import Matrix
 from lipexact.errors import LipExactError, ModelError, UnsupportedOperatorError
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
 from lipexact.graph.ir import operands as operands_of
 from lipexact.network import Network, network
+from lipexact.numerics.arrays import Matrix
 from lipexact.onnx.external import load_external
 from lipexact.onnx.files import load_model
 from lipexact.onnx.nodes import (

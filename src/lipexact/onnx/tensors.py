@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lipexact.arrays import Matrix, Vector
 from lipexact.graph import lower
 from lipexact.graph.ir import Affine, Value
+from lipexact.numerics.arrays import Matrix, Vector
 from lipexact.onnx.nodes import LARGEST, WIDEST, Constant, Indices, OnnxNode, Operand, Shape, Tensor
 
 _MOST_INTEGERS = 2**16  # in a constant that says a shape, or axes

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lipexact.arrays import Matrix, Vector
 from lipexact.graph.ir import Affine
+from lipexact.numerics.arrays import Matrix, Vector
 from lipexact.onnx.nodes import Indices, OnnxNode, Shape, Tensor
 from lipexact.onnx.tensors import limit, limit_entries
 

@@ -10,8 +10,8 @@ from functools import reduce
 import numpy as np
 import scipy.sparse as sp
 
-from lipexact.arrays import Matrix
 from lipexact.graph.ir import Affine
+from lipexact.numerics.arrays import Matrix
 from lipexact.onnx.nodes import Constant, OnnxNode, Tensor
 from lipexact.onnx.registry import Example, lowers
 from lipexact.onnx.tensors import counted_axes, integers, limit, limit_entries

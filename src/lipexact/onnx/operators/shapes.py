@@ -9,9 +9,9 @@ import onnx
 import onnx.helper
 import scipy.sparse as sp
 
-from lipexact.arrays import Matrix
 from lipexact.graph import lower
 from lipexact.graph.ir import Value
+from lipexact.numerics.arrays import Matrix
 from lipexact.onnx.nodes import FLOAT_TYPES, MOST_AXES, Constant, Indices, OnnxNode, Operand, Tensor
 from lipexact.onnx.registry import Example, lowers
 from lipexact.onnx.tensors import (

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lipexact.arrays import Vector
-from lipexact.rounding import TINY, gamma
+from lipexact.numerics.arrays import Vector
+from lipexact.numerics.rounding import TINY, gamma
 
 _STEPS = 2  # of the mixing method
 _RANK = 16  # of its vectors

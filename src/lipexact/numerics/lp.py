@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lipexact.arrays import Matrix, Vector
+from lipexact.numerics.arrays import Matrix, Vector
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lipexact.arrays import Matrix, Vector, dense, most_terms
+from lipexact.numerics.arrays import Matrix, Vector, dense, most_terms
 
 UNIT = 2.0**-53
 # More than n underflows lose (n * 2^-1074), for n below 10^7.
