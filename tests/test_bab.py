@@ -25,9 +25,9 @@ from lipexact.bounds.smallest import Smallest
 from lipexact.bounds.zonotope import ZonotopeBounds, zonotope_bounds
 from lipexact.errors import OptionError
 from lipexact.graph.evaluate import evaluate
+from lipexact.graph.pattern import FREE
 from lipexact.matrix_norm import matrix_norm
 from lipexact.numerics.lp import LinearProgram
-from lipexact.pattern import FREE
 from lipexact.programs import bodies_of, programs_of
 from lipexact.regions import pattern_at
 from tests.networks import CUTS, FAMILIES, Case, case, cases, cut_domain, halfspaces_of, random_weights, to_network

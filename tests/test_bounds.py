@@ -18,9 +18,9 @@ from lipexact.bounds.interval import Bounds, gate_state, interval, length_bound,
 from lipexact.bounds.linear import _Lines, bound
 from lipexact.domains import Box, ConvexSet, Domain, EuclideanBall, Simplex
 from lipexact.functionals import Functional, functional_body
-from lipexact.graph import lower
+from lipexact.graph import lowering as lower
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
-from lipexact.graph.lower import relu, scaled
+from lipexact.graph.lowering import relu, scaled
 from lipexact.network import Network, network
 from lipexact.norms import norm
 from lipexact.numerics.arrays import dense

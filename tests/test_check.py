@@ -21,7 +21,7 @@ import lipexact as lx
 from lipexact.certify.bodies import _semidefinite
 from lipexact.certify.exact import Dyadic
 from lipexact.graph.ir import Affine, Graph, Input
-from lipexact.graph.lower import add, relu
+from lipexact.graph.lowering import add, relu
 from lipexact.network import network
 from tests.networks import CUTS, EXTREME, FAMILIES, case, cut_domain, halfspaces_of, to_network
 from tests.oracle import regions

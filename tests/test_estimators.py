@@ -24,7 +24,7 @@ from lipexact.bodies import CrossPolytope, Cube, EuclideanUnitBall, Stretched
 from lipexact.estimators import norms, products, registry, semidefinite
 from lipexact.estimators.extreme_values import weibull_end
 from lipexact.estimators.registry import Answer, Question, estimator, estimators
-from lipexact.graph import lower
+from lipexact.graph import lowering as lower
 from lipexact.graph.ir import Affine, Graph, Input
 from lipexact.norms import Norm, norm
 from lipexact.onnx.registry import OPERATORS

@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from lipexact.errors import LipExactError, ModelError
-from lipexact.graph import lower
+from lipexact.graph import lowering as lower
 from lipexact.graph.derivative import forward, reverse
 from lipexact.graph.evaluate import evaluate
+from lipexact.graph.folding import fuse
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Switch, Value, operands, topological
-from lipexact.graph.lower import relu, scaled
-from lipexact.graph.simplify import fuse
+from lipexact.graph.lowering import relu, scaled
 from lipexact.network import Network, network
 from tests.networks import FAMILIES, case, to_network
 from tests.networks import forward as plain_forward

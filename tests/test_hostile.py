@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import lipexact as lx
 from lipexact.graph.ir import Affine, Graph, Input
-from lipexact.graph.lower import absolute, leaky_relu, maximum, minimum, relu
+from lipexact.graph.lowering import absolute, leaky_relu, maximum, minimum, relu
 from lipexact.network import network
 from tests.networks import Case, case, cases, duplicate, random_weights, to_network
 from tests.onnx_files import onnx_model

@@ -22,9 +22,10 @@ from lipexact.bracket import Bracket, Goal
 from lipexact.domains import Ball, Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
 from lipexact.errors import SolverError
 from lipexact.functionals import functional_body
-from lipexact.graph import lower
+from lipexact.graph import lowering as lower
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Switch
-from lipexact.graph.lower import relu
+from lipexact.graph.lowering import relu
+from lipexact.graph.pattern import FREE, OFF, ON, Pattern
 from lipexact.mip import search
 from lipexact.mip.blocks import Port, emit_affine, emit_conditional, emit_input, emit_switch
 from lipexact.mip.compose import Composition, compose
@@ -32,7 +33,6 @@ from lipexact.mip.search import narrow
 from lipexact.mip.solvers import SOLVERS, Outcome, SolveOptions, Solver, Termination, solve
 from lipexact.network import Network, network
 from lipexact.norms import norm
-from lipexact.pattern import FREE, OFF, ON, Pattern
 from lipexact.problem import Problem, lipschitz_problem
 from lipexact.regions import Undecided
 from lipexact.result import closed

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from lipexact.errors import LipExactError, ModelError, UnsupportedOperatorError
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.ir import Affine, Graph, Input
-from lipexact.graph.lower import window_maximum
+from lipexact.graph.lowering import window_maximum
 from lipexact.network import Network
 from lipexact.onnx import read_onnx
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lipexact.errors import LipExactError, ModelError, UnsupportedOperatorError
-from lipexact.graph import lower
+from lipexact.graph import lowering as lower
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.ir import Graph, Input
 from lipexact.network import Network

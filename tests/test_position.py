@@ -14,7 +14,7 @@ from lipexact.api import general_position_report
 from lipexact.domains import Ball, Box, Domain
 from lipexact.errors import DomainError
 from lipexact.graph.ir import Affine, Graph, Input
-from lipexact.graph.lower import add, relu, scaled
+from lipexact.graph.lowering import add, relu, scaled
 from lipexact.network import Network, network
 from lipexact.position import PositionReport
 from tests import oracle

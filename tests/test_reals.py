@@ -12,7 +12,7 @@ import pytest
 
 import lipexact as lx
 from lipexact.graph.ir import Affine, Graph, Input
-from lipexact.graph.lower import maximum, relu
+from lipexact.graph.lowering import maximum, relu
 from lipexact.mip.solvers import solver_names
 from lipexact.network import network
 from lipexact.projective import Projective

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from lipexact.domains import Ball, Box, Domain, Polytope
-from lipexact.graph import lower
+from lipexact.graph import lowering as lower
 from lipexact.graph.ir import Affine, Graph, Input, Switch
+from lipexact.graph.pattern import FREE, OFF, ON, Pattern
 from lipexact.network import Network, network
 from lipexact.numerics.lp import Slack
-from lipexact.pattern import FREE, OFF, ON, Pattern
 from lipexact.projective import Projective
 from lipexact.regions import (
     Empty,

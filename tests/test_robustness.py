@@ -15,7 +15,7 @@ import lipexact as lx
 from lipexact import robustness
 from lipexact.errors import DomainError, ModelError, NormError, OptionError, SolverUnavailableError
 from lipexact.graph.ir import Affine, Graph, Input
-from lipexact.graph.lower import relu
+from lipexact.graph.lowering import relu
 from lipexact.network import Network, network
 from tests.conftest import require
 from tests.networks import Layers, forward, random_weights, to_network

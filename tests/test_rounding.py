@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from lipexact.graph.folding import fuse, fuse_mapped
 from lipexact.graph.ir import Affine, Graph, Input
-from lipexact.graph.simplify import fuse, fuse_mapped
 from lipexact.numerics.arrays import dense
 from lipexact.numerics.rounding import FOLDED, accurate_product, twofold_product
 

@@ -28,13 +28,13 @@ from lipexact.bounds.zonotope import ZonotopeBounds
 from lipexact.domains import Domain
 from lipexact.functionals import functional_body
 from lipexact.graph.ir import Affine, Conditional, Graph, Input
-from lipexact.graph.lower import relu
+from lipexact.graph.lowering import relu
+from lipexact.graph.pattern import FREE, ON
 from lipexact.matrix_norm import matrix_norm
 from lipexact.norms import norm
 from lipexact.numerics.lp import LinearProgram
 from lipexact.numerics.rounding import TINY, gamma
 from lipexact.numerics.sign_relaxation import absolute_sums, euclidean_sums, spectral_norms
-from lipexact.pattern import FREE, ON
 from lipexact.problem import MODES, DerivativeMode, Problem, lipschitz_problem
 from lipexact.regions import Empty, decide, pattern_at
 from tests import oracle

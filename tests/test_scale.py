@@ -14,9 +14,9 @@ from lipexact.bounds import linear
 from lipexact.bounds.linear import bound
 from lipexact.functionals import functional_body
 from lipexact.graph.evaluate import evaluate
+from lipexact.graph.folding import fuse
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Value
-from lipexact.graph.lower import add, relu, scaled
-from lipexact.graph.simplify import fuse
+from lipexact.graph.lowering import add, relu, scaled
 from lipexact.mip import search
 from lipexact.network import Network, network
 from lipexact.norms import norm
@@ -110,7 +110,7 @@ def test_a_product_with_more_entries_than_its_factors_is_not_made(monkeypatch):
     outer, _ = convolution(rng, shape, 8)
     x = Input(inner.shape[1])
     made = []
-    monkeypatch.setattr("lipexact.graph.simplify.accurate_product", lambda *factors: made.append(factors))
+    monkeypatch.setattr("lipexact.graph.folding.accurate_product", lambda *factors: made.append(factors))
     graph = fuse(Graph((x,), (Affine(((outer, Affine(((inner, x),), np.zeros(inner.shape[0]))),), np.zeros(2048)),)))
     assert not made
     assert len([node for node in graph.nodes if isinstance(node, Affine)]) == 2

@@ -20,7 +20,7 @@ from lipexact.bab.cells import Points
 from lipexact.bab.explore import Explorer, Node
 from lipexact.bab.subtrees import Answer, Search, Subtree, explore, pack, unpack
 from lipexact.executors import Crew
-from lipexact.pattern import ON
+from lipexact.graph.pattern import ON
 from lipexact.programs import bodies_of, programs_of
 from tests import oracle
 from tests.networks import case, random_weights, to_network

@@ -22,7 +22,7 @@ import scipy.spatial
 from lipexact.domains import Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
 from lipexact.errors import DomainError, NormError
 from lipexact.graph.ir import Affine, Input, Value
-from lipexact.graph.lower import absolute, add, reduce_max, reduce_sum, scaled, select
+from lipexact.graph.lowering import absolute, add, reduce_max, reduce_sum, scaled, select
 from lipexact.numerics.arrays import Matrix, Vector, lengths
 from lipexact.numerics.rounding import gamma
 from lipexact.numerics.sign_relaxation import absolute_sums, euclidean_sums

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from lipexact.bodies import Body
+from lipexact.graph.pattern import Pattern
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector, lengths
 from lipexact.numerics.rounding import TINY, gamma
 from lipexact.numerics.sign_relaxation import spectral_norms
-from lipexact.pattern import Pattern
 from lipexact.regions import gradients
 
 _MOST_VERTICES = 2.0**20

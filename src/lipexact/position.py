@@ -25,9 +25,9 @@ from lipexact.bounds.linear import bound
 from lipexact.domains import Domain
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.ir import Affine, Input, Switch, Value
+from lipexact.graph.pattern import FREE, OFF, ON, Pattern
 from lipexact.network import Network
 from lipexact.numerics.arrays import Matrix
-from lipexact.pattern import FREE, OFF, ON, Pattern
 from lipexact.problem import check_domain
 from lipexact.regions import Numbers, affine_forms, depends_on_free, pattern_at
 
@@ -182,7 +182,7 @@ def position_report(network: Network, domain: Domain) -> PositionReport:
     --------
     >>> from lipexact.domains import Box
     >>> from lipexact.graph.ir import Graph
-    >>> from lipexact.graph.lower import relu
+    >>> from lipexact.graph.lowering import relu
     >>> x = Input(1)
     >>> hidden = relu(Affine(((np.array([[1.0], [-1.0]]), x),), np.zeros(2)))
     >>> identity = Affine(((np.array([[1.0, -1.0]]), hidden),), np.zeros(1))

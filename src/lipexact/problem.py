@@ -24,8 +24,8 @@ from lipexact.bodies import Body
 from lipexact.domains import ConvexSet, Domain, Reals
 from lipexact.errors import DomainError
 from lipexact.graph.derivative import forward, reverse
+from lipexact.graph.folding import fuse_mapped
 from lipexact.graph.ir import Conditional, Graph, Input, Value
-from lipexact.graph.simplify import fuse_mapped
 from lipexact.network import Network
 from lipexact.numerics.arrays import alike
 

@@ -22,10 +22,10 @@ from lipexact.certify.checker import Cell, Verifier
 from lipexact.certify.exact import Dyadic
 from lipexact.domains import Domain, Reals
 from lipexact.errors import CertificateError, LipExactError
+from lipexact.graph.pattern import FREE, OFF, ON
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector
 from lipexact.numerics.rounding import rounded
-from lipexact.pattern import FREE, OFF, ON
 from lipexact.primal import Found
 from lipexact.problem import Problem
 from lipexact.projective import Projective

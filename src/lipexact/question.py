@@ -26,11 +26,11 @@ from lipexact.certify.certificate import Certificate
 from lipexact.domains import Domain, Reals
 from lipexact.errors import OptionError
 from lipexact.functionals import Functional
+from lipexact.graph.pattern import ON
 from lipexact.mip.options import SolveOptions
 from lipexact.network import Network
 from lipexact.norms import Norm
 from lipexact.numerics.rounding import rounded
-from lipexact.pattern import ON
 from lipexact.primal import Found, best_region
 from lipexact.problem import DerivativeMode, Problem, check_domain
 from lipexact.programs import Program, allowed_programs, blas_threads, measures_of, programs_of

@@ -28,11 +28,11 @@ from lipexact.bounds.interval import point_bounds
 from lipexact.domains import Domain
 from lipexact.graph.evaluate import evaluate, product
 from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Value
+from lipexact.graph.pattern import FREE, OFF, ON, Pattern
 from lipexact.network import Network
 from lipexact.numerics.arrays import Matrix, Vector, columns_read, dense, entries, most_terms
 from lipexact.numerics.lp import Slack, System, largest_slack
 from lipexact.numerics.rounding import SMALLEST, TINY, gamma, rounded, smallest, twofold_product, twofold_sum
-from lipexact.pattern import FREE, OFF, ON, Pattern
 
 # Rows and inputs of the largest systems that are solved in Fractions from scratch.
 _SIMPLEX_SIZE = 60

@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from lipexact.domains import Domain
 from lipexact.graph.evaluate import evaluate
+from lipexact.graph.pattern import FREE, OFF, ON, States
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector
 from lipexact.numerics.lp import LinearProgram
 from lipexact.numerics.rounding import gamma
-from lipexact.pattern import FREE, OFF, ON, States
 from lipexact.regions import Empty, Multipliers, affine_forms, decide
 
 # Which gate (layer, index) was given which state; in the order of layers.

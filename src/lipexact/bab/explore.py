@@ -15,9 +15,9 @@ from lipexact.bounds.interval import Bounds
 from lipexact.bounds.linear import bound
 from lipexact.bounds.smallest import Smallest, UpperBounds
 from lipexact.bounds.zonotope import zonotope_bounds
+from lipexact.graph.pattern import FREE, OFF, ON, States
 from lipexact.matrix_norm import matrix_norm
 from lipexact.numerics.arrays import Vector
-from lipexact.pattern import FREE, OFF, ON, States
 from lipexact.primal import Found, Sampling
 from lipexact.problem import Problem
 from lipexact.regions import Empty, Region, decide

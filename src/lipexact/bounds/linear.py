@@ -73,7 +73,7 @@ def bound(
         What this function returned for a graph that shares nodes with this one, over the same sets.
     roundings
         How many units of 2^-53 the entries of the matrices may be off, in proportion to each
-        (:func:`lipexact.graph.simplify.fuse_mapped`).
+        (:func:`lipexact.graph.folding.fuse_mapped`).
     work
         How many multiplications linear relaxation may take, roughly.
     deadline

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from lipexact.graph.pattern import States
 from lipexact.numerics.arrays import Vector
-from lipexact.pattern import States
 
 _LONGEST = 15  # batches that a bound is left out
 

@@ -17,12 +17,12 @@ from typing_extensions import assert_never
 from lipexact.bodies import Body
 from lipexact.bounds.batched import NUMBERS, pads, slices
 from lipexact.graph.derivative import forward, reverse
+from lipexact.graph.folding import fuse_mapped
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value, operands
-from lipexact.graph.simplify import fuse_mapped
+from lipexact.graph.pattern import FREE, ON, States
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector
 from lipexact.numerics.rounding import TINY
-from lipexact.pattern import FREE, ON, States
 from lipexact.problem import DerivativeMode, Problem
 
 Indices: TypeAlias = npt.NDArray[np.intp]

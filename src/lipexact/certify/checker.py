@@ -38,9 +38,9 @@ from lipexact.certify.exact import Dyadic, Weight, number, numbers, stacked, zer
 from lipexact.certify.report import Check, Claim
 from lipexact.errors import CertificateError
 from lipexact.graph.ir import Conditional, Input, Node, Switch
+from lipexact.graph.pattern import FREE, OFF, ON, States
 from lipexact.network import Network
 from lipexact.onnx.reader import read_onnx
-from lipexact.pattern import FREE, OFF, ON, States
 
 # What a layer's gates make of rows, and constants.
 Rule: TypeAlias = Callable[[int, Dyadic], tuple[Dyadic, Dyadic]]

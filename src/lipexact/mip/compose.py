@@ -15,10 +15,10 @@ from typing_extensions import assert_never
 from lipexact.bounds.interval import Bounds, gate_state, length_bound, magnitude
 from lipexact.bounds.needed import Mask, coordinates_needed
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
+from lipexact.graph.pattern import FREE, OFF, ON, Pattern
 from lipexact.mip.blocks import Port, emit_affine, emit_conditional, emit_input, emit_length, emit_switch
 from lipexact.numerics.arrays import entries
 from lipexact.numerics.rounding import TINY
-from lipexact.pattern import FREE, OFF, ON, Pattern
 from lipexact.problem import Problem
 
 # Solvers cut off what is better by no more than some 1e-6 of the objective, an absolute number. With a norm of up to

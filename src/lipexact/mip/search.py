@@ -11,10 +11,10 @@ import numpy as np
 
 from lipexact.bounds.interval import Bounds
 from lipexact.bracket import RELAXATION, UNDECIDED, Bracket, Goal, Progress, ProgressCallback, Termination
+from lipexact.graph.pattern import Pattern
 from lipexact.matrix_norm import matrix_norm
 from lipexact.mip.compose import Composition, coefficients, compose
 from lipexact.mip.solvers import Outcome, SolveOptions, solve
-from lipexact.pattern import Pattern
 from lipexact.primal import Found
 from lipexact.problem import Problem
 from lipexact.regions import Empty, Region, decide

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lipexact.graph import lower
+from lipexact.graph import lowering as lower
 from lipexact.graph.ir import Affine, Value
 from lipexact.numerics.arrays import Matrix, Vector
 from lipexact.onnx.nodes import LARGEST, WIDEST, Constant, Indices, OnnxNode, Operand, Shape, Tensor

@@ -6,7 +6,7 @@ from functools import reduce
 
 import numpy as np
 
-from lipexact.graph import lower
+from lipexact.graph import lowering as lower
 from lipexact.onnx.nodes import Constant, OnnxNode, Operand, Tensor
 from lipexact.onnx.registry import Example, lowers
 from lipexact.onnx.tensors import common_shape, extreme, numbers, weighted_sum

@@ -8,7 +8,7 @@ from string import ascii_letters
 import numpy as np
 import scipy.sparse as sp
 
-from lipexact.graph import lower
+from lipexact.graph import lowering as lower
 from lipexact.onnx.nodes import Constant, OnnxNode, Operand, Tensor
 from lipexact.onnx.registry import Example, lowers
 from lipexact.onnx.tensors import (

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import scipy.sparse as sp
 
-from lipexact.graph import lower
+from lipexact.graph import lowering as lower
 from lipexact.onnx.nodes import OnnxNode, Operand, Tensor
 from lipexact.onnx.registry import Example, lowers
 from lipexact.onnx.tensors import limit, limit_entries, numbers, rearranged

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import scipy.sparse as sp
 
-from lipexact.graph import lower
+from lipexact.graph import lowering as lower
 from lipexact.graph.ir import Value
 from lipexact.onnx.nodes import Constant, Indices, OnnxNode, Operand, Shape, Tensor
 from lipexact.onnx.registry import Example, lowers

@@ -9,7 +9,7 @@ import onnx
 import onnx.helper
 import scipy.sparse as sp
 
-from lipexact.graph import lower
+from lipexact.graph import lowering as lower
 from lipexact.graph.ir import Value
 from lipexact.numerics.arrays import Matrix
 from lipexact.onnx.nodes import FLOAT_TYPES, MOST_AXES, Constant, Indices, OnnxNode, Operand, Tensor
