@@ -21,9 +21,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 import lipexact as lx
 from lipexact.bounds.linear import bound
-from lipexact.functionals import functional_body
-from lipexact.norms import norm
 from lipexact.problem import MODES, lipschitz_problem
+from lipexact.sets.functionals import functional_body
+from lipexact.sets.norms import norm
 
 SHAPE = (3, 32, 32)
 CHANNELS = ((32, 1), (32, 1), (64, 2), (64, 1), (128, 2))  # of 3 x 3 convolutions, and their strides

@@ -1,7 +1,7 @@
 """Sphinx: `nox -s docs`."""
 
 import lipexact
-from lipexact.norms import PolyhedralNorm, norm, norm_names
+from lipexact.sets.norms import PolyhedralNorm, norm, norm_names
 
 project = "lipexact"
 author = "The lipexact developers"

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
-from lipexact.domains import Ball, Domain, Polytope
 from lipexact.network import Network
+from lipexact.sets.domains import Ball, Domain, Polytope
 from tests.oracle import HalfSpace, l1_ball_halfspaces
 
 Layers = list[tuple[np.ndarray, np.ndarray]]

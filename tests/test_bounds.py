@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 
 from lipexact.bounds.interval import Bounds, gate_state, interval, length_bound, point_bounds
 from lipexact.bounds.linear import _Lines, bound
-from lipexact.domains import Box, ConvexSet, Domain, EuclideanBall, Simplex
-from lipexact.functionals import Functional, functional_body
 from lipexact.graph import lowering as lower
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
 from lipexact.graph.lowering import relu, scaled
 from lipexact.network import Network, network
-from lipexact.norms import norm
 from lipexact.numerics.arrays import dense
 from lipexact.numerics.rounding import down, gamma, up
 from lipexact.onnx.reader import read_onnx
 from lipexact.problem import Problem, lipschitz_problem
+from lipexact.sets.domains import Box, ConvexSet, Domain, EuclideanBall, Simplex
+from lipexact.sets.functionals import Functional, functional_body
+from lipexact.sets.norms import norm
 from tests import oracle
 from tests.networks import CUTS, FAMILIES, case, cut_domain, halfspaces_of, random_weights, to_network
 

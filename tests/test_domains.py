@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import lipexact as lx
-from lipexact.domains import Ball, Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
+from lipexact.sets.domains import Ball, Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
 from tests.onnx_files import onnx_model
 
 Exact = list[Fraction]

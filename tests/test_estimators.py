@@ -19,15 +19,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lipexact as lx
-import lipexact.norms
-from lipexact.bodies import CrossPolytope, Cube, EuclideanUnitBall, Stretched
+import lipexact.sets.norms
 from lipexact.estimators import norms, products, registry, semidefinite
 from lipexact.estimators.extreme_values import weibull_end
 from lipexact.estimators.registry import Answer, Question, estimator, estimators
 from lipexact.graph import lowering as lower
 from lipexact.graph.ir import Affine, Graph, Input
-from lipexact.norms import Norm, norm
 from lipexact.onnx.registry import OPERATORS
+from lipexact.sets.norms import Norm, norm
+from lipexact.sets.unit_balls import CrossPolytope, Cube, EuclideanUnitBall, Stretched
 from tests import oracle
 from tests.networks import FAMILIES, case, random_weights, to_network
 from tests.soak import CLAIMED, CLOSE, PROVEN, ROUNDED, question
@@ -293,7 +293,7 @@ def test_naive_takes_a_norm_that_it_has_never_heard_of(monkeypatch):
         def polar(self, n):
             return Stretched(CrossPolytope(n), np.full(n, 0.1))
 
-    monkeypatch.setitem(lipexact.norms._NORMS, "tenth", Tenth())
+    monkeypatch.setitem(lipexact.sets.norms._NORMS, "tenth", Tenth())
     net = to_network(random_weights(np.random.default_rng(4), (3, 5, 4, 2)))
     known = lx.estimate(net, lx.Box.unit(3), "naive", input_norm="linf", output_norm="linf")
     exact = lx.lipschitz(net, lx.Box.unit(3), input_norm="linf", output_norm="linf")

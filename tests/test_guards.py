@@ -11,21 +11,22 @@ import pytest
 import scipy.spatial
 
 import lipexact as lx
-from lipexact import bodies, programs
-from lipexact.bodies import HalfSpaces, Hull, vertices_of
+from lipexact import programs
 from lipexact.bounds.linear import bound
 from lipexact.bracket import Bracket, Goal
-from lipexact.domains import Ball, Box, Domain, Polytope
 from lipexact.errors import NormError
-from lipexact.functionals import functional_body
 from lipexact.mip import search
 from lipexact.mip.search import _ceiling, _trusted, relax
 from lipexact.mip.solvers import Outcome, SolveOptions, Termination
-from lipexact.norms import norm
 from lipexact.numerics.lp import LinearProgram
 from lipexact.regions import _lifted, _Rows, _rules_out, pattern_at
 from lipexact.result import LipschitzResult, Status
 from lipexact.robustness import _ball, _radius_of_all, _step_into, certified_radius
+from lipexact.sets import unit_balls as bodies
+from lipexact.sets.domains import Ball, Box, Domain, Polytope
+from lipexact.sets.functionals import functional_body
+from lipexact.sets.norms import norm
+from lipexact.sets.unit_balls import HalfSpaces, Hull, vertices_of
 from tests.conftest import require
 from tests.networks import case, random_weights, to_network
 from tests.test_domains import dot, exact, polytope, vertices

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import lipexact as lx
-from lipexact.bodies import Hull
 from lipexact.bounds.linear import bound
 from lipexact.bracket import Bracket, Goal
 from lipexact.mip.search import narrow
 from lipexact.mip.solvers import SolveOptions, solver_names
-from lipexact.norms import norm as norm_of
 from lipexact.problem import lipschitz_problem
+from lipexact.sets.norms import norm as norm_of
+from lipexact.sets.unit_balls import Hull
 from tests.conftest import require
 from tests.networks import DEGENERATE, FAMILIES, Case, case, to_network
 from tests.oracle import constant, naive_constant, regions

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from lipexact import matrix_norm as module
-from lipexact.bodies import Body, Hull
-from lipexact.functionals import CrossLipschitz, functional_body
 from lipexact.matrix_norm import MatrixNorm, estimate, matrix_norm
-from lipexact.norms import PolyhedralNorm, norm
+from lipexact.sets.functionals import CrossLipschitz, functional_body
+from lipexact.sets.norms import PolyhedralNorm, norm
+from lipexact.sets.unit_balls import Body, Hull
 from tests import oracle
 from tests.networks import to_network
 

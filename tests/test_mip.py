@@ -19,9 +19,7 @@ import lipexact as lx
 from lipexact.bounds.interval import gate_state, length_bound
 from lipexact.bounds.linear import bound
 from lipexact.bracket import Bracket, Goal
-from lipexact.domains import Ball, Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
 from lipexact.errors import SolverError
-from lipexact.functionals import functional_body
 from lipexact.graph import lowering as lower
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Switch
 from lipexact.graph.lowering import relu
@@ -32,10 +30,12 @@ from lipexact.mip.compose import Composition, compose
 from lipexact.mip.search import narrow
 from lipexact.mip.solvers import SOLVERS, Outcome, SolveOptions, Solver, Termination, solve
 from lipexact.network import Network, network
-from lipexact.norms import norm
 from lipexact.problem import Problem, lipschitz_problem
 from lipexact.regions import Undecided
 from lipexact.result import closed
+from lipexact.sets.domains import Ball, Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
+from lipexact.sets.functionals import functional_body
+from lipexact.sets.norms import norm
 from tests import oracle
 from tests.networks import CUTS, FAMILIES, Layers, case, cut_domain, forward, halfspaces_of, random_weights, to_network
 

@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import lipexact as lx
-from lipexact.bodies import (
+from lipexact.graph.evaluate import evaluate
+from lipexact.graph.ir import Graph, Input
+from lipexact.sets.domains import Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
+from lipexact.sets.functionals import CrossLipschitz, functional_body
+from lipexact.sets.norms import PolyhedralNorm, norm, norm_names
+from lipexact.sets.unit_balls import (
     Body,
     CrossPolytope,
     Cube,
@@ -24,11 +29,6 @@ from lipexact.bodies import (
     Leading,
     Stretched,
 )
-from lipexact.domains import Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
-from lipexact.functionals import CrossLipschitz, functional_body
-from lipexact.graph.evaluate import evaluate
-from lipexact.graph.ir import Graph, Input
-from lipexact.norms import PolyhedralNorm, norm, norm_names
 from tests.networks import to_network
 
 seeds = st.integers(0, 2**32 - 1).map(np.random.default_rng)

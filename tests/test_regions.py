@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from lipexact.domains import Ball, Box, Domain, Polytope
 from lipexact.graph import lowering as lower
 from lipexact.graph.ir import Affine, Graph, Input, Switch
 from lipexact.graph.pattern import FREE, OFF, ON, Pattern
@@ -30,6 +29,7 @@ from lipexact.regions import (
     gradients,
     pattern_at,
 )
+from lipexact.sets.domains import Ball, Box, Domain, Polytope
 from tests import oracle
 from tests.networks import (
     CUTS,

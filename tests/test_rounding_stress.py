@@ -18,25 +18,25 @@ import pytest
 
 import lipexact as lx
 from lipexact.bab.cells import Cells
-from lipexact.bodies import Body
 from lipexact.bounds import batched
 from lipexact.bounds.batched import GateBounds, NormBounds, _Run
 from lipexact.bounds.interval import length_bound, point_bounds
 from lipexact.bounds.linear import _Lines, bound
 from lipexact.bounds.smallest import Smallest, UpperBounds
 from lipexact.bounds.zonotope import ZonotopeBounds
-from lipexact.domains import Domain
-from lipexact.functionals import functional_body
 from lipexact.graph.ir import Affine, Conditional, Graph, Input
 from lipexact.graph.lowering import relu
 from lipexact.graph.pattern import FREE, ON
 from lipexact.matrix_norm import matrix_norm
-from lipexact.norms import norm
 from lipexact.numerics.lp import LinearProgram
 from lipexact.numerics.rounding import TINY, gamma
 from lipexact.numerics.sign_relaxation import absolute_sums, euclidean_sums, spectral_norms
 from lipexact.problem import MODES, DerivativeMode, Problem, lipschitz_problem
 from lipexact.regions import Empty, decide, pattern_at
+from lipexact.sets.domains import Domain
+from lipexact.sets.functionals import functional_body
+from lipexact.sets.norms import norm
+from lipexact.sets.unit_balls import Body
 from tests import oracle
 from tests.networks import (
     CUTS,

@@ -12,17 +12,17 @@ import scipy.sparse as sp
 import lipexact as lx
 from lipexact.bounds import linear
 from lipexact.bounds.linear import bound
-from lipexact.functionals import functional_body
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.folding import fuse
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Value
 from lipexact.graph.lowering import add, relu, scaled
 from lipexact.mip import search
 from lipexact.network import Network, network
-from lipexact.norms import norm
 from lipexact.numerics.arrays import most_terms
 from lipexact.problem import MODES, lipschitz_problem
 from lipexact.regions import gradients, pattern_at
+from lipexact.sets.functionals import functional_body
+from lipexact.sets.norms import norm
 
 Shape = tuple[int, int, int]
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lipexact.bodies import Leading, Stretched
 from lipexact.numerics.sign_relaxation import absolute_sums, euclidean_sums
+from lipexact.sets.unit_balls import Leading, Stretched
 from tests.test_norms import BODIES, body_and_forms
 
 Sums = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from lipexact.certify.checker import check
     from lipexact.certify.report import Check, Claim
     from lipexact.comparison import Comparison, compare
-    from lipexact.domains import Ball, Box, Domain, Polytope, Reals
     from lipexact.errors import (
         CertificateError,
         CheckpointError,
@@ -31,14 +30,15 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from lipexact.estimators.estimate import Estimate, estimate, estimator_names
-    from lipexact.functionals import CrossLipschitz
     from lipexact.many import BatchProgress, BatchResult, lipschitz_many
     from lipexact.mip.compose import Composition
     from lipexact.network import Network
-    from lipexact.norms import Norm, PolyhedralNorm
     from lipexact.position import PositionReport
     from lipexact.result import LipschitzResult, Status, Witness
     from lipexact.robustness import CertifiedRadius, RadiusStep, certified_radius
+    from lipexact.sets.domains import Ball, Box, Domain, Polytope, Reals
+    from lipexact.sets.functionals import CrossLipschitz
+    from lipexact.sets.norms import Norm, PolyhedralNorm
 
 _MODULES = {
     "api": ("build", "general_position_report", "lipschitz", "load"),
@@ -47,7 +47,7 @@ _MODULES = {
     "certify.checker": ("check",),
     "certify.report": ("Check", "Claim"),
     "comparison": ("Comparison", "compare"),
-    "domains": ("Ball", "Box", "Domain", "Polytope", "Reals"),
+    "sets.domains": ("Ball", "Box", "Domain", "Polytope", "Reals"),
     "errors": (
         "CertificateError",
         "CheckpointError",
@@ -63,11 +63,11 @@ _MODULES = {
         "WorkerError",
     ),
     "estimators.estimate": ("Estimate", "estimate", "estimator_names"),
-    "functionals": ("CrossLipschitz",),
+    "sets.functionals": ("CrossLipschitz",),
     "many": ("BatchProgress", "BatchResult", "lipschitz_many"),
     "mip.compose": ("Composition",),
     "network": ("Network",),
-    "norms": ("Norm", "PolyhedralNorm"),
+    "sets.norms": ("Norm", "PolyhedralNorm"),
     "position": ("PositionReport",),
     "result": ("LipschitzResult", "Status", "Witness"),
     "robustness": ("CertifiedRadius", "RadiusStep", "certified_radius"),

@@ -13,17 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from lipexact.bracket import ProgressCallback
-from lipexact.domains import Domain
 from lipexact.errors import OptionError
-from lipexact.functionals import Functional
 from lipexact.network import Network
-from lipexact.norms import Norm
 from lipexact.onnx.reader import read_onnx
 from lipexact.position import PositionReport, position_report
 from lipexact.problem import check_domain
 from lipexact.programs import allowed_programs, bodies_of, programs_of
 from lipexact.question import Method, Mode, ask, certificate_path, check_executor, choose, import_programs
 from lipexact.result import LipschitzResult
+from lipexact.sets.domains import Domain
+from lipexact.sets.functionals import Functional
+from lipexact.sets.norms import Norm
 
 if TYPE_CHECKING:
     from lipexact.mip.compose import Composition

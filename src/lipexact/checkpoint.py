@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from lipexact.bodies import Body
 from lipexact.certify.certificate import fingerprint
-from lipexact.domains import Domain, Reals
 from lipexact.errors import CheckpointError
 from lipexact.question import Question
 from lipexact.result import LipschitzResult
+from lipexact.sets.domains import Domain, Reals
+from lipexact.sets.unit_balls import Body
 from lipexact.version import __version__
 
 FORMAT, VERSION = "lipexact batch", 1

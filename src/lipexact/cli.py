@@ -31,16 +31,16 @@ from lipexact.api import lipschitz, load
 from lipexact.bracket import Progress
 from lipexact.certify.checker import check
 from lipexact.comparison import compare
-from lipexact.domains import Ball, Box, Domain, Reals
 from lipexact.errors import DomainError, LipExactError, OptionError
 from lipexact.estimators.estimate import estimate, estimator_names
-from lipexact.functionals import CrossLipschitz, Functional
 from lipexact.graph.ir import Affine, Switch
 from lipexact.many import BatchProgress, BatchResult, lipschitz_many
 from lipexact.network import Network
-from lipexact.norms import norm_names
 from lipexact.question import certificate_path, progress_line
 from lipexact.result import LipschitzResult, Status
+from lipexact.sets.domains import Ball, Box, Domain, Reals
+from lipexact.sets.functionals import CrossLipschitz, Functional
+from lipexact.sets.norms import norm_names
 
 _ERROR, _USAGE, _INTERVAL, _INTERRUPTED = 1, 2, 3, 130
 

@@ -14,16 +14,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from lipexact.api import load
-from lipexact.domains import Domain
 from lipexact.errors import LipExactError, OptionError
 from lipexact.estimators.estimate import Estimate, estimate, estimator_names, plain
 from lipexact.estimators.registry import find
-from lipexact.functionals import Functional
 from lipexact.network import Network
-from lipexact.norms import Norm
 from lipexact.programs import bodies_of
 from lipexact.question import positive_seconds
 from lipexact.result import EXACT_GAP, closed
+from lipexact.sets.domains import Domain
+from lipexact.sets.functionals import Functional
+from lipexact.sets.norms import Norm
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,15 +20,15 @@ from loky import cpu_count
 from lipexact.api import load
 from lipexact.bracket import Termination
 from lipexact.checkpoint import Checkpoint
-from lipexact.domains import Domain
 from lipexact.errors import CheckpointError, DomainError, OptionError, WorkerError
 from lipexact.executors import Crew
-from lipexact.functionals import Functional
 from lipexact.network import Network
-from lipexact.norms import Norm
 from lipexact.problem import check_domain
 from lipexact.question import Method, Mode, Question, ask, check_executor, import_programs, positive_integer
 from lipexact.result import LipschitzResult, Status
+from lipexact.sets.domains import Domain
+from lipexact.sets.functionals import Functional
+from lipexact.sets.norms import Norm
 
 _HEARTBEAT = 0.5  # seconds between two reports
 _SECONDS_BETWEEN_LINES = 5.0

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lipexact.bodies import Body
 from lipexact.graph.pattern import Pattern
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector, lengths
 from lipexact.numerics.rounding import TINY, gamma
 from lipexact.numerics.sign_relaxation import spectral_norms
 from lipexact.regions import gradients
+from lipexact.sets.unit_balls import Body
 
 _MOST_VERTICES = 2.0**20
 _ROUNDING = 1e-10  # relative errors below are no matter

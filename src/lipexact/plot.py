@@ -15,22 +15,22 @@ import numpy as np
 from typing_extensions import assert_never
 
 from lipexact.api import load
-from lipexact.bodies import Body
 from lipexact.bounds.batched import slices
 from lipexact.bracket import Progress
-from lipexact.domains import Domain
 from lipexact.errors import ModelError, OptionError
-from lipexact.functionals import Functional
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch
 from lipexact.matrix_norm import estimate
 from lipexact.network import Network
-from lipexact.norms import Norm
 from lipexact.numerics.arrays import Vector, floats
 from lipexact.problem import check_domain
 from lipexact.programs import bodies_of
 from lipexact.result import EXACT_GAP, LipschitzResult, Status
 from lipexact.robustness import CertifiedRadius
+from lipexact.sets.domains import Domain
+from lipexact.sets.functionals import Functional
+from lipexact.sets.norms import Norm
+from lipexact.sets.unit_balls import Body
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -22,7 +22,6 @@ import scipy.sparse as sp
 
 from lipexact.bounds.interval import point_bounds
 from lipexact.bounds.linear import bound
-from lipexact.domains import Domain
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.ir import Affine, Input, Switch, Value
 from lipexact.graph.pattern import FREE, OFF, ON, Pattern
@@ -30,6 +29,7 @@ from lipexact.network import Network
 from lipexact.numerics.arrays import Matrix
 from lipexact.problem import check_domain
 from lipexact.regions import Numbers, affine_forms, depends_on_free, pattern_at
+from lipexact.sets.domains import Domain
 
 _SAMPLES = 64
 _FRACTIONS = 300_000  # that exact forms may take in all
@@ -180,7 +180,7 @@ def position_report(network: Network, domain: Domain) -> PositionReport:
 
     Examples
     --------
-    >>> from lipexact.domains import Box
+    >>> from lipexact.sets.domains import Box
     >>> from lipexact.graph.ir import Graph
     >>> from lipexact.graph.lowering import relu
     >>> x = Input(1)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lipexact.bodies import Body
-from lipexact.domains import Domain
 from lipexact.graph.evaluate import batches, evaluate
 from lipexact.matrix_norm import MatrixNorm, estimate, matrix_norm
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector
 from lipexact.regions import Region, decide, gate_forms, pattern_at
+from lipexact.sets.domains import Domain
+from lipexact.sets.unit_balls import Body
 
 _SAMPLES = 1024  # spread over the whole domain, and near its vertices
 _MOVES = 256  # around the best point, in each of so many rounds

@@ -20,14 +20,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from lipexact.bodies import Body
-from lipexact.domains import ConvexSet, Domain, Reals
 from lipexact.errors import DomainError
 from lipexact.graph.derivative import forward, reverse
 from lipexact.graph.folding import fuse_mapped
 from lipexact.graph.ir import Conditional, Graph, Input, Value
 from lipexact.network import Network
 from lipexact.numerics.arrays import alike
+from lipexact.sets.domains import ConvexSet, Domain, Reals
+from lipexact.sets.unit_balls import Body
 
 DerivativeMode: TypeAlias = Literal["forward", "reverse"]
 MODES: tuple[DerivativeMode, ...] = ("reverse", "forward")

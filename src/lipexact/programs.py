@@ -12,18 +12,18 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
-from lipexact.bodies import Body
 from lipexact.bounds.interval import Bounds, Interval, gate_state, length_bound
 from lipexact.bounds.linear import bound
 from lipexact.bounds.needed import coordinates_needed
-from lipexact.domains import Domain, Reals
 from lipexact.errors import ModelError, NormError, OptionError
-from lipexact.functionals import Functional, functional_body
 from lipexact.graph.ir import Conditional, Node
 from lipexact.network import Network
-from lipexact.norms import Norm, PolyhedralNorm, norm
 from lipexact.problem import MODES, DerivativeMode, Problem, check_domain, lipschitz_problem
 from lipexact.projective import Projective
+from lipexact.sets.domains import Domain, Reals
+from lipexact.sets.functionals import Functional, functional_body
+from lipexact.sets.norms import Norm, PolyhedralNorm, norm
+from lipexact.sets.unit_balls import Body
 
 _LARGE = 1_000_000  # parameters of networks whose products of matrices are worth several threads
 

@@ -15,11 +15,11 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
-from lipexact.bodies import Body, Leading, Stretched
-from lipexact.domains import Box
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
 from lipexact.network import Network
 from lipexact.numerics.arrays import Matrix, Vector
+from lipexact.sets.domains import Box
+from lipexact.sets.unit_balls import Body, Leading, Stretched
 
 _MOST = 64  # binary exponents of scales
 

@@ -13,14 +13,12 @@ import numpy as np
 from lipexact.bab.cells import Decisions, Deduction
 from lipexact.bab.explore import Step, Trace
 from lipexact.bab.tree import branch, fits
-from lipexact.bodies import Body, CrossPolytope, Cube, EuclideanUnitBall, HalfSpaces, Hull, Stretched
 from lipexact.bounds.interval import Bounds
 from lipexact.bracket import Bracket, Goal
 from lipexact.certify.bodies import RefutedError
 from lipexact.certify.certificate import FORMAT, VERSION, Certificate, fingerprint
 from lipexact.certify.checker import Cell, Verifier
 from lipexact.certify.exact import Dyadic
-from lipexact.domains import Domain, Reals
 from lipexact.errors import CertificateError, LipExactError
 from lipexact.graph.pattern import FREE, OFF, ON
 from lipexact.network import Network
@@ -31,6 +29,8 @@ from lipexact.problem import Problem
 from lipexact.projective import Projective
 from lipexact.regions import Empty, Multipliers, decide
 from lipexact.result import closed
+from lipexact.sets.domains import Domain, Reals
+from lipexact.sets.unit_balls import Body, CrossPolytope, Cube, EuclideanUnitBall, HalfSpaces, Hull, Stretched
 
 _MOST_VERTICES = 64
 _SECONDS = 10.0  # at least, for a proof that the search did not leave behind

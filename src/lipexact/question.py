@@ -19,17 +19,13 @@ import numpy.typing as npt
 
 from lipexact.bab.explore import Trace
 from lipexact.bab.tree import branch, fits
-from lipexact.bodies import Body
 from lipexact.bounds.interval import point_bounds
 from lipexact.bracket import RELAXATION, TARGET, Bracket, Goal, Progress, ProgressCallback
 from lipexact.certify.certificate import Certificate
-from lipexact.domains import Domain, Reals
 from lipexact.errors import OptionError
-from lipexact.functionals import Functional
 from lipexact.graph.pattern import ON
 from lipexact.mip.options import SolveOptions
 from lipexact.network import Network
-from lipexact.norms import Norm
 from lipexact.numerics.rounding import rounded
 from lipexact.primal import Found, best_region
 from lipexact.problem import DerivativeMode, Problem, check_domain
@@ -38,6 +34,10 @@ from lipexact.projective import Projective
 from lipexact.prover import certify, statement
 from lipexact.regions import Region, gradients, steepness
 from lipexact.result import LipschitzResult, Status, Witness, closed
+from lipexact.sets.domains import Domain, Reals
+from lipexact.sets.functionals import Functional
+from lipexact.sets.norms import Norm
+from lipexact.sets.unit_balls import Body
 
 Mode = Literal["auto", "forward", "reverse"]
 Method = Literal["auto", "bab", "mip", "lp"]

@@ -3,7 +3,7 @@
 Under a pattern every neuron's input is an affine function z_i(x) = G_i x + g_i. The pattern is real when
 some x in the interior of the domain has s_i z_i(x) > 0 for every gate i, s_i = 1 for on and -1 for off; a
 neuron whose z_i is identically 0 may have either state. The domain is the shadow of a box cut by rows
-b - A x >= 0 (:meth:`lipexact.domains.Domain.system`), whose interior is where all of them are positive: they
+b - A x >= 0 (:meth:`lipexact.sets.domains.Domain.system`), whose interior is where all of them are positive: they
 join the z_i as forms. A linear program finds a candidate for x, or multipliers w >= 0 whose combination of the
 forms is nowhere positive on the box, which rules x out (Farkas, Gordan). Neither is believed before it is checked:
 the point by interval arithmetic or in rationals, the multipliers in rationals. Floats are rationals, so the check is
@@ -25,7 +25,6 @@ import scipy.sparse as sp
 from typing_extensions import assert_never
 
 from lipexact.bounds.interval import point_bounds
-from lipexact.domains import Domain
 from lipexact.graph.evaluate import evaluate, product
 from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Value
 from lipexact.graph.pattern import FREE, OFF, ON, Pattern
@@ -33,6 +32,7 @@ from lipexact.network import Network
 from lipexact.numerics.arrays import Matrix, Vector, columns_read, dense, entries, most_terms
 from lipexact.numerics.lp import Slack, System, largest_slack
 from lipexact.numerics.rounding import SMALLEST, TINY, gamma, rounded, smallest, twofold_product, twofold_sum
+from lipexact.sets.domains import Domain
 
 # Rows and inputs of the largest systems that are solved in Fractions from scratch.
 _SIMPLEX_SIZE = 60

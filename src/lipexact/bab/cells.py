@@ -10,7 +10,6 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lipexact.domains import Domain
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.pattern import FREE, OFF, ON, States
 from lipexact.network import Network
@@ -18,6 +17,7 @@ from lipexact.numerics.arrays import Vector
 from lipexact.numerics.lp import LinearProgram
 from lipexact.numerics.rounding import gamma
 from lipexact.regions import Empty, Multipliers, affine_forms, decide
+from lipexact.sets.domains import Domain
 
 # Which gate (layer, index) was given which state; in the order of layers.
 Decisions: TypeAlias = tuple[tuple[int, int, int], ...]

@@ -13,13 +13,13 @@ import numpy as np
 from typing_extensions import assert_never
 
 from lipexact.bounds.interval import Bounds, gate_state, length_bound, magnitude
-from lipexact.domains import ConvexSet, Domain
 from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Value, operands, topological
 from lipexact.graph.pattern import FREE, OFF, ON, States
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector, most_terms
 from lipexact.numerics.rounding import TINY, gamma
 from lipexact.problem import Problem
+from lipexact.sets.domains import ConvexSet, Domain
 
 NUMBERS = 2**21  # in one array of coefficients, or as many as one choice takes
 

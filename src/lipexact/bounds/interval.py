@@ -8,10 +8,10 @@ from typing import TypeAlias
 import numpy as np
 from typing_extensions import assert_never
 
-from lipexact.domains import split_signs
 from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch
 from lipexact.numerics.arrays import Vector, lengths, most_terms
 from lipexact.numerics.rounding import TINY, down, gamma, up
+from lipexact.sets.domains import split_signs
 
 Interval: TypeAlias = tuple[Vector, Vector]
 Bounds: TypeAlias = dict[Node, Interval]

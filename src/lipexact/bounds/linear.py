@@ -29,10 +29,10 @@ import scipy.sparse as sp
 from typing_extensions import assert_never
 
 from lipexact.bounds.interval import Bounds, Interval, interval, magnitude
-from lipexact.domains import ConvexSet
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
 from lipexact.numerics.arrays import Matrix, Vector, dense, entries
 from lipexact.numerics.rounding import TINY, down, gamma, up
+from lipexact.sets.domains import ConvexSet
 
 Rows: TypeAlias = npt.NDArray[np.intp]
 

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import assert_never
 
-from lipexact.bodies import Body
 from lipexact.bounds.batched import NUMBERS, pads, slices
 from lipexact.graph.derivative import forward, reverse
 from lipexact.graph.folding import fuse_mapped
@@ -24,6 +23,7 @@ from lipexact.network import Network
 from lipexact.numerics.arrays import Vector
 from lipexact.numerics.rounding import TINY
 from lipexact.problem import DerivativeMode, Problem
+from lipexact.sets.unit_balls import Body
 
 Indices: TypeAlias = npt.NDArray[np.intp]
 

@@ -13,14 +13,14 @@ import numpy as np
 
 import lipexact.estimators  # noqa: F401 - which registers them
 from lipexact.api import load
-from lipexact.domains import Domain
 from lipexact.errors import ModelError, OptionError
 from lipexact.estimators.registry import Answer, Guarantee, Question, Scope, estimators, find
-from lipexact.functionals import Functional
 from lipexact.network import Network
-from lipexact.norms import Norm
 from lipexact.programs import blas_threads, bodies_of
 from lipexact.question import positive_seconds
+from lipexact.sets.domains import Domain
+from lipexact.sets.functionals import Functional
+from lipexact.sets.norms import Norm
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import scipy.sparse as sp
 import scipy.sparse.csgraph
 import scipy.sparse.linalg
 
-from lipexact.bodies import Body
 from lipexact.numerics.arrays import Matrix, Vector, dense, most_terms
 from lipexact.numerics.rounding import TINY, gamma
 from lipexact.numerics.sign_relaxation import spectral_norms
+from lipexact.sets.unit_balls import Body
 
 _MOST_VERTICES = 4096.0
 _MOST_SIGNED = 512  # rows or columns of matrices whose signs are relaxed

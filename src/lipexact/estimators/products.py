@@ -12,7 +12,6 @@ from typing import TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-from lipexact.bodies import Body
 from lipexact.bounds.batched import slices
 from lipexact.errors import ModelError, UnsupportedEstimateError
 from lipexact.estimators.norms import absolute_norm, operator_norm, spectral_norm
@@ -29,10 +28,11 @@ from lipexact.estimators.registry import (
 )
 from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Value
 from lipexact.network import Network
-from lipexact.norms import norm
 from lipexact.numerics.arrays import Matrix, Vector, dense, most_terms
 from lipexact.numerics.rounding import TINY, gamma
 from lipexact.numerics.sign_relaxation import spectral_norms
+from lipexact.sets.norms import norm
+from lipexact.sets.unit_balls import Body
 
 _MOST_MASKS = 18  # neurons of a layer whose patterns are enumerated
 _AT_ONCE = 2**22  # numbers of masked matrices

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lipexact.bodies import Body, Hull
 from lipexact.bounds.batched import GateBounds, NormBounds
 from lipexact.bounds.interval import Bounds, intervals, magnitude
 from lipexact.bounds.linear import bound
@@ -29,6 +28,7 @@ from lipexact.estimators.registry import (
 from lipexact.graph.derivative import reverse
 from lipexact.graph.ir import Affine, Graph
 from lipexact.numerics.arrays import Vector
+from lipexact.sets.unit_balls import Body, Hull
 
 
 @estimator(

@@ -25,14 +25,14 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from lipexact.bodies import Body
 from lipexact.bounds.interval import Bounds, gate_state, intervals
 from lipexact.bounds.linear import bound
-from lipexact.domains import Domain, Reals
 from lipexact.errors import OptionError, UnsupportedEstimateError
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector
 from lipexact.programs import Program, bounded, finite, programs_of
+from lipexact.sets.domains import Domain, Reals
+from lipexact.sets.unit_balls import Body
 
 Guarantee: TypeAlias = Literal["lower", "heuristic", "upper", "exact"]
 Scope: TypeAlias = Literal["local", "global"]

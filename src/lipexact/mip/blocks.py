@@ -20,9 +20,9 @@ from pyomo.core.expr import LinearExpression
 
 from lipexact.bounds.interval import Interval, magnitude
 from lipexact.bounds.needed import Mask
-from lipexact.domains import ConvexSet
 from lipexact.graph.ir import Affine, Conditional, Input, Switch
 from lipexact.numerics.arrays import Vector
+from lipexact.sets.domains import ConvexSet
 
 # Scaled variables reach up to S = 64. Solvers keep rows to an absolute 1e-6 or so; with S = 1 HiGHS
 # returned 143.50241 for a constant of 143.502156 (MNIST 784-20-20-20-2), with 64 it is right to 1e-14.

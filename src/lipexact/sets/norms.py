@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lipexact.bodies import Body, CrossPolytope, Cube, EuclideanUnitBall, HalfSpaces, Hull, Stretched
 from lipexact.errors import NormError
 from lipexact.numerics.arrays import Vector, dense, floats
+from lipexact.sets.unit_balls import Body, CrossPolytope, Cube, EuclideanUnitBall, HalfSpaces, Hull, Stretched
 
 
 class Norm(ABC):

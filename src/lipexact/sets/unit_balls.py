@@ -19,13 +19,13 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.spatial
 
-from lipexact.domains import Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
 from lipexact.errors import DomainError, NormError
 from lipexact.graph.ir import Affine, Input, Value
 from lipexact.graph.lowering import absolute, add, reduce_max, reduce_sum, scaled, select
 from lipexact.numerics.arrays import Matrix, Vector, lengths
 from lipexact.numerics.rounding import gamma
 from lipexact.numerics.sign_relaxation import absolute_sums, euclidean_sums
+from lipexact.sets.domains import Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
 
 # Half-spaces that can have more vertices than that are not enumerated.
 _MOST_VERTICES = 10_000

@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lipexact.bodies import Body, Differences, Hull, vertices_of
-from lipexact.domains import Domain, Reals
 from lipexact.errors import NormError
-from lipexact.norms import Norm, norm
 from lipexact.numerics.arrays import Vector, floats
+from lipexact.sets.domains import Domain, Reals
+from lipexact.sets.norms import Norm, norm
+from lipexact.sets.unit_balls import Body, Differences, Hull, vertices_of
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def functional_body(functional: Functional, output_norm: str | Norm, outputs: in
     ----------
     functional
         An output's index (negative counts from the end), a vector of shape (m,), a polytope of functionals, by its
-        vertices of shape (k, m) or as a :class:`~lipexact.domains.Polytope`, :class:`CrossLipschitz`, or None: the
+        vertices of shape (k, m) or as a :class:`~lipexact.sets.domains.Polytope`, :class:`CrossLipschitz`, or None: the
         whole output, in `output_norm`, whose functionals are those of dual norm at most 1.
     output_norm
         Only for None.

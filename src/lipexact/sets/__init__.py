@@ -1,0 +1,1 @@
+"""Convex sets: domains of networks, unit balls of norms, and sets of functionals."""
