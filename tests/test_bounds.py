@@ -23,7 +23,7 @@ from lipexact.network import Network, network
 from lipexact.numerics.arrays import dense
 from lipexact.numerics.rounding import down, gamma, up
 from lipexact.onnx.reader import read_onnx
-from lipexact.problem import Problem, lipschitz_problem
+from lipexact.problem.problem import Problem, lipschitz_problem
 from lipexact.sets.domains import Box, ConvexSet, Domain, EuclideanBall, Simplex
 from lipexact.sets.functionals import Functional, functional_body
 from lipexact.sets.norms import norm

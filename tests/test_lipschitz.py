@@ -14,7 +14,7 @@ from lipexact.bounds.linear import bound
 from lipexact.bracket import Bracket, Goal
 from lipexact.mip.search import narrow
 from lipexact.mip.solvers import SolveOptions, solver_names
-from lipexact.problem import lipschitz_problem
+from lipexact.problem.problem import lipschitz_problem
 from lipexact.sets.norms import norm as norm_of
 from lipexact.sets.unit_balls import Hull
 from tests.conftest import require

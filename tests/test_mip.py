@@ -30,7 +30,7 @@ from lipexact.mip.compose import Composition, compose
 from lipexact.mip.search import narrow
 from lipexact.mip.solvers import SOLVERS, Outcome, SolveOptions, Solver, Termination, solve
 from lipexact.network import Network, network
-from lipexact.problem import Problem, lipschitz_problem
+from lipexact.problem.problem import Problem, lipschitz_problem
 from lipexact.regions import Undecided
 from lipexact.result import closed
 from lipexact.sets.domains import Ball, Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex

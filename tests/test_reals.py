@@ -15,7 +15,7 @@ from lipexact.graph.ir import Affine, Graph, Input
 from lipexact.graph.lowering import maximum, relu
 from lipexact.mip.solvers import solver_names
 from lipexact.network import network
-from lipexact.projective import Projective
+from lipexact.problem.homogenize import Projective
 from tests.conftest import require
 from tests.networks import FAMILIES, case, random_weights, to_network
 from tests.onnx_files import onnx_model

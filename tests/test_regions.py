@@ -16,7 +16,7 @@ from lipexact.graph.ir import Affine, Graph, Input, Switch
 from lipexact.graph.pattern import FREE, OFF, ON, Pattern
 from lipexact.network import Network, network
 from lipexact.numerics.lp import Slack
-from lipexact.projective import Projective
+from lipexact.problem.homogenize import Projective
 from lipexact.regions import (
     Empty,
     Region,

@@ -31,7 +31,7 @@ from lipexact.matrix_norm import matrix_norm
 from lipexact.numerics.lp import LinearProgram
 from lipexact.numerics.rounding import TINY, gamma
 from lipexact.numerics.sign_relaxation import absolute_sums, euclidean_sums, spectral_norms
-from lipexact.problem import MODES, DerivativeMode, Problem, lipschitz_problem
+from lipexact.problem.problem import MODES, DerivativeMode, Problem, lipschitz_problem
 from lipexact.regions import Empty, decide, pattern_at
 from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import functional_body

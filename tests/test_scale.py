@@ -19,7 +19,7 @@ from lipexact.graph.lowering import add, relu, scaled
 from lipexact.mip import search
 from lipexact.network import Network, network
 from lipexact.numerics.arrays import most_terms
-from lipexact.problem import MODES, lipschitz_problem
+from lipexact.problem.problem import MODES, lipschitz_problem
 from lipexact.regions import gradients, pattern_at
 from lipexact.sets.functionals import functional_body
 from lipexact.sets.norms import norm

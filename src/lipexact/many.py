@@ -23,7 +23,7 @@ from lipexact.checkpoint import Checkpoint
 from lipexact.errors import CheckpointError, DomainError, OptionError, WorkerError
 from lipexact.executors import Crew
 from lipexact.network import Network
-from lipexact.problem import check_domain
+from lipexact.problem.problem import check_domain
 from lipexact.question import Method, Mode, Question, ask, check_executor, import_programs, positive_integer
 from lipexact.result import LipschitzResult, Status
 from lipexact.sets.domains import Domain

@@ -23,7 +23,7 @@ from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch
 from lipexact.matrix_norm import estimate
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector, floats
-from lipexact.problem import check_domain
+from lipexact.problem.problem import check_domain
 from lipexact.programs import bodies_of
 from lipexact.result import EXACT_GAP, LipschitzResult, Status
 from lipexact.robustness import CertifiedRadius

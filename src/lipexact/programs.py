@@ -18,8 +18,8 @@ from lipexact.bounds.needed import coordinates_needed
 from lipexact.errors import ModelError, NormError, OptionError
 from lipexact.graph.ir import Conditional, Node
 from lipexact.network import Network
-from lipexact.problem import MODES, DerivativeMode, Problem, check_domain, lipschitz_problem
-from lipexact.projective import Projective
+from lipexact.problem.homogenize import Projective
+from lipexact.problem.problem import MODES, DerivativeMode, Problem, check_domain, lipschitz_problem
 from lipexact.sets.domains import Domain, Reals
 from lipexact.sets.functionals import Functional, functional_body
 from lipexact.sets.norms import Norm, PolyhedralNorm, norm
@@ -97,7 +97,7 @@ def measures_of(
 
 
 def bounded(network: Network, domain: Domain, directions: Body) -> tuple[Network, Domain, Body]:
-    """The same question on a bounded domain (:mod:`lipexact.projective`)."""
+    """The same question on a bounded domain (:mod:`lipexact.problem.homogenize`)."""
     if not isinstance(domain, Reals):
         return network, domain, directions
     whole = Projective(network)

@@ -25,8 +25,8 @@ from lipexact.network import Network
 from lipexact.numerics.arrays import Vector
 from lipexact.numerics.rounding import rounded
 from lipexact.primal import Found
-from lipexact.problem import Problem
-from lipexact.projective import Projective
+from lipexact.problem.homogenize import Projective
+from lipexact.problem.problem import Problem
 from lipexact.regions import Empty, Multipliers, decide
 from lipexact.result import closed
 from lipexact.sets.domains import Domain, Reals

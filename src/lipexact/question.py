@@ -28,9 +28,9 @@ from lipexact.mip.options import SolveOptions
 from lipexact.network import Network
 from lipexact.numerics.rounding import rounded
 from lipexact.primal import Found, best_region
-from lipexact.problem import DerivativeMode, Problem, check_domain
+from lipexact.problem.homogenize import Projective
+from lipexact.problem.problem import DerivativeMode, Problem, check_domain
 from lipexact.programs import Program, allowed_programs, blas_threads, measures_of, programs_of
-from lipexact.projective import Projective
 from lipexact.prover import certify, statement
 from lipexact.regions import Region, gradients, steepness
 from lipexact.result import LipschitzResult, Status, Witness, closed

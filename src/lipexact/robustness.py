@@ -20,7 +20,7 @@ from lipexact.errors import DomainError, ModelError, OptionError, SolverError
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector, floats
 from lipexact.numerics.rounding import up
-from lipexact.problem import check_domain
+from lipexact.problem.problem import check_domain
 from lipexact.question import Method, Mode, solve_options
 from lipexact.regions import pattern_at
 from lipexact.result import LipschitzResult, Witness

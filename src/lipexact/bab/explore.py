@@ -19,7 +19,7 @@ from lipexact.graph.pattern import FREE, OFF, ON, States
 from lipexact.matrix_norm import matrix_norm
 from lipexact.numerics.arrays import Vector
 from lipexact.primal import Found, Sampling
-from lipexact.problem import Problem
+from lipexact.problem.problem import Problem
 from lipexact.regions import Empty, Region, decide
 
 _BATCHES = 4, 64  # nodes that are taken at once: at least, and at most

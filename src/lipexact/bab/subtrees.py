@@ -21,7 +21,7 @@ from lipexact.bab.explore import Explorer, Node, Outcome, merge
 from lipexact.bounds.interval import Bounds
 from lipexact.numerics.arrays import Vector
 from lipexact.primal import Found
-from lipexact.problem import Problem
+from lipexact.problem.problem import Problem
 
 _MOST_NUMBERS = 2**13  # coordinates of points that go with a node
 

@@ -28,7 +28,7 @@ from lipexact.bracket import UNDECIDED, Bracket, Goal, Progress, ProgressCallbac
 from lipexact.errors import WorkerError
 from lipexact.executors import Crew
 from lipexact.primal import Found
-from lipexact.problem import Problem
+from lipexact.problem.problem import Problem
 from lipexact.regions import has_forms
 
 _MOST_NUMBERS = 2**24  # coefficients of a node's bounds

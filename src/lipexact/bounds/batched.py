@@ -18,7 +18,7 @@ from lipexact.graph.pattern import FREE, OFF, ON, States
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector, most_terms
 from lipexact.numerics.rounding import TINY, gamma
-from lipexact.problem import Problem
+from lipexact.problem.problem import Problem
 from lipexact.sets.domains import ConvexSet, Domain
 
 NUMBERS = 2**21  # in one array of coefficients, or as many as one choice takes

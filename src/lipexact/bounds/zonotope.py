@@ -22,7 +22,7 @@ from lipexact.graph.pattern import FREE, ON, States
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector
 from lipexact.numerics.rounding import TINY
-from lipexact.problem import DerivativeMode, Problem
+from lipexact.problem.problem import DerivativeMode, Problem
 from lipexact.sets.unit_balls import Body
 
 Indices: TypeAlias = npt.NDArray[np.intp]

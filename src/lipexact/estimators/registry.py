@@ -87,7 +87,7 @@ class Question:
 
     @cached_property
     def bounded(self) -> Question:
-        """The same question on a bounded domain (:mod:`lipexact.projective`)."""
+        """The same question on a bounded domain (:mod:`lipexact.problem.homogenize`)."""
         if not self.everywhere:
             return self
         network, domain, directions = bounded(self.network, self.domain, self.directions)

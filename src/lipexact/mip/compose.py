@@ -19,7 +19,7 @@ from lipexact.graph.pattern import FREE, OFF, ON, Pattern
 from lipexact.mip.blocks import Port, emit_affine, emit_conditional, emit_input, emit_length, emit_switch
 from lipexact.numerics.arrays import entries
 from lipexact.numerics.rounding import TINY
-from lipexact.problem import Problem
+from lipexact.problem.problem import Problem
 
 # Solvers cut off what is better by no more than some 1e-6 of the objective, an absolute number. With a norm of up to
 # 64 in the program that was 1e-7 of it, and runners-up were called optimal; with this weight it is nothing.

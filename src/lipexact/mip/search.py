@@ -16,7 +16,7 @@ from lipexact.matrix_norm import matrix_norm
 from lipexact.mip.compose import Composition, coefficients, compose
 from lipexact.mip.solvers import Outcome, SolveOptions, solve
 from lipexact.primal import Found
-from lipexact.problem import Problem
+from lipexact.problem.problem import Problem
 from lipexact.regions import Empty, Region, decide
 from lipexact.result import EXACT_GAP
 

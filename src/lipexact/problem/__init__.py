@@ -1,0 +1,1 @@
+"""The Lipschitz problem: maximise a derivative over a domain and two unit balls."""
