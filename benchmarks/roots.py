@@ -17,8 +17,8 @@ import lipexact as lx
 from benchmarks.cases import CASES, Case, Skipped, known, question
 from benchmarks.run import chosen
 from lipexact.bab.explore import Explorer
+from lipexact.bounds.formulation import bodies_of, programs_of
 from lipexact.bounds.zonotope import zonotope_bounds
-from lipexact.programs import bodies_of, programs_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

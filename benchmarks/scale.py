@@ -20,7 +20,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import lipexact as lx
-from lipexact.bounds.linear import bound
+from lipexact.bounds.crown import bound
 from lipexact.problem.problem import MODES, lipschitz_problem
 from lipexact.sets.functionals import functional_body
 from lipexact.sets.norms import norm

@@ -19,16 +19,16 @@ import lipexact as lx
 from lipexact.bab.cells import Cells, Points
 from lipexact.bab.explore import Explorer
 from lipexact.bab.tree import _Tree
-from lipexact.bounds.batched import GateBounds, NormBounds
-from lipexact.bounds.linear import bound
-from lipexact.bounds.smallest import Smallest
+from lipexact.bounds.crown import bound
+from lipexact.bounds.crown_batched import GateBounds, NormBounds
+from lipexact.bounds.formulation import bodies_of, programs_of
+from lipexact.bounds.portfolio import Smallest
 from lipexact.bounds.zonotope import ZonotopeBounds, zonotope_bounds
 from lipexact.errors import OptionError
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.pattern import FREE
 from lipexact.matrix_norm import matrix_norm
 from lipexact.numerics.lp import LinearProgram
-from lipexact.programs import bodies_of, programs_of
 from lipexact.regions import pattern_at
 from tests.networks import CUTS, FAMILIES, Case, case, cases, cut_domain, halfspaces_of, random_weights, to_network
 from tests.onnx_files import onnx_model
@@ -152,7 +152,7 @@ def test_batches_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     states = [rng.integers(-1, 2, (30, gate.size)).astype(np.int8) for gate in net.gates]
     whole = NormBounds(program.problem, program.bounds)
-    monkeypatch.setattr("lipexact.bounds.batched.NUMBERS", 1)
+    monkeypatch.setattr("lipexact.bounds.crown_batched.NUMBERS", 1)
     parts = NormBounds(program.problem, program.bounds)
     assert whole.at_once >= 30 > parts.at_once == 1
     np.testing.assert_allclose(parts.upper(states)[0], whole.upper(states)[0], rtol=1e-12)

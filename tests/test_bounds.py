@@ -14,8 +14,8 @@ import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lipexact.bounds.crown import _Lines, bound
 from lipexact.bounds.interval import Bounds, gate_state, interval, length_bound, point_bounds
-from lipexact.bounds.linear import _Lines, bound
 from lipexact.graph import lowering as lower
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
 from lipexact.graph.lowering import relu, scaled

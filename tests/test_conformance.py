@@ -15,7 +15,7 @@ import pyomo.environ as pyo
 import pytest
 
 import lipexact as lx
-from lipexact.bounds.linear import bound
+from lipexact.bounds.crown import bound
 from lipexact.graph.evaluate import evaluate
 from lipexact.mip.solvers import Termination, solve
 from lipexact.onnx.nodes import FLOAT_TYPES

@@ -11,8 +11,8 @@ import pytest
 import scipy.spatial
 
 import lipexact as lx
-from lipexact import programs
-from lipexact.bounds.linear import bound
+from lipexact.bounds import formulation as programs
+from lipexact.bounds.crown import bound
 from lipexact.bracket import Bracket, Goal
 from lipexact.errors import NormError
 from lipexact.mip import search

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import lipexact as lx
-from lipexact.bounds.linear import bound
+from lipexact.bounds.crown import bound
 from lipexact.bracket import Bracket, Goal
 from lipexact.mip.search import narrow
 from lipexact.mip.solvers import SolveOptions, solver_names

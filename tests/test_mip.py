@@ -16,8 +16,8 @@ import scipy.sparse as sp
 from pyomo.repn import generate_standard_repn
 
 import lipexact as lx
+from lipexact.bounds.crown import bound
 from lipexact.bounds.interval import gate_state, length_bound
-from lipexact.bounds.linear import bound
 from lipexact.bracket import Bracket, Goal
 from lipexact.errors import SolverError
 from lipexact.graph import lowering as lower

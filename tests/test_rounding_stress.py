@@ -18,11 +18,11 @@ import pytest
 
 import lipexact as lx
 from lipexact.bab.cells import Cells
-from lipexact.bounds import batched
-from lipexact.bounds.batched import GateBounds, NormBounds, _Run
+from lipexact.bounds import crown_batched as batched
+from lipexact.bounds.crown import _Lines, bound
+from lipexact.bounds.crown_batched import GateBounds, NormBounds, _Run
 from lipexact.bounds.interval import length_bound, point_bounds
-from lipexact.bounds.linear import _Lines, bound
-from lipexact.bounds.smallest import Smallest, UpperBounds
+from lipexact.bounds.portfolio import Smallest, UpperBounds
 from lipexact.bounds.zonotope import ZonotopeBounds
 from lipexact.graph.ir import Affine, Conditional, Graph, Input
 from lipexact.graph.lowering import relu

@@ -10,8 +10,8 @@ import pytest
 import scipy.sparse as sp
 
 import lipexact as lx
-from lipexact.bounds import linear
-from lipexact.bounds.linear import bound
+from lipexact.bounds import crown as linear
+from lipexact.bounds.crown import bound
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.folding import fuse
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Value

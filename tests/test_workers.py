@@ -19,9 +19,9 @@ from lipexact.bab import subtrees, tree
 from lipexact.bab.cells import Points
 from lipexact.bab.explore import Explorer, Node
 from lipexact.bab.subtrees import Answer, Search, Subtree, explore, pack, unpack
+from lipexact.bounds.formulation import bodies_of, programs_of
 from lipexact.executors import Crew
 from lipexact.graph.pattern import ON
-from lipexact.programs import bodies_of, programs_of
 from tests import oracle
 from tests.networks import case, random_weights, to_network
 from tests.test_executors import Held, Here

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lipexact.bounds.formulation import allowed_programs, bodies_of, programs_of
 from lipexact.bracket import ProgressCallback
 from lipexact.errors import OptionError
 from lipexact.network import Network
 from lipexact.onnx.reader import read_onnx
 from lipexact.position import PositionReport, position_report
 from lipexact.problem.problem import check_domain
-from lipexact.programs import allowed_programs, bodies_of, programs_of
 from lipexact.question import Method, Mode, ask, certificate_path, check_executor, choose, import_programs
 from lipexact.result import LipschitzResult
 from lipexact.sets.domains import Domain

@@ -14,11 +14,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from lipexact.api import load
+from lipexact.bounds.formulation import bodies_of
 from lipexact.errors import LipExactError, OptionError
 from lipexact.estimators.estimate import Estimate, estimate, estimator_names, plain
 from lipexact.estimators.registry import find
 from lipexact.network import Network
-from lipexact.programs import bodies_of
 from lipexact.question import positive_seconds
 from lipexact.result import EXACT_GAP, closed
 from lipexact.sets.domains import Domain

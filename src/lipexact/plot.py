@@ -15,7 +15,8 @@ import numpy as np
 from typing_extensions import assert_never
 
 from lipexact.api import load
-from lipexact.bounds.batched import slices
+from lipexact.bounds.crown_batched import slices
+from lipexact.bounds.formulation import bodies_of
 from lipexact.bracket import Progress
 from lipexact.errors import ModelError, OptionError
 from lipexact.graph.evaluate import evaluate
@@ -24,7 +25,6 @@ from lipexact.matrix_norm import estimate
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector, floats
 from lipexact.problem.problem import check_domain
-from lipexact.programs import bodies_of
 from lipexact.result import EXACT_GAP, LipschitzResult, Status
 from lipexact.robustness import CertifiedRadius
 from lipexact.sets.domains import Domain

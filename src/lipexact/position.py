@@ -20,8 +20,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
+from lipexact.bounds.crown import bound
 from lipexact.bounds.interval import point_bounds
-from lipexact.bounds.linear import bound
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.ir import Affine, Input, Switch, Value
 from lipexact.graph.pattern import FREE, OFF, ON, Pattern

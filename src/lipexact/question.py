@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from lipexact.bab.explore import Trace
 from lipexact.bab.tree import branch, fits
+from lipexact.bounds.formulation import Program, allowed_programs, blas_threads, measures_of, programs_of
 from lipexact.bounds.interval import point_bounds
 from lipexact.bracket import RELAXATION, TARGET, Bracket, Goal, Progress, ProgressCallback
 from lipexact.certify.certificate import Certificate
@@ -30,7 +31,6 @@ from lipexact.numerics.rounding import rounded
 from lipexact.primal import Found, best_region
 from lipexact.problem.homogenize import Projective
 from lipexact.problem.problem import DerivativeMode, Problem, check_domain
-from lipexact.programs import Program, allowed_programs, blas_threads, measures_of, programs_of
 from lipexact.prover import certify, statement
 from lipexact.regions import Region, gradients, steepness
 from lipexact.result import LipschitzResult, Status, Witness, closed

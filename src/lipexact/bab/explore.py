@@ -10,10 +10,10 @@ from typing import TypeAlias
 import numpy as np
 
 from lipexact.bab.cells import Cells, Decisions, Deduction, Indices
-from lipexact.bounds.batched import GateBounds, NormBounds
+from lipexact.bounds.crown import bound
+from lipexact.bounds.crown_batched import GateBounds, NormBounds
 from lipexact.bounds.interval import Bounds
-from lipexact.bounds.linear import bound
-from lipexact.bounds.smallest import Smallest, UpperBounds
+from lipexact.bounds.portfolio import Smallest, UpperBounds
 from lipexact.bounds.zonotope import zonotope_bounds
 from lipexact.graph.pattern import FREE, OFF, ON, States
 from lipexact.matrix_norm import matrix_norm

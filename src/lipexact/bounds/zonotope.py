@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import assert_never
 
-from lipexact.bounds.batched import NUMBERS, pads, slices
+from lipexact.bounds.crown_batched import NUMBERS, pads, slices
 from lipexact.graph.derivative import forward, reverse
 from lipexact.graph.folding import fuse_mapped
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value, operands

@@ -13,10 +13,10 @@ import numpy as np
 
 import lipexact.estimators  # noqa: F401 - which registers them
 from lipexact.api import load
+from lipexact.bounds.formulation import blas_threads, bodies_of
 from lipexact.errors import ModelError, OptionError
 from lipexact.estimators.registry import Answer, Guarantee, Question, Scope, estimators, find
 from lipexact.network import Network
-from lipexact.programs import blas_threads, bodies_of
 from lipexact.question import positive_seconds
 from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import Functional

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-from lipexact.bounds.batched import slices
+from lipexact.bounds.crown_batched import slices
 from lipexact.errors import ModelError, UnsupportedEstimateError
 from lipexact.estimators.norms import absolute_norm, operator_norm, spectral_norm
 from lipexact.estimators.registry import (

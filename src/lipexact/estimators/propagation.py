@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lipexact.bounds.batched import GateBounds, NormBounds
+from lipexact.bounds.crown import bound
+from lipexact.bounds.crown_batched import GateBounds, NormBounds
 from lipexact.bounds.interval import Bounds, intervals, magnitude
-from lipexact.bounds.linear import bound
 from lipexact.bounds.zonotope import zonotope_bounds
 from lipexact.errors import NormError, UnsupportedEstimateError
 from lipexact.estimators.norms import absolute_norm

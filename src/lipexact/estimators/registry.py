@@ -25,12 +25,12 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from lipexact.bounds.crown import bound
+from lipexact.bounds.formulation import Program, bounded, finite, programs_of
 from lipexact.bounds.interval import Bounds, gate_state, intervals
-from lipexact.bounds.linear import bound
 from lipexact.errors import OptionError, UnsupportedEstimateError
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector
-from lipexact.programs import Program, bounded, finite, programs_of
 from lipexact.sets.domains import Domain, Reals
 from lipexact.sets.unit_balls import Body
 
@@ -112,7 +112,7 @@ class Question:
         return [gate_state(gate, self.bounds) for gate in self.bounded.network.gates]
 
     def programs(self, functionals: Body | None = None, mode: str = "auto") -> list[Program]:
-        """What is asked, or of other functionals, in each mode, with bounds (:func:`lipexact.programs.programs_of`)."""
+        """What is asked, or of other functionals, in each mode, with bounds (:func:`lipexact.bounds.formulation.programs_of`)."""
         asked = self.bounded
         chosen = asked.functionals if functionals is None else functionals
         bodies = chosen, asked.directions

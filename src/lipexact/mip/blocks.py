@@ -19,7 +19,7 @@ import scipy.sparse as sp
 from pyomo.core.expr import LinearExpression
 
 from lipexact.bounds.interval import Interval, magnitude
-from lipexact.bounds.needed import Mask
+from lipexact.bounds.liveness import Mask
 from lipexact.graph.ir import Affine, Conditional, Input, Switch
 from lipexact.numerics.arrays import Vector
 from lipexact.sets.domains import ConvexSet

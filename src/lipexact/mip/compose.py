@@ -13,7 +13,7 @@ from pyomo.core.expr import LinearExpression
 from typing_extensions import assert_never
 
 from lipexact.bounds.interval import Bounds, gate_state, length_bound, magnitude
-from lipexact.bounds.needed import Mask, coordinates_needed
+from lipexact.bounds.liveness import Mask, coordinates_needed
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
 from lipexact.graph.pattern import FREE, OFF, ON, Pattern
 from lipexact.mip.blocks import Port, emit_affine, emit_conditional, emit_input, emit_length, emit_switch

@@ -1,6 +1,6 @@
 """Bounds for many choices of a network's gates at once.
 
-The relaxation is that of :mod:`lipexact.bounds.linear`, in dense arrays with one more axis, so that one product of
+The relaxation is that of :mod:`lipexact.bounds.crown`, in dense arrays with one more axis, so that one product of
 matrices serves all choices. What rounding may lose is not followed from step to step but bounded once: slopes lie in
 [0, 1], so no coefficient is larger than that of the graph with all gates on and the absolute values of its weights.
 """

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
+from lipexact.bounds.crown import bound
 from lipexact.bounds.interval import Bounds, Interval, gate_state, length_bound
-from lipexact.bounds.linear import bound
-from lipexact.bounds.needed import coordinates_needed
+from lipexact.bounds.liveness import coordinates_needed
 from lipexact.errors import ModelError, NormError, OptionError
 from lipexact.graph.ir import Conditional, Node
 from lipexact.network import Network
@@ -118,7 +118,7 @@ def programs_of(
 ) -> list[Program]:
     """The question in each mode that its norms allow, that mode first, with bounds; past the deadline only one.
 
-    `known` are what :func:`lipexact.bounds.linear.bound` found for the network on the domain, `drafts` the same
+    `known` are what :func:`lipexact.bounds.crown.bound` found for the network on the domain, `drafts` the same
     question's problems on another domain, which are made if they are not there.
     """
     if drafts is None or isinstance(domain, Reals):
