@@ -27,9 +27,9 @@ from lipexact.bounds.zonotope import ZonotopeBounds, zonotope_bounds
 from lipexact.errors import OptionError
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.pattern import FREE
-from lipexact.matrix_norm import matrix_norm
 from lipexact.numerics.lp import LinearProgram
-from lipexact.regions import pattern_at
+from lipexact.regions.feasibility import pattern_at
+from lipexact.regions.operator_norm import matrix_norm
 from tests.networks import CUTS, FAMILIES, Case, case, cases, cut_domain, halfspaces_of, random_weights, to_network
 from tests.onnx_files import onnx_model
 from tests.oracle import constant, cross_functionals, regions

@@ -19,7 +19,7 @@ from lipexact.mip import search
 from lipexact.mip.search import _ceiling, _trusted, relax
 from lipexact.mip.solvers import Outcome, SolveOptions, Termination
 from lipexact.numerics.lp import LinearProgram
-from lipexact.regions import _lifted, _Rows, _rules_out, pattern_at
+from lipexact.regions.feasibility import _lifted, _Rows, _rules_out, pattern_at
 from lipexact.result import LipschitzResult, Status
 from lipexact.robustness import _ball, _radius_of_all, _step_into, certified_radius
 from lipexact.sets import unit_balls as bodies

@@ -8,8 +8,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lipexact import matrix_norm as module
-from lipexact.matrix_norm import MatrixNorm, estimate, matrix_norm
+from lipexact.regions import operator_norm as module
+from lipexact.regions.operator_norm import MatrixNorm, estimate, matrix_norm
 from lipexact.sets.functionals import CrossLipschitz, functional_body
 from lipexact.sets.norms import PolyhedralNorm, norm
 from lipexact.sets.unit_balls import Body, Hull

@@ -31,7 +31,7 @@ from lipexact.mip.search import narrow
 from lipexact.mip.solvers import SOLVERS, Outcome, SolveOptions, Solver, Termination, solve
 from lipexact.network import Network, network
 from lipexact.problem.problem import Problem, lipschitz_problem
-from lipexact.regions import Undecided
+from lipexact.regions.feasibility import Undecided
 from lipexact.result import closed
 from lipexact.sets.domains import Ball, Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
 from lipexact.sets.functionals import functional_body

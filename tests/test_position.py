@@ -15,7 +15,7 @@ from lipexact.errors import DomainError
 from lipexact.graph.ir import Affine, Graph, Input
 from lipexact.graph.lowering import add, relu, scaled
 from lipexact.network import Network, network
-from lipexact.position import PositionReport
+from lipexact.regions.general_position import PositionReport
 from lipexact.sets.domains import Ball, Box, Domain
 from tests import oracle
 from tests.networks import DEGENERATE, FAMILIES, Case, Layers, case, integer_cases, random_weights, to_network

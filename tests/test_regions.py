@@ -17,7 +17,7 @@ from lipexact.graph.pattern import FREE, OFF, ON, Pattern
 from lipexact.network import Network, network
 from lipexact.numerics.lp import Slack
 from lipexact.problem.homogenize import Projective
-from lipexact.regions import (
+from lipexact.regions.feasibility import (
     Empty,
     Region,
     Undecided,
@@ -183,7 +183,7 @@ def test_cones_in_general_position_need_no_fractions(monkeypatch):
     def refuse(*_):
         raise AssertionError("decided in fractions")
 
-    monkeypatch.setattr("lipexact.regions._decide_exactly", refuse)
+    monkeypatch.setattr("lipexact.regions.feasibility._decide_exactly", refuse)
     rng = np.random.default_rng(0)
     whole = Projective(to_network(random_weights(rng, [4, 10, 1])))
     verdicts = []

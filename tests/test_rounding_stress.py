@@ -27,12 +27,12 @@ from lipexact.bounds.zonotope import ZonotopeBounds
 from lipexact.graph.ir import Affine, Conditional, Graph, Input
 from lipexact.graph.lowering import relu
 from lipexact.graph.pattern import FREE, ON
-from lipexact.matrix_norm import matrix_norm
 from lipexact.numerics.lp import LinearProgram
 from lipexact.numerics.rounding import TINY, gamma
 from lipexact.numerics.sign_relaxation import absolute_sums, euclidean_sums, spectral_norms
 from lipexact.problem.problem import MODES, DerivativeMode, Problem, lipschitz_problem
-from lipexact.regions import Empty, decide, pattern_at
+from lipexact.regions.feasibility import Empty, decide, pattern_at
+from lipexact.regions.operator_norm import matrix_norm
 from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import functional_body
 from lipexact.sets.norms import norm

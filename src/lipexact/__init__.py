@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lipexact.many import BatchProgress, BatchResult, lipschitz_many
     from lipexact.mip.compose import Composition
     from lipexact.network import Network
-    from lipexact.position import PositionReport
+    from lipexact.regions.general_position import PositionReport
     from lipexact.result import LipschitzResult, Status, Witness
     from lipexact.robustness import CertifiedRadius, RadiusStep, certified_radius
     from lipexact.sets.domains import Ball, Box, Domain, Polytope, Reals
@@ -68,7 +68,7 @@ _MODULES = {
     "mip.compose": ("Composition",),
     "network": ("Network",),
     "sets.norms": ("Norm", "PolyhedralNorm"),
-    "position": ("PositionReport",),
+    "regions.general_position": ("PositionReport",),
     "result": ("LipschitzResult", "Status", "Witness"),
     "robustness": ("CertifiedRadius", "RadiusStep", "certified_radius"),
 }

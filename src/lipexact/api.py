@@ -17,9 +17,9 @@ from lipexact.bracket import ProgressCallback
 from lipexact.errors import OptionError
 from lipexact.network import Network
 from lipexact.onnx.reader import read_onnx
-from lipexact.position import PositionReport, position_report
 from lipexact.problem.problem import check_domain
 from lipexact.question import Method, Mode, ask, certificate_path, check_executor, choose, import_programs
+from lipexact.regions.general_position import PositionReport, position_report
 from lipexact.result import LipschitzResult
 from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import Functional

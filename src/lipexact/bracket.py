@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from lipexact.primal import Found
+from lipexact.regions.heuristics import Found
 from lipexact.result import closed
 
 UNDECIDED, TARGET, RELAXATION = "undecided", "target", "relaxation"

@@ -21,10 +21,10 @@ from lipexact.bracket import Progress
 from lipexact.errors import ModelError, OptionError
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch
-from lipexact.matrix_norm import estimate
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector, floats
 from lipexact.problem.problem import check_domain
+from lipexact.regions.operator_norm import estimate
 from lipexact.result import EXACT_GAP, LipschitzResult, Status
 from lipexact.robustness import CertifiedRadius
 from lipexact.sets.domains import Domain

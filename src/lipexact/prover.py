@@ -24,10 +24,10 @@ from lipexact.graph.pattern import FREE, OFF, ON
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector
 from lipexact.numerics.rounding import rounded
-from lipexact.primal import Found
 from lipexact.problem.homogenize import Projective
 from lipexact.problem.problem import Problem
-from lipexact.regions import Empty, Multipliers, decide
+from lipexact.regions.feasibility import Empty, Multipliers, decide
+from lipexact.regions.heuristics import Found
 from lipexact.result import closed
 from lipexact.sets.domains import Domain, Reals
 from lipexact.sets.unit_balls import Body, CrossPolytope, Cube, EuclideanUnitBall, HalfSpaces, Hull, Stretched

@@ -28,11 +28,11 @@ from lipexact.graph.pattern import ON
 from lipexact.mip.options import SolveOptions
 from lipexact.network import Network
 from lipexact.numerics.rounding import rounded
-from lipexact.primal import Found, best_region
 from lipexact.problem.homogenize import Projective
 from lipexact.problem.problem import DerivativeMode, Problem, check_domain
 from lipexact.prover import certify, statement
-from lipexact.regions import Region, gradients, steepness
+from lipexact.regions.feasibility import Region, gradients, steepness
+from lipexact.regions.heuristics import Found, best_region
 from lipexact.result import LipschitzResult, Status, Witness, closed
 from lipexact.sets.domains import Domain, Reals
 from lipexact.sets.functionals import Functional

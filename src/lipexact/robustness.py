@@ -22,7 +22,7 @@ from lipexact.numerics.arrays import Vector, floats
 from lipexact.numerics.rounding import up
 from lipexact.problem.problem import check_domain
 from lipexact.question import Method, Mode, solve_options
-from lipexact.regions import pattern_at
+from lipexact.regions.feasibility import pattern_at
 from lipexact.result import LipschitzResult, Witness
 from lipexact.sets.domains import Ball, Box, Domain, Polytope
 from lipexact.sets.norms import Norm, PolyhedralNorm, norm

@@ -16,7 +16,7 @@ from lipexact.network import Network
 from lipexact.numerics.arrays import Vector
 from lipexact.numerics.lp import LinearProgram
 from lipexact.numerics.rounding import gamma
-from lipexact.regions import Empty, Multipliers, affine_forms, decide
+from lipexact.regions.feasibility import Empty, Multipliers, affine_forms, decide
 from lipexact.sets.domains import Domain
 
 # Which gate (layer, index) was given which state; in the order of layers.

@@ -16,11 +16,11 @@ from lipexact.bounds.interval import Bounds
 from lipexact.bounds.portfolio import Smallest, UpperBounds
 from lipexact.bounds.zonotope import zonotope_bounds
 from lipexact.graph.pattern import FREE, OFF, ON, States
-from lipexact.matrix_norm import matrix_norm
 from lipexact.numerics.arrays import Vector
-from lipexact.primal import Found, Sampling
 from lipexact.problem.problem import Problem
-from lipexact.regions import Empty, Region, decide
+from lipexact.regions.feasibility import Empty, Region, decide
+from lipexact.regions.heuristics import Found, Sampling
+from lipexact.regions.operator_norm import matrix_norm
 
 _BATCHES = 4, 64  # nodes that are taken at once: at least, and at most
 _LOOKS = 8  # gates that linear programs look at, in a node

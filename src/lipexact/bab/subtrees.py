@@ -20,8 +20,8 @@ from lipexact.bab.cells import Points
 from lipexact.bab.explore import Explorer, Node, Outcome, merge
 from lipexact.bounds.interval import Bounds
 from lipexact.numerics.arrays import Vector
-from lipexact.primal import Found
 from lipexact.problem.problem import Problem
+from lipexact.regions.heuristics import Found
 
 _MOST_NUMBERS = 2**13  # coordinates of points that go with a node
 

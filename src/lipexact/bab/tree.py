@@ -27,9 +27,9 @@ from lipexact.bounds.interval import Bounds
 from lipexact.bracket import UNDECIDED, Bracket, Goal, Progress, ProgressCallback, Termination
 from lipexact.errors import WorkerError
 from lipexact.executors import Crew
-from lipexact.primal import Found
 from lipexact.problem.problem import Problem
-from lipexact.regions import has_forms
+from lipexact.regions.feasibility import has_forms
+from lipexact.regions.heuristics import Found
 
 _MOST_NUMBERS = 2**24  # coefficients of a node's bounds
 _MOST_BYTES = 2**31  # of all open nodes together, about

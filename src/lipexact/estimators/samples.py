@@ -9,7 +9,7 @@ import numpy as np
 from lipexact.errors import OptionError
 from lipexact.estimators.registry import ALL_NETWORKS, ALL_NORMS, Answer, Question, estimator
 from lipexact.numerics.arrays import Vector
-from lipexact.primal import Found, Sampling, best_region
+from lipexact.regions.heuristics import Found, Sampling, best_region
 
 _NUMBERS = 2**22  # of the points that are drawn at once
 
@@ -59,7 +59,7 @@ def sampling(question: Question, *, samples: int = 100_000, ascent: bool = False
 
 
 def climb(question: Question, seed: int = 0) -> Found | None:
-    """The best region that sampling and a walk through its neighbours find (:func:`lipexact.primal.best_region`)."""
+    """The best region that sampling and a walk through its neighbours find (:func:`lipexact.regions.heuristics.best_region`)."""
     asked, kinks = question.bounded, [np.isnan(state) for state in question.states]
     bodies = asked.functionals, asked.directions
     return best_region(asked.network, asked.domain, *bodies, deadline=question.deadline, kinks=kinks, seed=seed)

@@ -12,12 +12,12 @@ import numpy as np
 from lipexact.bounds.interval import Bounds
 from lipexact.bracket import RELAXATION, UNDECIDED, Bracket, Goal, Progress, ProgressCallback, Termination
 from lipexact.graph.pattern import Pattern
-from lipexact.matrix_norm import matrix_norm
 from lipexact.mip.compose import Composition, coefficients, compose
 from lipexact.mip.solvers import Outcome, SolveOptions, solve
-from lipexact.primal import Found
 from lipexact.problem.problem import Problem
-from lipexact.regions import Empty, Region, decide
+from lipexact.regions.feasibility import Empty, Region, decide
+from lipexact.regions.heuristics import Found
+from lipexact.regions.operator_norm import matrix_norm
 from lipexact.result import EXACT_GAP
 
 # Coefficients of the largest program that is built, some 30 s and 3 GB in Pyomo, and of the largest past the deadline.

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lipexact.graph.evaluate import batches, evaluate
-from lipexact.matrix_norm import MatrixNorm, estimate, matrix_norm
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector
-from lipexact.regions import Region, decide, gate_forms, pattern_at
+from lipexact.regions.feasibility import Region, decide, gate_forms, pattern_at
+from lipexact.regions.operator_norm import MatrixNorm, estimate, matrix_norm
 from lipexact.sets.domains import Domain
 from lipexact.sets.unit_balls import Body
 
@@ -48,7 +48,7 @@ def best_region(
 
     Random points and points next to vertices of the domain, then points around the best one at scales from
     the whole domain down to a millionth of it, and, as long as that helps, points in the regions next to its own.
-    Jacobians are evaluated in batches; what is returned is checked (:func:`lipexact.regions.pattern_at`).
+    Jacobians are evaluated in batches; what is returned is checked (:func:`lipexact.regions.feasibility.pattern_at`).
 
     Parameters
     ----------

@@ -1,0 +1,1 @@
+"""Linear regions: their affine maps, Jacobians, feasibility, and operator norms."""
