@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 import lipexact as lx
-from lipexact.certify.bodies import _semidefinite
-from lipexact.certify.exact import Dyadic
+from lipexact.certificates.checker.bodies import _semidefinite
+from lipexact.certificates.checker.exact import Dyadic
 from lipexact.graph.ir import Affine, Graph, Input
 from lipexact.graph.lowering import add, relu
 from lipexact.network import network
@@ -369,7 +369,7 @@ def test_a_full_disk_loses_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def full(path: object, data: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lipexact.certify.certificate.write_whole", full)
+    monkeypatch.setattr("lipexact.certificates.certificate.write_whole", full)
     net = to_network([([[1.0]], [0.0])])
     with pytest.warns(RuntimeWarning, match="No space left"):
         result = lx.lipschitz(net, lx.Box([-1], [1]), certificate=tmp_path / "file")

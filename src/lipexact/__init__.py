@@ -11,9 +11,9 @@ from lipexact.version import __version__ as __version__
 if TYPE_CHECKING:
     from lipexact.api import build, general_position_report, lipschitz, load
     from lipexact.bracket import Progress
-    from lipexact.certify.certificate import Certificate, read_certificate
-    from lipexact.certify.checker import check
-    from lipexact.certify.report import Check, Claim
+    from lipexact.certificates.certificate import Certificate, read_certificate
+    from lipexact.certificates.checker.checker import check
+    from lipexact.certificates.report import Check, Claim
     from lipexact.comparison import Comparison, compare
     from lipexact.errors import (
         CertificateError,
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 _MODULES = {
     "api": ("build", "general_position_report", "lipschitz", "load"),
     "bracket": ("Progress",),
-    "certify.certificate": ("Certificate", "read_certificate"),
-    "certify.checker": ("check",),
-    "certify.report": ("Check", "Claim"),
+    "certificates.certificate": ("Certificate", "read_certificate"),
+    "certificates.checker.checker": ("check",),
+    "certificates.report": ("Check", "Claim"),
     "comparison": ("Comparison", "compare"),
     "sets.domains": ("Ball", "Box", "Domain", "Polytope", "Reals"),
     "errors": (

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from lipexact.certify.certificate import fingerprint
+from lipexact.certificates.certificate import fingerprint
 from lipexact.errors import CheckpointError
 from lipexact.question import Question
 from lipexact.result import LipschitzResult

@@ -29,7 +29,7 @@ from typing_extensions import Self
 from lipexact import __version__
 from lipexact.api import lipschitz, load
 from lipexact.bracket import Progress
-from lipexact.certify.checker import check
+from lipexact.certificates.checker.checker import check
 from lipexact.comparison import compare
 from lipexact.errors import DomainError, LipExactError, OptionError
 from lipexact.estimators.estimate import estimate, estimator_names

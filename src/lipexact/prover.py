@@ -15,10 +15,10 @@ from lipexact.bab.explore import Step, Trace
 from lipexact.bab.tree import branch, fits
 from lipexact.bounds.interval import Bounds
 from lipexact.bracket import Bracket, Goal
-from lipexact.certify.bodies import RefutedError
-from lipexact.certify.certificate import FORMAT, VERSION, Certificate, fingerprint
-from lipexact.certify.checker import Cell, Verifier
-from lipexact.certify.exact import Dyadic
+from lipexact.certificates.certificate import FORMAT, VERSION, Certificate, fingerprint
+from lipexact.certificates.checker.bodies import RefutedError
+from lipexact.certificates.checker.checker import Cell, Verifier
+from lipexact.certificates.checker.exact import Dyadic
 from lipexact.errors import CertificateError, LipExactError
 from lipexact.graph.pattern import FREE, OFF, ON
 from lipexact.network import Network

@@ -22,7 +22,7 @@ from lipexact.bab.tree import branch, fits
 from lipexact.bounds.formulation import Program, allowed_programs, blas_threads, measures_of, programs_of
 from lipexact.bounds.interval import point_bounds
 from lipexact.bracket import RELAXATION, TARGET, Bracket, Goal, Progress, ProgressCallback
-from lipexact.certify.certificate import Certificate
+from lipexact.certificates.certificate import Certificate
 from lipexact.errors import OptionError
 from lipexact.graph.pattern import ON
 from lipexact.mip.options import SolveOptions

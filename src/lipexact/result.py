@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lipexact.certify.certificate import Certificate
+from lipexact.certificates.certificate import Certificate
 
 # Upper and lower bounds that are this close, relative to the upper one, are one number.
 EXACT_GAP = 1e-9

@@ -31,11 +31,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from lipexact.certify.bodies import Body, RefutedError
-from lipexact.certify.certificate import Certificate, fingerprint, read_certificate
-from lipexact.certify.domain import Domain, lifted_box
-from lipexact.certify.exact import Dyadic, Weight, number, numbers, stacked, zeros
-from lipexact.certify.report import Check, Claim
+from lipexact.certificates.certificate import Certificate, fingerprint, read_certificate
+from lipexact.certificates.checker.bodies import Body, RefutedError
+from lipexact.certificates.checker.domain import Domain, lifted_box
+from lipexact.certificates.checker.exact import Dyadic, Weight, number, numbers, stacked, zeros
+from lipexact.certificates.report import Check, Claim
 from lipexact.errors import CertificateError
 from lipexact.graph.ir import Conditional, Input, Node, Switch
 from lipexact.graph.pattern import FREE, OFF, ON, States

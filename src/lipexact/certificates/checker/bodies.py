@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from lipexact.certify.exact import Dyadic, number, numbers, root
+from lipexact.certificates.checker.exact import Dyadic, number, numbers, root
 from lipexact.errors import CertificateError
 
 # Vertices, up to sign: integer multiples of them as rows, and the multiples.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lipexact.certify.exact import Dyadic, numbers, zeros
+from lipexact.certificates.checker.exact import Dyadic, numbers, zeros
 from lipexact.errors import CertificateError
 
 

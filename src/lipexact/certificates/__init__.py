@@ -1,0 +1,1 @@
+"""Certificates of bounds, and the checker that verifies them in exact arithmetic."""

@@ -1,0 +1,1 @@
+"""The checker: exact arithmetic only, without a solver and without the search."""
