@@ -24,7 +24,7 @@ import lipexact as lx
 from benchmarks.cases import CASES, Case, Skipped, known, question
 from benchmarks.measure import Configuration, Record, contradiction, environment, measure
 from benchmarks.report import REPORTS, markdown, read
-from lipexact.mip.solvers import solver_names
+from lipexact.mip.solvers.base import solver_names
 
 SMOKE_SECONDS = 3.0
 

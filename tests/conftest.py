@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from lipexact.mip.solvers import available, solver_names
+from lipexact.mip.solvers.base import available, solver_names
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -35,7 +35,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import lipexact as lx
-from lipexact.mip.solvers import available, quadratic_solvers
+from lipexact.mip.solvers.base import available, quadratic_solvers
 from tests.networks import CUTS, EXTREME, FAMILIES, Case, cut_domain, halfspaces_of, to_network
 from tests.oracle import (
     Matrix,

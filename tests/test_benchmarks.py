@@ -21,7 +21,7 @@ import lipexact as lx
 from benchmarks import batch, compare, growth, report, run, scale, workers
 from benchmarks.cases import CASES, KNOWN, Case, Entry, Peer, Skipped, random_network
 from benchmarks.measure import Configuration, contradiction, environment, flatten, measure, medians
-from lipexact.mip.solvers import solver_names
+from lipexact.mip.solvers.base import solver_names
 from lipexact.network import Network
 
 VERSIONS = {"lipexact": "1", "highspy": "1.15"}

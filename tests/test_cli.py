@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import lipexact as lx
 from lipexact import cli
-from lipexact.mip.solvers import Progress, solver_names
+from lipexact.mip.solvers.base import Progress, solver_names
 from tests.networks import random_weights
 from tests.onnx_files import onnx_model, pytorch_mlp
 

@@ -17,7 +17,7 @@ import pytest
 import lipexact as lx
 from lipexact.bounds.crown import bound
 from lipexact.graph.evaluate import evaluate
-from lipexact.mip.solvers import Termination, solve
+from lipexact.mip.solvers.base import Termination, solve
 from lipexact.onnx.nodes import FLOAT_TYPES
 from lipexact.onnx.registry import OPERATORS, Example
 from tests.test_mip import TIGHT

@@ -33,8 +33,10 @@ from lipexact.bab import tree
 from lipexact.bab.explore import Explorer
 from lipexact.executors import Crew
 from lipexact.files import write_whole
-from lipexact.mip import compose, search, solvers
-from lipexact.mip.solvers import SOLVERS, Outcome, SolveOptions, Solver, Termination, Watch
+from lipexact.mip import cut_loop as search
+from lipexact.mip import model as compose
+from lipexact.mip.solvers import base as solvers
+from lipexact.mip.solvers.base import SOLVERS, Outcome, SolveOptions, Solver, Termination, Watch
 from tests import oracle
 from tests.conftest import require
 from tests.networks import FAMILIES, case, random_weights, to_network
@@ -634,7 +636,7 @@ import json, resource, sys
 import numpy as np
 import lipexact as lx
 from lipexact import api  # and all else that is needed
-from lipexact.mip.solvers import available
+from lipexact.mip.solvers.base import available
 from tests.networks import random_weights, to_network
 method, solver, room = sys.argv[1], sys.argv[2], float(sys.argv[3])
 net = to_network(random_weights(np.random.default_rng(0), (6, 14, 14, 1)))

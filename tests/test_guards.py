@@ -15,9 +15,9 @@ from lipexact.bounds import formulation as programs
 from lipexact.bounds.crown import bound
 from lipexact.bracket import Bracket, Goal
 from lipexact.errors import NormError
-from lipexact.mip import search
-from lipexact.mip.search import _ceiling, _trusted, relax
-from lipexact.mip.solvers import Outcome, SolveOptions, Termination
+from lipexact.mip import cut_loop as search
+from lipexact.mip.cut_loop import _ceiling, _trusted, relax
+from lipexact.mip.solvers.base import Outcome, SolveOptions, Termination
 from lipexact.numerics.lp import LinearProgram
 from lipexact.regions.feasibility import _lifted, _Rows, _rules_out, pattern_at
 from lipexact.result import LipschitzResult, Status

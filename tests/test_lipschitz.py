@@ -12,8 +12,8 @@ import pytest
 import lipexact as lx
 from lipexact.bounds.crown import bound
 from lipexact.bracket import Bracket, Goal
-from lipexact.mip.search import narrow
-from lipexact.mip.solvers import SolveOptions, solver_names
+from lipexact.mip.cut_loop import narrow
+from lipexact.mip.solvers.base import SolveOptions, solver_names
 from lipexact.problem.problem import lipschitz_problem
 from lipexact.sets.norms import norm as norm_of
 from lipexact.sets.unit_balls import Hull

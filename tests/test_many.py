@@ -285,7 +285,7 @@ def test_an_executor_has_no_use_for_a_program() -> None:
 
 
 def test_solvers_keep_to_their_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    search = import_module("lipexact.mip.search")
+    search = import_module("lipexact.mip.cut_loop")
     asked: list[int | None] = []
     original = search.narrow
 

@@ -24,11 +24,11 @@ from lipexact.graph import lowering as lower
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Switch
 from lipexact.graph.lowering import relu
 from lipexact.graph.pattern import FREE, OFF, ON, Pattern
-from lipexact.mip import search
+from lipexact.mip import cut_loop as search
 from lipexact.mip.blocks import Port, emit_affine, emit_conditional, emit_input, emit_switch
-from lipexact.mip.compose import Composition, compose
-from lipexact.mip.search import narrow
-from lipexact.mip.solvers import SOLVERS, Outcome, SolveOptions, Solver, Termination, solve
+from lipexact.mip.cut_loop import narrow
+from lipexact.mip.model import Composition, compose
+from lipexact.mip.solvers.base import SOLVERS, Outcome, SolveOptions, Solver, Termination, solve
 from lipexact.network import Network, network
 from lipexact.problem.problem import Problem, lipschitz_problem
 from lipexact.regions.feasibility import Undecided

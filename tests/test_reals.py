@@ -13,7 +13,7 @@ import pytest
 import lipexact as lx
 from lipexact.graph.ir import Affine, Graph, Input
 from lipexact.graph.lowering import maximum, relu
-from lipexact.mip.solvers import solver_names
+from lipexact.mip.solvers.base import solver_names
 from lipexact.network import network
 from lipexact.problem.homogenize import Projective
 from tests.conftest import require

@@ -16,7 +16,7 @@ from lipexact.graph.evaluate import evaluate
 from lipexact.graph.folding import fuse
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Value
 from lipexact.graph.lowering import add, relu, scaled
-from lipexact.mip import search
+from lipexact.mip import cut_loop as search
 from lipexact.network import Network, network
 from lipexact.numerics.arrays import most_terms
 from lipexact.problem.problem import MODES, lipschitz_problem

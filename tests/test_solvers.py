@@ -17,8 +17,8 @@ from pyomo.contrib.solver.common.base import Availability
 from pyomo.contrib.solver.solvers.gurobi.gurobi_direct import GurobiDirect
 
 from lipexact.errors import OptionError, SolverError, SolverUnavailableError
-from lipexact.mip import solvers
-from lipexact.mip.solvers import (
+from lipexact.mip.solvers import base as solvers
+from lipexact.mip.solvers.base import (
     SOLVERS,
     Outcome,
     Progress,

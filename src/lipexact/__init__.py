@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     )
     from lipexact.estimators.estimate import Estimate, estimate, estimator_names
     from lipexact.many import BatchProgress, BatchResult, lipschitz_many
-    from lipexact.mip.compose import Composition
+    from lipexact.mip.model import Composition
     from lipexact.network import Network
     from lipexact.regions.general_position import PositionReport
     from lipexact.result import LipschitzResult, Status, Witness
@@ -65,7 +65,7 @@ _MODULES = {
     "estimators.estimate": ("Estimate", "estimate", "estimator_names"),
     "sets.functionals": ("CrossLipschitz",),
     "many": ("BatchProgress", "BatchResult", "lipschitz_many"),
-    "mip.compose": ("Composition",),
+    "mip.model": ("Composition",),
     "network": ("Network",),
     "sets.norms": ("Norm", "PolyhedralNorm"),
     "regions.general_position": ("PositionReport",),

@@ -26,7 +26,7 @@ from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
 
 if TYPE_CHECKING:
-    from lipexact.mip.compose import Composition
+    from lipexact.mip.model import Composition
 
 
 def load(
@@ -243,7 +243,7 @@ def build(
     ModelError, UnsupportedOperatorError, DomainError, NormError, OptionError
         As for :func:`lipschitz`.
     """
-    from lipexact.mip.compose import compose  # noqa: PLC0415 - Pyomo's import is long
+    from lipexact.mip.model import compose  # noqa: PLC0415 - Pyomo's import is long
 
     network = load(model)
     check_domain(network, domain, bounded=True)

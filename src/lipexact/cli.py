@@ -475,7 +475,7 @@ def info(
     as_json: _Json = False,
 ) -> None:
     """Describe a network: shapes, layers, ReLUs, parameters, and which solvers are there."""
-    from lipexact.mip.solvers import available, solver_names  # noqa: PLC0415 - Pyomo's import is long
+    from lipexact.mip.solvers.base import available, solver_names  # noqa: PLC0415 - Pyomo's import is long
 
     network = _network(model, input_name, output_name, fix, drop_final, no_batch)
     facts: dict[str, Any] = {

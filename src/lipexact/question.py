@@ -25,9 +25,9 @@ from lipexact.bracket import RELAXATION, TARGET, Bracket, Goal, Progress, Progre
 from lipexact.certificates.certificate import Certificate
 from lipexact.errors import OptionError
 from lipexact.graph.pattern import ON
-from lipexact.mip.options import SolveOptions
 from lipexact.network import Network
 from lipexact.numerics.rounding import rounded
+from lipexact.options import SolveOptions
 from lipexact.problem.homogenize import Projective
 from lipexact.problem.problem import DerivativeMode, Problem, check_domain
 from lipexact.prover import certify, statement
@@ -133,8 +133,8 @@ class Question:
                 elif method == "lp":
                     chosen = _relaxed(allowed, chosen, bracket, self.solver, options, goal, deadline, report)
                 else:
-                    from lipexact.mip.search import narrow  # noqa: PLC0415 - Pyomo's import is long
-                    from lipexact.mip.solvers import require_solver  # noqa: PLC0415
+                    from lipexact.mip.cut_loop import narrow  # noqa: PLC0415 - Pyomo's import is long
+                    from lipexact.mip.solvers.base import require_solver  # noqa: PLC0415
 
                     require_solver(self.solver, quadratic=chosen.problem.quadratic)
                     program = chosen.problem, chosen.bounds, bracket, self.solver, options, goal
@@ -182,7 +182,7 @@ def ask(
 def import_programs(method: str, solver: str, mode: str, solver_options: Mapping[str, Any] | None) -> None:
     """Import Pyomo, where a program will be made, before the clock runs."""
     if not (method == "bab" or (method == "auto" and solver == "highs" and mode == "auto" and not solver_options)):
-        import_module("lipexact.mip.search")
+        import_module("lipexact.mip.cut_loop")
 
 
 def _certified(
@@ -234,8 +234,8 @@ def _relaxed(
     report: ProgressCallback | None,
 ) -> Program:
     """The program whose relaxation is the best, of one mode or both."""
-    from lipexact.mip.search import relax  # noqa: PLC0415 - Pyomo's import is long
-    from lipexact.mip.solvers import require_solver  # noqa: PLC0415
+    from lipexact.mip.cut_loop import relax  # noqa: PLC0415 - Pyomo's import is long
+    from lipexact.mip.solvers.base import require_solver  # noqa: PLC0415
 
     for program in sorted(allowed, key=lambda one: one is not chosen):
         require_solver(solver, quadratic=program.problem.quadratic)
@@ -374,7 +374,7 @@ def solve_options(
     if not isinstance(solver, str):
         raise OptionError(f"solver must be a name, not {solver!r}")
     if solver != "highs":  # which comes along
-        from lipexact.mip.solvers import require_solver  # noqa: PLC0415 - Pyomo's import is long
+        from lipexact.mip.solvers.base import require_solver  # noqa: PLC0415 - Pyomo's import is long
 
         require_solver(solver)
     if method == "bab" and (solver != "highs" or solver_options):

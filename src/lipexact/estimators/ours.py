@@ -32,8 +32,8 @@ def liplp(question: Question, *, solver: str = "highs", mode: Mode = "auto") -> 
     mode
         "forward", "reverse", or "auto" for the least of both.
     """
-    from lipexact.mip.search import relax  # noqa: PLC0415 - Pyomo's import is long
-    from lipexact.mip.solvers import require_solver  # noqa: PLC0415
+    from lipexact.mip.cut_loop import relax  # noqa: PLC0415 - Pyomo's import is long
+    from lipexact.mip.solvers.base import require_solver  # noqa: PLC0415
 
     options = solve_options("lp", solver, question.seconds_left, 0.0, None, None, None)
     value, root, proofs = 0.0, 0.0, set()

@@ -12,8 +12,8 @@ import numpy as np
 from lipexact.bounds.interval import Bounds
 from lipexact.bracket import RELAXATION, UNDECIDED, Bracket, Goal, Progress, ProgressCallback, Termination
 from lipexact.graph.pattern import Pattern
-from lipexact.mip.compose import Composition, coefficients, compose
-from lipexact.mip.solvers import Outcome, SolveOptions, solve
+from lipexact.mip.model import Composition, coefficients, compose
+from lipexact.mip.solvers.base import Outcome, SolveOptions, solve
 from lipexact.problem.problem import Problem
 from lipexact.regions.feasibility import Empty, Region, decide
 from lipexact.regions.heuristics import Found
@@ -52,7 +52,7 @@ def narrow(
     bracket
         Valid bounds to start from.
     solver, options
-        As for :func:`lipexact.mip.solvers.solve`; the time limit is that of `deadline`.
+        As for :func:`lipexact.mip.solvers.base.solve`; the time limit is that of `deadline`.
     goal
         When to stop.
     deadline

@@ -56,7 +56,7 @@ from pyomo.solvers.plugins.solvers.CBCplugin import CBCSHELL
 
 from lipexact.bracket import Progress, ProgressCallback, Termination
 from lipexact.errors import LipExactError, OptionError, SolverError, SolverUnavailableError
-from lipexact.mip.options import SolveOptions
+from lipexact.options import SolveOptions
 
 # Imported when first used: none of the three need be installed.
 highspy, has_highspy = attempt_import("highspy")
