@@ -16,7 +16,7 @@ import numpy as np
 import lipexact as lx
 from benchmarks.cases import CASES, Case, Skipped, known, question
 from benchmarks.run import chosen
-from lipexact.bab.explore import Explorer
+from lipexact.bab.expand import Explorer
 from lipexact.bounds.formulation import bodies_of, programs_of
 from lipexact.bounds.zonotope import zonotope_bounds
 

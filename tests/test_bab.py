@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import lipexact as lx
-from lipexact.bab.cells import Cells, Points
-from lipexact.bab.explore import Explorer
-from lipexact.bab.tree import _Tree
+from lipexact.bab.driver import _Tree
+from lipexact.bab.expand import Explorer
+from lipexact.bab.propagation import Cells, Points
 from lipexact.bounds.crown import bound
 from lipexact.bounds.crown_batched import GateBounds, NormBounds
 from lipexact.bounds.formulation import bodies_of, programs_of
@@ -196,7 +196,7 @@ def test_zonotopes_hold_all_choices_of_open_gates(pair: tuple[str, str], cross: 
 
 def test_what_is_forgotten_for_lack_of_memory_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     net, box = hard()
-    monkeypatch.setattr("lipexact.bab.tree._MOST_BYTES", 20 * (1000 + 6 * net.relus))
+    monkeypatch.setattr("lipexact.bab.driver._MOST_BYTES", 20 * (1000 + 6 * net.relus))
     result = lx.lipschitz(net, box, functional=0, method="bab", time_limit=3)
     monkeypatch.undo()
     patient = lx.lipschitz(net, box, functional=0, method="bab", time_limit=3)
@@ -415,7 +415,7 @@ def test_two_runs_are_the_same() -> None:
 
 def test_what_is_too_large_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     net, box = hard()
-    monkeypatch.setattr("lipexact.bab.tree._MOST_NUMBERS", 10)
+    monkeypatch.setattr("lipexact.bab.driver._MOST_NUMBERS", 10)
     result = lx.lipschitz(net, box, functional=0, method="bab")
     assert (result.status, result.termination) == (lx.Status.BOUNDED, "limit")
     assert "too large" in result.stats["message"]

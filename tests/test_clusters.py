@@ -118,7 +118,7 @@ SCRIPT = """
 import json
 from mpi4py.futures import MPIPoolExecutor
 import lipexact as lx
-from lipexact.bab import tree
+from lipexact.bab import driver as tree
 from tests.test_clusters import hard
 from tests.test_many import balls, network, values
 

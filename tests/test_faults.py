@@ -29,8 +29,8 @@ from pyomo.common import Executable
 import lipexact as lx
 from lipexact import executors
 from lipexact import question as asking
-from lipexact.bab import tree
-from lipexact.bab.explore import Explorer
+from lipexact.bab import driver as tree
+from lipexact.bab.expand import Explorer
 from lipexact.executors import Crew
 from lipexact.files import write_whole
 from lipexact.mip import cut_loop as search
@@ -734,7 +734,7 @@ def test_processes_that_hang_are_given_up_at_the_deadline(monkeypatch: pytest.Mo
 IN_OTHERS = """
 import sys
 from pathlib import Path
-from lipexact.bab import tree
+from lipexact.bab import driver as tree
 from lipexact.cli import main
 from lipexact.executors import Crew
 def wait(self, seconds):

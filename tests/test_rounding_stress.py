@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import lipexact as lx
-from lipexact.bab.cells import Cells
+from lipexact.bab.propagation import Cells
 from lipexact.bounds import crown_batched as batched
 from lipexact.bounds.crown import _Lines, bound
 from lipexact.bounds.crown_batched import GateBounds, NormBounds, _Run

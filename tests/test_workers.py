@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 import lipexact as lx
-from lipexact.bab import subtrees, tree
-from lipexact.bab.cells import Points
-from lipexact.bab.explore import Explorer, Node
-from lipexact.bab.subtrees import Answer, Search, Subtree, explore, pack, unpack
+from lipexact.bab import driver as tree
+from lipexact.bab import tasks as subtrees
+from lipexact.bab.expand import Explorer, Node
+from lipexact.bab.propagation import Points
+from lipexact.bab.tasks import Answer, Search, Subtree, explore, pack, unpack
 from lipexact.bounds.formulation import bodies_of, programs_of
 from lipexact.executors import Crew
 from lipexact.graph.pattern import ON
@@ -155,7 +156,7 @@ def test_the_prover_needs_no_other_tree(monkeypatch: pytest.MonkeyPatch) -> None
         trees.append(trace)
 
     monkeypatch.setattr("lipexact.question.branch", branch)
-    monkeypatch.setattr("lipexact.prover.branch", branch)
+    monkeypatch.setattr("lipexact.bab.prover.branch", branch)
     proven(Here(2))
     (trace,) = trees
     split = {decisions for decisions, step in trace.items() if step.split is not None}

@@ -17,8 +17,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from lipexact.bab.explore import Trace
-from lipexact.bab.tree import branch, fits
+from lipexact.bab.driver import branch, fits
+from lipexact.bab.expand import Trace
+from lipexact.bab.prover import certify, statement
 from lipexact.bounds.formulation import Program, allowed_programs, blas_threads, measures_of, programs_of
 from lipexact.bounds.interval import point_bounds
 from lipexact.bracket import RELAXATION, TARGET, Bracket, Goal, Progress, ProgressCallback
@@ -30,7 +31,6 @@ from lipexact.numerics.rounding import rounded
 from lipexact.options import SolveOptions
 from lipexact.problem.homogenize import Projective
 from lipexact.problem.problem import DerivativeMode, Problem, check_domain
-from lipexact.prover import certify, statement
 from lipexact.regions.feasibility import Region, gradients, steepness
 from lipexact.regions.heuristics import Found, best_region
 from lipexact.result import LipschitzResult, Status, Witness, closed

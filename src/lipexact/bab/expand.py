@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from lipexact.bab.cells import Cells, Decisions, Deduction, Indices
+from lipexact.bab.propagation import Cells, Decisions, Deduction, Indices
 from lipexact.bounds.crown import bound
 from lipexact.bounds.crown_batched import GateBounds, NormBounds
 from lipexact.bounds.interval import Bounds

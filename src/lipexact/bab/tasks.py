@@ -16,8 +16,8 @@ from threading import Lock
 
 import numpy as np
 
-from lipexact.bab.cells import Points
-from lipexact.bab.explore import Explorer, Node, Outcome, merge
+from lipexact.bab.expand import Explorer, Node, Outcome, merge
+from lipexact.bab.propagation import Points
 from lipexact.bounds.interval import Bounds
 from lipexact.numerics.arrays import Vector
 from lipexact.problem.problem import Problem

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from lipexact.bab.cells import Decisions, Deduction
-from lipexact.bab.explore import Step, Trace
-from lipexact.bab.tree import branch, fits
+from lipexact.bab.driver import branch, fits
+from lipexact.bab.expand import Step, Trace
+from lipexact.bab.propagation import Decisions, Deduction
 from lipexact.bounds.interval import Bounds
 from lipexact.bracket import Bracket, Goal
 from lipexact.certificates.certificate import FORMAT, VERSION, Certificate, fingerprint

@@ -2,7 +2,7 @@
 
 A node of the tree is a set of linear regions: those with some gates decided. The gates of the first layer that has open
 ones are decided first, so that what they read is affine, and linear programs tell which of them are open at all
-(:mod:`lipexact.bab.cells`). Bounds of the norm over many nodes come from one batch (:mod:`lipexact.bounds.crown_batched`). A
+(:mod:`lipexact.bab.propagation`). Bounds of the norm over many nodes come from one batch (:mod:`lipexact.bounds.crown_batched`). A
 leaf is a pattern without open gates: the norm of its Jacobian is computed anew, and where it is larger than all before,
 the region is decided exactly. Nothing of this needs general position, or a norm that a program can state.
 
@@ -21,8 +21,8 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from lipexact.bab.explore import Explorer, Node, Outcome, Trace, merge
-from lipexact.bab.subtrees import Answer, Search, Subtree, explore, pack, unpack
+from lipexact.bab.expand import Explorer, Node, Outcome, Trace, merge
+from lipexact.bab.tasks import Answer, Search, Subtree, explore, pack, unpack
 from lipexact.bounds.interval import Bounds
 from lipexact.bracket import UNDECIDED, Bracket, Goal, Progress, ProgressCallback, Termination
 from lipexact.errors import WorkerError
