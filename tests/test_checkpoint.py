@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lipexact as lx
-from lipexact import checkpoint
-from lipexact.checkpoint import Checkpoint
+from lipexact.batch import journal as checkpoint
+from lipexact.batch.journal import Checkpoint
 from lipexact.question import ask
 from tests.networks import random_weights, to_network
 from tests.onnx_files import pytorch_mlp

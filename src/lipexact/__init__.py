@@ -10,6 +10,7 @@ from lipexact.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from lipexact.api import build, general_position_report, lipschitz, load
+    from lipexact.batch.batch import BatchProgress, BatchResult, lipschitz_many
     from lipexact.bracket import Progress
     from lipexact.certificates.certificate import Certificate, read_certificate
     from lipexact.certificates.checker.checker import check
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from lipexact.estimators.estimate import Estimate, estimate, estimator_names
-    from lipexact.many import BatchProgress, BatchResult, lipschitz_many
     from lipexact.mip.model import Composition
     from lipexact.network import Network
     from lipexact.regions.general_position import PositionReport
@@ -64,7 +64,7 @@ _MODULES = {
     ),
     "estimators.estimate": ("Estimate", "estimate", "estimator_names"),
     "sets.functionals": ("CrossLipschitz",),
-    "many": ("BatchProgress", "BatchResult", "lipschitz_many"),
+    "batch.batch": ("BatchProgress", "BatchResult", "lipschitz_many"),
     "mip.model": ("Composition",),
     "network": ("Network",),
     "sets.norms": ("Norm", "PolyhedralNorm"),

@@ -28,13 +28,13 @@ from typing_extensions import Self
 
 from lipexact import __version__
 from lipexact.api import lipschitz, load
+from lipexact.batch.batch import BatchProgress, BatchResult, lipschitz_many
 from lipexact.bracket import Progress
 from lipexact.certificates.checker.checker import check
 from lipexact.comparison import compare
 from lipexact.errors import DomainError, LipExactError, OptionError
 from lipexact.estimators.estimate import estimate, estimator_names
 from lipexact.graph.ir import Affine, Switch
-from lipexact.many import BatchProgress, BatchResult, lipschitz_many
 from lipexact.network import Network
 from lipexact.question import certificate_path, progress_line
 from lipexact.result import LipschitzResult, Status

@@ -18,8 +18,8 @@ from typing import Any, TypeAlias
 from loky import cpu_count
 
 from lipexact.api import load
+from lipexact.batch.journal import Checkpoint
 from lipexact.bracket import Termination
-from lipexact.checkpoint import Checkpoint
 from lipexact.errors import CheckpointError, DomainError, OptionError, WorkerError
 from lipexact.executors import Crew
 from lipexact.network import Network
