@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from lipexact.certificates.certificate import Certificate, read_certificate
     from lipexact.certificates.checker.checker import check
     from lipexact.certificates.report import Check, Claim
-    from lipexact.comparison import Comparison, compare
     from lipexact.errors import (
         CertificateError,
         CheckpointError,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
         UnsupportedOperatorError,
         WorkerError,
     )
+    from lipexact.estimators.compare import Comparison, compare
     from lipexact.estimators.estimate import Estimate, estimate, estimator_names
     from lipexact.mip.model import Composition
     from lipexact.network import Network
@@ -46,7 +46,7 @@ _MODULES = {
     "certificates.certificate": ("Certificate", "read_certificate"),
     "certificates.checker.checker": ("check",),
     "certificates.report": ("Check", "Claim"),
-    "comparison": ("Comparison", "compare"),
+    "estimators.compare": ("Comparison", "compare"),
     "sets.domains": ("Ball", "Box", "Domain", "Polytope", "Reals"),
     "errors": (
         "CertificateError",

@@ -31,8 +31,8 @@ from lipexact.api import lipschitz, load
 from lipexact.batch.batch import BatchProgress, BatchResult, lipschitz_many
 from lipexact.bracket import Progress
 from lipexact.certificates.checker.checker import check
-from lipexact.comparison import compare
 from lipexact.errors import DomainError, LipExactError, OptionError
+from lipexact.estimators.compare import compare
 from lipexact.estimators.estimate import estimate, estimator_names
 from lipexact.graph.ir import Affine, Switch
 from lipexact.network import Network

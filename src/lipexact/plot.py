@@ -417,7 +417,7 @@ def training(
 
 
 class ErrorRow(Protocol):
-    """What :func:`errors` draws of an estimator: those of :class:`lipexact.comparison.Row`."""
+    """What :func:`errors` draws of an estimator: those of :class:`lipexact.estimators.compare.Row`."""
 
     @property
     def method(self) -> str:
