@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import lipexact as lx
 from lipexact.batch import journal as checkpoint
 from lipexact.batch.journal import Checkpoint
-from lipexact.question import ask
+from lipexact.solve import ask
 from tests.networks import random_weights, to_network
 from tests.onnx_files import pytorch_mlp
 from tests.test_many import COUNT, Here, alone, balls, network

@@ -24,8 +24,8 @@ import numpy as np
 import pytest
 
 import lipexact as lx
-from lipexact import executors
-from lipexact.executors import Crew, Outcome, workers_of
+from lipexact import workers as executors
+from lipexact.workers import Crew, Outcome, workers_of
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 EXIT = "__import__('os')._exit(1)"

@@ -27,16 +27,16 @@ import pytest
 from pyomo.common import Executable
 
 import lipexact as lx
-from lipexact import executors
-from lipexact import question as asking
+from lipexact import solve as asking
+from lipexact import workers as executors
+from lipexact.atomic_file import write_whole
 from lipexact.bab import driver as tree
 from lipexact.bab.expand import Explorer
-from lipexact.executors import Crew
-from lipexact.files import write_whole
 from lipexact.mip import cut_loop as search
 from lipexact.mip import model as compose
 from lipexact.mip.solvers import base as solvers
 from lipexact.mip.solvers.base import SOLVERS, Outcome, SolveOptions, Solver, Termination, Watch
+from lipexact.workers import Crew
 from tests import oracle
 from tests.conftest import require
 from tests.networks import FAMILIES, case, random_weights, to_network
@@ -736,7 +736,7 @@ import sys
 from pathlib import Path
 from lipexact.bab import driver as tree
 from lipexact.cli import main
-from lipexact.executors import Crew
+from lipexact.workers import Crew
 def wait(self, seconds):
     told = original(self, seconds)
     if told and not note.exists():
@@ -912,7 +912,7 @@ class Failing(io.FileIO):
 
 LIMITED = """
 import resource, signal, sys
-from lipexact.files import write_whole
+from lipexact.atomic_file import write_whole
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
@@ -936,7 +936,7 @@ def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-from lipexact.files import write_whole
+from lipexact.atomic_file import write_whole
 def fsync(number):
     os.kill(os.getpid(), getattr(signal, sys.argv[2]))
 os.fsync = fsync
@@ -1037,7 +1037,7 @@ def test_pipes_and_devices_are_written_to_directly(tmp_path: Path) -> None:
 @posix
 @pytest.mark.parametrize("to_file", [False, True])
 def test_the_output_of_the_process(to_file: bool, tmp_path: Path) -> None:
-    script = "from lipexact.files import write_whole; write_whole('/dev/stdout', b'content')"
+    script = "from lipexact.atomic_file import write_whole; write_whole('/dev/stdout', b'content')"
     run, path = [sys.executable, "-c", script], tmp_path / "file"
     if not to_file:
         ended = subprocess.run(run, env=ENVIRONMENT, capture_output=True, check=True)

@@ -13,7 +13,6 @@ import scipy.spatial
 import lipexact as lx
 from lipexact.bounds import formulation as programs
 from lipexact.bounds.crown import bound
-from lipexact.bracket import Bracket, Goal
 from lipexact.errors import NormError
 from lipexact.mip import cut_loop as search
 from lipexact.mip.cut_loop import _ceiling, _trusted, relax
@@ -27,6 +26,7 @@ from lipexact.sets.domains import Ball, Box, Domain, Polytope
 from lipexact.sets.functionals import functional_body
 from lipexact.sets.norms import norm
 from lipexact.sets.unit_balls import HalfSpaces, Hull, vertices_of
+from lipexact.state import Bracket, Goal
 from tests.conftest import require
 from tests.networks import case, random_weights, to_network
 from tests.test_domains import dot, exact, polytope, vertices

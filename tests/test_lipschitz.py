@@ -11,12 +11,12 @@ import pytest
 
 import lipexact as lx
 from lipexact.bounds.crown import bound
-from lipexact.bracket import Bracket, Goal
 from lipexact.mip.cut_loop import narrow
 from lipexact.mip.solvers.base import SolveOptions, solver_names
 from lipexact.problem.problem import lipschitz_problem
 from lipexact.sets.norms import norm as norm_of
 from lipexact.sets.unit_balls import Hull
+from lipexact.state import Bracket, Goal
 from tests.conftest import require
 from tests.networks import DEGENERATE, FAMILIES, Case, case, to_network
 from tests.oracle import constant, naive_constant, regions

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import lipexact as lx
-from lipexact import executors
+from lipexact import workers as executors
 from lipexact.batch import batch as many
 from tests.networks import random_weights, to_network
 

@@ -18,7 +18,6 @@ from pyomo.repn import generate_standard_repn
 import lipexact as lx
 from lipexact.bounds.crown import bound
 from lipexact.bounds.interval import gate_state, length_bound
-from lipexact.bracket import Bracket, Goal
 from lipexact.errors import SolverError
 from lipexact.graph import lowering as lower
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Switch
@@ -36,6 +35,7 @@ from lipexact.result import closed
 from lipexact.sets.domains import Ball, Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
 from lipexact.sets.functionals import functional_body
 from lipexact.sets.norms import norm
+from lipexact.state import Bracket, Goal
 from tests import oracle
 from tests.networks import CUTS, FAMILIES, Layers, case, cut_domain, forward, halfspaces_of, random_weights, to_network
 

@@ -21,8 +21,8 @@ from lipexact.bab.expand import Explorer, Node
 from lipexact.bab.propagation import Points
 from lipexact.bab.tasks import Answer, Search, Subtree, explore, pack, unpack
 from lipexact.bounds.formulation import bodies_of, programs_of
-from lipexact.executors import Crew
 from lipexact.graph.pattern import ON
+from lipexact.workers import Crew
 from tests import oracle
 from tests.networks import case, random_weights, to_network
 from tests.test_executors import Held, Here
@@ -155,7 +155,7 @@ def test_the_prover_needs_no_other_tree(monkeypatch: pytest.MonkeyPatch) -> None
         original(*arguments, trace=trace, **options)
         trees.append(trace)
 
-    monkeypatch.setattr("lipexact.question.branch", branch)
+    monkeypatch.setattr("lipexact.solve.branch", branch)
     monkeypatch.setattr("lipexact.bab.prover.branch", branch)
     proven(Here(2))
     (trace,) = trees
@@ -237,7 +237,7 @@ def test_a_gap() -> None:
 
 @pytest.mark.parametrize(("share", "within"), [(1.05, True), (0.99, False)])
 def test_a_target(share: float, within: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lipexact.question.best_region", lambda *_, **__: None)
+    monkeypatch.setattr("lipexact.solve.best_region", lambda *_, **__: None)
     known, here = alone(functional=0).value, Here(2)
     result = lx.lipschitz(*question(), method="bab", functional=0, executor=here, target=share * known)
     assert here.shared
@@ -357,7 +357,7 @@ def test_processes_that_cannot_be_replaced(sent: bool, monkeypatch: pytest.Monke
     alone(functional=0)
     monkeypatch.setattr(tree, "_HEARTBEAT", 0.01)
     monkeypatch.setattr(Explorer, "explore", explore)
-    monkeypatch.setattr("lipexact.executors._process", refuse)
+    monkeypatch.setattr("lipexact.workers._process", refuse)
     here = Here(1, fault=lambda number: BrokenExecutor("broken") if number >= 1 - sent else None)
     message = solved(here).stats["message"]
     assert min(batches) > 0  # it waits meanwhile

@@ -11,7 +11,6 @@ from lipexact.version import __version__ as __version__
 if TYPE_CHECKING:
     from lipexact.api import build, general_position_report, lipschitz, load
     from lipexact.batch.batch import BatchProgress, BatchResult, lipschitz_many
-    from lipexact.bracket import Progress
     from lipexact.certificates.certificate import Certificate, read_certificate
     from lipexact.certificates.checker.checker import check
     from lipexact.certificates.report import Check, Claim
@@ -39,10 +38,11 @@ if TYPE_CHECKING:
     from lipexact.sets.domains import Ball, Box, Domain, Polytope, Reals
     from lipexact.sets.functionals import CrossLipschitz
     from lipexact.sets.norms import Norm, PolyhedralNorm
+    from lipexact.state import Progress
 
 _MODULES = {
     "api": ("build", "general_position_report", "lipschitz", "load"),
-    "bracket": ("Progress",),
+    "state": ("Progress",),
     "certificates.certificate": ("Certificate", "read_certificate"),
     "certificates.checker.checker": ("check",),
     "certificates.report": ("Check", "Claim"),

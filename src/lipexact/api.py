@@ -13,17 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from lipexact.bounds.formulation import allowed_programs, bodies_of, programs_of
-from lipexact.bracket import ProgressCallback
 from lipexact.errors import OptionError
 from lipexact.network import Network
 from lipexact.onnx.reader import read_onnx
 from lipexact.problem.problem import check_domain
-from lipexact.question import Method, Mode, ask, certificate_path, check_executor, choose, import_programs
 from lipexact.regions.general_position import PositionReport, position_report
 from lipexact.result import LipschitzResult
 from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
+from lipexact.solve import Method, Mode, ask, certificate_path, check_executor, choose, import_programs
+from lipexact.state import ProgressCallback
 
 if TYPE_CHECKING:
     from lipexact.mip.model import Composition
@@ -150,7 +150,7 @@ def lipschitz(
         executor, how many workers it has, None to ask it.
     progress
         True prints a line now and then to stderr; a function is called with a
-        :class:`~lipexact.bracket.Progress`, incumbent and bound in the constant's own units, and stops the
+        :class:`~lipexact.state.Progress`, incumbent and bound in the constant's own units, and stops the
         search by returning True.
     solver_options
         Passed through under the solver's own names.

@@ -29,18 +29,18 @@ from typing_extensions import Self
 from lipexact import __version__
 from lipexact.api import lipschitz, load
 from lipexact.batch.batch import BatchProgress, BatchResult, lipschitz_many
-from lipexact.bracket import Progress
 from lipexact.certificates.checker.checker import check
 from lipexact.errors import DomainError, LipExactError, OptionError
 from lipexact.estimators.compare import compare
 from lipexact.estimators.estimate import estimate, estimator_names
 from lipexact.graph.ir import Affine, Switch
 from lipexact.network import Network
-from lipexact.question import certificate_path, progress_line
 from lipexact.result import LipschitzResult, Status
 from lipexact.sets.domains import Ball, Box, Domain, Reals
 from lipexact.sets.functionals import CrossLipschitz, Functional
 from lipexact.sets.norms import norm_names
+from lipexact.solve import certificate_path, progress_line
+from lipexact.state import Progress
 
 _ERROR, _USAGE, _INTERVAL, _INTERRUPTED = 1, 2, 3, 130
 

@@ -17,7 +17,6 @@ from typing_extensions import assert_never
 from lipexact.api import load
 from lipexact.bounds.crown_batched import slices
 from lipexact.bounds.formulation import bodies_of
-from lipexact.bracket import Progress
 from lipexact.errors import ModelError, OptionError
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch
@@ -31,6 +30,7 @@ from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
 from lipexact.sets.unit_balls import Body
+from lipexact.state import Progress
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

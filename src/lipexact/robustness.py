@@ -15,17 +15,17 @@ import numpy.typing as npt
 
 from lipexact.api import lipschitz, load
 from lipexact.bounds.interval import point_bounds
-from lipexact.bracket import ProgressCallback
 from lipexact.errors import DomainError, ModelError, OptionError, SolverError
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector, floats
 from lipexact.numerics.rounding import up
 from lipexact.problem.problem import check_domain
-from lipexact.question import Method, Mode, solve_options
 from lipexact.regions.feasibility import pattern_at
 from lipexact.result import LipschitzResult, Witness
 from lipexact.sets.domains import Ball, Box, Domain, Polytope
 from lipexact.sets.norms import Norm, PolyhedralNorm, norm
+from lipexact.solve import Method, Mode, solve_options
+from lipexact.state import ProgressCallback
 
 _LARGE = 1e300  # a radius that holds every clip
 _DOUBLINGS = 60  # of a radius at which everything is still certified

@@ -24,12 +24,12 @@ import numpy as np
 from lipexact.bab.expand import Explorer, Node, Outcome, Trace, merge
 from lipexact.bab.tasks import Answer, Search, Subtree, explore, pack, unpack
 from lipexact.bounds.interval import Bounds
-from lipexact.bracket import UNDECIDED, Bracket, Goal, Progress, ProgressCallback, Termination
 from lipexact.errors import WorkerError
-from lipexact.executors import Crew
 from lipexact.problem.problem import Problem
 from lipexact.regions.feasibility import has_forms
 from lipexact.regions.heuristics import Found
+from lipexact.state import UNDECIDED, Bracket, Goal, Progress, ProgressCallback, Termination
+from lipexact.workers import Crew
 
 _MOST_NUMBERS = 2**24  # coefficients of a node's bounds
 _MOST_BYTES = 2**31  # of all open nodes together, about

@@ -14,7 +14,6 @@ from lipexact.bab.driver import branch, fits
 from lipexact.bab.expand import Step, Trace
 from lipexact.bab.propagation import Decisions, Deduction
 from lipexact.bounds.interval import Bounds
-from lipexact.bracket import Bracket, Goal
 from lipexact.certificates.certificate import FORMAT, VERSION, Certificate, fingerprint
 from lipexact.certificates.checker.bodies import RefutedError
 from lipexact.certificates.checker.checker import Cell, Verifier
@@ -31,6 +30,7 @@ from lipexact.regions.heuristics import Found
 from lipexact.result import closed
 from lipexact.sets.domains import Domain, Reals
 from lipexact.sets.unit_balls import Body, CrossPolytope, Cube, EuclideanUnitBall, HalfSpaces, Hull, Stretched
+from lipexact.state import Bracket, Goal
 
 _MOST_VERTICES = 64
 _SECONDS = 10.0  # at least, for a proof that the search did not leave behind

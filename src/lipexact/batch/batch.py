@@ -19,16 +19,16 @@ from loky import cpu_count
 
 from lipexact.api import load
 from lipexact.batch.journal import Checkpoint
-from lipexact.bracket import Termination
 from lipexact.errors import CheckpointError, DomainError, OptionError, WorkerError
-from lipexact.executors import Crew
 from lipexact.network import Network
 from lipexact.problem.problem import check_domain
-from lipexact.question import Method, Mode, Question, ask, check_executor, import_programs, positive_integer
 from lipexact.result import LipschitzResult, Status
 from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
+from lipexact.solve import Method, Mode, Question, ask, check_executor, import_programs, positive_integer
+from lipexact.state import Termination
+from lipexact.workers import Crew
 
 _HEARTBEAT = 0.5  # seconds between two reports
 _SECONDS_BETWEEN_LINES = 5.0

@@ -24,10 +24,10 @@ import numpy as np
 
 from lipexact.certificates.certificate import fingerprint
 from lipexact.errors import CheckpointError
-from lipexact.question import Question
 from lipexact.result import LipschitzResult
 from lipexact.sets.domains import Domain, Reals
 from lipexact.sets.unit_balls import Body
+from lipexact.solve import Question
 from lipexact.version import __version__
 
 FORMAT, VERSION = "lipexact batch", 1

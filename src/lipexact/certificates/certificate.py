@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from lipexact.atomic_file import write_whole
 from lipexact.errors import CertificateError
-from lipexact.files import write_whole
 from lipexact.graph.ir import Affine, operands
 from lipexact.network import Network
 

@@ -19,11 +19,11 @@ from lipexact.errors import LipExactError, OptionError
 from lipexact.estimators.estimate import Estimate, estimate, estimator_names, plain
 from lipexact.estimators.registry import find
 from lipexact.network import Network
-from lipexact.question import positive_seconds
 from lipexact.result import EXACT_GAP, closed
 from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
+from lipexact.solve import positive_seconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,10 +17,10 @@ from lipexact.bounds.formulation import blas_threads, bodies_of
 from lipexact.errors import ModelError, OptionError
 from lipexact.estimators.registry import Answer, Guarantee, Question, Scope, estimators, find
 from lipexact.network import Network
-from lipexact.question import positive_seconds
 from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
+from lipexact.solve import positive_seconds
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from lipexact.api import lipschitz
 from lipexact.bounds.formulation import allowed_programs
-from lipexact.bracket import Bracket
 from lipexact.estimators.registry import ALL_NETWORKS, ALL_NORMS, FOLDED, Answer, Question, estimator
 from lipexact.estimators.samples import climb
-from lipexact.question import Mode, solve_options
 from lipexact.result import EXACT_GAP, Status
 from lipexact.sets.unit_balls import Body, Hull
+from lipexact.solve import Mode, solve_options
+from lipexact.state import Bracket
 
 
 @estimator(

@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 
 from lipexact.bounds.interval import Bounds
-from lipexact.bracket import RELAXATION, UNDECIDED, Bracket, Goal, Progress, ProgressCallback, Termination
 from lipexact.graph.pattern import Pattern
 from lipexact.mip.model import Composition, coefficients, compose
 from lipexact.mip.solvers.base import Outcome, SolveOptions, solve
@@ -19,6 +18,7 @@ from lipexact.regions.feasibility import Empty, Region, decide
 from lipexact.regions.heuristics import Found
 from lipexact.regions.operator_norm import matrix_norm
 from lipexact.result import EXACT_GAP
+from lipexact.state import RELAXATION, UNDECIDED, Bracket, Goal, Progress, ProgressCallback, Termination
 
 # Coefficients of the largest program that is built, some 30 s and 3 GB in Pyomo, and of the largest past the deadline.
 _LARGEST, _LARGEST_LATE = 3_000_000, 50_000

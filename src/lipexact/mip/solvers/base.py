@@ -54,9 +54,9 @@ from pyomo.contrib.solver.solvers.scip.scip_direct import ScipDirect
 from pyomo.opt.results import SolverResults
 from pyomo.solvers.plugins.solvers.CBCplugin import CBCSHELL
 
-from lipexact.bracket import Progress, ProgressCallback, Termination
 from lipexact.errors import LipExactError, OptionError, SolverError, SolverUnavailableError
 from lipexact.options import SolveOptions
+from lipexact.state import Progress, ProgressCallback, Termination
 
 # Imported when first used: none of the three need be installed.
 highspy, has_highspy = attempt_import("highspy")

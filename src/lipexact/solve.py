@@ -22,7 +22,6 @@ from lipexact.bab.expand import Trace
 from lipexact.bab.prover import certify, statement
 from lipexact.bounds.formulation import Program, allowed_programs, blas_threads, measures_of, programs_of
 from lipexact.bounds.interval import point_bounds
-from lipexact.bracket import RELAXATION, TARGET, Bracket, Goal, Progress, ProgressCallback
 from lipexact.certificates.certificate import Certificate
 from lipexact.errors import OptionError
 from lipexact.graph.pattern import ON
@@ -38,6 +37,7 @@ from lipexact.sets.domains import Domain, Reals
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
 from lipexact.sets.unit_balls import Body
+from lipexact.state import RELAXATION, TARGET, Bracket, Goal, Progress, ProgressCallback
 
 Mode = Literal["auto", "forward", "reverse"]
 Method = Literal["auto", "bab", "mip", "lp"]
