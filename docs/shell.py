@@ -8,7 +8,7 @@ os.environ["TERMINAL_WIDTH"] = "100"  # of help, which typer reads when it is im
 
 from typer.testing import CliRunner
 
-from lipexact.cli import app
+from lipexact.cli.app import app
 
 PLAIN = {name: value for name, value in os.environ.items() if not name.endswith(("FORCE_COLOR", "COLOR_FORCE"))}
 PLAIN |= {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100"}

@@ -556,7 +556,7 @@ def test_a_search_and_bounds_start_without_what_they_do_not_need() -> None:
     code = f"""
 import sys
 import lipexact as lx
-import lipexact.cli
+import lipexact.cli.app
 asked = {str(Path(__file__).parents[1] / "examples" / "wine_13_16_16_3.onnx")!r}, lx.Ball([0.5] * 13, 0.1)
 assert lx.lipschitz(*asked, functional=0).status == "EXACT"
 lx.estimate(*asked, "linear", functional=0)

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 import lipexact as lx
-from lipexact import cli
+from lipexact.cli import app as cli
 from lipexact.mip.solvers.base import Progress, solver_names
 from tests.networks import random_weights
 from tests.onnx_files import onnx_model, pytorch_mlp
@@ -784,7 +784,7 @@ def test_an_interrupt_before_there_is_an_answer_is_code_130(fails, model, monkey
 
 def test_ctrl_c_leaves_an_interval(hard):
     """The signal comes with the first line of progress."""
-    script = "import lipexact.cli as cli; cli._SECONDS_BETWEEN_LINES = 0.0; cli.main()"
+    script = "import lipexact.cli.app as cli; cli._SECONDS_BETWEEN_LINES = 0.0; cli.main()"
     command = [sys.executable, "-c", script, "solve", str(hard), "--lower", "-1", "--upper", "1", "--json"]
     with subprocess.Popen(command, env=PLAIN, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert "lower" in running.stderr.readline()

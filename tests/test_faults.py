@@ -735,7 +735,7 @@ IN_OTHERS = """
 import sys
 from pathlib import Path
 from lipexact.bab import driver as tree
-from lipexact.cli import main
+from lipexact.cli.app import main
 from lipexact.workers import Crew
 def wait(self, seconds):
     told = original(self, seconds)

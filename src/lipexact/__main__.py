@@ -1,6 +1,6 @@
 """``python -m lipexact``: the command line."""
 
-from lipexact.cli import main
+from lipexact.cli.app import main
 
 if __name__ == "__main__":
     main()

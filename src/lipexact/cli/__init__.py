@@ -1,0 +1,3 @@
+"""The command line."""
+
+from lipexact.cli.app import main as main
