@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import lipexact as lx
-from lipexact import plot
 from lipexact.bounds.formulation import bodies_of
 from lipexact.plot import linear_regions
+from lipexact.plot import pictures as plot
 from tests.networks import duplicated, random_weights, relu_of_relu, to_network, vanishing
 from tests.oracle import constant, l1_ball_halfspaces, regions
 
