@@ -16,8 +16,8 @@ import numpy as np
 import lipexact as lx
 from benchmarks.cases import CASES, Case, Skipped, known, question
 from benchmarks.run import chosen
-from lipexact.bab.expand import Explorer
-from lipexact.bounds.formulation import bodies_of, programs_of
+from lipexact.bab.expand import NodeExpander
+from lipexact.bounds.formulation import checked_norm_sets, formulate
 from lipexact.bounds.zonotope import zonotope_bounds
 
 
@@ -41,11 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def bounds(asked: Case) -> list[str]:
     """By lines, by a linear program, and by signs."""
     network, norms = lx.load(asked.model), (asked.input_norm, asked.output_norm)
-    bodies = bodies_of(network, asked.domain, *norms, asked.functional)
-    programs = programs_of(network, asked.domain, *bodies, "auto", np.inf)
+    bodies = checked_norm_sets(network, asked.domain, *norms, asked.functional)
+    programs = formulate(network, asked.domain, *bodies, "auto", np.inf)
     problems, known_bounds = [one.problem for one in programs], [one.bounds for one in programs]
-    states = [layer[None, :] for layer in Explorer(problems, known_bounds, None, np.inf).gates.root]
-    lines = f"{min(one.root for one in programs):.4g}"
+    states = [layer[None, :] for layer in NodeExpander(problems, known_bounds, None, np.inf).gates.root]
+    lines = f"{min(one.root_bound for one in programs):.4g}"
     relaxed = ""
     if not any(problem.quadratic for problem in problems):
         result = lx.lipschitz(

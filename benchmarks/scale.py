@@ -20,7 +20,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import lipexact as lx
-from lipexact.bounds.crown import bound
+from lipexact.bounds.crown import bound_nodes
 from lipexact.problem.problem import MODES, lipschitz_problem
 from lipexact.sets.functionals import functional_body
 from lipexact.sets.norms import norm
@@ -130,8 +130,8 @@ def answer(phase: str, network: lx.Network, ball: lx.Domain, seconds: float) -> 
         problem = lipschitz_problem(network, ball, *bodies, mode=phase)
         if problem is None:
             raise lx.NormError(f"no program in mode {phase}")
-        return f"at most {bound(problem.graph, problem.sets)[problem.objective][1][0]:.6g}"
-    bounds = bound(network.graph, {network.input: lx.Box.unit(network.input.size) if phase == "box" else ball})
+        return f"at most {bound_nodes(problem.graph, problem.sets)[problem.objective][1][0]:.6g}"
+    bounds = bound_nodes(network.graph, {network.input: lx.Box.unit(network.input.size) if phase == "box" else ball})
     sides = [bounds[gate.x] for gate in network.gates]
     opened = sum(int(((lower < 0) & (upper > 0)).sum()) for lower, upper in sides)
     lower, upper = bounds[network.output]

@@ -31,7 +31,7 @@ from benchmarks.cases import question
 from benchmarks.growth import keep
 from benchmarks.measure import Record, environment
 from benchmarks.report import REPORTS
-from lipexact.workers import Crew, Outcome
+from lipexact.workers import WorkerPool, TaskOutcome
 
 CASES = "synthetic_10_20_30_20_2", "regression_11_24_24_1", "synthetic_10_wide"
 AS_IF = 1024
@@ -137,29 +137,29 @@ def record(name: str, seconds: float, file: Path) -> None:
     """Solve a case on two processes, cut as if for many workers, and write down its tasks."""
     origin: dict[Any, int] = {}
     parents: dict[int, tuple[int, ...]] = {}
-    rows: dict[int, Outcome] = {}
-    original_submit, original_wait = Crew.submit, Crew.wait
+    rows: dict[int, TaskOutcome] = {}
+    original_submit, original_wait = WorkerPool.submit, WorkerPool.wait
     begun: list[float] = []
 
-    def submit(self: Crew, ticket: int, function: Any, *arguments: Any) -> None:
+    def submit(self: WorkerPool, ticket: int, function: Any, *arguments: Any) -> None:
         begun.append(time.perf_counter())
         nodes = arguments[0].packet.nodes
         parents[ticket] = tuple(sorted({origin.get(node.decisions, FIRST) for node in nodes}))
         original_submit(self, ticket, function, *arguments)
 
-    def wait(self: Crew, patience: float | None) -> list[Outcome]:
+    def wait(self: WorkerPool, patience: float | None) -> list[TaskOutcome]:
         found = original_wait(self, patience)
         for each in found:
-            rows[each.ticket] = each
+            rows[each.task_id] = each
             if each.value is not None:
-                origin.update((node.decisions, each.ticket) for node in each.value.packet.nodes)
+                origin.update((node.decisions, each.task_id) for node in each.value.packet.nodes)
         return found
 
     start, cpu = time.perf_counter(), time.process_time()
     with (
         ProcessPoolExecutor(2, timeout=None) as pool,
-        patch.object(Crew, "submit", submit),
-        patch.object(Crew, "wait", wait),
+        patch.object(WorkerPool, "submit", submit),
+        patch.object(WorkerPool, "wait", wait),
     ):
         result = solve(name, seconds, executor=pool, threads=AS_IF)
     first = begun[0] - start

@@ -16,20 +16,20 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import lipexact as lx
-from lipexact.bab.driver import _Tree
-from lipexact.bab.expand import Explorer
-from lipexact.bab.propagation import Cells, Points
-from lipexact.bounds.crown import bound
+from lipexact.bab.driver import _SearchTree
+from lipexact.bab.expand import NodeExpander
+from lipexact.bab.propagation import GatePropagator, Points
+from lipexact.bounds.crown import bound_nodes
 from lipexact.bounds.crown_batched import GateBounds, NormBounds
-from lipexact.bounds.formulation import bodies_of, programs_of
-from lipexact.bounds.portfolio import Smallest
+from lipexact.bounds.formulation import checked_norm_sets, formulate
+from lipexact.bounds.portfolio import BoundPortfolio
 from lipexact.bounds.zonotope import ZonotopeBounds, zonotope_bounds
 from lipexact.errors import OptionError
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.pattern import FREE
 from lipexact.numerics.lp import LinearProgram
 from lipexact.regions.feasibility import pattern_at
-from lipexact.regions.operator_norm import matrix_norm
+from lipexact.regions.operator_norm import jacobian_norm
 from tests.networks import CUTS, FAMILIES, Case, case, cases, cut_domain, halfspaces_of, random_weights, to_network
 from tests.onnx_files import onnx_model
 from tests.oracle import constant, cross_functionals, regions
@@ -117,14 +117,14 @@ def test_bounds_hold_for_every_region_that_has_the_gates(network: Case, seed: in
     patterns = [pattern for _, pattern in found]
     values = evaluate(net.graph, {net.input: np.array([point for point, _ in found])})
     pair = PAIRS[seed % 9]
-    programs = programs_of(net, box, *bodies_of(net, box, *pair, None), "auto", np.inf)
-    gates = GateBounds(net, box, bound(net.graph, {net.input: box}))
+    programs = formulate(net, box, *checked_norm_sets(net, box, *pair, None), "auto", np.inf)
+    gates = GateBounds(net, box, bound_nodes(net.graph, {net.input: box}))
     kept = [[rng.random(states.size) < share for states in pattern] for pattern in patterns for share in rng.random(1)]
     batch = [
         np.array([np.where(keep[k], pattern[k], FREE) for pattern, keep in zip(patterns, kept, strict=True)])
         for k in range(len(net.gates))
     ]
-    said = gates.settled(batch)
+    said = gates.propagate(batch)
     for b in range(len(patterns)):
         for k, pattern in enumerate(patterns):
             if not all(((layer[b] == FREE) | (layer[b] == q)).all() for layer, q in zip(batch, pattern, strict=True)):
@@ -135,7 +135,7 @@ def test_bounds_hold_for_every_region_that_has_the_gates(network: Case, seed: in
     problem = programs[0].problem
     zonotopes = zonotope_bounds(problem)
     every = [NormBounds(program.problem, program.bounds) for program in programs]
-    norms = [matrix_norm(net, problem.functionals, problem.directions, pattern) for pattern in patterns]
+    norms = [jacobian_norm(net, problem.functionals, problem.directions, pattern) for pattern in patterns]
     for bounds in every if zonotopes is None else [*every, zonotopes]:
         upper, weights = bounds.upper(said)
         assert all((layer >= 0).all() for layer in weights)
@@ -148,7 +148,7 @@ def test_bounds_hold_for_every_region_that_has_the_gates(network: Case, seed: in
 
 def test_batches_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     net, box = hard()
-    program, *_ = programs_of(net, box, *bodies_of(net, box, "linf", None, 0), "auto", np.inf)
+    program, *_ = formulate(net, box, *checked_norm_sets(net, box, "linf", None, 0), "auto", np.inf)
     rng = np.random.default_rng(0)
     states = [rng.integers(-1, 2, (30, gate.size)).astype(np.int8) for gate in net.gates]
     whole = NormBounds(program.problem, program.bounds)
@@ -173,8 +173,8 @@ def test_zonotopes_hold_all_choices_of_open_gates(pair: tuple[str, str], cross: 
     rng = np.random.default_rng(PAIRS.index(pair))
     net = to_network(random_weights(rng, (3, 4, 4, 3)))
     functional = lx.CrossLipschitz() if cross else None
-    bodies = bodies_of(net, lx.Box.unit(3), pair[0], None if cross else pair[1], functional)
-    problem = programs_of(net, lx.Box.unit(3), *bodies, "auto", np.inf)[0].problem
+    bodies = checked_norm_sets(net, lx.Box.unit(3), pair[0], None if cross else pair[1], functional)
+    problem = formulate(net, lx.Box.unit(3), *bodies, "auto", np.inf)[0].problem
     zonotopes = zonotope_bounds(problem)
     if zonotopes is None:
         assert pair == ("l2", "l2")
@@ -188,7 +188,7 @@ def test_zonotopes_hold_all_choices_of_open_gates(pair: tuple[str, str], cross: 
             np.where(layer[0] == FREE, chosen, layer[0]).astype(np.int8)
             for layer, chosen in zip(states, np.split(np.array(choice), 2), strict=True)
         )
-        norm = matrix_norm(net, problem.functionals, problem.directions, pattern)
+        norm = jacobian_norm(net, problem.functionals, problem.directions, pattern)
         assert upper >= norm.lower * (1 - 1e-13)
         largest = max(largest, norm.lower)
     assert upper <= 6 * largest
@@ -218,7 +218,7 @@ def test_bounds_that_are_never_the_smallest_rest() -> None:
             return np.full(len(states[0]), self.value), [np.full(layer.shape, self.value) for layer in states]
 
     one, two, three = Constant(3.0), Constant(2.0), Constant(5.0)
-    smallest = Smallest([one, two, three])
+    smallest = BoundPortfolio([one, two, three])
     states = [np.zeros((4, 2), dtype=np.int8)]
     for _ in range(64):
         upper, weights = smallest.upper(states, 0.0)
@@ -273,12 +273,12 @@ def test_what_cells_say_of_gates_is_true() -> None:
         (np.ones((1, 4)), [0.0]),
     ]
     net, box = to_network(weights), lx.Box([-1, -1], [1, 1])
-    cells = Cells(net, box, GateBounds(net, box, bound(net.graph, {net.input: box})).errors)
+    cells = GatePropagator(net, box, GateBounds(net, box, bound_nodes(net.graph, {net.input: box})).errors)
     free = [np.full(4, FREE, dtype=np.int8)]
     nothing = np.zeros(0, dtype=np.int32)
-    states, points = cells.settled(free, (), 0, nothing, np.arange(4))
+    states, points = cells.propagate(free, (), 0, nothing, np.arange(4))
     assert states.tolist() == [FREE, 0, FREE, FREE]
-    assert cells.settled(free, (), 0, nothing, np.array([0]))[0].tolist() == [FREE] * 4  # the second was not asked for
+    assert cells.propagate(free, (), 0, nothing, np.array([0]))[0].tolist() == [FREE] * 4  # the second was not asked for
     read = cells.points.read(0, points)
     assert ((read > 0).any(axis=0) | (states == 0)).all()
     assert (read < 0).any(axis=0).all()
@@ -286,7 +286,7 @@ def test_what_cells_say_of_gates_is_true() -> None:
     for i, state, known in ((0, 0, [0, 0, 0, 0]), (2, 1, [1, 0, 1, 1]), (0, 1, [1, 0, FREE, 1])):
         states = free[0].copy()
         states[i] = state
-        found, _ = cells.settled([states], ((0, i, state),), 0, nothing, np.arange(4))
+        found, _ = cells.propagate([states], ((0, i, state),), 0, nothing, np.arange(4))
         assert found.tolist() == known
     assert cells.decided > 0
 
@@ -349,12 +349,12 @@ def spiked() -> tuple[lx.Network, lx.Box]:
 @pytest.mark.parametrize(
     ("part", "step"),
     [
-        *[(_Tree, step) for step in ("open", "turn", "push")],
+        *[(_SearchTree, step) for step in ("open", "turn", "push")],
         *[
-            (Explorer, step)
+            (NodeExpander, step)
             for step in ("root", "explore", "_sample", "_refine", "_split", "_branch", "_keep", "_leaf")
         ],
-        *[(Explorer, step) for step in ("_settled", "_bounded")],
+        *[(NodeExpander, step) for step in ("_settled", "_bounded")],
     ],
 )
 def test_ctrl_c_at_any_step_loses_no_region(part: type, step: str, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -450,8 +450,8 @@ def question(kind: int, outputs: int) -> tuple[lx.Functional, Question]:
 
 def both_zonotopes(net: lx.Network, box: lx.Box, functional: lx.Functional, question: Question) -> list[ZonotopeBounds]:
     """Those that hold c and those that hold v, of bodies with vertices."""
-    bodies = bodies_of(net, box, question[1], question[2], functional)
-    problem = programs_of(net, box, *bodies, "auto", np.inf)[0].problem
+    bodies = checked_norm_sets(net, box, question[1], question[2], functional)
+    problem = formulate(net, box, *bodies, "auto", np.inf)[0].problem
     sides = [("reverse", problem.functionals, problem.directions), ("forward", problem.directions, problem.functionals)]
     return [
         ZonotopeBounds(net, fixed, closing, mode) for mode, fixed, closing in sides if np.isfinite(fixed.vertex_count)
@@ -537,9 +537,9 @@ def test_zonotopes_of_other_graphs(kind: str) -> None:
             continue
         states, decided = partial(rng, patterns), [np.stack(layer) for layer in zip(*patterns, strict=True)]
         functional, asked = question(5 * seed + sorted(GRAPHS).index(kind), m)
-        bodies = bodies_of(net, box, asked[1], asked[2], functional)
-        problem = programs_of(net, box, *bodies, "auto", np.inf)[0].problem
-        norms = [matrix_norm(net, problem.functionals, problem.directions, pattern) for pattern in patterns]
+        bodies = checked_norm_sets(net, box, asked[1], asked[2], functional)
+        problem = formulate(net, box, *bodies, "auto", np.inf)[0].problem
+        norms = [jacobian_norm(net, problem.functionals, problem.directions, pattern) for pattern in patterns]
         known = np.array([norm.lower for norm in norms])
         members = np.array([[has(pattern, states, row) for pattern in patterns] for row in range(len(patterns))])
         for bounds in both_zonotopes(net, box, functional, asked):

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lipexact.bounds.crown import _Lines, bound
+from lipexact.bounds.crown import _SwitchLines, bound_nodes
 from lipexact.bounds.interval import Bounds, gate_state, interval, length_bound, point_bounds
 from lipexact.graph import lowering as lower
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
@@ -59,7 +59,7 @@ def stated(
 
 def upper_bound(problem: Problem) -> float:
     """What the bounds say of the constant."""
-    return length_bound(bound(problem.graph, problem.sets)[problem.objective])
+    return length_bound(bound_nodes(problem.graph, problem.sets)[problem.objective])
 
 
 # --- Random networks and their evaluation ----------------------------------------------------------
@@ -234,7 +234,7 @@ def check_exactly(rng: np.random.Generator, problem: Problem, kind: Any, count: 
 
     A gate at 0 may be on or off, but where the bounds decide it.
     """
-    linear, coarse = bound(problem.graph, problem.sets), interval_bounds(problem.graph, problem.sets)
+    linear, coarse = bound_nodes(problem.graph, problem.sets), interval_bounds(problem.graph, problem.sets)
     drawn = {node: points_of(rng, which, count, kind) for node, which in problem.sets.items()}
     assert all(contains(problem.domain, point) for point in drawn[problem.point])
     for k in range(count):
@@ -250,7 +250,7 @@ def check_exactly(rng: np.random.Generator, problem: Problem, kind: Any, count: 
 
 def check_in_batch(rng: np.random.Generator, problem: Problem, count: int) -> int:
     """Floating-point values of every node at many points, with room for their own rounding."""
-    bounds = bound(problem.graph, problem.sets)
+    bounds = bound_nodes(problem.graph, problem.sets)
     values: dict[Node, np.ndarray] = {node: points_of(rng, which, count) for node, which in problem.sets.items()}
     sizes = {node: np.abs(points) for node, points in values.items()}
     for node in problem.graph.nodes:
@@ -323,7 +323,7 @@ def test_gates_may_be_chosen_freely_where_many_kinks_meet():
     weights = [(rng.normal(size=(6, 2)), np.zeros(6)), (rng.normal(size=(1, 6)), np.zeros(1))]
     for mode, alpha in WAYS:
         problem = stated(to_network(weights), Box(-np.ones(2), np.ones(2)), np.ones(1), alpha, mode)
-        bounds = bound(problem.graph, problem.sets)
+        bounds = bound_nodes(problem.graph, problem.sets)
         own = problem.gates[0]
         for states in itertools.product((0, 1), repeat=6):
             inputs = {node: points_of(rng, which, 1)[0] for node, which in problem.sets.items()}
@@ -341,7 +341,7 @@ def test_the_upper_bound_is_at_least_the_exact_constant(family, mode, alpha):
         functional = np.random.default_rng(seed).normal(size=len(weights[-1][1]))
         truth = oracle.constant(oracle.regions(weights, low, high), functional, alpha)
         problem = stated(to_network(weights), Box(low, high), functional, alpha, mode)
-        upper = bound(problem.graph, problem.sets)[problem.objective][1][0]
+        upper = bound_nodes(problem.graph, problem.sets)[problem.objective][1][0]
         assert upper >= np.nextafter(truth, 0.0), seed
 
 
@@ -372,7 +372,7 @@ def test_the_upper_bound_scales_with_the_weights(family, scale):
             # Weights of every layer by the factor; a bias by all the factors up to its layer.
             layers = [(factor * matrix, factor ** (k + 1) * bias) for k, (matrix, bias) in enumerate(weights)]
             problem = stated(to_network(layers), Box(low, high), functional, "linf", mode)
-            uppers.append(bound(problem.graph, problem.sets)[problem.objective][1][0])
+            uppers.append(bound_nodes(problem.graph, problem.sets)[problem.objective][1][0])
         assert uppers[1] == pytest.approx(uppers[0] * scale ** len(weights), rel=1e-9)
 
 
@@ -427,7 +427,7 @@ def test_sums_are_rounded_outward(kind):
         x = Input(size)
         node = Affine(((sp.csr_array(weight) if seed % 2 else weight, x),), bias)
         exact = exact_range(fractions(weight), [Fraction(b) for b in bias.tolist()], box)
-        for bounds in (interval_bounds(Graph((x,), (node,)), {x: box}), bound(Graph((x,), (node,)), {x: box})):
+        for bounds in (interval_bounds(Graph((x,), (node,)), {x: box}), bound_nodes(Graph((x,), (node,)), {x: box})):
             for low, high, (least, most) in zip(*bounds[node], exact, strict=True):
                 assert Fraction(low) <= least
                 assert most <= Fraction(high)
@@ -444,7 +444,7 @@ def test_large_constants_are_rounded_outward():
         x = Input(3)
         node = Affine(((weight, x),), bias)
         exact = exact_range(fractions(weight), list(fractions(bias)), box)
-        for bounds in (interval_bounds(Graph((x,), (node,)), {x: box}), bound(Graph((x,), (node,)), {x: box})):
+        for bounds in (interval_bounds(Graph((x,), (node,)), {x: box}), bound_nodes(Graph((x,), (node,)), {x: box})):
             for low, high, (least, most) in zip(*bounds[node], exact, strict=True):
                 assert Fraction(low) <= least
                 assert most <= Fraction(high)
@@ -466,7 +466,7 @@ def test_products_of_matrices_are_rounded_outward(kind):
         graph = Graph((x,), (node,))
         weight = fractions(second) @ fractions(first) + fractions(back)
         exact = exact_range(weight, list(fractions(second) @ fractions(b1) + fractions(b2)), box)
-        bounds = bound(graph, {x: box})
+        bounds = bound_nodes(graph, {x: box})
         for low, high, (least, most) in zip(*bounds[node], exact, strict=True):
             assert Fraction(low) <= least
             assert most <= Fraction(high)
@@ -484,7 +484,7 @@ def test_stable_switches_keep_the_error_of_what_is_behind_them():
         node = Affine(((second, hidden), (back, x)), -second @ np.full(5, 40.0))
         weight = fractions(second) @ fractions(first) + fractions(back)
         exact = exact_range(weight, list(fractions(second) @ fractions(np.full(5, 40.0)) + fractions(node.bias)), box)
-        for low, high, (least, most) in zip(*bound(Graph((x,), (node,)), {x: box})[node], exact, strict=True):
+        for low, high, (least, most) in zip(*bound_nodes(Graph((x,), (node,)), {x: box})[node], exact, strict=True):
             assert Fraction(low) <= least
             assert most <= Fraction(high)
 
@@ -497,7 +497,7 @@ def test_the_support_of_each_set_is_rounded_outward():
             dual = "l1" if alpha == "linf" else "linf"
             exact = oracle.vector_norm([Fraction(w) for w in weights[0][0][0].tolist()], dual)
             problem = stated(to_network(weights), Box.unit(7), np.ones(1), alpha, mode)
-            upper = bound(problem.graph, problem.sets)[problem.objective][1][0]
+            upper = bound_nodes(problem.graph, problem.sets)[problem.objective][1][0]
             assert Fraction(upper) >= exact
             assert upper <= float(exact) * (1 + 1e-12)
 
@@ -530,7 +530,7 @@ def test_lines_hold_in_exact_arithmetic(data):
     low, high = {"crossing": (-left, b), "positive": (a, b), "negative": (-b, -a), "touching": (0.0, b)}[kind]
     own = data.draw(st.booleans()) and kind == "crossing"
     flat = data.draw(st.booleans())
-    lines = _Lines(np.array([low]), np.array([high]), np.array([True]), np.array([1.0]), own, flat)
+    lines = _SwitchLines(np.array([low]), np.array([high]), np.array([True]), np.array([1.0]), own, flat)
     above = [Fraction(float(part[0])) for part in (lines.upper_slope, lines.upper_offset)]
     below = [Fraction(float(part[0])) for part in (lines.lower_slope, lines.lower_offset)]
     for x in (Fraction(low), Fraction(high), *([Fraction(0)] if low < 0 < high else [])):
@@ -556,7 +556,7 @@ def test_a_stable_gate_has_exact_lines():
     low, high = np.array([1.0, -3.0, -1.0, -1.0]), np.array([2.0, -1.0, 2.0, 2.0])
     on = np.array([1.0, 0.0, 1.0, 0.0])
     for own in (True, False):
-        lines = _Lines(low, high, np.zeros(4, dtype=bool), on, own)
+        lines = _SwitchLines(low, high, np.zeros(4, dtype=bool), on, own)
         assert (lines.upper_slope == on).all()
         assert (lines.lower_slope == on).all()
         assert not lines.upper_offset.any()
@@ -565,7 +565,7 @@ def test_a_stable_gate_has_exact_lines():
 
 def test_the_lower_line_of_a_relu_follows_the_larger_side():
     low, high = np.array([-1.0, -3.0]), np.array([3.0, 1.0])
-    lines = _Lines(low, high, np.ones(2, dtype=bool), np.ones(2), own=True)
+    lines = _SwitchLines(low, high, np.ones(2, dtype=bool), np.ones(2), own=True)
     assert lines.lower_slope.tolist() == [1.0, 0.0]
 
 
@@ -593,13 +593,13 @@ def test_linear_networks_are_exact(mode, alpha):
         weight = rng.normal(size=(rows, total.shape[0]))
         value, total = Affine(((weight, value),), rng.normal(size=rows)), weight @ total
     functional = rng.normal(size=3)
-    truth = float(norm(alpha).ball(4).value((functional @ total)[None])[0])
+    truth = float(norm(alpha).ball(4).support((functional @ total)[None])[0])
     for net in (
         Network(Graph((x,), (value,)), (4,), (3,)),
         network(Graph((x,), (value,)), input_shape=(4,), output_shape=(3,), name="fused"),
     ):
         problem = stated(net, Box.unit(4), functional, alpha, mode)
-        bounds = bound(problem.graph, problem.sets)
+        bounds = bound_nodes(problem.graph, problem.sets)
         assert bounds[problem.objective][1][0] == pytest.approx(truth, rel=1e-12)
         assert bounds[problem.objective][1][0] >= truth * (1 - 1e-15)
 
@@ -628,7 +628,7 @@ def test_stable_networks_are_exact_in_forward_mode(alpha):
         truth = oracle.constant(found, functional, alpha)
         box = Box(-np.ones(3), np.ones(3))
         problem = stated(to_network(weights), box, functional, alpha, "forward")
-        bounds = bound(problem.graph, problem.sets)
+        bounds = bound_nodes(problem.graph, problem.sets)
         assert not any(np.isnan(gate_state(gate, bounds)).any() for gate in problem.graph.gates)
         assert bounds[problem.objective][1][0] == pytest.approx(truth, rel=1e-12, abs=1e-15)
 
@@ -638,7 +638,7 @@ def test_one_open_neuron_of_one_input_is_exact_in_both_modes():
     for mode, alpha in WAYS:
         weights = [(np.ones((1, 1)), np.zeros(1)), (np.full((1, 1), 3.0), np.ones(1))]
         problem = stated(to_network(weights), Box([-1.0], [2.0]), np.ones(1), alpha, mode)
-        low, high = bound(problem.graph, problem.sets)[problem.objective]
+        low, high = bound_nodes(problem.graph, problem.sets)[problem.objective]
         assert high[0] == pytest.approx(3.0, rel=1e-12)
         assert low[0] <= 0.0
 
@@ -647,7 +647,7 @@ def test_the_chord_of_a_relu_bounds_its_output_exactly():
     # y = relu(x) - x / 3 on [-1, 2]: chord at both ends 1/3 and 4/3, at the kink 0; from below the slope 0 or 1.
     x = Input(1)
     y = lower.add(scaled(1.0, relu(x)), scaled(-1.0 / 3.0, x))
-    low, high = bound(Graph((x,), (y,)), {x: Box([-1.0], [2.0])})[y]
+    low, high = bound_nodes(Graph((x,), (y,)), {x: Box([-1.0], [2.0])})[y]
     assert high[0] == pytest.approx(4.0 / 3.0, rel=1e-12)
     assert low[0] == pytest.approx(-2.0 / 3.0, rel=1e-12)
 
@@ -656,14 +656,14 @@ def test_the_dual_norm_is_bounded_jointly():
     # g = (a, 1 - a) for a in [0, 1] has |g|_1 = 1, entry by entry it is 2.
     weights = [(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([5.0, 5.0])), (np.array([[1.0, -1.0]]), np.zeros(1))]
     problem = stated(to_network(weights), Box(-np.ones(2), np.ones(2)), np.ones(1), "linf", "forward")
-    assert bound(problem.graph, problem.sets)[problem.objective][1][0] == pytest.approx(2.0, rel=1e-12)
+    assert bound_nodes(problem.graph, problem.sets)[problem.objective][1][0] == pytest.approx(2.0, rel=1e-12)
     x, v = Input(1), Input(2, "v")
     z = Affine(((np.ones((1, 1)), x),), np.zeros(1))
     a = Switch(Affine(((np.array([[1.0, 1.0]]), v),), np.zeros(1)), Conditional(z))
     b = Affine(((np.array([[1.0, 1.0]]), v), (-np.ones((1, 1)), a)), np.zeros(1))
     total = Affine(((np.ones((1, 1)), a), (np.ones((1, 1)), b)), np.zeros(1))
     graph, sets = Graph((x, v), (total,)), {x: Box([-1.0], [1.0]), v: Box(-np.ones(2), np.ones(2))}
-    assert bound(graph, sets)[total][1][0] == pytest.approx(2.0, rel=1e-12)
+    assert bound_nodes(graph, sets)[total][1][0] == pytest.approx(2.0, rel=1e-12)
     assert interval_bounds(graph, sets)[total][1][0] == pytest.approx(6.0, rel=1e-12)
 
 
@@ -677,7 +677,7 @@ def test_what_an_open_gate_switches_is_sharpened_even_where_it_keeps_one_sign():
     graph = Graph((x, v), (own, switch))
     sets: dict[Input, ConvexSet] = {x: Box([-1.0], [1.0]), v: Box([1.0], [2.0])}
     assert [side[0] for side in interval_bounds(graph, sets)[difference]] == pytest.approx([0.5, 3.5])
-    assert [side[0] for side in bound(graph, sets)[difference]] == pytest.approx([1.5, 2.5])
+    assert [side[0] for side in bound_nodes(graph, sets)[difference]] == pytest.approx([1.5, 2.5])
 
 
 def states(bounds: Bounds, gate: Conditional) -> list[float | None]:
@@ -692,7 +692,7 @@ def test_zeros_stay_zero_so_that_gates_that_touch_are_stable():
     y = relu(z)
     output = Affine(((np.array([[0.0, 0.0, 0.7, 0.3, 0.0]]), y),), np.zeros(1))
     graph = Graph((x,), (output,))
-    bounds = bound(graph, {x: Box.unit(2)})
+    bounds = bound_nodes(graph, {x: Box.unit(2)})
     assert states(bounds, graph.gates[0]) == [1.0, 1.0, 0.0, 0.0, None]
     assert bounds[output] == (0.0, 0.0)
     assert [float(side[2]) for side in bounds[y]] == [0.0, 0.0]
@@ -703,7 +703,7 @@ def test_bias_free_networks_with_positive_weights_are_stable(mode):
     rng = np.random.default_rng(3)
     weights = [(rng.random((5, 3)), np.zeros(5)), (rng.random((4, 5)), np.zeros(4)), (rng.random((1, 4)), np.zeros(1))]
     problem = stated(to_network(weights), Box.unit(3), np.ones(1), "linf", mode)
-    bounds = bound(problem.graph, problem.sets)
+    bounds = bound_nodes(problem.graph, problem.sets)
     assert all(states(bounds, gate) == [1.0] * gate.size for gate in problem.gates)
     truth = (weights[2][0] @ weights[1][0] @ weights[0][0]).sum()
     assert bounds[problem.objective][1][0] == pytest.approx(truth, rel=1e-12)
@@ -714,7 +714,7 @@ def test_a_gate_whose_input_is_identically_zero_is_decided():
     z = Affine(((np.array([[0.0, 0.0], [1.0, 1.0]]), x),), np.zeros(2))
     y = relu(z)
     graph = Graph((x,), (y,))
-    bounds = bound(graph, {x: Box(-np.ones(2), np.ones(2))})
+    bounds = bound_nodes(graph, {x: Box(-np.ones(2), np.ones(2))})
     zero, other = states(bounds, graph.gates[0])
     assert zero in (0.0, 1.0)  # either makes no difference
     assert other is None
@@ -727,7 +727,7 @@ def test_lower_bounds_never_exceed_upper_bounds(family):
         weights, low, high = case(family, seed)
         c = np.ones(len(weights[-1][1]))
         problem = stated(to_network(weights), Box(low, high), c, "linf", mode)
-        for bounds in (bound(problem.graph, problem.sets), interval_bounds(problem.graph, problem.sets)):
+        for bounds in (bound_nodes(problem.graph, problem.sets), interval_bounds(problem.graph, problem.sets)):
             for node, (least, most) in bounds.items():
                 assert (least <= most).all(), node
 
@@ -736,7 +736,7 @@ def test_dead_networks_are_exactly_zero():
     weights = [(np.ones((3, 2)), np.full(3, -9.0)), (np.ones((1, 3)), np.zeros(1))]
     for mode, alpha in WAYS:
         problem = stated(to_network(weights), Box.unit(2), np.ones(1), alpha, mode)
-        assert bound(problem.graph, problem.sets)[problem.objective] == (0.0, 0.0)
+        assert bound_nodes(problem.graph, problem.sets)[problem.objective] == (0.0, 0.0)
 
 
 # --- Known bounds, intersection, quality ------------------------------------------------------------
@@ -749,7 +749,7 @@ def test_linear_relaxation_is_never_looser_than_intervals():
     for _ in range(50):
         net = random_network(rng, gaussian(rng), int(rng.integers(2, 9)), int(rng.integers(1, 5)))
         for problem in both(rng, net, random_domain(rng, net.input.size, gaussian)):
-            linear, coarse = bound(problem.graph, problem.sets), interval_bounds(problem.graph, problem.sets)
+            linear, coarse = bound_nodes(problem.graph, problem.sets), interval_bounds(problem.graph, problem.sets)
             for node in problem.graph.nodes:
                 assert (linear[node][0] >= coarse[node][0]).all()
                 assert (linear[node][1] <= coarse[node][1]).all()
@@ -762,7 +762,7 @@ def bounds_and_known(seed: int) -> tuple[Problem, Bounds, np.random.Generator]:
     rng = np.random.default_rng(seed)
     net = to_network(random_weights(rng, (3, 6, 5, 2)))
     problem = stated(net, Box(-np.ones(3), np.ones(3)), rng.normal(size=2), "linf", MODES[seed % 2])
-    return problem, bound(problem.graph, problem.sets), rng
+    return problem, bound_nodes(problem.graph, problem.sets), rng
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -775,7 +775,7 @@ def test_known_bounds_are_intersected_with(seed):
     for side in (0, 1):
         low, high = (part.copy() for part in free[gate.x])
         (low if side else high)[neuron] = 0.0
-        bounds = bound(problem.graph, problem.sets, {gate.x: (low, high)})
+        bounds = bound_nodes(problem.graph, problem.sets, {gate.x: (low, high)})
         assert gate_state(gate, bounds)[neuron] == side
         assert (bounds[gate.x][0] >= low).all()
         assert (bounds[gate.x][1] <= high).all()
@@ -802,7 +802,7 @@ def test_known_gates_are_kept(seed):
     for side in (0.0, 1.0):
         least, most = (part.copy() for part in free[gate])
         least[neuron] = most[neuron] = side
-        bounds = bound(problem.graph, problem.sets, {gate: (least, most)})
+        bounds = bound_nodes(problem.graph, problem.sets, {gate: (least, most)})
         assert gate_state(gate, bounds)[neuron] == side
         assert bounds[problem.objective][1][0] <= free[problem.objective][1][0] * (1 + 1e-12)
         for _ in range(12):
@@ -820,7 +820,7 @@ def test_known_bounds_that_say_nothing_change_nothing():
         if not isinstance(node, Input)
     }
     for known in (None, {}, free, nothing):
-        again = bound(problem.graph, problem.sets, known)
+        again = bound_nodes(problem.graph, problem.sets, known)
         assert all((again[node][side] == free[node][side]).all() for node in problem.graph.nodes for side in (0, 1))
 
 
@@ -860,4 +860,4 @@ def test_root_bounds_of_the_example_do_not_get_worse(mode, alpha):
     net = read_onnx(str(EXAMPLE))
     for output, measured in enumerate(ROOT_BOUNDS[mode, alpha]):
         problem = stated(net, Box.unit(13), output, alpha, mode)
-        assert bound(problem.graph, problem.sets)[problem.objective][1][0] <= measured * (1 + 1e-6)
+        assert bound_nodes(problem.graph, problem.sets)[problem.objective][1][0] <= measured * (1 + 1e-6)

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 import lipexact as lx
 from lipexact.batch import journal as checkpoint
-from lipexact.batch.journal import Checkpoint
-from lipexact.solve import ask
+from lipexact.batch.journal import Journal
+from lipexact.solve import solve_request
 from tests.networks import random_weights, to_network
 from tests.onnx_files import pytorch_mlp
 from tests.test_many import COUNT, Here, alone, balls, network
@@ -179,7 +179,7 @@ def test_two_runs_do_not_share_a_file(path: Path) -> None:
 
 
 def test_infinity_is_written(path: Path) -> None:
-    book = Checkpoint(path, ask(network(), functional=0))
+    book = Journal(path, solve_request(network(), functional=0))
     result = lx.lipschitz(network(), balls()[0], functional=0)
     endless = lx.LipschitzResult(
         **{**vars(result), "upper": np.inf, "status": lx.Status.BOUNDED, "stats": {"x": -np.inf}}
@@ -189,7 +189,7 @@ def test_infinity_is_written(path: Path) -> None:
     book.close()
     assert "Infinity" not in path.read_text()
     assert known is None  # of this run: nobody asks
-    again = Checkpoint(path, ask(network(), functional=0))
+    again = Journal(path, solve_request(network(), functional=0))
     found = again.known(0, balls()[0])
     again.close()
     assert found is not None
@@ -277,7 +277,7 @@ def test_a_file_that_may_not_grow(path: Path) -> None:
 def test_no_room_to_leave_out_failures(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(path, [balls()[0], lx.DomainError("not yet"), balls()[2]])
     disk = Disk(monkeypatch, room=100)
-    book = Checkpoint(path, ask(network(), functional=0))
+    book = Journal(path, solve_request(network(), functional=0))
     disk.room = 10**9
     assert book.results == 2
     book.add(1, balls()[1], lx.lipschitz(network(), balls()[1], functional=0), None)

@@ -15,7 +15,7 @@ import pyomo.environ as pyo
 import pytest
 
 import lipexact as lx
-from lipexact.bounds.crown import bound
+from lipexact.bounds.crown import bound_nodes
 from lipexact.graph.evaluate import evaluate
 from lipexact.mip.solvers.base import Termination, solve
 from lipexact.onnx.nodes import FLOAT_TYPES
@@ -44,7 +44,7 @@ def test_every_operator_has_examples_and_a_summary(key: tuple[str, str]) -> None
 def test_bounds_contain_every_node(example: Example) -> None:
     network = lx.load(example.model())
     domain = lx.Box(np.full(network.input.size, -1.0), np.full(network.input.size, 1.5))
-    bounds = bound(network.graph, {network.input: domain})
+    bounds = bound_nodes(network.graph, {network.input: domain})
     points = np.random.default_rng(0).uniform(-1.0, 1.5, (50, network.input.size))
     values = evaluate(network.graph, {network.input: points})
     for node, value in values.items():

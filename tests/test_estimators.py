@@ -22,7 +22,7 @@ import lipexact as lx
 import lipexact.sets.norms
 from lipexact.estimators import norms, products, registry, semidefinite
 from lipexact.estimators.extreme_values import weibull_end
-from lipexact.estimators.registry import Answer, Question, estimator, estimators
+from lipexact.estimators.registry import EstimatorOutput, EstimateRequest, estimator, estimators
 from lipexact.graph import lowering as lower
 from lipexact.graph.ir import Affine, Graph, Input
 from lipexact.onnx.registry import OPERATORS
@@ -158,14 +158,14 @@ def test_operator_norms_against_the_oracle(alpha, beta):
         known = float(oracle.operator_norm(exact, alpha, beta))
         bodies = norm(beta).polar(len(matrix)), norm(alpha).ball(matrix.shape[1])
         for given_as in (matrix, sp.csr_array(matrix)):
-            found = norms.operator_norm(given_as, *bodies)
+            found = norms.operator_norm_upper(given_as, *bodies)
             assert known * (1 - 1e-15) <= found <= known * (1 + 1e-12) + 1e-300
             largest = norms.absolute_norm(abs(given_as), *bodies)
             assert largest >= known * (1 - 1e-15)
         # By relaxed signs, where the vertices would be too many.
         norms_before, norms._MOST_VERTICES = norms._MOST_VERTICES, 0
         try:
-            relaxed = norms.operator_norm(matrix, *bodies)
+            relaxed = norms.operator_norm_upper(matrix, *bodies)
         finally:
             norms._MOST_VERTICES = norms_before
         assert known * (1 - 1e-15) <= relaxed
@@ -931,8 +931,8 @@ def test_a_comparison_refuses_a_wrong_question_at_once():
 
 
 def test_answers_and_questions_are_plain():
-    assert Answer(1.0).proof == "float"
-    question_ = Question(NET, BOX, Cube(3), Cube(2), {})
+    assert EstimatorOutput(1.0).proof == "float"
+    question_ = EstimateRequest(NET, BOX, Cube(3), Cube(2), {})
     assert question_.seconds_left is None
     assert not question_.over
     assert sorted(FAMILIES)  # the soak's families stand behind the numbers above

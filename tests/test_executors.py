@@ -25,7 +25,7 @@ import pytest
 
 import lipexact as lx
 from lipexact import workers as executors
-from lipexact.workers import Crew, Outcome, workers_of
+from lipexact.workers import WorkerPool, TaskOutcome, workers_of
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 EXIT = "__import__('os')._exit(1)"
@@ -97,23 +97,23 @@ class Held(Executor):
         pass
 
 
-def crew_of(executor: Executor | None = None, workers: int | None = None, **shared: Any) -> Crew:
-    return Crew(pickle.dumps(shared), executor, workers)
+def crew_of(executor: Executor | None = None, workers: int | None = None, **shared: Any) -> WorkerPool:
+    return WorkerPool(pickle.dumps(shared), executor, workers)
 
 
-def outcomes(crew: Crew) -> dict[int, Outcome]:
+def outcomes(crew: WorkerPool) -> dict[int, TaskOutcome]:
     """What became of all tasks, each of which is answered once."""
-    found: list[Outcome] = []
+    found: list[TaskOutcome] = []
     while crew.open:
         told = crew.wait(60.0)
         assert told
         found += told
     assert crew.wait(0.0) == []
-    assert Counter(each.ticket for each in found).most_common(1)[0][1] == 1
-    return {each.ticket: each for each in found}
+    assert Counter(each.task_id for each in found).most_common(1)[0][1] == 1
+    return {each.task_id: each for each in found}
 
 
-def values(crew: Crew) -> dict[int, Any]:
+def values(crew: WorkerPool) -> dict[int, Any]:
     told = outcomes(crew)
     assert [each.error for each in told.values()] == [None] * len(told)
     return {ticket: each.value for ticket, each in told.items()}
@@ -213,7 +213,7 @@ def test_an_outcome_says_what_it_took() -> None:
     with crew_of(Here(), base=b"") as crew:
         crew.submit(5, says("base.join([part] * 10)"), {"part": b"x" * 1000})
         (told,) = outcomes(crew).values()
-    assert (told.ticket, told.value, told.error) == (5, b"x" * 10_000, None)
+    assert (told.task_id, told.value, told.error) == (5, b"x" * 10_000, None)
     assert 0 < told.seconds < 1
     assert 1000 < told.sent < 2000
     assert 10_000 < told.received < 11_000
@@ -348,7 +348,7 @@ def test_a_task_that_dask_gives_up_is_given_up() -> None:
 # --- Executors that are of no use ---------------------------------------------------------------------
 
 
-def refused(crew: Crew, text: str) -> None:
+def refused(crew: WorkerPool, text: str) -> None:
     """Whoever waits is told, as often as they wait."""
     with crew:
         crew.submit(0, says("1"))

@@ -31,12 +31,12 @@ from lipexact import solve as asking
 from lipexact import workers as executors
 from lipexact.atomic_file import write_whole
 from lipexact.bab import driver as tree
-from lipexact.bab.expand import Explorer
+from lipexact.bab.expand import NodeExpander
 from lipexact.mip import cut_loop as search
 from lipexact.mip import model as compose
 from lipexact.mip.solvers import base as solvers
-from lipexact.mip.solvers.base import SOLVERS, Outcome, SolveOptions, Solver, Termination, Watch
-from lipexact.workers import Crew
+from lipexact.mip.solvers.base import SOLVERS, SolverOutcome, SolveOptions, Solver, Termination, Watch
+from lipexact.workers import WorkerPool
 from tests import oracle
 from tests.conftest import require
 from tests.networks import FAMILIES, case, random_weights, to_network
@@ -62,13 +62,13 @@ def binaries(model: Any) -> list[Any]:
     return [v for v in model.component_data_objects(pyo.Var, descend_into=True) if v.is_binary()]
 
 
-Lie = Callable[[Any, Outcome, np.random.Generator], Any]
+Lie = Callable[[Any, SolverOutcome, np.random.Generator], Any]
 
 
 def claims(**changes: Any) -> Lie:
     """The truth with something else in its place; what is callable makes it of the true value."""
 
-    def lie(model: Any, true: Outcome, rng: np.random.Generator) -> Outcome:
+    def lie(model: Any, true: SolverOutcome, rng: np.random.Generator) -> SolverOutcome:
         new = {name: made(getattr(true, name)) if callable(made) else made for name, made in changes.items()}
         return replace(true, **new)
 
@@ -83,7 +83,7 @@ def both(change: Callable[[float], float]) -> Lie:
 def loads(value: Callable[[int, np.random.Generator], Any]) -> Lie:
     """The truth about the bounds, and a solution that is none."""
 
-    def lie(model: Any, true: Outcome, rng: np.random.Generator) -> Outcome:
+    def lie(model: Any, true: SolverOutcome, rng: np.random.Generator) -> SolverOutcome:
         for k, variable in enumerate(binaries(model)):
             variable.set_value(value(k, rng), skip_validation=True)
         return true
@@ -96,7 +96,7 @@ def loads_and_claims(load: Lie, claim: Lie) -> Lie:
 
 
 def fails(error: BaseException | type[BaseException]) -> Lie:
-    def lie(model: Any, true: Outcome, rng: np.random.Generator) -> Outcome:
+    def lie(model: Any, true: SolverOutcome, rng: np.random.Generator) -> SolverOutcome:
         raise error
 
     return lie
@@ -195,7 +195,7 @@ class Liar:
     def __call__(self, model: Any, options: SolveOptions, watch: Watch) -> Any:
         self.calls += 1
         if self.calls > CALLS:
-            return Outcome(Termination.TIME_LIMIT, None, None, 0, watch.seconds)
+            return SolverOutcome(Termination.TIME_LIMIT, None, None, 0, watch.seconds)
         true = SOLVERS["highs"].run(model, options, watch)
         lie = self.choose(self.calls - 1)
         said = true if lie is None else lie(model, true, self.rng)
@@ -272,12 +272,12 @@ def test_a_second_best_region_that_is_called_the_best(ask: Callable[..., bool | 
     # relu(x) - 2 relu(-x) has the slopes 1 and 2; with 1 known, and a bound of 1, the search is over.
     net = to_network([(np.array([[1.0], [-1.0]]), np.zeros(2)), (np.array([[1.0, -2.0]]), np.zeros(1))])
 
-    def run(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
+    def run(model: Any, options: SolveOptions, watch: Watch) -> SolverOutcome:
         variables = binaries(model)
         for k, variable in enumerate(variables):
             variable.set_value(int(k == 0))
         value = -1.0 * compose._WEIGHT / scales[0]
-        return Outcome(Termination.OPTIMAL, value, value, 0, 0.0)
+        return SolverOutcome(Termination.OPTIMAL, value, value, 0, 0.0)
 
     scales: list[float] = []
     original = search.compose
@@ -349,11 +349,11 @@ def test_the_lies_of_a_running_solver(monkeypatch: pytest.MonkeyPatch) -> None:
     net, box, c, truth = question("sign_pairs", 1)
     for news in ((-1e15, 0.0), (math.nan, math.nan), (0.0, 1e15), (-math.inf, math.inf), (None, 1.0)):
 
-        def run(model: Any, options: SolveOptions, watch: Watch, news: Any = news) -> Outcome:
+        def run(model: Any, options: SolveOptions, watch: Watch, news: Any = news) -> SolverOutcome:
             done = threading.Event()
             watch.record(*news, 0)
             watch.run(lambda: done.wait(0.2), done.set)
-            return Outcome(watch.stopped, None, None, 0, watch.seconds, "stopped")
+            return SolverOutcome(watch.stopped, None, None, 0, watch.seconds, "stopped")
 
         monkeypatch.setattr(solvers, "_PULSE", 0.01)
         monkeypatch.setattr(solvers, "_HEARTBEAT", 0.02)
@@ -371,7 +371,7 @@ def test_a_time_limit_that_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that hears no cancel for a while: what it says late counts, and is checked."""
     net, box, c, truth = question("general", 1)
 
-    def run(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
+    def run(model: Any, options: SolveOptions, watch: Watch) -> SolverOutcome:
         watch.run(lambda: time.sleep(0.5), lambda: None)
         return SOLVERS["highs"].run(model, SolveOptions(), Watch(None, None))
 
@@ -684,7 +684,7 @@ def with_others(
     """Branch and bound in two other processes, which get a signal after so many answers; all answers, and processes."""
     answers, pids = 0, set[int]()
 
-    def ready(self: Crew) -> bool:
+    def ready(self: WorkerPool) -> bool:
         nonlocal number
         for lane in self._lanes:
             if lane.started is not None:
@@ -696,17 +696,17 @@ def with_others(
             number = None
         return original_ready(self)
 
-    def wait(self: Crew, seconds: float | None) -> Any:
+    def wait(self: WorkerPool, seconds: float | None) -> Any:
         nonlocal answers
         told = original_wait(self, seconds)
         answers += len(told)
         return told
 
-    original_ready, original_wait = Crew.ready.fget, Crew.wait
+    original_ready, original_wait = WorkerPool.ready.fget, WorkerPool.wait
     monkeypatch.setattr(tree, "_ALONE", -1.0)
     monkeypatch.setattr(tree, "_WORTH", 0.0)
-    monkeypatch.setattr(Crew, "ready", property(ready))
-    monkeypatch.setattr(Crew, "wait", wait)
+    monkeypatch.setattr(WorkerPool, "ready", property(ready))
+    monkeypatch.setattr(WorkerPool, "wait", wait)
     return lx.lipschitz(*slow(), method="bab", threads=2, **options), answers, pids
 
 
@@ -777,17 +777,17 @@ def test_no_other_process_is_to_be_had(error: Exception, monkeypatch: pytest.Mon
 
 
 def test_branch_and_bound_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Explorer.explore
+    original = NodeExpander.expand
     for after in (0, 3):
         calls = itertools.count()
 
-        def explored(self: Explorer, batch: Any, calls: Any = calls, after: int = after) -> Any:
+        def explored(self: NodeExpander, batch: Any, calls: Any = calls, after: int = after) -> Any:
             if next(calls) == after:
                 raise MemoryError
             return original(self, batch)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Explorer, "explore", explored)
+            patch.setattr(NodeExpander, "explore", explored)
             result = lx.lipschitz(*slow(), method="bab")
         assert (result.status, result.termination) == (lx.Status.BOUNDED, "limit")
         assert "memory" in result.stats["message"]

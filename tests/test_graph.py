@@ -17,7 +17,7 @@ from lipexact.errors import LipExactError, ModelError
 from lipexact.graph import lowering as lower
 from lipexact.graph.derivative import forward, reverse
 from lipexact.graph.evaluate import evaluate
-from lipexact.graph.folding import fuse
+from lipexact.graph.folding import fold
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Switch, Value, operands, topological
 from lipexact.graph.lowering import relu, scaled
 from lipexact.network import Network, network
@@ -250,7 +250,7 @@ def test_a_deep_graph_does_not_exhaust_the_stack():
     graph = Graph((x,), (value,))
     assert len(graph.nodes) == 6001
     assert evaluate(graph, {x: np.ones((1, 1))})[value] == 1.0
-    np.testing.assert_array_equal(jacobians(fuse(graph), x, np.array([[1.0], [-1.0]])), [[[[1]], [[0]]]] * 2)
+    np.testing.assert_array_equal(jacobians(fold(graph), x, np.array([[1.0], [-1.0]])), [[[[1]], [[0]]]] * 2)
 
 
 def test_wide_sharing_is_visited_once():
@@ -513,7 +513,7 @@ def affine_nodes(graph: Graph) -> list[Affine]:
 @relaxed(max_examples=200)
 @given(programs(), st.integers(0, 99))
 def test_fusing_keeps_values_and_derivatives(program, seed):
-    fused = fuse(program.graph)
+    fused = fold(program.graph)
     x, points = program.x, program.points(6, seed)
     assert fused.inputs == program.graph.inputs
     assert len(affine_nodes(fused)) <= len(affine_nodes(program.graph))
@@ -543,7 +543,7 @@ def test_a_chain_of_affine_nodes_becomes_one():
     value = Affine(((first, x),), np.array([1.0]))
     value = Affine(((second, value),), np.array([0.0, 5.0]))
     value = Affine(((third, value),), np.array([-2.0]))
-    (only,) = affine_nodes(fuse(Graph((x,), (value,))))
+    (only,) = affine_nodes(fold(Graph((x,), (value,))))
     ((weight, below),) = only.terms
     assert below is x
     np.testing.assert_array_equal(weight, [[-1, -2]])
@@ -553,7 +553,7 @@ def test_a_chain_of_affine_nodes_becomes_one():
 def test_selections_of_reduce_max_fold_away():
     x = Input(3)
     scores = Affine(((np.arange(12.0).reshape(4, 3), x),), np.ones(4))
-    fused = fuse(Graph((x,), (lower.reduce_max(scores),)))
+    fused = fold(Graph((x,), (lower.reduce_max(scores),)))
     # The scores, then a difference and a maximum on each of the two levels.
     assert len(affine_nodes(fused)) == 5
 
@@ -564,7 +564,7 @@ def test_selections_scalings_and_constants_fold_into_every_reader():
     shared = lower.add(scaled(np.array([2.0, -3.0]), hidden), bias=np.array([1.0, 1.0]))
     constant = Affine((), np.array([4.0, 5.0]))
     outputs = tuple(lower.add((np.full((1, 2), k), shared), (np.ones((1, 2)), constant)) for k in (1.0, 2.0))
-    fused = fuse(Graph((x,), outputs))
+    fused = fold(Graph((x,), outputs))
     assert len(affine_nodes(fused)) == 2
     (kept,) = [node for node in fused.nodes if isinstance(node, Switch)]
     for k, output in zip((1.0, 2.0), fused.outputs, strict=True):
@@ -578,13 +578,13 @@ def test_a_dense_node_with_two_readers_is_kept():
     x = Input(2)
     shared = Affine(((np.array([[1.0, 2.0], [3.0, 4.0]]), x),), np.zeros(2))
     outputs = (Affine(((np.ones((1, 2)), shared),), np.zeros(1)), Affine(((-np.ones((1, 2)), shared),), np.zeros(1)))
-    assert len(affine_nodes(fuse(Graph((x,), outputs)))) == 3
+    assert len(affine_nodes(fold(Graph((x,), outputs)))) == 3
 
 
 def test_a_node_that_is_an_output_too_is_kept():
     x = Input(2)
     inner = Affine(((np.array([[1.0, 2.0], [3.0, 4.0]]), x),), np.zeros(2))
-    graph = fuse(Graph((x,), (inner, Affine(((np.ones((1, 2)), inner),), np.zeros(1)))))
+    graph = fold(Graph((x,), (inner, Affine(((np.ones((1, 2)), inner),), np.zeros(1)))))
     values = evaluate(graph, {x: np.array([[1.0, 1.0]])})
     np.testing.assert_array_equal(values[graph.outputs[0]], [[3, 7]])
     np.testing.assert_array_equal(values[graph.outputs[1]], [[10]])
@@ -599,7 +599,7 @@ def test_gates_stay_shared_after_fusing():
     graph = Graph((x,), (lower.reduce_sum(hidden),))
     c = Input(1, "c")
     both = Graph((x, c), (*graph.outputs, reverse(graph, graph.outputs[0], x, c)))
-    fused = fuse(both)
+    fused = fold(both)
     assert len(fused.gates) == len(both.gates) == 1
     assert Counter(node.gate for node in fused.nodes if isinstance(node, Switch)) == {fused.gates[0]: 2}
 
@@ -690,7 +690,7 @@ def test_equal_nodes_are_merged() -> None:
     twice, once = lower.maximum(left, right), lower.minimum(left, right)
     other = lower.minimum(right, left)
     graph = Graph((x,), (lower.add((np.eye(3), twice), (2 * np.eye(3), once)), other))
-    fused = fuse(graph)
+    fused = fold(graph)
     assert [gate.size for gate in graph.gates] == [3, 3, 3]
     assert [gate.size for gate in fused.gates] == [3, 3]
     points = np.random.default_rng(0).normal(size=(20, 6))
@@ -715,4 +715,4 @@ def test_nodes_that_differ_are_not_merged(change: str) -> None:
         bias if change != "bias" else -bias,
     )
     graph = Graph((x,), (lower.relu(Affine(((weight, x),), bias)), lower.relu(other)))
-    assert len(fuse(graph).gates) == 2
+    assert len(fold(graph).gates) == 2

@@ -12,11 +12,11 @@ import scipy.spatial
 
 import lipexact as lx
 from lipexact.bounds import formulation as programs
-from lipexact.bounds.crown import bound
+from lipexact.bounds.crown import bound_nodes
 from lipexact.errors import NormError
 from lipexact.mip import cut_loop as search
-from lipexact.mip.cut_loop import _ceiling, _trusted, relax
-from lipexact.mip.solvers.base import Outcome, SolveOptions, Termination
+from lipexact.mip.cut_loop import _ceiling, _trusted, solve_lp_relaxation
+from lipexact.mip.solvers.base import SolverOutcome, SolveOptions, Termination
 from lipexact.numerics.lp import LinearProgram
 from lipexact.regions.feasibility import _lifted, _Rows, _rules_out, pattern_at
 from lipexact.result import LipschitzResult, Status
@@ -26,7 +26,7 @@ from lipexact.sets.domains import Ball, Box, Domain, Polytope
 from lipexact.sets.functionals import functional_body
 from lipexact.sets.norms import norm
 from lipexact.sets.unit_balls import HalfSpaces, Hull, vertices_of
-from lipexact.state import Bracket, Goal
+from lipexact.state import SearchState, StoppingRule
 from tests.conftest import require
 from tests.networks import case, random_weights, to_network
 from tests.test_domains import dot, exact, polytope, vertices
@@ -38,7 +38,7 @@ class Sloppy(HalfSpaces):
     """As when the linear program stops short of its optimum."""
 
     def attains(self, forms):
-        return (1 - 1e-3) * super().attains(forms)
+        return (1 - 1e-3) * super().argmax(forms)
 
 
 def weighted(n):
@@ -71,10 +71,10 @@ def test_within_target_at_its_ends():
 
 
 def test_goal_at_its_ends():
-    goal = Goal(0.0, 1.0)
-    assert not goal.decided(1.0, 2.0)
-    assert goal.decided(0.0, 1.0)
-    assert goal.decided(1.5, 2.0)
+    goal = StoppingRule(0.0, 1.0)
+    assert not goal.target_is_decided(1.0, 2.0)
+    assert goal.target_is_decided(0.0, 1.0)
+    assert goal.target_is_decided(1.5, 2.0)
 
 
 @pytest.mark.unwatched
@@ -136,7 +136,7 @@ RELU = [(np.ones((1, 1)), np.zeros(1)), (np.ones((1, 1)), np.zeros(1))]
 
 
 def test_a_region_whose_norm_is_not_known_keeps_the_bound_open(monkeypatch):
-    real = search.matrix_norm
+    real = search.jacobian_norm
 
     def half(*question):
         known = real(*question)
@@ -157,8 +157,8 @@ def test_the_bound_of_a_relaxation_is_believed_up_to_its_accuracy(fake):  # noqa
 
     fake(run)
     problem = stated(to_network(RELU), Box([-1.0], [1.0]), [1.0], "linf", "forward", "linf")
-    bracket = Bracket(0.0, 2.0, None)
-    relax(problem, bound(problem.graph, problem.sets), bracket, "fake", SolveOptions(), deadline=math.inf)
+    bracket = SearchState(0.0, 2.0, None)
+    solve_lp_relaxation(problem, bound_nodes(problem.graph, problem.sets), bracket, "fake", SolveOptions(), deadline=math.inf)
     assert 1.0 <= bracket.upper <= 1 + 1e-6
 
 
@@ -173,7 +173,7 @@ class Stub:
 def test_what_a_solver_may_be_off():
     assert _trusted(Stub(True, False), 1.0) >= 1.0 + 1e-5
     assert _trusted(Stub(False, False), 0.0) >= 1e-5
-    outcome = Outcome(Termination.OPTIMAL, -(1 - 5e-6), -(1 - 5e-6), 0, 0.0)
+    outcome = SolverOutcome(Termination.OPTIMAL, -(1 - 5e-6), -(1 - 5e-6), 0, 0.0)
     assert _ceiling(Stub(True, True), outcome, 1.0) > 1.0
 
 
@@ -183,7 +183,7 @@ def test_what_a_program_attains_is_drawn_into_the_body(monkeypatch):
     assert body.hull is None
     real = Domain.maximisers
     monkeypatch.setattr(Domain, "maximisers", lambda self, forms: real(self, forms) * (1 + 1e-6))
-    points = body.attains(np.random.default_rng(1).normal(size=(5, 12)))
+    points = body.argmax(np.random.default_rng(1).normal(size=(5, 12)))
     assert (np.abs(points @ rows.T) <= 1 + 1e-12).all()
 
 
@@ -371,8 +371,8 @@ def test_a_forced_mode_keeps_the_bound_of_the_other():
     for seed in range(6):
         net = to_network(random_weights(np.random.default_rng(seed), (4, 8, 8, 3)))
         box = lx.Box(-np.ones(4), np.ones(4))
-        measures = programs.bodies_of(net, box, "linf", None, None)
-        roots = [program.root for program in programs.programs_of(net, box, *measures, "auto", np.inf)]
+        measures = programs.checked_norm_sets(net, box, "linf", None, None)
+        roots = [program.root_bound for program in programs.formulate(net, box, *measures, "auto", np.inf)]
         different += abs(roots[0] - roots[1]) > 1e-6
         for mode in ("forward", "reverse"):
             assert lx.lipschitz(net, box, mode=mode, gap=0.999999).upper <= min(roots) * (1 + 1e-12)
@@ -387,7 +387,7 @@ def test_the_box_around_half_spaces_holds_the_body():
 
 
 def test_the_relaxation_is_asked_in_both_modes(monkeypatch):
-    asked, real = [], relax
+    asked, real = [], solve_lp_relaxation
     monkeypatch.setattr(
         search, "relax", lambda problem, *rest, **more: asked.append(problem.mode) or real(problem, *rest, **more)
     )

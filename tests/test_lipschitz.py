@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import lipexact as lx
-from lipexact.bounds.crown import bound
-from lipexact.mip.cut_loop import narrow
+from lipexact.bounds.crown import bound_nodes
+from lipexact.mip.cut_loop import solve_by_cuts
 from lipexact.mip.solvers.base import SolveOptions, solver_names
 from lipexact.problem.problem import lipschitz_problem
 from lipexact.sets.norms import norm as norm_of
 from lipexact.sets.unit_balls import Hull
-from lipexact.state import Bracket, Goal
+from lipexact.state import SearchState, StoppingRule
 from tests.conftest import require
 from tests.networks import DEGENERATE, FAMILIES, Case, case, to_network
 from tests.oracle import constant, naive_constant, regions
@@ -129,9 +129,9 @@ def test_a_solver_does_not_settle_for_the_second_best(spread: float, solver: str
         network, box = to_network(weights), lx.Box(lower, upper)
         problem = lipschitz_problem(network, box, Hull(np.ones((1, 1))), norm_of("linf").ball(2), MODES[seed % 2])
         assert problem is not None
-        bounds = bound(problem.graph, problem.sets)
-        start = Bracket(0.0, float(bounds[problem.objective][1][0]), None)
-        found = narrow(problem, bounds, start, solver, SolveOptions(), Goal(), deadline=np.inf)
+        bounds = bound_nodes(problem.graph, problem.sets)
+        start = SearchState(0.0, float(bounds[problem.objective][1][0]), None)
+        found = solve_by_cuts(problem, bounds, start, solver, SolveOptions(), StoppingRule(), deadline=np.inf)
         assert found.upper >= known * (1 - 1e-12)
         assert found.lower == pytest.approx(known, rel=1e-9)
 

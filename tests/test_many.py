@@ -327,13 +327,13 @@ def test_a_certificate_that_cannot_be_written_is_in_the_result(tmp_path: Path, m
 
 
 def test_ctrl_c_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(self: executors.Crew, seconds: float | None) -> list[executors.Outcome]:
+    def interrupted(self: executors.WorkerPool, seconds: float | None) -> list[executors.TaskOutcome]:
         raise KeyboardInterrupt
 
-    closed: list[executors.Crew] = []
-    close = executors.Crew.close
-    monkeypatch.setattr(executors.Crew, "wait", interrupted)
-    monkeypatch.setattr(executors.Crew, "close", lambda self: (closed.append(self), close(self)))
+    closed: list[executors.WorkerPool] = []
+    close = executors.WorkerPool.close
+    monkeypatch.setattr(executors.WorkerPool, "wait", interrupted)
+    monkeypatch.setattr(executors.WorkerPool, "close", lambda self: (closed.append(self), close(self)))
     with pytest.raises(KeyboardInterrupt):
         list(lx.lipschitz_many(network(), balls(), executor=Here()))
     assert closed

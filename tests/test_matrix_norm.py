@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from lipexact.regions import operator_norm as module
-from lipexact.regions.operator_norm import MatrixNorm, estimate, matrix_norm
+from lipexact.regions.operator_norm import OperatorNorm, estimate_norms, jacobian_norm
 from lipexact.sets.functionals import CrossLipschitz, functional_body
 from lipexact.sets.norms import PolyhedralNorm, norm
-from lipexact.sets.unit_balls import Body, Hull
+from lipexact.sets.unit_balls import SymmetricSet, Hull
 from tests import oracle
 from tests.networks import to_network
 
@@ -24,7 +24,7 @@ SIZES = [(1, 1), (1, 4), (3, 1), (2, 3), (4, 3), (3, 5)]
 ROOM = 1e-13
 
 
-def bodies(jacobian: np.ndarray, alpha: str | PolyhedralNorm, beta: str | PolyhedralNorm) -> tuple[Body, Body]:
+def bodies(jacobian: np.ndarray, alpha: str | PolyhedralNorm, beta: str | PolyhedralNorm) -> tuple[SymmetricSet, SymmetricSet]:
     """The functionals and directions between whose norms the Jacobian's is taken."""
     m, d = jacobian.shape
     return norm(beta).polar(m), norm(alpha).ball(d)
@@ -45,10 +45,10 @@ def jacobians(kind: str, m: int, d: int) -> list[np.ndarray]:
             return [rng.integers(-1, 2, (m, d)).astype(np.float64) for _ in range(3)] + [np.zeros((m, d))]
 
 
-def norm_of(jacobian: np.ndarray, functionals: Body, directions: Body) -> MatrixNorm:
+def norm_of(jacobian: np.ndarray, functionals: SymmetricSet, directions: SymmetricSet) -> OperatorNorm:
     """`matrix_norm` of a network that is linear, checked for what holds of every answer."""
     net = to_network([(jacobian, np.ones(len(jacobian)))])
-    found = matrix_norm(net, functionals, directions, ())
+    found = jacobian_norm(net, functionals, directions, ())
     assert 0 <= found.lower <= found.upper
     assert found.functional.shape == (functionals.dim,)
     assert found.direction.shape == (directions.dim,)
@@ -57,7 +57,7 @@ def norm_of(jacobian: np.ndarray, functionals: Body, directions: Body) -> Matrix
     return found
 
 
-def assert_encloses(found: MatrixNorm, truth: Fraction | float, *, tight: bool) -> None:
+def assert_encloses(found: OperatorNorm, truth: Fraction | float, *, tight: bool) -> None:
     assert found.lower <= truth * (1 + ROOM)
     assert found.upper >= truth * (1 - ROOM)
     if tight:
@@ -161,7 +161,7 @@ def test_the_jacobian_is_that_of_the_pattern():
     for gates in itertools.product((0, 1), repeat=2):
         jacobian = weights[1][0] * gates
         for alpha, beta in PAIRS:
-            found = matrix_norm(to_network(weights), *bodies(jacobian, alpha, beta), (np.array(gates, dtype=np.int8),))
+            found = jacobian_norm(to_network(weights), *bodies(jacobian, alpha, beta), (np.array(gates, dtype=np.int8),))
             assert_encloses(found, oracle.operator_norm(exact(jacobian), alpha, beta), tight=True)
 
 
@@ -169,7 +169,7 @@ def test_the_jacobian_is_that_of_the_pattern():
 def test_estimates_are_lower_bounds_and_exact_for_the_easy_pairs(alpha, beta):
     for kind, (m, d) in itertools.product(("gaussian", "sizes", "ties"), SIZES):
         batch = jacobians(kind, m, d)
-        found = estimate(np.array(batch), *bodies(batch[0], alpha, beta))
+        found = estimate_norms(np.array(batch), *bodies(batch[0], alpha, beta))
         assert found.shape == (len(batch),)
         for value, jacobian in zip(found.tolist(), batch, strict=True):
             truth = oracle.operator_norm(exact(jacobian), alpha, beta)

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from pyomo.repn import generate_standard_repn
 
 import lipexact as lx
-from lipexact.bounds.crown import bound
+from lipexact.bounds.crown import bound_nodes
 from lipexact.bounds.interval import gate_state, length_bound
 from lipexact.errors import SolverError
 from lipexact.graph import lowering as lower
@@ -25,9 +25,9 @@ from lipexact.graph.lowering import relu
 from lipexact.graph.pattern import FREE, OFF, ON, Pattern
 from lipexact.mip import cut_loop as search
 from lipexact.mip.blocks import Port, emit_affine, emit_conditional, emit_input, emit_switch
-from lipexact.mip.cut_loop import narrow
+from lipexact.mip.cut_loop import solve_by_cuts
 from lipexact.mip.model import Composition, compose
-from lipexact.mip.solvers.base import SOLVERS, Outcome, SolveOptions, Solver, Termination, solve
+from lipexact.mip.solvers.base import SOLVERS, SolverOutcome, SolveOptions, Solver, Termination, solve
 from lipexact.network import Network, network
 from lipexact.problem.problem import Problem, lipschitz_problem
 from lipexact.regions.feasibility import Undecided
@@ -35,7 +35,7 @@ from lipexact.result import closed
 from lipexact.sets.domains import Ball, Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
 from lipexact.sets.functionals import functional_body
 from lipexact.sets.norms import norm
-from lipexact.state import Bracket, Goal
+from lipexact.state import SearchState, StoppingRule
 from tests import oracle
 from tests.networks import CUTS, FAMILIES, Layers, case, cut_domain, forward, halfspaces_of, random_weights, to_network
 
@@ -67,7 +67,7 @@ def stated(
 def composed(net: Network, domain: Domain, functional: Any, *args: str, **options: Any) -> Composition:
     """The program of the same question as `stated` takes."""
     problem = stated(net, domain, functional, *args, **options)
-    return compose(problem, bound(problem.graph, problem.sets))
+    return compose(problem, bound_nodes(problem.graph, problem.sets))
 
 
 def question(which: str, outputs: int, seed: int) -> tuple[Any, str]:
@@ -226,7 +226,7 @@ def test_an_affine_block_is_its_equation():
         model = pyo.ConcreteModel()
         model.inputs, port = emit_input(x, box)
         needed = np.array([True, False, True])
-        bounds = bound(Graph((x,), (node,)), {x: box})
+        bounds = bound_nodes(Graph((x,), (node,)), {x: box})
         model.affine, y = emit_affine(node, [port], bounds[node], needed)
         assert len(model.affine.equation) == len(model.affine.y) == 2
         assert y.entries[1] == 0.0
@@ -253,7 +253,7 @@ def test_coefficients_too_small_for_a_solver_cut_nothing_off():
     box, x = Box(-np.ones(4), np.ones(4)), Input(4)
     for size in (1e-7, 1e-9, 1e-11):
         node = Affine(((np.array([[1.0, -size, size, -0.7 * size], [-1.0, size, -0.3 * size, 0.5]]), x),), np.ones(2))
-        bounds = bound(Graph((x,), (node,)), {x: box})
+        bounds = bound_nodes(Graph((x,), (node,)), {x: box})
         model = pyo.ConcreteModel()
         model.inputs, port = emit_input(x, box)
         model.affine, y = emit_affine(node, [port], bounds[node], np.ones(2, dtype=bool))
@@ -348,7 +348,7 @@ def small_net() -> Network:
 @pytest.mark.parametrize("mode", MODES)
 def test_one_primitive_is_one_block(mode):
     problem = stated(small_net(), Box(-np.ones(2), np.ones(2)), np.ones(1), mode=mode)
-    comp = compose(problem, bound(problem.graph, problem.sets))
+    comp = compose(problem, bound_nodes(problem.graph, problem.sets))
     blocks = blocks_of(comp.model)
     kinds = {"equation": Affine, "a": Conditional, "below_x": Switch}
     counted = dict.fromkeys((Affine, Conditional, Switch, Input), 0)
@@ -427,8 +427,8 @@ def test_any_names_will_do(names, mode, tmp_path):
     assert comp.sizes == plain.sizes
     assert len(blocks_of(comp.model)) == len(blocks_of(plain.model))
     comp.model.write(str(tmp_path / "x.lp"), io_options={"symbolic_solver_labels": True})
-    comp.settle((np.full(2, ON, dtype=np.int8), *(np.full(2, FREE, dtype=np.int8) for _ in names[1:])), 1.0)
-    plain.settle((np.full(2, ON, dtype=np.int8), *(np.full(2, FREE, dtype=np.int8) for _ in names[1:])), 1.0)
+    comp.park_region((np.full(2, ON, dtype=np.int8), *(np.full(2, FREE, dtype=np.int8) for _ in names[1:])), 1.0)
+    plain.park_region((np.full(2, ON, dtype=np.int8), *(np.full(2, FREE, dtype=np.int8) for _ in names[1:])), 1.0)
     assert solve(comp.model, "highs").bound == pytest.approx(solve(plain.model, "highs").bound, rel=1e-6)
 
 
@@ -438,7 +438,7 @@ def test_stable_gates_cost_no_binary(mode):
         weights, low, high = case("dead" if seed % 2 else "general", seed)
         c = np.random.default_rng(seed).normal(size=len(weights[-1][1]))
         problem = stated(to_network(weights), Box(low, high), c, mode=mode)
-        bounds = bound(problem.graph, problem.sets)
+        bounds = bound_nodes(problem.graph, problem.sets)
         comp = compose(problem, bounds)
         opened = {gate: np.isnan(gate_state(gate, bounds)) for gate in problem.graph.gates}
         assert comp.sizes["binaries"] <= sum(int(mask.sum()) for mask in opened.values())
@@ -500,7 +500,7 @@ def test_sizes_count_what_the_model_holds():
     assert comp.sizes["binaries"] == 1
     rows = list(comp.model.component_data_objects(pyo.Constraint, active=True))
     assert comp.sizes["constraints"] == len(rows)
-    comp.exclude((np.ones(1, dtype=np.int8),))
+    comp.add_nogood((np.ones(1, dtype=np.int8),))
     assert comp.sizes["constraints"] == len(rows) + 1
 
 
@@ -541,7 +541,7 @@ def test_a_pinned_input_gives_the_output_and_the_norm(mode, alpha, which):
         if functional is None:
             truth = float(oracle.operator_norm(tuple(map(tuple, jacobian.tolist())), alpha, beta))
         else:
-            truth = norm(alpha).ball(3).value(np.atleast_2d(functional) @ jacobian).max()
+            truth = norm(alpha).ball(3).support(np.atleast_2d(functional) @ jacobian).max()
         assert comp.to_norm(outcome.bound) == pytest.approx(truth, rel=1e-6)
         assert pyo.value(comp.objective) == pytest.approx(truth, rel=1e-6)
         assert [pyo.value(y) for y in comp.output] == pytest.approx(net.evaluate(point).tolist(), rel=1e-6, abs=1e-6)
@@ -623,7 +623,7 @@ def patterns_of(comp: Composition) -> list[Pattern]:
         assert outcome.incumbent is not None
         found.append(comp.pattern())
         values.append(comp.to_norm(outcome.incumbent))
-        comp.exclude(found[-1])
+        comp.add_nogood(found[-1])
         assert len(found) < 200
     assert outcome.termination is Termination.INFEASIBLE
     assert all(a >= b - 1e-5 for a, b in itertools.pairwise(values))
@@ -652,7 +652,7 @@ def test_exclude_of_some_gates_cuts_all_that_share_them():
     # Three kinks on a line: 4 patterns. Excluding "the second is on" leaves those below it.
     weights = [(np.ones((3, 1)), np.array([0.5, 0.0, -0.5])), (np.ones((1, 3)), np.zeros(1))]
     comp = composed(to_network(weights), Box([-1.0], [1.0]), [1.0])
-    comp.exclude((np.array([FREE, ON, FREE], dtype=np.int8),))
+    comp.add_nogood((np.array([FREE, ON, FREE], dtype=np.int8),))
     assert {key(pattern) for pattern in patterns_of(comp)} == {(0, 0, 0), (1, 0, 0)}
 
 
@@ -668,13 +668,13 @@ def test_settle_keeps_the_model_feasible():
             assert outcome.termination is Termination.OPTIMAL
             assert outcome.bound is not None
             value = comp.to_norm(outcome.bound)
-            if comp.is_settled:
+            if comp.is_parked:
                 break
             assert key(comp.pattern()) not in seen
             seen.append(key(comp.pattern()))
             first = value if first is None else first
             assert value <= first * (1 + 1e-6)
-            comp.settle(comp.pattern(), value)
+            comp.park_region(comp.pattern(), value)
         else:
             pytest.fail("never settled")
         # What remains is worth half of the first one at most; nothing better was cut off.
@@ -686,9 +686,9 @@ def test_settle_keeps_the_model_feasible():
 
 def test_a_composition_leaves_its_problem_as_it_was():
     problem = stated(small_net(), Box(-np.ones(2), np.ones(2)), np.ones(1))
-    bounds = bound(problem.graph, problem.sets)
+    bounds = bound_nodes(problem.graph, problem.sets)
     one, other = compose(problem, bounds), compose(problem, bounds)
-    one.exclude(tuple(np.ones(len(layer), dtype=np.int8) for layer in one.gates))
+    one.add_nogood(tuple(np.ones(len(layer), dtype=np.int8) for layer in one.gates))
     assert other.sizes["constraints"] == one.sizes["constraints"] - 1
     assert one.model is not other.model
 
@@ -750,7 +750,7 @@ def test_two_networks_in_one_model():
 # --- The search ------------------------------------------------------------------------------------
 
 
-Run = Callable[[Any, SolveOptions, Any], Outcome]
+Run = Callable[[Any, SolveOptions, Any], SolverOutcome]
 HIGHS: Run = SOLVERS["highs"].run
 
 # The identity as relu(x) - relu(-x): at x = 0 both gates may be on, for a slope of 2.
@@ -764,7 +764,7 @@ def fake(monkeypatch):
     def enter(run: Run) -> list[int]:
         calls = [0]
 
-        def counted(model: Any, options: SolveOptions, watch: Any) -> Outcome:
+        def counted(model: Any, options: SolveOptions, watch: Any) -> SolverOutcome:
             calls[0] += 1
             if calls[0] > 300:
                 pytest.fail("the search does not end")
@@ -782,7 +782,7 @@ def searched(
     high: Any,
     c: Any,
     **options: Any,
-) -> tuple[Bracket, float]:
+) -> tuple[SearchState, float]:
     """The search on a box from no more than a root bound, and the truth."""
     return searched_on(weights, Box(low, high), c, **options)
 
@@ -800,22 +800,22 @@ def searched_on(
     deadline: float = math.inf,
     gap: float = 0.0,
     target: float | None = None,
-) -> tuple[Bracket, float]:
+) -> tuple[SearchState, float]:
     problem = stated(to_network(weights), domain, c, alpha, mode, beta)
-    bounds = bound(problem.graph, problem.sets)
-    start = Bracket(lower, length_bound(bounds[problem.objective]), None)
-    found = narrow(problem, bounds, start, solver, SolveOptions(), Goal(gap, target), deadline=deadline)
+    bounds = bound_nodes(problem.graph, problem.sets)
+    start = SearchState(lower, length_bound(bounds[problem.objective]), None)
+    found = solve_by_cuts(problem, bounds, start, solver, SolveOptions(), StoppingRule(gap, target), deadline=deadline)
     cells = oracle.regions(weights, domain.lower, domain.upper, halfspaces_of(domain))
     return found, oracle.constant(cells, c, alpha, beta)
 
 
-def on_kink(**options: Any) -> Bracket:
+def on_kink(**options: Any) -> SearchState:
     found, truth = searched(KINK, [-1.0], [1.0], [1.0], **options)
     assert_honest(found, truth)
     return found
 
 
-def assert_honest(bracket: Bracket, truth: float) -> None:
+def assert_honest(bracket: SearchState, truth: float) -> None:
     """The bounds hold, and those that meet are the truth."""
     assert bracket.lower <= truth * (1 + 1e-9)
     assert bracket.upper >= truth * (1 - 1e-9)
@@ -823,7 +823,7 @@ def assert_honest(bracket: Bracket, truth: float) -> None:
         assert bracket.lower == pytest.approx(truth, rel=1e-9)
 
 
-def assert_refused(ask: Callable[[], Bracket]) -> None:
+def assert_refused(ask: Callable[[], SearchState]) -> None:
     """Either an error, or bounds that stay apart and do not pass for an optimum."""
     try:
         found = ask()
@@ -860,7 +860,7 @@ def test_the_search_alone_finds_the_constant(family, mode):
         assert closed(found.lower, found.upper), seed
         assert found.lower == pytest.approx(truth, rel=1e-9)
         assert found.termination == "optimal"
-        assert truth == 0 or found.found is not None
+        assert truth == 0 or found.incumbent is not None
 
 
 @pytest.mark.unwatched
@@ -876,7 +876,7 @@ def test_the_search_alone_finds_the_constant_on_cut_domains(family, which):
     assert closed(found.lower, found.upper)
     assert found.lower == pytest.approx(truth, rel=1e-9)
     assert found.termination == "optimal"
-    assert truth == 0 or found.found is not None
+    assert truth == 0 or found.incumbent is not None
 
 
 def test_a_target_ends_the_search_early():
@@ -923,7 +923,7 @@ def test_a_pattern_that_nobody_can_decide_keeps_its_value_in_the_upper_bound(mon
         found, truth = searched(weights, low, high, c)
         assert found.lower == 0.0
         assert found.upper >= truth * (1 - 1e-9)
-        assert found.found is None
+        assert found.incumbent is None
         assert found.stats["rounds"] < 300
 
 
@@ -955,7 +955,7 @@ def test_a_gap_ends_the_search_early():
 
 
 def test_infeasible_is_a_lie(fake):
-    calls = fake(lambda model, options, watch: Outcome(Termination.INFEASIBLE, math.inf, None, 0, 0.0))
+    calls = fake(lambda model, options, watch: SolverOutcome(Termination.INFEASIBLE, math.inf, None, 0, 0.0))
     found = on_kink(solver="fake", lower=1.0)
     assert (found.lower, found.termination, found.proof) == (1.0, "failed", "float")
     assert found.upper == pytest.approx(2.0)
@@ -968,7 +968,7 @@ def test_infeasible_in_a_later_round_is_a_lie(fake):
 
     def run(model, options, watch):
         if next(rounds) == 1:
-            return Outcome(Termination.INFEASIBLE, math.inf, None, 0, 0.0)
+            return SolverOutcome(Termination.INFEASIBLE, math.inf, None, 0, 0.0)
         return HIGHS(model, options, watch)
 
     fake(run)
@@ -980,7 +980,7 @@ def test_infeasible_in_a_later_round_is_a_lie(fake):
 @pytest.mark.parametrize("claim", [0.0, 0.5, 0.999])
 def test_a_bound_below_an_attained_value_is_refused(fake, claim):
     def run(model, options, watch):
-        return Outcome(Termination.OPTIMAL, claim * root(model) / 2, claim * root(model) / 2, 0, 0.0)
+        return SolverOutcome(Termination.OPTIMAL, claim * root(model) / 2, claim * root(model) / 2, 0, 0.0)
 
     fake(run)
     assert_refused(lambda: on_kink(solver="fake", lower=1.0))
@@ -990,7 +990,7 @@ def test_a_bound_below_the_value_of_the_solvers_own_pattern_is_refused(fake):
     # The pattern x > 0 is real, with the value 1, and the claim is 0.6: whatever was known before.
     def run(model, options, watch):
         set_binaries(model, lambda k: int(k == 0))
-        return Outcome(Termination.OPTIMAL, 0.3 * root(model), 0.3 * root(model), 0, 0.0)
+        return SolverOutcome(Termination.OPTIMAL, 0.3 * root(model), 0.3 * root(model), 0, 0.0)
 
     fake(run)
     for known in (0.0, 0.5):
@@ -1005,7 +1005,7 @@ def test_a_solver_that_was_caught_is_not_believed_later(fake):
     def run(model, options, watch):
         gates = next(shown)
         set_binaries(model, lambda k: gates[k])
-        return Outcome(Termination.OPTIMAL, 0.3 * root(model), 0.3 * root(model), 0, 0.0)
+        return SolverOutcome(Termination.OPTIMAL, 0.3 * root(model), 0.3 * root(model), 0, 0.0)
 
     fake(run)
     try:
@@ -1019,16 +1019,16 @@ def test_a_solver_that_was_caught_is_not_believed_later(fake):
 @pytest.mark.parametrize(
     "outcome",
     [
-        Outcome(Termination.FAILED, None, None, None, 0.0, "broken"),
-        Outcome(Termination.FAILED, -0.1, -0.1, None, 0.0, "broken, and lying"),
-        Outcome(Termination.OPTIMAL, -1e12, None, 0, 0.0, "no incumbent"),
-        Outcome(Termination.OPTIMAL, None, -0.1, 0, 0.0, "no bound"),
-        Outcome(Termination.OPTIMAL, math.nan, math.nan, 0, 0.0, "not numbers"),
-        Outcome(Termination.OPTIMAL, -math.inf, -0.1, 0, 0.0, "infinite"),
-        Outcome(Termination.TIME_LIMIT, None, None, 0, 0.0, "nothing yet"),
-        Outcome(Termination.TIME_LIMIT, -1e12, None, 0, 0.0, "a bound"),
-        Outcome(Termination.INTERRUPTED, -1e12, None, 0, 0.0),
-        Outcome(Termination.LIMIT, -1e12, None, 0, 0.0, "memory"),
+        SolverOutcome(Termination.FAILED, None, None, None, 0.0, "broken"),
+        SolverOutcome(Termination.FAILED, -0.1, -0.1, None, 0.0, "broken, and lying"),
+        SolverOutcome(Termination.OPTIMAL, -1e12, None, 0, 0.0, "no incumbent"),
+        SolverOutcome(Termination.OPTIMAL, None, -0.1, 0, 0.0, "no bound"),
+        SolverOutcome(Termination.OPTIMAL, math.nan, math.nan, 0, 0.0, "not numbers"),
+        SolverOutcome(Termination.OPTIMAL, -math.inf, -0.1, 0, 0.0, "infinite"),
+        SolverOutcome(Termination.TIME_LIMIT, None, None, 0, 0.0, "nothing yet"),
+        SolverOutcome(Termination.TIME_LIMIT, -1e12, None, 0, 0.0, "a bound"),
+        SolverOutcome(Termination.INTERRUPTED, -1e12, None, 0, 0.0),
+        SolverOutcome(Termination.LIMIT, -1e12, None, 0, 0.0, "memory"),
     ],
     ids=lambda outcome: f"{outcome.termination.value}-{outcome.message}",
 )
@@ -1064,14 +1064,14 @@ def test_what_an_interrupted_solver_found_counts(fake, ending):
     # Both gates off are no region, x > 0 is one: its value 1 is certified, and the bound is the solver's.
     def run(model, options, watch):
         set_binaries(model, lambda k: int(k == 0))
-        return Outcome(ending, 0.9 * root(model), 0.5 * root(model), 7, 0.0, "stopped")
+        return SolverOutcome(ending, 0.9 * root(model), 0.5 * root(model), 7, 0.0, "stopped")
 
     calls = fake(run)
     found = on_kink(solver="fake")
     assert (found.lower, found.termination) == (1.0, ending.value)
     assert found.upper == pytest.approx(1.8)
     assert found.proof == "solver"
-    assert found.found is not None
+    assert found.incumbent is not None
     assert found.stats["nodes"] == 7
     assert calls == [1]
 
@@ -1080,7 +1080,7 @@ def test_what_an_interrupted_solver_found_counts(fake, ending):
 def test_a_solver_that_returns_the_same_kink_for_ever_is_stopped(fake, state):
     def run(model, options, watch):
         set_binaries(model, lambda k: state)
-        return Outcome(Termination.OPTIMAL, root(model), root(model), 0, 0.0)
+        return SolverOutcome(Termination.OPTIMAL, root(model), root(model), 0, 0.0)
 
     fake(run)
     assert_refused(lambda: on_kink(solver="fake", lower=1.0))
@@ -1089,7 +1089,7 @@ def test_a_solver_that_returns_the_same_kink_for_ever_is_stopped(fake, state):
 def test_a_solver_that_returns_the_same_region_for_ever_is_stopped(fake):
     def run(model, options, watch):
         set_binaries(model, lambda k: int(k == 0))
-        return Outcome(Termination.OPTIMAL, root(model), root(model), 0, 0.0)
+        return SolverOutcome(Termination.OPTIMAL, root(model), root(model), 0, 0.0)
 
     fake(run)
     assert_refused(lambda: on_kink(solver="fake"))
@@ -1099,7 +1099,7 @@ def test_a_solver_that_loads_nothing_gives_no_more_than_it_shows(fake):
     def run(model, options, watch):
         for variable in variables_of(model):
             variable.set_value(None)
-        return Outcome(Termination.OPTIMAL, root(model), root(model), 0, 0.0)
+        return SolverOutcome(Termination.OPTIMAL, root(model), root(model), 0, 0.0)
 
     fake(run)
     assert_refused(lambda: on_kink(solver="fake"))
@@ -1116,7 +1116,7 @@ def test_random_patterns_never_make_a_wrong_constant(fake, family, mode):
 
         def run(model, options, watch, rng=rng):
             set_binaries(model, lambda k: int(rng.integers(2)))
-            return Outcome(Termination.OPTIMAL, root(model), root(model), 0, 0.0)
+            return SolverOutcome(Termination.OPTIMAL, root(model), root(model), 0, 0.0)
 
         fake(run)
         c = rng.normal(size=len(weights[-1][1]))
@@ -1132,7 +1132,7 @@ def test_a_solver_that_is_right_with_loose_bounds_never_closes_a_gap_wrongly(fak
     def run(model, options, watch):
         true = HIGHS(model, options, watch)
         assert true.bound is not None
-        return Outcome(Termination.OPTIMAL, true.bound - 0.01 * abs(true.bound), true.incumbent, 0, 0.0)
+        return SolverOutcome(Termination.OPTIMAL, true.bound - 0.01 * abs(true.bound), true.incumbent, 0, 0.0)
 
     fake(run)
     for seed in range(2):
@@ -1145,12 +1145,12 @@ def test_a_solver_that_is_right_with_loose_bounds_never_closes_a_gap_wrongly(fak
 
 def test_lies_reach_the_public_result(fake):
     box, net = lx.Box([-1.0], [1.0]), to_network(KINK)
-    fake(lambda model, options, watch: Outcome(Termination.INFEASIBLE, math.inf, None, 0, 0.0))
+    fake(lambda model, options, watch: SolverOutcome(Termination.INFEASIBLE, math.inf, None, 0, 0.0))
     result = lx.lipschitz(net, box, solver="fake")
     assert result.status is lx.Status.BOUNDED
     assert result.lower == 1.0
     assert result.value == result.upper == pytest.approx(2.0)
-    fake(lambda model, options, watch: Outcome(Termination.OPTIMAL, -1e-9, -1e-9, 0, 0.0))
+    fake(lambda model, options, watch: SolverOutcome(Termination.OPTIMAL, -1e-9, -1e-9, 0, 0.0))
     try:
         result = lx.lipschitz(net, box, solver="fake")
     except SolverError:
@@ -1174,9 +1174,9 @@ def test_progress_is_reported_in_the_problems_own_units(fake):
 
     fake(run)
     problem = stated(to_network(KINK), Box([-1.0], [1.0]), np.ones(1))
-    bounds = bound(problem.graph, problem.sets)
-    start = Bracket(0.0, 2.0, None)
-    narrow(problem, bounds, start, "fake", SolveOptions(), Goal(), deadline=math.inf, on_progress=report)
+    bounds = bound_nodes(problem.graph, problem.sets)
+    start = SearchState(0.0, 2.0, None)
+    solve_by_cuts(problem, bounds, start, "fake", SolveOptions(), StoppingRule(), deadline=math.inf, on_progress=report)
     assert seen
     assert seen[0].incumbent == pytest.approx(1.0)
     assert seen[0].bound == pytest.approx(1.5)

@@ -19,7 +19,7 @@ from lipexact.sets.domains import Box, ConvexSet, Domain, EuclideanBall, Polytop
 from lipexact.sets.functionals import CrossLipschitz, functional_body
 from lipexact.sets.norms import PolyhedralNorm, norm, norm_names
 from lipexact.sets.unit_balls import (
-    Body,
+    SymmetricSet,
     CrossPolytope,
     Cube,
     Differences,
@@ -86,7 +86,7 @@ def symmetric_rows(rng: np.random.Generator, n: int) -> np.ndarray:
             return rows[rows.any(axis=1)]
 
 
-BODIES: dict[str, Callable[[np.random.Generator, int], Body]] = {
+BODIES: dict[str, Callable[[np.random.Generator, int], SymmetricSet]] = {
     "cube": lambda rng, n: Cube(n),
     "cross-polytope": lambda rng, n: CrossPolytope(n),
     "Euclidean": lambda rng, n: EuclideanUnitBall(n),
@@ -99,13 +99,13 @@ BODIES: dict[str, Callable[[np.random.Generator, int], Body]] = {
 }
 
 
-def body_and_forms(name: str, rng: np.random.Generator, least: int = 2, most: int = 4) -> tuple[Body, np.ndarray]:
+def body_and_forms(name: str, rng: np.random.Generator, least: int = 2, most: int = 4) -> tuple[SymmetricSet, np.ndarray]:
     body = BODIES[name](rng, int(rng.integers(least, most + 1)))
     n = body.dim
     return body, np.vstack([rng.normal(size=(6, n)), rng.integers(-2, 3, (4, n)), np.eye(n), np.zeros(n), -np.ones(n)])
 
 
-def in_body(body: Body, point: np.ndarray) -> bool:
+def in_body(body: SymmetricSet, point: np.ndarray) -> bool:
     """Whether a point is in it, up to rounding: a linear program for hulls."""
     match body:
         case Cube():
@@ -133,15 +133,15 @@ def in_body(body: Body, point: np.ndarray) -> bool:
 @given(rng=seeds)
 def test_value_ceiling_and_attained_points_agree(name, rng):
     body, forms = body_and_forms(name, rng)
-    values, points = body.value(forms), body.attains(forms)
+    values, points = body.support(forms), body.argmax(forms)
     assert values.shape == (len(forms),)
     assert points.shape == forms.shape
     assert (points * forms).sum(axis=1) == pytest.approx(values, rel=1e-12, abs=1e-12)
-    assert (body.ceiling(forms) >= values).all()
-    assert body.ceiling(forms) == pytest.approx(values, rel=1e-9, abs=1e-9)
+    assert (body.support_upper(forms) >= values).all()
+    assert body.support_upper(forms) == pytest.approx(values, rel=1e-9, abs=1e-9)
     assert (values >= 0).all()
-    assert body.value(-forms) == pytest.approx(values, rel=1e-12)
-    assert body.value(3 * forms) == pytest.approx(3 * values, rel=1e-12)
+    assert body.support(-forms) == pytest.approx(values, rel=1e-12)
+    assert body.support(3 * forms) == pytest.approx(3 * values, rel=1e-12)
     assert all(in_body(body, point) for point in points)
 
 
@@ -152,7 +152,7 @@ def test_the_vertices_are_in_the_body_and_make_its_value(name, rng):
     body, forms = body_and_forms(name, rng)
     corners = np.vstack(list(body.vertices()))
     assert body.vertex_count == len(corners)
-    assert np.abs(forms @ corners.T).max(axis=1) == pytest.approx(body.value(forms), rel=1e-9, abs=1e-12)
+    assert np.abs(forms @ corners.T).max(axis=1) == pytest.approx(body.support(forms), rel=1e-9, abs=1e-12)
     assert all(in_body(body, corner) for corner in corners)
     if name not in ("hull", "flat hull", "one point"):  # these keep the points that they were given
         assert len(np.unique(both_signs(corners).round(8) + 0.0, axis=0)) == 2 * len(corners)
@@ -187,11 +187,11 @@ def members(which: ConvexSet, rng: np.random.Generator) -> np.ndarray:
 @given(rng=seeds)
 def test_the_ranged_point_ranges_over_the_body(name, rng):
     body, forms = body_and_forms(name, rng, 2, 3)
-    ranged = body.ranged("v")
+    ranged = body.as_variables("v")
     inputs = {entry: members(which, rng) for entry, which in ranged.sets.items()}
     points = evaluate(Graph(tuple(ranged.sets), (ranged.point,)), inputs)[ranged.point]
     assert points.shape[1] == body.dim == ranged.point.size
-    values = body.value(forms)
+    values = body.support(forms)
     assert (np.abs(forms @ points.T).max(axis=1) <= values * (1 + 1e-6) + 1e-9).all()
     if ranged.symmetric:
         assert (forms @ points.T).max(axis=1) == pytest.approx(values, rel=0.05, abs=1e-9)
@@ -217,9 +217,9 @@ def test_sums_are_no_less_than_any_signs_make_them(name, rng):
         body = Leading(Stretched(body, rng.uniform(0.1, 10, body.dim)), body.dim + 2)
     rows = rng.normal(size=(3, 4, body.dim))
     rows[0, 1:] = 0.0
-    upper, shares = body.sums(rows)
+    upper, shares = body.zonotope_radius(rows)
     signs = np.array(list(itertools.product((1.0, -1.0), repeat=4)))
-    known = np.array([body.value(signs @ each).max() for each in rows])
+    known = np.array([body.support(signs @ each).max() for each in rows])
     assert (upper >= known * (1 - 1e-12)).all()
     assert upper[0] <= known[0] * (1 + 1e-9) * (1 if name != "half-spaces" else body.dim * 10)
     assert shares.shape == (3, 4)
@@ -232,8 +232,8 @@ def test_sums_over_many_half_spaces_are_those_of_the_box_around_them():
     assert body.hull is None
     rows = rng.normal(size=(2, 3, 9))
     signs = np.array(list(itertools.product((1.0, -1.0), repeat=3)))
-    upper, _ = body.sums(rows)
-    assert (upper >= [body.value(signs @ each).max() for each in rows]).all()
+    upper, _ = body.zonotope_radius(rows)
+    assert (upper >= [body.support(signs @ each).max() for each in rows]).all()
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
@@ -243,7 +243,7 @@ def test_sums_over_many_half_spaces_are_those_of_the_box_around_them():
 def test_the_lower_graph_evaluates_to_the_value(name, symmetric, rng):
     body, forms = body_and_forms(name, rng, 2, 5)
     x = Input(body.dim)
-    node = body.lower(x, symmetric)
+    node = body.support_graph(x, symmetric)
     if name == "Euclidean":
         assert node is x
         return
@@ -251,7 +251,7 @@ def test_the_lower_graph_evaluates_to_the_value(name, symmetric, rng):
     assert node.size == 1
     graph = Graph((x,), (node,))
     found, mirrored = (evaluate(graph, {x: sign * forms})[node][:, 0] for sign in (1, -1))
-    values = body.value(forms)
+    values = body.support(forms)
     if symmetric:
         assert (np.maximum(found, mirrored)) == pytest.approx(values, rel=1e-9, abs=1e-9)
     else:
@@ -275,12 +275,12 @@ def test_the_value_of_a_unit_ball_is_the_dual_norm_and_that_of_its_polar_the_nor
     assert which.name == name
     assert norm(which) is which
     dual, own = [DUAL[name](w) for w in forms], [DUAL[POLAR[name]](w) for w in forms]
-    assert which.ball(n).value(forms) == pytest.approx(dual, rel=1e-12)
-    assert which.polar(n).value(forms) == pytest.approx(own, rel=1e-12)
+    assert which.ball(n).support(forms) == pytest.approx(dual, rel=1e-12)
+    assert which.polar(n).support(forms) == pytest.approx(own, rel=1e-12)
     assert which.ball(n).dim == which.polar(n).dim == n
     # |w z| <= ||w||* ||z||, attained.
-    points = which.ball(n).attains(forms)
-    assert (which.polar(n).value(points) <= 1 + 1e-12).all()
+    points = which.ball(n).argmax(forms)
+    assert (which.polar(n).support(points) <= 1 + 1e-12).all()
     assert (points * forms).sum(axis=1) == pytest.approx(dual, rel=1e-12)
 
 
@@ -289,7 +289,7 @@ def test_all_norms_are_one_in_one_dimension(name):
     for body in (norm(name).ball(1), norm(name).polar(1)):
         assert body.vertex_count == 1
         assert np.abs(np.vstack(list(body.vertices()))).tolist() == [[1.0]]
-        assert body.value(np.array([[-2.0], [0.5]])).tolist() == [2.0, 0.5]
+        assert body.support(np.array([[-2.0], [0.5]])).tolist() == [2.0, 0.5]
         assert body.axes is None
 
 
@@ -298,8 +298,8 @@ def test_all_norms_are_one_in_one_dimension(name):
 def test_norms_of_tiny_and_huge_vectors(name, scale):
     forms = np.random.default_rng(0).normal(size=(5, 3))
     for body in (norm(name).ball(3), norm(name).polar(3)):
-        assert body.value(forms * scale) == pytest.approx(body.value(forms) * scale, rel=1e-12, abs=0)
-        assert body.attains(forms * scale) == pytest.approx(body.attains(forms), rel=1e-12)
+        assert body.support(forms * scale) == pytest.approx(body.support(forms) * scale, rel=1e-12, abs=0)
+        assert body.argmax(forms * scale) == pytest.approx(body.argmax(forms), rel=1e-12)
 
 
 @pytest.mark.parametrize("which", [None, "l3", "", 1, [1], np.inf, {"l1": 1}])
@@ -341,9 +341,9 @@ def test_polyhedral_norms_that_have_names(form, rows, name, n):
     which = PolyhedralNorm(**{form: rows})
     forms = np.random.default_rng(n).normal(size=(20, n))
     for mine, named in ((which.ball(n), norm(name).ball(n)), (which.polar(n), norm(name).polar(n))):
-        assert mine.value(forms) == pytest.approx(named.value(forms), rel=1e-12)
+        assert mine.support(forms) == pytest.approx(named.support(forms), rel=1e-12)
         assert mine.vertex_count == named.vertex_count
-        assert (mine.ceiling(forms) >= mine.value(forms)).all()
+        assert (mine.support_upper(forms) >= mine.support(forms)).all()
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 5])
@@ -355,9 +355,9 @@ def test_a_skew_or_stretched_cube_has_half_spaces_and_vertices(n, seed):
     for matrix in (np.eye(n), np.diag(rng.uniform(0.1, 3, n)), skew, np.linalg.qr(skew)[0]):
         which = PolyhedralNorm(vertices=cube_corners(n) @ matrix)
         known = np.abs(np.linalg.solve(matrix.T, forms.T)).max(axis=0)  # of x = z M the norm |z|_inf
-        assert which.polar(n).value(forms) == pytest.approx(known, rel=1e-9)
+        assert which.polar(n).support(forms) == pytest.approx(known, rel=1e-9)
         assert which.polar(n).vertex_count == n
-        assert which.ball(n).value(forms) == pytest.approx(np.abs(forms @ matrix.T).sum(axis=1), rel=1e-9)
+        assert which.ball(n).support(forms) == pytest.approx(np.abs(forms @ matrix.T).sum(axis=1), rel=1e-9)
 
 
 @pytest.mark.parametrize("n", [3, 4])
@@ -365,7 +365,7 @@ def test_half_spaces_with_redundant_ones_on_edges_and_faces(n):
     grid = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=n)))
     rows = grid[grid.any(axis=1)]  # all but the corners are in faces of the polar
     body, forms = PolyhedralNorm(halfspaces=rows).ball(n), np.random.default_rng(n).normal(size=(20, n))
-    assert body.value(forms) == pytest.approx(np.abs(forms).max(axis=1), rel=1e-9)
+    assert body.support(forms) == pytest.approx(np.abs(forms).max(axis=1), rel=1e-9)
     assert body.vertex_count == n
 
 
@@ -377,8 +377,8 @@ def test_half_spaces_that_are_nearly_the_same(n, size):
         rows = close + size * rng.normal(size=close.shape)
         body, forms = HalfSpaces(rows), rng.normal(size=(10, n))
         known = [most_in_halves(rows, w) for w in forms]
-        assert body.value(forms) == pytest.approx(known, rel=1e-6)
-        assert np.abs(body.attains(forms) @ rows.T).max() <= 1 + 1e-9
+        assert body.support(forms) == pytest.approx(known, rel=1e-6)
+        assert np.abs(body.argmax(forms) @ rows.T).max() <= 1 + 1e-9
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e-4, 1e4, 1e8])
@@ -388,11 +388,11 @@ def test_half_spaces_of_other_sizes(n, scale, one):
     rng = np.random.default_rng(n)
     rows, forms = np.vstack([np.eye(n), rng.normal(size=(n + 2, n))]), rng.normal(size=(10, n))
     factors = np.where(np.arange(n) == 0, scale, 1.0) if one else np.full(n, scale)
-    known = HalfSpaces(rows).value(forms)
+    known = HalfSpaces(rows).support(forms)
     which = PolyhedralNorm(halfspaces=both_signs(rows * factors))
-    assert which.ball(n).value(forms * factors) == pytest.approx(known, rel=1e-9)
-    assert which.polar(n).value(forms / factors) == pytest.approx(np.abs(forms @ rows.T).max(axis=1), rel=1e-9)
-    ranged = which.ball(n).ranged("v")
+    assert which.ball(n).support(forms * factors) == pytest.approx(known, rel=1e-9)
+    assert which.polar(n).support(forms / factors) == pytest.approx(np.abs(forms @ rows.T).max(axis=1), rel=1e-9)
+    ranged = which.ball(n).as_variables("v")
     (domain,) = ranged.sets.values()
     assert domain.support(forms * factors) == pytest.approx(known, rel=1e-6)
 
@@ -406,12 +406,12 @@ def test_random_polytopes_by_half_spaces_agree_with_their_vertices(rng, n):
     by_vertices = PolyhedralNorm(vertices=np.unique(both_signs(corners), axis=0))
     forms = rng.normal(size=(6, n))
     known = (forms @ corners.T).max(axis=1)
-    assert by_halves.ball(n).value(forms) == pytest.approx(known, rel=1e-7)
-    assert by_vertices.ball(n).value(forms) == pytest.approx(known, rel=1e-7)
+    assert by_halves.ball(n).support(forms) == pytest.approx(known, rel=1e-7)
+    assert by_vertices.ball(n).support(forms) == pytest.approx(known, rel=1e-7)
     assert known == pytest.approx([most_in_halves(rows, form) for form in forms], rel=1e-6)
     gauge = np.abs(forms @ rows.T).max(axis=1)
-    assert by_halves.polar(n).value(forms) == pytest.approx(gauge, rel=1e-12)
-    assert by_vertices.polar(n).value(forms) == pytest.approx(gauge, rel=1e-6)
+    assert by_halves.polar(n).support(forms) == pytest.approx(gauge, rel=1e-12)
+    assert by_vertices.polar(n).support(forms) == pytest.approx(gauge, rel=1e-6)
     # Vertices up to sign: none missing, none twice.
     hull = both_signs(np.vstack(list(by_halves.ball(n).vertices())))
     assert len(hull) == len(corners)
@@ -424,14 +424,14 @@ def test_random_polytopes_by_half_spaces_agree_with_their_vertices(rng, n):
 def test_a_polyhedral_norm_is_one(rng, n):
     which = PolyhedralNorm(halfspaces=both_signs(symmetric_rows(rng, n)))
     x, y = rng.normal(size=(2, 10, n))
-    length = which.polar(n).value
+    length = which.polar(n).support
     assert (length(x) > 0).all()
     assert (length(x + y) <= length(x) + length(y) + 1e-12).all()
     assert length(-2 * x) == pytest.approx(2 * length(x))
-    assert (np.abs((x * y).sum(axis=1)) <= which.ball(n).value(x) * length(y) * (1 + 1e-12)).all()
+    assert (np.abs((x * y).sum(axis=1)) <= which.ball(n).support(x) * length(y) * (1 + 1e-12)).all()
 
 
-def weighted(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, Body]:
+def weighted(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, SymmetricSet]:
     """The ball of max |z_i| / r_i, and with it the r."""
     radii = rng.uniform(0.2, 5, n)
     rows = np.diag(1 / radii)
@@ -443,17 +443,17 @@ def test_half_spaces_too_many_to_enumerate_have_their_value_by_linear_programs()
     radii, rows, _ = weighted(rng, n)
     body = HalfSpaces(np.diag(1 / radii))
     assert body.vertex_count == np.inf
-    assert body.lower(Input(n), symmetric=False) is None
+    assert body.support_graph(Input(n), symmetric=False) is None
     with pytest.raises(NotImplementedError, match="too many half-spaces"):
         body.vertices()
     forms = np.vstack([rng.normal(size=(10, n)), np.eye(n)[:3], np.zeros(n)])
-    values, points = body.value(forms), body.attains(forms)
+    values, points = body.support(forms), body.argmax(forms)
     assert values == pytest.approx(np.abs(forms) @ radii, rel=1e-9)
-    assert (body.ceiling(forms) >= values).all()
-    assert body.ceiling(forms) == pytest.approx(values, rel=1e-9, abs=1e-12)
+    assert (body.support_upper(forms) >= values).all()
+    assert body.support_upper(forms) == pytest.approx(values, rel=1e-9, abs=1e-12)
     assert (np.abs(points @ rows.T) <= 1 + 1e-12).all()
     assert (points * forms).sum(axis=1) == pytest.approx(values, rel=1e-9)
-    ranged = body.ranged("v")
+    ranged = body.as_variables("v")
     (domain,) = ranged.sets.values()
     assert domain.support(forms) == pytest.approx(values, rel=1e-9, abs=1e-9)
     assert domain.upper == pytest.approx(radii)
@@ -465,11 +465,11 @@ def test_many_random_half_spaces_have_their_value_by_linear_programs(seed):
     rows = rng.normal(size=(40, n))
     body, forms = HalfSpaces(rows), rng.normal(size=(5, n))
     assert body.hull is None
-    values = body.value(forms)
+    values = body.support(forms)
     assert values == pytest.approx([most_in_halves(rows, form) for form in forms], rel=1e-7)
-    assert (body.ceiling(forms) >= values).all()
-    assert body.ceiling(forms) == pytest.approx(values, rel=1e-9)
-    assert (np.abs(body.attains(forms) @ rows.T) <= 1 + 1e-12).all()
+    assert (body.support_upper(forms) >= values).all()
+    assert body.support_upper(forms) == pytest.approx(values, rel=1e-9)
+    assert (np.abs(body.argmax(forms) @ rows.T) <= 1 + 1e-12).all()
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e-8, 1e-6, 1e6, 1e12])
@@ -477,8 +477,8 @@ def test_the_value_by_linear_programs_is_right_for_forms_of_every_size(scale):
     n, rng = 30, np.random.default_rng(1)
     radii, _, body = weighted(rng, n)
     forms = rng.normal(size=(10, n))
-    assert body.value(forms * scale) == pytest.approx(np.abs(forms) @ radii * scale, rel=1e-9, abs=0)
-    assert body.ceiling(forms * scale) == pytest.approx(np.abs(forms) @ radii * scale, rel=1e-9, abs=0)
+    assert body.support(forms * scale) == pytest.approx(np.abs(forms) @ radii * scale, rel=1e-9, abs=0)
+    assert body.support_upper(forms * scale) == pytest.approx(np.abs(forms) @ radii * scale, rel=1e-9, abs=0)
 
 
 BAD_POLYHEDRA = {
@@ -522,7 +522,7 @@ def test_a_polyhedral_norm_measures_its_own_dimension_only():
 def test_zero_rows_and_doubled_rows_do_not_count():
     which = PolyhedralNorm(halfspaces=[[0, 0], [1, 0], [-1, -0.0], [1, 0], [0, 2], [0, -2], [-0.0, 0]])
     assert repr(which) == "PolyhedralNorm(4 half-spaces in 2 dimensions)"
-    assert which.ball(2).value(np.array([[1.0, 1.0]])).tolist() == [1.5]
+    assert which.ball(2).support(np.array([[1.0, 1.0]])).tolist() == [1.5]
     assert repr(PolyhedralNorm(vertices=[[1.0], [-1.0]])) == "PolyhedralNorm(2 vertices in 1 dimensions)"
 
 
@@ -550,7 +550,7 @@ def test_a_functional_is_the_hull_of_its_vectors(name):
     functional, vectors = FUNCTIONALS[name]
     body = functional_body(functional, "linf", 3)
     forms = np.random.default_rng(0).normal(size=(20, 3))
-    assert body.value(forms) == pytest.approx(np.abs(forms @ np.array(vectors).T).max(axis=1))
+    assert body.support(forms) == pytest.approx(np.abs(forms @ np.array(vectors).T).max(axis=1))
     assert body.dim == 3
     assert body.vertex_count == len(vectors)
     assert np.vstack(list(body.vertices())).tolist() == np.array(vectors, dtype=np.float64).tolist()
@@ -561,12 +561,12 @@ def test_a_functional_is_the_hull_of_its_vectors(name):
 def test_the_whole_output_is_the_polar_of_its_norm(name, outputs):
     forms = np.random.default_rng(0).normal(size=(20, outputs))
     body = functional_body(None, name, outputs)
-    assert body.value(forms) == pytest.approx([DUAL[POLAR[name]](form) for form in forms], rel=1e-12)
+    assert body.support(forms) == pytest.approx([DUAL[POLAR[name]](form) for form in forms], rel=1e-12)
 
 
 def test_the_whole_output_may_have_a_polyhedral_norm():
     which = PolyhedralNorm(vertices=both_signs(np.array([[1.0, 1.0], [1.0, -1.0]])))
-    assert functional_body(None, which, 2).value(np.array([[3.0, -2.0]])) == pytest.approx([3.0])
+    assert functional_body(None, which, 2).support(np.array([[3.0, -2.0]])) == pytest.approx([3.0])
     with pytest.raises(lx.NormError, match="2 dimensions does not measure 3"):
         functional_body(None, which, 3)
     with pytest.raises(lx.NormError, match="unknown norm"):
@@ -578,12 +578,12 @@ def test_the_whole_output_may_have_a_polyhedral_norm():
 def test_differences_have_the_largest_difference_of_any_pair(n, rng):
     forms = np.vstack([rng.normal(size=(10, n)), rng.integers(-2, 3, (5, n)), np.ones(n)])
     body = CrossLipschitz().body(n)
-    assert body.value(forms) == pytest.approx([spread(form) for form in forms], abs=1e-15)
+    assert body.support(forms) == pytest.approx([spread(form) for form in forms], abs=1e-15)
     assert body.vertex_count == math.comb(n, 2)
     label = int(rng.integers(-n, n))
     targeted = CrossLipschitz(label).body(n)
     known = [max(abs(form[label] - value) for k, value in enumerate(form) if k != label % n) for form in forms]
-    assert targeted.value(forms) == pytest.approx(known, abs=1e-15)
+    assert targeted.support(forms) == pytest.approx(known, abs=1e-15)
     assert targeted.vertex_count == n - 1
 
 
@@ -601,7 +601,7 @@ def test_a_polytope_of_functionals_is_the_hull_of_its_vertices(outputs, rng):
         for form in forms
         for sign in (1, -1)
     ]
-    assert body.value(forms) == pytest.approx(np.abs(sides).reshape(-1, 2).max(axis=1), rel=1e-7)
+    assert body.support(forms) == pytest.approx(np.abs(sides).reshape(-1, 2).max(axis=1), rel=1e-7)
     corners = np.vstack(list(body.vertices()))
     assert (corners @ rows.T <= limits + 1e-9).all()
     assert (np.abs(corners - inner + 0.25) <= 0.75 + 1e-9).all()
@@ -659,7 +659,7 @@ def test_a_functional_does_not_follow_its_array():
     vector = np.ones(2)
     body = functional_body(vector, "linf", 2)
     vector[:] = 9
-    assert body.value(np.ones((1, 2))).tolist() == [2.0]
+    assert body.support(np.ones((1, 2))).tolist() == [2.0]
 
 
 # --- Through the front door ----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import lipexact as lx
-from lipexact.bounds.formulation import bodies_of
+from lipexact.bounds.formulation import checked_norm_sets
 from lipexact.plot import linear_regions
 from lipexact.plot import pictures as plot
 from tests.networks import duplicated, random_weights, relu_of_relu, to_network, vanishing
@@ -93,7 +93,7 @@ def test_norms_are_not_local_maxima(output_norm, functional):
         "linf": np.abs(pushed).max(axis=1),
         None: np.ptp(pushed, axis=1) if isinstance(functional, lx.CrossLipschitz) else np.abs(pushed).max(axis=1),
     }
-    norms = plot._norms(jacobians, *bodies_of(*asked))
+    norms = plot._norms(jacobians, *checked_norm_sets(*asked))
     np.testing.assert_allclose(norms, lengths[output_norm].max(axis=1), rtol=1e-7)  # of that many angles
 
 

@@ -15,7 +15,7 @@ from lipexact.graph.ir import Affine, Graph, Input
 from lipexact.graph.lowering import maximum, relu
 from lipexact.mip.solvers.base import solver_names
 from lipexact.network import network
-from lipexact.problem.homogenize import Projective
+from lipexact.problem.homogenize import Homogenization
 from tests.conftest import require
 from tests.networks import FAMILIES, case, random_weights, to_network
 from tests.onnx_files import onnx_model
@@ -168,7 +168,7 @@ def test_graphs_that_read_their_input_in_several_places():
     )
     for output in (direct, Affine(((np.eye(2), direct), (np.eye(2), x)), np.zeros(2)), top):
         net = network(Graph((x,), (output,)), input_shape=(2,), output_shape=(output.size,), name="direct")
-        whole = Projective(net)
+        whole = Homogenization(net)
         assert [gate.size for gate in whole.network.gates] == [gate.size for gate in net.gates]
         points = rng.normal(size=(50, 2)) * 10
         lifted = np.hstack([points / whole.scale, np.ones((50, 1))])
@@ -275,7 +275,7 @@ def test_units_of_each_input():
         units = np.ldexp(1.0, exponents)
         weights = [(matrix * units, bias), *rest]
         net = to_network(weights)
-        whole = Projective(net)
+        whole = Homogenization(net)
         assert whole.scale.min() < 2.0**-5
         assert whole.scale.max() > 2.0**5
         points = rng.normal(size=(50, 3)) / units

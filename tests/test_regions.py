@@ -16,16 +16,16 @@ from lipexact.graph.ir import Affine, Graph, Input, Switch
 from lipexact.graph.pattern import FREE, OFF, ON, Pattern
 from lipexact.network import Network, network
 from lipexact.numerics.lp import Slack
-from lipexact.problem.homogenize import Projective
+from lipexact.problem.homogenize import Homogenization
 from lipexact.regions.feasibility import (
     Empty,
-    Region,
+    LinearRegion,
     Undecided,
     Verdict,
     _contradiction,
     _rows,
     affine_forms,
-    decide,
+    decide_region,
     gradients,
     pattern_at,
 )
@@ -102,7 +102,7 @@ def widths_of(weights: Layers) -> list[int]:
     return [len(bias) for _, bias in weights[:-1]]
 
 
-def check_point(truth: Truth, region: Region, gates: Sequence[Sequence[int]]) -> None:
+def check_point(truth: Truth, region: LinearRegion, gates: Sequence[Sequence[int]]) -> None:
     """The point is inside the domain, and in rationals on the right side of every kink."""
     for low, entry, high in zip(truth.domain.lower, region.point, truth.domain.upper, strict=True):
         assert Fraction(low) < Fraction(entry) < Fraction(high)
@@ -128,9 +128,9 @@ def all_match(region: tuple[tuple[bool | None, ...], ...], layers: list[list[Fra
 
 def check(truth: Truth, gates: Sequence[Sequence[int]]) -> Verdict:
     """`decide` is right about these gates."""
-    verdict = decide(truth.network, truth.domain, pattern(gates))
+    verdict = decide_region(truth.network, truth.domain, pattern(gates))
     match verdict:
-        case Region():
+        case LinearRegion():
             assert truth.is_real(gates)
             check_point(truth, verdict, gates)
         case Empty():
@@ -162,7 +162,7 @@ def neurons_wanted(found: Case) -> tuple[int, int]:
 def test_every_pattern_of_small_networks_is_decided_rightly(family):
     truth = truth_of(*small_case(family, 0))
     verdicts = [check(truth, gates) for gates in all_gates(widths_of(truth.weights))]
-    assert any(isinstance(verdict, Region) for verdict in verdicts)
+    assert any(isinstance(verdict, LinearRegion) for verdict in verdicts)
 
 
 @pytest.mark.unwatched
@@ -171,10 +171,10 @@ def test_every_pattern_on_all_of_space_is_decided_rightly(family):
     # Cones: what proves a pattern empty has to cancel exactly.
     weights, lower, _ = small_case(family, 50)
     far = np.full(len(lower), 1e40)
-    truth, whole = truth_of(weights, -far, far), Projective(to_network(weights))
+    truth, whole = truth_of(weights, -far, far), Homogenization(to_network(weights))
     for gates in all_gates(widths_of(weights)):
-        verdict = decide(whole.network, whole.domain, pattern(gates))
-        assert isinstance(verdict, Region if truth.is_real(gates) else Empty), (gates, verdict)
+        verdict = decide_region(whole.network, whole.domain, pattern(gates))
+        assert isinstance(verdict, LinearRegion if truth.is_real(gates) else Empty), (gates, verdict)
         if isinstance(verdict, Empty):
             assert not truth.is_real(verdict.pattern)
 
@@ -185,11 +185,11 @@ def test_cones_in_general_position_need_no_fractions(monkeypatch):
 
     monkeypatch.setattr("lipexact.regions.feasibility._decide_exactly", refuse)
     rng = np.random.default_rng(0)
-    whole = Projective(to_network(random_weights(rng, [4, 10, 1])))
+    whole = Homogenization(to_network(random_weights(rng, [4, 10, 1])))
     verdicts = []
     for _ in range(200):
         gates = rng.integers(0, 2, 10, dtype=np.int8)
-        verdicts.append(type(decide(whole.network, whole.domain, (gates,))))
+        verdicts.append(type(decide_region(whole.network, whole.domain, (gates,))))
     assert verdicts.count(Empty) > 50
 
 
@@ -202,7 +202,7 @@ def test_slopes_that_nearly_cancel_prove_nothing(width, empty):
     cancelled = np.array([True, width > -0.1])
     told = Slack(np.zeros(2), 0.0, np.ones(2), cancelled)
     assert _contradiction(net, box.system(), found, both, told) == ([0, 1] if empty else None)
-    assert isinstance(decide(net, box, both), Region if width > 0 else Empty)
+    assert isinstance(decide_region(net, box, both), LinearRegion if width > 0 else Empty)
 
 
 @pytest.mark.unwatched
@@ -251,8 +251,8 @@ def test_causes_hold_the_gates_that_a_form_depends_on():
 
 def test_a_network_without_gates_is_one_region():
     truth = truth_of([(np.ones((1, 2)), np.zeros(1))], [-1.0, 0.0], [3.0, 1.0])
-    verdict = decide(truth.network, truth.domain, ())
-    assert isinstance(verdict, Region)
+    verdict = decide_region(truth.network, truth.domain, ())
+    assert isinstance(verdict, LinearRegion)
     assert verdict.pattern == ()
     check_point(truth, verdict, [])
 
@@ -269,7 +269,7 @@ def test_patterns_on_cut_domains_are_decided_rightly(family, kind):
     weights, low, high = small_case(family, seed)
     truth = truth_on(weights, cut_domain(kind, low, high, seed))
     for region in truth.regions:
-        assert isinstance(check(truth, [[int(bool(gate)) for gate in layer] for layer in region]), Region)
+        assert isinstance(check(truth, [[int(bool(gate)) for gate in layer] for layer in region]), LinearRegion)
     # Any others, and those of the whole box that the cuts may take away.
     whole = [
         [[int(bool(gate)) for gate in layer] for layer in region] for region in truth_of(weights, low, high).regions
@@ -286,7 +286,7 @@ def test_free_gates_on_cut_domains(kind):
         rng = np.random.default_rng(seed)
         weights, low, high = case(family, seed)
         truth = truth_on(weights, cut_domain(kind, low, high, seed))
-        assert isinstance(check(truth, [(FREE,) * width for width in widths_of(weights)]), Region)
+        assert isinstance(check(truth, [(FREE,) * width for width in widths_of(weights)]), LinearRegion)
         for _ in range(6):
             gates = [rng.integers(0, 2, width).tolist() for width in widths_of(weights)]
             gates[-1] = [FREE if rng.random() < 0.5 else gate for gate in gates[-1]]
@@ -316,9 +316,9 @@ def test_regions_at_the_corners_and_faces_of_a_ball(gap):
     for domain in (ball, diamond, ball & Box([-2.0, -2.0], [0.5, 2.0]), ball & diamond):
         truth = truth_on(weights, domain)
         verdicts = {gates: check(truth, [gates]) for gates in itertools.product((OFF, ON), repeat=3)}
-        assert isinstance(verdicts[OFF, OFF, OFF], Region)
+        assert isinstance(verdicts[OFF, OFF, OFF], LinearRegion)
         corner = 1 - gap < 1 and domain.upper[0] > 0.75
-        assert isinstance(verdicts[ON, ON, OFF], Region if corner else Empty)
+        assert isinstance(verdicts[ON, ON, OFF], LinearRegion if corner else Empty)
 
 
 @pytest.mark.parametrize("width", [1e-3, 1e-9, 1e-13])
@@ -328,8 +328,8 @@ def test_kinks_that_nearly_meet_in_a_ball(width):
         weights = [(np.array([[1.0, 0.0], [-1.0, 0.0]]), np.array([0.0, width])), (np.ones((1, 2)), np.zeros(1))]
         truth = truth_on(weights, Ball([1.0, 0.0], radius, "l1"))
         verdicts = {gates: check(truth, [gates]) for gates in itertools.product((OFF, ON), repeat=2)}
-        assert isinstance(verdicts[ON, OFF], Region)
-        assert isinstance(verdicts[ON, ON], Region if radius > 1 - width else Empty)
+        assert isinstance(verdicts[ON, OFF], LinearRegion)
+        assert isinstance(verdicts[ON, ON], LinearRegion if radius > 1 - width else Empty)
 
 
 # --- Free gates ------------------------------------------------------------------------------------
@@ -354,7 +354,7 @@ def test_free_gates_of_the_last_layer_match_anything(family):
 def test_all_gates_free_is_any_region():
     for family in FAMILIES:
         truth = truth_of(*case(family, 1))
-        assert isinstance(check(truth, [(FREE,) * width for width in widths_of(truth.weights)]), Region)
+        assert isinstance(check(truth, [(FREE,) * width for width in widths_of(truth.weights)]), LinearRegion)
 
 
 @pytest.mark.unwatched
@@ -369,7 +369,7 @@ def test_free_gates_below_others_never_make_a_verdict_wrong(family):
                 [int(rng.choice((FREE, OFF, ON), p=(0.4, 0.3, 0.3))) for _ in range(width)]
                 for width in widths_of(truth.weights)
             ]
-            verdict = decide(truth.network, truth.domain, pattern(gates))
+            verdict = decide_region(truth.network, truth.domain, pattern(gates))
             if not isinstance(verdict, Undecided):
                 check(truth, gates)
 
@@ -383,9 +383,9 @@ def test_a_constant_neuron_may_be_free():
     ]
     truth = truth_of(weights, [-1.0], [1.0])
     for second in (OFF, ON):
-        assert not isinstance(decide(truth.network, truth.domain, pattern([(FREE, second), (ON,)])), Empty)
-        assert isinstance(check(truth, [(ON, second), (ON,)]), Region)
-        assert not isinstance(decide(truth.network, truth.domain, pattern([(FREE, second), (OFF,)])), Region)
+        assert not isinstance(decide_region(truth.network, truth.domain, pattern([(FREE, second), (ON,)])), Empty)
+        assert isinstance(check(truth, [(ON, second), (ON,)]), LinearRegion)
+        assert not isinstance(decide_region(truth.network, truth.domain, pattern([(FREE, second), (OFF,)])), LinearRegion)
 
 
 def test_what_depends_on_a_free_gate_two_layers_below_is_unknown():
@@ -400,9 +400,9 @@ def test_what_depends_on_a_free_gate_two_layers_below_is_unknown():
     for second in (OFF, ON):
         for known in (ON, FREE):
             gates = [(known, second), (ON,), (ON,)]
-            assert not isinstance(decide(truth.network, truth.domain, pattern(gates)), Empty)
+            assert not isinstance(decide_region(truth.network, truth.domain, pattern(gates)), Empty)
             gates = [(known, second), (ON,), (OFF,)]
-            assert not isinstance(decide(truth.network, truth.domain, pattern(gates)), Region)
+            assert not isinstance(decide_region(truth.network, truth.domain, pattern(gates)), LinearRegion)
 
 
 # --- Small regions, and hard numbers ---------------------------------------------------------------
@@ -418,14 +418,14 @@ def hat(at: float, width: float) -> Truth:
 def test_kinks_that_nearly_meet_at_zero(width):
     truth = hat(0.0, width)
     verdicts = {gates: check(truth, [gates]) for gates in itertools.product((OFF, ON), repeat=2)}
-    assert isinstance(verdicts[ON, ON], Region)
+    assert isinstance(verdicts[ON, ON], LinearRegion)
     assert 0 < verdicts[ON, ON].point[0] < width
     assert gradients(truth.network, np.ones((1, 1)), pattern([(ON, ON)]))[0].tolist() == [[2.0]]
     assert isinstance(verdicts[OFF, OFF], Empty)
     # The two that overlap nowhere, one kink passed the other.
     turned = hat(0.0, -width)
     assert isinstance(check(turned, [(ON, ON)]), Empty)
-    assert isinstance(check(turned, [(OFF, OFF)]), Region)
+    assert isinstance(check(turned, [(OFF, OFF)]), LinearRegion)
 
 
 @pytest.mark.parametrize("at", [0.5, 0.7, -0.3, 0.1])
@@ -441,7 +441,7 @@ def test_kinks_that_nearly_meet_elsewhere(at, width):
 def test_a_region_that_holds_no_float(at):
     truth = hat(at, float(np.nextafter(at, 1.0) - at))
     verdict = check(truth, [(ON, ON)])
-    assert isinstance(verdict, Region)
+    assert isinstance(verdict, LinearRegion)
     assert verdict.point.dtype == object
     assert Fraction(at) < verdict.point[0] < Fraction(float(np.nextafter(at, 1.0)))
 
@@ -450,7 +450,7 @@ def test_kinks_that_meet_leave_no_region():
     for at in (0.0, 0.5, 0.7):
         truth = hat(at, 0.0)
         verdicts = [check(truth, [gates]) for gates in itertools.product((OFF, ON), repeat=2)]
-        assert [type(verdict) for verdict in verdicts] == [Empty, Region, Region, Empty]
+        assert [type(verdict) for verdict in verdicts] == [Empty, LinearRegion, LinearRegion, Empty]
 
 
 @pytest.mark.parametrize("width", [1e-6, 1e-9, 1e-12, 1e-15])
@@ -458,7 +458,7 @@ def test_small_triangles(width):
     # x > 0, y > 0, x + y < width, and its mirror image, which is empty.
     rows = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
     truth = truth_of([(rows, np.array([0.0, 0.0, width])), (np.ones((1, 3)), np.zeros(1))], -np.ones(2), np.ones(2))
-    assert isinstance(check(truth, [(ON, ON, ON)]), Region)
+    assert isinstance(check(truth, [(ON, ON, ON)]), LinearRegion)
     for gates in itertools.product((OFF, ON), repeat=3):
         check(truth, [gates])
 
@@ -549,7 +549,7 @@ def test_a_box_of_a_few_floats(ulps):
 def test_a_neuron_without_weights_has_the_state_of_its_bias():
     rows = np.array([[0.0], [0.0], [0.0], [1.0]])
     truth = truth_of([(rows, np.array([1e-30, -1e-30, 0.0, 0.0])), (np.ones((1, 4)), np.zeros(1))], [-1.0], [1.0])
-    real = [gates for gates in itertools.product((OFF, ON), repeat=4) if isinstance(check(truth, [gates]), Region)]
+    real = [gates for gates in itertools.product((OFF, ON), repeat=4) if isinstance(check(truth, [gates]), LinearRegion)]
     # On, off, either, either.
     assert real == [(ON, OFF, *rest) for rest in itertools.product((OFF, ON), repeat=2)]
 
@@ -665,7 +665,7 @@ def test_gradients_are_finite_differences_at_the_point(family):
         real = [[[int(bool(gate)) for gate in layer] for layer in region] for region in truth.regions]
         for gates in real[:: max(1, len(real) // 4)]:
             verdict = check(truth, gates)
-            assert isinstance(verdict, Region)
+            assert isinstance(verdict, LinearRegion)
             start = [Fraction(entry) for entry in verdict.point]
             slopes = gradients(truth.network, functionals, verdict.pattern)[0]
             for c, row in zip(functionals, slopes.tolist(), strict=True):
@@ -728,13 +728,13 @@ def test_regions_of_a_graph_with_branches():
             patterns[tuple(np.concatenate(found).tolist())] = found
     assert len(patterns) > 20
     for found in list(patterns.values())[:40]:
-        verdict = decide(net, box, found)
-        assert isinstance(verdict, Region)
+        verdict = decide_region(net, box, found)
+        assert isinstance(verdict, LinearRegion)
         assert all((a == b).all() for a, b in zip(verdict.pattern, found, strict=True))
     rng = np.random.default_rng(5)
     for found in list(patterns.values())[:40]:
         changed = tuple(np.where(rng.random(layer.size) < 0.15, 1 - layer, layer).astype(np.int8) for layer in found)
-        verdict = decide(net, box, changed)
+        verdict = decide_region(net, box, changed)
         assert not isinstance(verdict, Undecided)
         if isinstance(verdict, Empty):
             shared = [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from lipexact.graph.folding import fuse, fuse_mapped
+from lipexact.graph.folding import fold, fold_mapped
 from lipexact.graph.ir import Affine, Graph, Input
 from lipexact.numerics.arrays import dense
 from lipexact.numerics.rounding import FOLDED, accurate_product, twofold_product
@@ -104,7 +104,7 @@ def test_a_fold_that_cancels_what_folds_rounded_is_refused_where_it_counts() -> 
     (p, q) = accurate_product(inner.terms[0][0], np.array([[0.1], [0.3]]))[0].ravel()
     for last, kept in (([[q / p, -1.0]], 2), ([[1.0, 1.0]], 1)):
         graph = Graph((x,), (Affine(((np.array(last), inner),), np.zeros(1)),))
-        fused, _, roundings = fuse_mapped(graph)
+        fused, _, roundings = fold_mapped(graph)
         assert sum(isinstance(node, Affine) for node in fused.nodes) == kept
         assert 1 <= roundings <= FOLDED
-        assert len(fuse(graph).nodes) == 2  # what is loaded is taken as it is
+        assert len(fold(graph).nodes) == 2  # what is loaded is taken as it is

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 
 import lipexact as lx
-from lipexact.bab.propagation import Cells
+from lipexact.bab.propagation import GatePropagator
 from lipexact.bounds import crown_batched as batched
-from lipexact.bounds.crown import _Lines, bound
+from lipexact.bounds.crown import _SwitchLines, bound_nodes
 from lipexact.bounds.crown_batched import GateBounds, NormBounds, _Run
 from lipexact.bounds.interval import length_bound, point_bounds
-from lipexact.bounds.portfolio import Smallest, UpperBounds
+from lipexact.bounds.portfolio import BoundPortfolio, UpperBounds
 from lipexact.bounds.zonotope import ZonotopeBounds
 from lipexact.graph.ir import Affine, Conditional, Graph, Input
 from lipexact.graph.lowering import relu
@@ -31,12 +31,12 @@ from lipexact.numerics.lp import LinearProgram
 from lipexact.numerics.rounding import TINY, gamma
 from lipexact.numerics.sign_relaxation import absolute_sums, euclidean_sums, spectral_norms
 from lipexact.problem.problem import MODES, DerivativeMode, Problem, lipschitz_problem
-from lipexact.regions.feasibility import Empty, decide, pattern_at
-from lipexact.regions.operator_norm import matrix_norm
+from lipexact.regions.feasibility import Empty, decide_region, pattern_at
+from lipexact.regions.operator_norm import jacobian_norm
 from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import functional_body
 from lipexact.sets.norms import norm
-from lipexact.sets.unit_balls import Body
+from lipexact.sets.unit_balls import SymmetricSet
 from tests import oracle
 from tests.networks import (
     CUTS,
@@ -229,10 +229,10 @@ def dot(a: Sequence[float | Fraction], b: Sequence[float | Fraction]) -> Fractio
 def test_neurons_lie_within_their_bounds_and_gates_are_settled_for_no_region(kind: str, seed: int) -> None:
     known, rng = truth(kind, seed), np.random.default_rng(seed)
     net = known.network
-    root = bound(net.graph, {net.input: known.domain})
+    root = bound_nodes(net.graph, {net.input: known.domain})
     gates = GateBounds(net, known.domain, root)
     states = some_states(known, rng)
-    said = gates.settled(states)
+    said = gates.propagate(states)
     run = _Run(gates._relaxation, [layer.copy() for layer in states])
     run.through()
     for k, region in enumerate(known.regions):
@@ -259,20 +259,20 @@ def test_no_region_is_called_empty(kind: str, seed: int) -> None:
     known, rng = truth(kind, seed), np.random.default_rng(seed)
     states = some_states(known, rng)
     for row in rng.permutation(len(states[0]))[:10]:
-        verdict = decide(known.network, known.domain, tuple(layer[row] for layer in states))
+        verdict = decide_region(known.network, known.domain, tuple(layer[row] for layer in states))
         assert not isinstance(verdict, Empty), (row, verdict)
     # And what linear programs say of the first layer, some of whose gates are decided.
-    root = bound(known.network.graph, {known.network.input: known.domain})
-    cells = Cells(known.network, known.domain, GateBounds(known.network, known.domain, root).errors)
+    root = bound_nodes(known.network.graph, {known.network.input: known.domain})
+    cells = GatePropagator(known.network, known.domain, GateBounds(known.network, known.domain, root).errors)
     for row in rng.permutation(len(states[0]))[:6]:
         start = [np.where(k == 0, layer[row], FREE).astype(np.int8) for k, layer in enumerate(states)]
         chosen = tuple((0, i, int(state)) for i, state in enumerate(start[0]) if state != FREE)
         members = known.members([layer[None, :] for layer in start], 0)
         points = np.zeros(0, dtype=np.int32)
-        found, _ = cells.settled(start, chosen, 0, points, np.arange(start[0].size))
+        found, _ = cells.propagate(start, chosen, 0, points, np.arange(start[0].size))
         for k in members:
             assert ((found == FREE) | (found == known.patterns[k][0]) | known.zero[k][0]).all(), (row, k)
-        assert cells.entered(start, chosen, points) is not None
+        assert cells.find_points(start, chosen, points) is not None
 
 
 @seeds
@@ -347,7 +347,7 @@ def test_semidefinite_matrices_are_told_exactly() -> None:
     assert not semidefinite([[-tiny]])
 
 
-def problems_of(known: Truth, pair: tuple[str, str]) -> tuple[Body, Body, list[Problem]]:
+def problems_of(known: Truth, pair: tuple[str, str]) -> tuple[SymmetricSet, SymmetricSet, list[Problem]]:
     functionals = functional_body(None, pair[1], known.network.output.size)
     directions = norm(pair[0]).ball(known.network.input.size)
     made = (lipschitz_problem(known.network, known.domain, functionals, directions, mode) for mode in MODES)
@@ -384,11 +384,11 @@ def test_norms_of_regions_are_within_all_bounds(kind: str, seed: int) -> None:
 
     ways: dict[str, UpperBounds] = {}
     for problem in problems:
-        root = bound(problem.graph, problem.sets, roundings=problem.roundings)
+        root = bound_nodes(problem.graph, problem.sets, roundings=problem.roundings)
         limit = length_bound(root[problem.objective])
         assert all(at_most(region.jacobian, pair, limit) for region in known.regions), problem.mode
         ways[f"relaxation, {problem.mode}"] = NormBounds(problem, root)
-    sides: list[tuple[Body, Body, DerivativeMode]] = [
+    sides: list[tuple[SymmetricSet, SymmetricSet, DerivativeMode]] = [
         (functionals, directions, "reverse"),
         (directions, functionals, "forward"),
     ]
@@ -398,7 +398,7 @@ def test_norms_of_regions_are_within_all_bounds(kind: str, seed: int) -> None:
     for name, way in ways.items():
         upper, _ = way.upper(states)
         hold(upper.tolist(), name)
-    smallest = Smallest(list(ways.values()))
+    smallest = BoundPortfolio(list(ways.values()))
     for enough in (0.0, float(np.median(upper)), 0.0):
         upper, _ = smallest.upper(states, enough)
         hold(upper.tolist(), "smallest")
@@ -413,7 +413,7 @@ def test_derivatives_lie_within_their_bounds(kind: str, seed: int) -> None:
     states = some_states(known, rng)
     plain = [k for k, zero in enumerate(known.zero) if not any(layer.any() for layer in zero)]
     for problem in problems_of(known, PAIRS[(seed + sorted(KINDS).index(kind)) % len(PAIRS)])[2]:
-        root = bound(problem.graph, problem.sets, roundings=problem.roundings)
+        root = bound_nodes(problem.graph, problem.sets, roundings=problem.roundings)
         run = _Run(NormBounds(problem, root)._relaxation, [layer.copy() for layer in states])
         run.through()
         for k in plain:
@@ -455,7 +455,7 @@ def test_the_norm_of_a_jacobian_is_within_its_bounds(kind: str, seed: int) -> No
         functionals = functional_body(None, pair[1], known.network.output.size)
         directions = norm(pair[0]).ball(known.network.input.size)
         for region, pattern in list(zip(known.regions, known.patterns, strict=True))[:5]:
-            found = matrix_norm(known.network, functionals, directions, pattern)
+            found = jacobian_norm(known.network, functionals, directions, pattern)
             assert at_most(region.jacobian, pair, found.upper), pair
             # What is below is accurate to rounding only, or lowered.
             assert found.lower == 0 or not at_most(region.jacobian, pair, found.lower * (1 - 2e-10)), pair
@@ -472,7 +472,7 @@ def test_the_norm_of_a_matrix_is_within_its_bounds(seed: int, scale: float) -> N
     assert at_most(jacobian, ("l2", "l2"), float(spectral_norms(matrix[None])[0]))
     for pair in PAIRS:
         functionals, directions = functional_body(None, pair[1], int(m)), norm(pair[0]).ball(int(d))
-        found = matrix_norm(to_network([(matrix, np.ones(m))]), functionals, directions, ())
+        found = jacobian_norm(to_network([(matrix, np.ones(m))]), functionals, directions, ())
         assert at_most(jacobian, pair, found.upper), pair
         if scale > 1e-300:
             assert found.lower == 0 or not at_most(jacobian, pair, found.lower * (1 - 2e-10)), pair
@@ -484,7 +484,7 @@ def test_many_singular_values_that_are_one() -> None:
         for seed in range(4):
             matrix, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(size, size)))
             columns = tuple(tuple(map(Fraction, row)) for row in matrix.tolist())
-            found = matrix_norm(to_network([(matrix, np.ones(size))]), *(norm("l2").ball(size) for _ in range(2)), ())
+            found = jacobian_norm(to_network([(matrix, np.ones(size))]), *(norm("l2").ball(size) for _ in range(2)), ())
             assert at_most(columns, ("l2", "l2"), found.upper)
             assert found.upper < 1 + 1e-11
 
@@ -498,7 +498,7 @@ def test_a_singular_value_that_is_too_small_is_noticed(monkeypatch: pytest.Monke
         return left, sizes * (1 - 1e-12), right
 
     monkeypatch.setattr(np.linalg, "svd", less)
-    found = matrix_norm(to_network([(matrix, np.ones(3))]), norm("l2").ball(3), norm("l2").ball(4), ())
+    found = jacobian_norm(to_network([(matrix, np.ones(3))]), norm("l2").ball(3), norm("l2").ball(4), ())
     assert at_most(tuple(tuple(map(Fraction, row)) for row in matrix.tolist()), ("l2", "l2"), found.upper)
 
 
@@ -508,7 +508,7 @@ def test_norms_that_underflow_are_not_0() -> None:
     net, both = to_network(weights), np.vstack([np.eye(2), -np.eye(2)])
     for unit in (lx.PolyhedralNorm(halfspaces=1e200 * both), lx.PolyhedralNorm(vertices=1e-200 * both)):
         bodies = functional_body(None, "linf", 1), unit.ball(2)
-        assert matrix_norm(net, *bodies, (np.ones(1, dtype=np.int8),)).upper > 0
+        assert jacobian_norm(net, *bodies, (np.ones(1, dtype=np.int8),)).upper > 0
         for state in (FREE, ON):
             upper, _ = ZonotopeBounds(net, *bodies, "reverse").upper([np.array([[state]], dtype=np.int8)])
             assert upper[0] > 0
@@ -616,7 +616,7 @@ def test_lines_hold_down_to_subnormal_numbers(seed: int) -> None:
     ends, gate, ones = (-low, high), low == low, np.ones(50)
     pad = gamma(2) * np.maximum(low, high) + TINY  # less than any node's
     for own in (True, False):
-        for lines in (_Lines(*ends, gate, ones, own), batched._Lines(*ends, 0 * ones, ones, pad, own)):
+        for lines in (_SwitchLines(*ends, gate, ones, own), batched._BatchedLines(*ends, 0 * ones, ones, pad, own)):
             below = np.zeros(50) if lines.lower_offset is None else lines.lower_offset
             for i in np.flatnonzero((low > 0) & (high > 0)):
                 x = Fraction(-low[i]), Fraction(high[i])
@@ -639,7 +639,7 @@ def test_coefficients_that_overflow_on_the_way_down_say_nothing() -> None:
     for sign in (-1.0, 1.0):
         target = Affine(((np.array([[sign * 1e200]]), middle), (np.ones((1, 1)), relu(x))), np.zeros(1))
         graph, sets = Graph((x,), (target,)), {x: lx.Box([-1.0], [1.0])}
-        root = bound(graph, sets)
+        root = bound_nodes(graph, sets)
         value = Fraction(sign * 1e200) * Fraction(1e200) * Fraction(1e-250)
         run = _Run(batched._Relaxation(graph.nodes, sets, root, {}, target), [np.zeros((1, 1), dtype=np.int8)])
         run.through()
@@ -654,7 +654,7 @@ def test_gradients_that_overflow_on_the_way_say_nothing() -> None:
     functionals, directions = functional_body([1e-200], "linf", 1), norm("linf").ball(1)
     problem = lipschitz_problem(net, box, functionals, directions, "reverse")
     assert problem is not None
-    root = bound(problem.graph, problem.sets, roundings=problem.roundings)
+    root = bound_nodes(problem.graph, problem.sets, roundings=problem.roundings)
     states = [np.array([[ON], [FREE]], dtype=np.int8) for _ in net.gates]
     upper, _ = NormBounds(problem, root).upper(states)
     assert (upper >= 1e79).all()

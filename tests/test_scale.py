@@ -11,9 +11,9 @@ import scipy.sparse as sp
 
 import lipexact as lx
 from lipexact.bounds import crown as linear
-from lipexact.bounds.crown import bound
+from lipexact.bounds.crown import bound_nodes
 from lipexact.graph.evaluate import evaluate
-from lipexact.graph.folding import fuse
+from lipexact.graph.folding import fold
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Value
 from lipexact.graph.lowering import add, relu, scaled
 from lipexact.mip import cut_loop as search
@@ -96,7 +96,7 @@ def test_fusing_makes_no_dense_matrix_of_a_convolution():
         shifted = add(scaled(2.0, x), bias=rng.normal(size=x.size))  # as of pixels that are normalised
         conv = Affine(((matrix, shifted),), np.ones(matrix.shape[0]))
         normal = add(scaled(rng.normal(size=conv.size), conv), bias=np.ones(conv.size))
-        return fuse(Graph((x,), (relu(add(scaled(1.0, normal))),)))
+        return fold(Graph((x,), (relu(add(scaled(1.0, normal))),)))
 
     graph, peak = peak_of(fused)
     (conv,) = (node for node in graph.nodes if isinstance(node, Affine))
@@ -111,7 +111,7 @@ def test_a_product_with_more_entries_than_its_factors_is_not_made(monkeypatch):
     x = Input(inner.shape[1])
     made = []
     monkeypatch.setattr("lipexact.graph.folding.accurate_product", lambda *factors: made.append(factors))
-    graph = fuse(Graph((x,), (Affine(((outer, Affine(((inner, x),), np.zeros(inner.shape[0]))),), np.zeros(2048)),)))
+    graph = fold(Graph((x,), (Affine(((outer, Affine(((inner, x),), np.zeros(inner.shape[0]))),), np.zeros(2048)),)))
     assert not made
     assert len([node for node in graph.nodes if isinstance(node, Affine)]) == 2
 
@@ -125,7 +125,7 @@ def test_sparse_products_that_cancel_are_exact():
     outer = sp.csr_array(sp.hstack([sp.eye_array(size), sp.eye_array(size)]))
     bias = rng.normal(size=2 * size)
     node = Affine(((outer, Affine(((inner, x),), bias)),), np.full(size, 1e-17))
-    (only,) = (node for node in fuse(Graph((x,), (node,))).nodes if isinstance(node, Affine))
+    (only,) = (node for node in fold(Graph((x,), (node,))).nodes if isinstance(node, Affine))
     ((weight, _),) = only.terms
     dense = inner.toarray()
     for i in range(size):
@@ -137,14 +137,14 @@ def test_sparse_products_that_cancel_are_exact():
 
 def test_what_fusing_does_not_change_is_shared():
     net = conv_net(np.random.default_rng(0), (1, 6, 6), 2)
-    assert fuse(net.graph).nodes == net.graph.nodes
+    assert fold(net.graph).nodes == net.graph.nodes
     box = lx.Box.unit(36)
     problems = [problem_of(net, box, mode) for mode in MODES]
     assert all(gate in problem.graph.nodes for problem in problems for gate in net.gates)
     # And bounds of one mode serve the other.
-    shared = bound(problems[0].graph, problems[0].sets)
-    for node, sides in bound(problems[1].graph, problems[1].sets, shared=shared).items():
-        for side, alone in zip(sides, bound(problems[1].graph, problems[1].sets)[node], strict=True):
+    shared = bound_nodes(problems[0].graph, problems[0].sets)
+    for node, sides in bound_nodes(problems[1].graph, problems[1].sets, shared=shared).items():
+        for side, alone in zip(sides, bound_nodes(problems[1].graph, problems[1].sets)[node], strict=True):
             np.testing.assert_array_equal(side, alone)
 
 
@@ -170,11 +170,11 @@ def test_bounds_in_chunks_are_those_at_once(monkeypatch, mode, radius):
     rng = np.random.default_rng(1)
     net = conv_net(rng, (2, 8, 8), 3)
     problem = problem_of(net, lx.Ball(rng.random(128), radius), mode)
-    whole = bound(problem.graph, problem.sets)
+    whole = bound_nodes(problem.graph, problem.sets)
     for chunk, gain in ((7, 6), (64, 1e9), (64, 0.1)):  # and products dense and sparse
         monkeypatch.setattr(linear, "_CHUNK", chunk)
         monkeypatch.setattr(linear, "_DENSE_GAIN", gain)
-        parts = bound(problem.graph, problem.sets)
+        parts = bound_nodes(problem.graph, problem.sets)
         for node in problem.graph.nodes:
             for a, b in zip(whole[node], parts[node], strict=True):
                 np.testing.assert_allclose(a, b, rtol=0, atol=1e-9 * max(1.0, np.abs(a).max()))
@@ -188,7 +188,7 @@ def test_bounds_of_convolutions_contain_exact_values(monkeypatch, mode, limits):
     net = conv_net(rng, (1, 6, 6), 2)
     domain = lx.Ball(rng.random(36), 0.2)
     problem = problem_of(net, domain, mode)
-    bounds = bound(problem.graph, problem.sets, **limits)
+    bounds = bound_nodes(problem.graph, problem.sets, **limits)
 
     def fractions(values):
         exact = np.empty(values.shape, dtype=object)
@@ -211,7 +211,7 @@ def test_bounds_within_a_budget_are_no_better_than_without():
     rng = np.random.default_rng(3)
     net = conv_net(rng, (3, 16, 16), 8)
     sets = {net.input: lx.Ball(rng.random(768), 0.1)}
-    free, tight, late = (bound(net.graph, sets, **limits) for limits in ({}, {"work": 1e6}, {"deadline": 0.0}))
+    free, tight, late = (bound_nodes(net.graph, sets, **limits) for limits in ({}, {"work": 1e6}, {"deadline": 0.0}))
     for node in net.graph.nodes:
         for bounds in (tight, late):
             assert (bounds[node][0] <= free[node][0] + 1e-9).all()
@@ -223,7 +223,7 @@ def test_bounds_take_no_more_memory_than_the_weights_and_some_chunks():
     rng = np.random.default_rng(4)
     net = conv_net(rng, (3, 20, 20), 12)
     entries = sum(weight.size for node in net.graph.nodes if isinstance(node, Affine) for weight, _ in node.terms)
-    _, peak = peak_of(lambda: bound(net.graph, {net.input: lx.Box.unit(1200)}))
+    _, peak = peak_of(lambda: bound_nodes(net.graph, {net.input: lx.Box.unit(1200)}))
     # A coefficient of each of 4800 rows, up and down, for each entry of the layer below would be 369 MB.
     assert peak < 10 * 8 * entries + 100e6
 

@@ -228,16 +228,16 @@ def test_bodies_of_more_coordinates_and_other_units(name: str) -> None:
         n = body.dim
         factors = 2.0 ** rng.integers(-20, 21, n)
         rows = rng.normal(size=(4, 5, n + 2))
-        plain, shares = body.sums(rows[:, :, :n])
-        leading, same = Leading(body, n + 2).sums(rows)
+        plain, shares = body.zonotope_radius(rows[:, :, :n])
+        leading, same = Leading(body, n + 2).zonotope_radius(rows)
         assert (leading == plain).all()  # whatever the last two coordinates
         assert (same == shares).all()
         wrapped = Leading(Stretched(body, factors), n + 2)
-        upper, _ = wrapped.sums(rows / np.append(factors, [1.0, 1.0]))
+        upper, _ = wrapped.zonotope_radius(rows / np.append(factors, [1.0, 1.0]))
         assert upper == pytest.approx(plain, rel=1e-12)
         # Points of the body, where signs are best.
         signs = np.array(list(itertools.product((1.0, -1.0), repeat=5)))
         for each, most in zip(rows / np.append(factors, [1.0, 1.0]), upper, strict=True):
-            points = wrapped.attains(signs @ each)
+            points = wrapped.argmax(signs @ each)
             assert not points[:, n:].any()
             assert np.abs(points @ each.T).sum(axis=1).max() <= most * (1 + 1e-12)

@@ -20,7 +20,7 @@ from lipexact.errors import OptionError, SolverError, SolverUnavailableError
 from lipexact.mip.solvers import base as solvers
 from lipexact.mip.solvers.base import (
     SOLVERS,
-    Outcome,
+    SolverOutcome,
     Progress,
     SolveOptions,
     Solver,
@@ -600,14 +600,14 @@ def fake(monkeypatch, run, present=True):
 @pytest.mark.parametrize(
     ("claim", "expected"),
     [
-        (Outcome(Termination.OPTIMAL, None, 1.0, 0, 0.0, "fake"), (Termination.FAILED, None, None)),
-        (Outcome(Termination.OPTIMAL, 1.0, None, 0, 0.0, "fake"), (Termination.FAILED, None, None)),
-        (Outcome(Termination.OPTIMAL, -math.inf, 1.0, 0, 0.0, "fake"), (Termination.FAILED, None, None)),
-        (Outcome(Termination.FAILED, 1.0, 1.0, 0, 0.0, "fake"), (Termination.FAILED, None, None)),
-        (Outcome(Termination.TIME_LIMIT, -1e20, 1e100, 0, 0.0), (Termination.TIME_LIMIT, None, None)),
-        (Outcome(Termination.TIME_LIMIT, math.nan, 2.0, 0, 0.0), (Termination.TIME_LIMIT, None, 2.0)),
-        (Outcome(Termination.INFEASIBLE, None, None, 0, 0.0), (Termination.INFEASIBLE, math.inf, None)),
-        (Outcome(Termination.OPTIMAL, 1.0 + 1e-7, 1.0, 0, 0.0), (Termination.OPTIMAL, 1.0, 1.0)),
+        (SolverOutcome(Termination.OPTIMAL, None, 1.0, 0, 0.0, "fake"), (Termination.FAILED, None, None)),
+        (SolverOutcome(Termination.OPTIMAL, 1.0, None, 0, 0.0, "fake"), (Termination.FAILED, None, None)),
+        (SolverOutcome(Termination.OPTIMAL, -math.inf, 1.0, 0, 0.0, "fake"), (Termination.FAILED, None, None)),
+        (SolverOutcome(Termination.FAILED, 1.0, 1.0, 0, 0.0, "fake"), (Termination.FAILED, None, None)),
+        (SolverOutcome(Termination.TIME_LIMIT, -1e20, 1e100, 0, 0.0), (Termination.TIME_LIMIT, None, None)),
+        (SolverOutcome(Termination.TIME_LIMIT, math.nan, 2.0, 0, 0.0), (Termination.TIME_LIMIT, None, 2.0)),
+        (SolverOutcome(Termination.INFEASIBLE, None, None, 0, 0.0), (Termination.INFEASIBLE, math.inf, None)),
+        (SolverOutcome(Termination.OPTIMAL, 1.0 + 1e-7, 1.0, 0, 0.0), (Termination.OPTIMAL, 1.0, 1.0)),
     ],
 )
 def test_claims_are_checked(monkeypatch, claim, expected):
@@ -617,7 +617,7 @@ def test_claims_are_checked(monkeypatch, claim, expected):
 
 
 def test_contradiction_is_an_error(monkeypatch):
-    fake(monkeypatch, lambda model, options, watch: Outcome(Termination.TIME_LIMIT, 2.0, 1.0, 0, 0.0))
+    fake(monkeypatch, lambda model, options, watch: SolverOutcome(Termination.TIME_LIMIT, 2.0, 1.0, 0, 0.0))
     with pytest.raises(SolverError, match=r"contradicts itself.* 1\.0 below its bound of 2\.0"):
         solve(knapsack()[0], "fake")
 

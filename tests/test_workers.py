@@ -17,12 +17,12 @@ import pytest
 import lipexact as lx
 from lipexact.bab import driver as tree
 from lipexact.bab import tasks as subtrees
-from lipexact.bab.expand import Explorer, Node
+from lipexact.bab.expand import NodeExpander, SearchNode
 from lipexact.bab.propagation import Points
-from lipexact.bab.tasks import Answer, Search, Subtree, explore, pack, unpack
-from lipexact.bounds.formulation import bodies_of, programs_of
+from lipexact.bab.tasks import SubtreeResult, SubtreeSearch, Subtree, expand_subtree, pack, unpack
+from lipexact.bounds.formulation import checked_norm_sets, formulate
 from lipexact.graph.pattern import ON
-from lipexact.workers import Crew
+from lipexact.workers import WorkerPool
 from tests import oracle
 from tests.networks import case, random_weights, to_network
 from tests.test_executors import Held, Here
@@ -80,15 +80,15 @@ def test_the_constant_is_the_same_with_threads() -> None:
 
 
 def test_the_constant_is_the_same_with_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    pids, original = set(), Crew.ready.fget
+    pids, original = set(), WorkerPool.ready.fget
 
-    def ready(self: Crew) -> bool:
+    def ready(self: WorkerPool) -> bool:
         while not original(self):  # type: ignore[misc]
             time.sleep(0.01)
         pids.update(pid for lane in self._lanes for pid in lane.executor._processes)  # type: ignore[attr-defined]
         return True
 
-    monkeypatch.setattr(Crew, "ready", property(ready))
+    monkeypatch.setattr(WorkerPool, "ready", property(ready))
     both = solved(None, threads=2)
     assert len(pids) == 2
     assert both.stats["nodes"] > 50
@@ -274,14 +274,14 @@ def solved(executor: Executor | None, **options: Any) -> lx.LipschitzResult:
 def explored(monkeypatch: pytest.MonkeyPatch, change: Callable[[list[Any], Subtree], None]) -> None:
     """Do something before each task, which is told all before."""
     tasks: list[Any] = []
-    original = Search.explore
+    original = SubtreeSearch.expand
 
-    def explore(self: Search, task: Subtree) -> Answer:
+    def explore(self: SubtreeSearch, task: Subtree) -> SubtreeResult:
         tasks.append(task)
         change(tasks, task)
         return original(self, task)
 
-    monkeypatch.setattr(Search, "explore", explore)
+    monkeypatch.setattr(SubtreeSearch, "explore", explore)
 
 
 @pytest.mark.parametrize("always", [False, True])
@@ -308,14 +308,14 @@ def test_a_task_that_kills_workers_is_done_here() -> None:
 
 def test_what_is_lost_goes_out_again_and_nothing_is_doubled(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[int] = []
-    original = Crew.wait
+    original = WorkerPool.wait
 
-    def wait(self: Crew, seconds: float | None) -> list[Any]:
+    def wait(self: WorkerPool, seconds: float | None) -> list[Any]:
         found = original(self, seconds)
-        told.extend(each.ticket for each in found)
+        told.extend(each.task_id for each in found)
         return found
 
-    monkeypatch.setattr(Crew, "wait", wait)
+    monkeypatch.setattr(WorkerPool, "wait", wait)
     lost = np.random.default_rng(0).random(10_000) < 0.3
     here = Here(3, fault=lambda number: CancelledError() if lost[number] else None)
     assert "message" not in solved(here).stats
@@ -348,15 +348,15 @@ def test_processes_that_cannot_be_replaced(sent: bool, monkeypatch: pytest.Monke
         raise OSError("no semaphores left")
 
     batches: list[int] = []
-    original = Explorer.explore
+    original = NodeExpander.expand
 
-    def explore(self: Explorer, batch: list[Node]) -> Any:
+    def explore(self: NodeExpander, batch: list[SearchNode]) -> Any:
         batches.append(len(batch))
         return original(self, batch)
 
     alone(functional=0)
     monkeypatch.setattr(tree, "_HEARTBEAT", 0.01)
-    monkeypatch.setattr(Explorer, "explore", explore)
+    monkeypatch.setattr(NodeExpander, "explore", explore)
     monkeypatch.setattr("lipexact.workers._process", refuse)
     here = Here(1, fault=lambda number: BrokenExecutor("broken") if number >= 1 - sent else None)
     message = solved(here).stats["message"]
@@ -367,20 +367,20 @@ def test_processes_that_cannot_be_replaced(sent: bool, monkeypatch: pytest.Monke
 # --- Subtrees -----------------------------------------------------------------------------------------
 
 
-def planted(least: int, seed: int = 3, *norms: Any, traced: bool = False) -> tuple[Explorer, list[Node], Search]:
+def planted(least: int, seed: int = 3, *norms: Any, traced: bool = False) -> tuple[NodeExpander, list[SearchNode], SubtreeSearch]:
     """An explorer, some nodes, and what all subtrees are parts of."""
     net, box = question(seed)
-    programs = programs_of(net, box, *bodies_of(net, box, *(norms or ("linf", None, 0))), "auto", np.inf)
+    programs = formulate(net, box, *checked_norm_sets(net, box, *(norms or ("linf", None, 0))), "auto", np.inf)
     asked = [program.problem for program in programs], [program.bounds for program in programs]
-    explorer = Explorer(*asked, None, np.inf, traced=traced)
-    nodes = [explorer.root(programs[0].root)]
+    explorer = NodeExpander(*asked, None, np.inf, traced=traced)
+    nodes = [explorer.root(programs[0].root_bound)]
     while len(nodes) < least:
-        nodes = explorer.explore(nodes).children
+        nodes = explorer.expand(nodes).children
         assert nodes
-    return explorer, nodes, Search(*asked, traced)
+    return explorer, nodes, SubtreeSearch(*asked, traced)
 
 
-def consistent(nodes: list[Node], points: Points) -> int:
+def consistent(nodes: list[SearchNode], points: Points) -> int:
     """The points of nodes lie in them, as far as linear programs tell; how many were looked at."""
     looked = 0
     for node in nodes:
@@ -425,7 +425,7 @@ def test_nodes_come_back_with_points_of_their_own() -> None:
     looked = 0
     for _ in range(3):
         task = Subtree(pack(nodes, explorer.cells.points), None, 0.0, 0.0, 0.0, 0.0)
-        answer = pickle.loads(pickle.dumps(explore(search, pickle.loads(pickle.dumps(task)))))
+        answer = pickle.loads(pickle.dumps(expand_subtree(search, pickle.loads(pickle.dumps(task)))))
         assert answer.outcome.children == []
         nodes = unpack(answer.packet, explorer.cells.points)
         looked += consistent(nodes, explorer.cells.points)
@@ -433,23 +433,23 @@ def test_nodes_come_back_with_points_of_their_own() -> None:
 
 
 def test_nodes_have_points_of_their_own_in_the_callers_tree(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked, original = 0, tree._Tree.push
+    looked, original = 0, tree._SearchTree.push
 
-    def push(self: tree._Tree, outcome: Any) -> None:
+    def push(self: tree._SearchTree, outcome: Any) -> None:
         nonlocal looked
         looked += consistent(outcome.children, self.explorer.cells.points)
         original(self, outcome)
 
-    monkeypatch.setattr(tree._Tree, "push", push)
+    monkeypatch.setattr(tree._SearchTree, "push", push)
     solved(Here(2))
     assert looked > 100
 
 
-def said(answer: Answer) -> tuple[Any, ...]:
+def said(answer: SubtreeResult) -> tuple[Any, ...]:
     """All that an answer says but how long it took."""
     nodes = [(node.bound, node.decisions, node.points.tolist()) for node in answer.packet.nodes]
     weights = [weights.tobytes() for node in answer.packet.nodes for weights in node.weights]
-    found, trace = answer.outcome.found, answer.outcome.trace
+    found, trace = answer.outcome.incumbent, answer.outcome.trace
     region = None if found is None else (found.norm.lower, found.region.point.tobytes())
     steps = [(decisions, step.split, step.bound, repr(step.deductions)) for decisions, step in trace.items()]
     counts = {name: count for name, count in answer.stats.items() if not name.endswith("seconds")}
@@ -463,7 +463,7 @@ def test_an_answer_depends_on_its_task_alone(seconds: float) -> None:
     other = pickle.dumps(Subtree(pack(nodes[:3], explorer.cells.points), None, 0.0, 0.0, 0.0, 0.0))
     answers, points = [], []
     for task in (first, other, first, first):
-        answers.append(said(search.explore(pickle.loads(task))))
+        answers.append(said(search.expand(pickle.loads(task))))
         (used,) = search._idle
         points.append(used.cells.points.count)
     fresh = pickle.loads(pickle.dumps(search))
@@ -476,12 +476,12 @@ def test_an_answer_depends_on_its_task_alone(seconds: float) -> None:
 def test_which_bounds_were_the_smallest_before_does_not_matter_in_the_end() -> None:
     explorer, nodes, search = planted(8)
     task = pickle.dumps(Subtree(pack(nodes, explorer.cells.points), None, 0.0, 0.0, 0.0, np.inf))
-    answers = [each.explore(pickle.loads(task)) for each in (search, search, pickle.loads(pickle.dumps(search)))]
+    answers = [each.expand(pickle.loads(task)) for each in (search, search, pickle.loads(pickle.dumps(search)))]
     known = alone(functional=0).value
     assert [answer.packet.nodes for answer in answers] == [[]] * 3
     for answer in answers:
-        assert answer.outcome.found is not None
-        assert answer.outcome.found.norm.lower == pytest.approx(known, rel=1e-9)
+        assert answer.outcome.incumbent is not None
+        assert answer.outcome.incumbent.norm.lower == pytest.approx(known, rel=1e-9)
         assert answer.outcome.passed == pytest.approx(known, rel=1e-9)
 
 
@@ -489,11 +489,11 @@ def test_what_waits_comes_back() -> None:
     explorer, nodes, search = planted(8)
     middle = float(np.median([node.bound for node in nodes]))
     packet = pack(nodes, explorer.cells.points)
-    answer = search.explore(Subtree(packet, None, 0.0, middle, 0.0, np.inf))
+    answer = search.expand(Subtree(packet, None, 0.0, middle, 0.0, np.inf))
     left = {node.decisions for node in answer.packet.nodes}
     assert all(node.bound <= middle for node in answer.packet.nodes)
     assert left >= {node.decisions for node in nodes if node.bound <= middle}
-    answer = search.explore(Subtree(packet, None, 100.0, 0.0, 0.0, np.inf))  # a target beyond all
+    answer = search.expand(Subtree(packet, None, 100.0, 0.0, 0.0, np.inf))  # a target beyond all
     assert answer.packet.nodes == []
     assert answer.outcome.passed == max(node.bound for node in nodes)
     assert answer.stats["leaves"] == 0
@@ -502,9 +502,9 @@ def test_what_waits_comes_back() -> None:
 def test_the_best_region_is_told_and_retold() -> None:
     explorer, nodes, search = planted(8)
     packet = pack(nodes, explorer.cells.points)
-    found = search.explore(Subtree(packet, None, 0.0, 0.0, 0.0, np.inf)).outcome.found
+    found = search.expand(Subtree(packet, None, 0.0, 0.0, 0.0, np.inf)).outcome.incumbent
     assert found is not None
-    again = search.explore(Subtree(packet, found, 0.0, 0.0, 0.0, 0.0)).outcome.found
+    again = search.expand(Subtree(packet, found, 0.0, 0.0, 0.0, 0.0)).outcome.incumbent
     assert again is not None
     assert again.norm.lower == found.norm.lower
     assert found.norm.lower == pytest.approx(alone(functional=0).value, rel=1e-9)

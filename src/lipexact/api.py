@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lipexact.bounds.formulation import allowed_programs, bodies_of, programs_of
+from lipexact.bounds.formulation import in_mode, checked_norm_sets, formulate
 from lipexact.errors import OptionError
 from lipexact.network import Network
 from lipexact.onnx.reader import read_onnx
@@ -22,7 +22,7 @@ from lipexact.result import LipschitzResult
 from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
-from lipexact.solve import Method, Mode, ask, certificate_path, check_executor, choose, import_programs
+from lipexact.solve import Method, Mode, solve_request, certificate_path, check_executor, choose, import_programs
 from lipexact.state import ProgressCallback
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def lipschitz(
     import_programs(method, solver, mode, solver_options)
     start = time.perf_counter()
     file = certificate_path(certificate)
-    question = ask(
+    question = solve_request(
         load(model),
         input_norm=input_norm,
         output_norm=output_norm,
@@ -204,7 +204,7 @@ def lipschitz(
         certified=bool(certificate),
     )
     check_executor(executor, method)
-    result = question.answer(domain, start=start, progress=progress, executor=executor)
+    result = question.solve(domain, start=start, progress=progress, executor=executor)
     if result.certificate is not None and file is not None:
         try:
             result.certificate.save(file)
@@ -247,9 +247,9 @@ def build(
 
     network = load(model)
     check_domain(network, domain, bounded=True)
-    bodies = bodies_of(network, domain, input_norm, output_norm, functional)
-    programs = programs_of(network, domain, *bodies, mode, np.inf, keep_output=True)
-    allowed = allowed_programs(programs, mode)
+    bodies = checked_norm_sets(network, domain, input_norm, output_norm, functional)
+    programs = formulate(network, domain, *bodies, mode, np.inf, keep_output=True)
+    allowed = in_mode(programs, mode)
     chosen = choose(programs, allowed)
     return compose(chosen.problem, chosen.bounds)
 

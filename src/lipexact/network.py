@@ -12,7 +12,7 @@ import numpy.typing as npt
 from lipexact.errors import ModelError
 from lipexact.graph.derivative import reverse
 from lipexact.graph.evaluate import batches, evaluate
-from lipexact.graph.folding import fuse
+from lipexact.graph.folding import fold
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Value
 from lipexact.graph.lowering import relu
 from lipexact.numerics.arrays import Vector, floats
@@ -196,4 +196,4 @@ class Network:
 def network(graph: Graph, *, input_shape: tuple[int, ...], output_shape: tuple[int, ...], name: str) -> Network:
     """The network of a graph after folding its affine nodes (:func:`lipexact.graph.folding.fuse`)."""
     with np.errstate(over="ignore", invalid="ignore"):  # products that overflow are refused by the nodes
-        return Network(fuse(graph), input_shape, output_shape, name)
+        return Network(fold(graph), input_shape, output_shape, name)

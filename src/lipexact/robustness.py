@@ -186,7 +186,7 @@ def certified_radius(
     least, most, tried = 0.0, np.inf, np.inf
     steps: list[RadiusStep] = []
     termination = "tolerance"
-    slope = float(alpha.ball(center.size).value(rows @ network.jacobian(center)).max())
+    slope = float(alpha.ball(center.size).support(rows @ network.jacobian(center)).max())
     everything = _radius_of_all(center, alpha, domain_clip)
     first = min(0.5 / slope if slope > 0.5 / _LARGEST else 1.0, everything)
     radius, largest = first, min(first * 2.0**_DOUBLINGS, _LARGEST)
@@ -221,7 +221,7 @@ def certified_radius(
             # It is no smaller on any ball that holds the witness.
             if result.witness is None:
                 raise SolverError("a bound of 0 is above the target")  # not reached: a larger bound has a witness
-            away = float(length.value(_step_into(network, center, result.witness)[None, :])[0])
+            away = float(length.support(_step_into(network, center, result.witness)[None, :])[0])
             most = min(most, max(away, 1 / result.lower))
             tried = min(tried, most)
         if least >= everything or (result.upper == 0 and not network.gates):
@@ -267,7 +267,7 @@ def _ball(center: Vector, radius: float, alpha: Norm, clip: tuple[npt.ArrayLike,
         ball = _box(center, np.full(n, radius)) & Ball(center, radius * np.sqrt(n) * (1 + 1e-15), norm="l1")
     else:
         body = alpha.ball(n)
-        ball = _box(center, radius * body.ceiling(np.eye(n)) * (1 + 1e-12))
+        ball = _box(center, radius * body.support_upper(np.eye(n)) * (1 + 1e-12))
         polar = alpha.polar(n)  # whose vertices are the ball's half-spaces
         if polar.vertex_count <= _MOST_FACETS:
             facets = np.vstack(list(polar.vertices()))
@@ -294,8 +294,8 @@ def _radius_of_all(center: Vector, alpha: Norm, clip: tuple[npt.ArrayLike, npt.A
     if not np.isfinite(reach).all():
         return np.inf
     if isinstance(alpha, PolyhedralNorm):  # which may not grow with every entry
-        return float(reach @ length.ceiling(np.eye(center.size))) * (1 + 1e-9)
-    return float(length.value(reach[None, :])[0]) * (1 + 1e-9)
+        return float(reach @ length.support_upper(np.eye(center.size))) * (1 + 1e-9)
+    return float(length.support(reach[None, :])[0]) * (1 + 1e-9)
 
 
 def _sides(clip: tuple[npt.ArrayLike, npt.ArrayLike]) -> tuple[Vector, Vector]:

@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from lipexact.bab.driver import branch, fits
 from lipexact.bab.expand import Trace
-from lipexact.bab.prover import certify, statement
-from lipexact.bounds.formulation import Program, allowed_programs, blas_threads, measures_of, programs_of
+from lipexact.bab.prover import make_certificate, statement
+from lipexact.bounds.formulation import Formulation, in_mode, blas_threads, norm_sets, formulate
 from lipexact.bounds.interval import point_bounds
 from lipexact.certificates.certificate import Certificate
 from lipexact.errors import OptionError
@@ -28,23 +28,23 @@ from lipexact.graph.pattern import ON
 from lipexact.network import Network
 from lipexact.numerics.rounding import rounded
 from lipexact.options import SolveOptions
-from lipexact.problem.homogenize import Projective
+from lipexact.problem.homogenize import Homogenization
 from lipexact.problem.problem import DerivativeMode, Problem, check_domain
-from lipexact.regions.feasibility import Region, gradients, steepness
-from lipexact.regions.heuristics import Found, best_region
+from lipexact.regions.feasibility import LinearRegion, gradients, steepness
+from lipexact.regions.heuristics import Incumbent, best_region
 from lipexact.result import LipschitzResult, Status, Witness, closed
 from lipexact.sets.domains import Domain, Reals
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
-from lipexact.sets.unit_balls import Body
-from lipexact.state import RELAXATION, TARGET, Bracket, Goal, Progress, ProgressCallback
+from lipexact.sets.unit_balls import SymmetricSet
+from lipexact.state import RELAXATION, TARGET, SearchState, StoppingRule, Progress, ProgressCallback
 
 Mode = Literal["auto", "forward", "reverse"]
 Method = Literal["auto", "bab", "mip", "lp"]
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class SolveRequest:
     """What is asked of a network, whatever the domain; :func:`ask` makes one.
 
     Attributes
@@ -58,18 +58,18 @@ class Question:
     """
 
     network: Network
-    functionals: Body
-    directions: Body
+    functionals: SymmetricSet
+    directions: SymmetricSet
     method: Method
     solver: str
     mode: Mode
     options: SolveOptions
-    goal: Goal
+    goal: StoppingRule
     certified: bool
     # On other domains, made once.
     _drafts: dict[DerivativeMode, Problem] = field(default_factory=dict)
 
-    def answer(
+    def solve(
         self,
         domain: Domain,
         *,
@@ -106,8 +106,8 @@ class Question:
         with blas_threads(network):
             data = statement(network, domain, functionals, directions) if self.certified else None
             bodies = functionals, directions
-            programs = programs_of(network, domain, *bodies, self.mode, deadline, drafts=self._drafts)
-            allowed = allowed_programs(programs, self.mode)
+            programs = formulate(network, domain, *bodies, self.mode, deadline, drafts=self._drafts)
+            allowed = in_mode(programs, self.mode)
             stats["bounds_seconds"] = time.perf_counter() - read
             bracket = _bracket(programs, deadline)
             bracket.stats |= stats
@@ -116,7 +116,7 @@ class Question:
                 method = "bab" if self._plain and fits([program.problem for program in allowed]) else "mip"
             report = _reporter(progress, start, bracket)
             trace: Trace | None = None if data is None else {}
-            if not goal.reached(bracket.lower, bracket.upper):
+            if not goal.is_met(bracket.lower, bracket.upper):
                 if method == "bab":
                     problems, bounds = [one.problem for one in allowed], [one.bounds for one in allowed]
                     branch(
@@ -133,16 +133,16 @@ class Question:
                 elif method == "lp":
                     chosen = _relaxed(allowed, chosen, bracket, self.solver, options, goal, deadline, report)
                 else:
-                    from lipexact.mip.cut_loop import narrow  # noqa: PLC0415 - Pyomo's import is long
+                    from lipexact.mip.cut_loop import solve_by_cuts  # noqa: PLC0415 - Pyomo's import is long
                     from lipexact.mip.solvers.base import require_solver  # noqa: PLC0415
 
                     require_solver(self.solver, quadratic=chosen.problem.quadratic)
                     program = chosen.problem, chosen.bounds, bracket, self.solver, options, goal
-                    bracket = narrow(*program, deadline=deadline, on_progress=report)
+                    bracket = solve_by_cuts(*program, deadline=deadline, on_progress=report)
             made = None
             if data is not None and trace is not None:
                 made = _certified(network, domain, data, allowed, bracket, trace, start)
-        witness = None if bracket.found is None else _witness(network, domain, bracket.found)
+        witness = None if bracket.incumbent is None else _witness(network, domain, bracket.incumbent)
         return _result(bracket, witness, made, method, chosen.problem.mode, self.solver, goal, start)
 
     @property
@@ -151,7 +151,7 @@ class Question:
         return self.solver == "highs" and self.mode == "auto" and not self.options.extra
 
 
-def ask(
+def solve_request(
     model: Network,
     *,
     input_norm: str | Norm = "linf",
@@ -166,7 +166,7 @@ def ask(
     threads: int | None = None,
     solver_options: Mapping[str, Any] | None = None,
     certified: bool = False,
-) -> Question:
+) -> SolveRequest:
     """A question, once all that does not depend on a domain is checked; parameters as for :func:`lipexact.lipschitz`.
 
     Raises
@@ -174,9 +174,9 @@ def ask(
     NormError, OptionError, SolverUnavailableError
     """
     options = solve_options(method, solver, time_limit, gap, target, threads, solver_options)
-    functionals, directions = measures_of(model, input_norm, output_norm, functional)
-    goal = Goal(float(gap), None if target is None else float(target))
-    return Question(model, functionals, directions, method, solver, mode, options, goal, certified)
+    functionals, directions = norm_sets(model, input_norm, output_norm, functional)
+    goal = StoppingRule(float(gap), None if target is None else float(target))
+    return SolveRequest(model, functionals, directions, method, solver, mode, options, goal, certified)
 
 
 def import_programs(method: str, solver: str, mode: str, solver_options: Mapping[str, Any] | None) -> None:
@@ -189,8 +189,8 @@ def _certified(
     network: Network,
     domain: Domain,
     data: dict[str, Any],
-    programs: list[Program],
-    bracket: Bracket,
+    programs: list[Formulation],
+    bracket: SearchState,
     trace: Trace,
     start: float,
 ) -> Certificate | None:
@@ -199,7 +199,7 @@ def _certified(
     questions = [program.problem for program in programs], [program.bounds for program in programs]
     made = None
     try:
-        made = certify(network, domain, data, *questions, bracket, trace, before - start)
+        made = make_certificate(network, domain, data, *questions, bracket, trace, before - start)
     except KeyboardInterrupt:
         bracket.stats["message"] = "interrupted while the certificate was made: there is none"
     bracket.stats["certificate_seconds"] = time.perf_counter() - before
@@ -224,38 +224,38 @@ def certificate_path(certificate: str | os.PathLike[str] | bool | None) -> Path 
 
 
 def _relaxed(
-    allowed: list[Program],
-    chosen: Program,
-    bracket: Bracket,
+    allowed: list[Formulation],
+    chosen: Formulation,
+    bracket: SearchState,
     solver: str,
     options: SolveOptions,
-    goal: Goal,
+    goal: StoppingRule,
     deadline: float,
     report: ProgressCallback | None,
-) -> Program:
+) -> Formulation:
     """The program whose relaxation is the best, of one mode or both."""
-    from lipexact.mip.cut_loop import relax  # noqa: PLC0415 - Pyomo's import is long
+    from lipexact.mip.cut_loop import solve_lp_relaxation  # noqa: PLC0415 - Pyomo's import is long
     from lipexact.mip.solvers.base import require_solver  # noqa: PLC0415
 
     for program in sorted(allowed, key=lambda one: one is not chosen):
         require_solver(solver, quadratic=program.problem.quadratic)
-        if relax(program.problem, program.bounds, bracket, solver, options, deadline=deadline, on_progress=report):
+        if solve_lp_relaxation(program.problem, program.bounds, bracket, solver, options, deadline=deadline, on_progress=report):
             chosen = program
-        if bracket.termination != RELAXATION or goal.reached(bracket.lower, bracket.upper):
+        if bracket.termination != RELAXATION or goal.is_met(bracket.lower, bracket.upper):
             break
     return chosen
 
 
-def _cheapest(programs: list[Program], lower: float) -> Program:
+def _cheapest(programs: list[Formulation], lower: float) -> Formulation:
     return min(programs, key=lambda program: program.cost(lower))
 
 
-def choose(programs: list[Program], allowed: list[Program]) -> Program:
+def choose(programs: list[Formulation], allowed: list[Formulation]) -> Formulation:
     """The one of those allowed that promises the least work."""
     return _cheapest(allowed, _bracket(programs, np.inf).lower) if len(allowed) > 1 else allowed[0]
 
 
-def _bracket(programs: list[Program], deadline: float) -> Bracket:
+def _bracket(programs: list[Formulation], deadline: float) -> SearchState:
     """What is known before any program is solved."""
     problem, start = programs[0].problem, time.perf_counter()
     share = start + max(deadline - start, 0.0) / 4  # the rest is the solver's
@@ -268,23 +268,23 @@ def _bracket(programs: list[Program], deadline: float) -> Bracket:
         kinks=programs[0].kinks,
     )
     lower = 0.0 if found is None else found.norm.lower
-    upper = min(program.root for program in programs)
-    if found is not None and any(program.single for program in programs):
+    upper = min(program.root_bound for program in programs)
+    if found is not None and any(program.is_single_region for program in programs):
         upper = min(upper, found.norm.upper * (1 + 1e-11))  # which is accurate to rounding
     # The bound may lie below the attained value by what rounding does to that value.
-    bracket = Bracket(lower, max(upper, lower), found)
+    bracket = SearchState(lower, max(upper, lower), found)
     bracket.stats["primal_seconds"] = time.perf_counter() - start
     return bracket
 
 
 def _result(
-    bracket: Bracket,
+    bracket: SearchState,
     witness: Witness | None,
     certificate: Certificate | None,
     method: str,
     mode: str,
     solver: str,
-    goal: Goal,
+    goal: StoppingRule,
     start: float,
 ) -> LipschitzResult:
     exact = closed(bracket.lower, bracket.upper)
@@ -292,7 +292,7 @@ def _result(
         bracket.termination = "optimal"
     elif closed(bracket.lower, bracket.upper, goal.gap):
         bracket.termination = "gap"
-    elif goal.decided(bracket.lower, bracket.upper):
+    elif goal.target_is_decided(bracket.lower, bracket.upper):
         bracket.termination = TARGET
     return LipschitzResult(
         lower=bracket.lower,
@@ -311,11 +311,11 @@ def _result(
     )
 
 
-def _witness(network: Network, domain: Domain, found: Found) -> Witness:
+def _witness(network: Network, domain: Domain, found: Incumbent) -> Witness:
     region, direction = found.region, found.norm.direction
     if isinstance(domain, Reals):
-        whole = Projective(network)
-        region, direction = Region(whole.point(region.point), region.pattern), whole.direction(direction)
+        whole = Homogenization(network)
+        region, direction = LinearRegion(whole.point(region.point), region.pattern), whole.direction(direction)
     point = np.nan_to_num([rounded(entry) for entry in region.point.tolist()])  # no float is beyond the largest one
     jacobian, _ = gradients(network, np.eye(network.output.size), region.pattern)
     return Witness(
@@ -328,7 +328,7 @@ def _witness(network: Network, domain: Domain, found: Found) -> Witness:
     )
 
 
-def _radius(network: Network, domain: Domain, region: Region, point: npt.NDArray[np.float64]) -> float:
+def _radius(network: Network, domain: Domain, region: LinearRegion, point: npt.NDArray[np.float64]) -> float:
     """The radius of the largest linf ball around the point in its region and the domain, rounded down.
 
     Of a smaller one where the network is so large that its neurons' slopes are only bounded.
@@ -433,7 +433,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def _reporter(progress: bool | ProgressCallback, start: float, bracket: Bracket) -> ProgressCallback | None:
+def _reporter(progress: bool | ProgressCallback, start: float, bracket: SearchState) -> ProgressCallback | None:
     if not (isinstance(progress, bool) or callable(progress)):
         raise OptionError(f"progress must be True, False or a function, not {progress!r}")
     if not progress:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from lipexact.regions.heuristics import Found
+from lipexact.regions.heuristics import Incumbent
 from lipexact.result import closed
 
 UNDECIDED, TARGET, RELAXATION = "undecided", "target", "relaxation"
@@ -38,23 +38,23 @@ ProgressCallback = Callable[[Progress], bool | None]
 
 
 @dataclass(frozen=True)
-class Goal:
+class StoppingRule:
     """When a bracket is narrow enough: its relative gap, or its position to a target."""
 
     gap: float = 0.0
     target: float | None = None
 
-    def decided(self, lower: float, upper: float) -> bool:
+    def target_is_decided(self, lower: float, upper: float) -> bool:
         """Whether the target is known to be an upper bound, or known to be none."""
         return self.target is not None and (upper <= self.target or lower > self.target)
 
-    def reached(self, lower: float, upper: float) -> bool:
+    def is_met(self, lower: float, upper: float) -> bool:
         """Whether there is nothing left to do."""
-        return closed(lower, upper, self.gap) or self.decided(lower, upper)
+        return closed(lower, upper, self.gap) or self.target_is_decided(lower, upper)
 
 
 @dataclass
-class Bracket:
+class SearchState:
     """Bounds of the maximum, the region that attains the lower one, and how they were found.
 
     `proof` is "float" while the upper bound is from :mod:`lipexact.bounds`, "solver" after.
@@ -62,7 +62,7 @@ class Bracket:
 
     lower: float
     upper: float
-    found: Found | None
+    incumbent: Incumbent | None
     proof: str = "float"
     termination: str = Termination.OPTIMAL.value
     stats: dict[str, Any] = field(default_factory=dict)

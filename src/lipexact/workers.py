@@ -52,7 +52,7 @@ _DONE, _FAILED, _MISSING, _UNFIT = "done", "failed", "missing", "unfit"
 
 
 @dataclass(frozen=True)
-class Order:
+class TaskHeader:
     """What goes with a task.
 
     Attributes
@@ -82,7 +82,7 @@ _shared: OrderedDict[str, Any] = OrderedDict()
 _lock = threading.Lock()
 
 
-def perform(order: Order, shared: bytes | None, task: bytes) -> tuple[str, bytes, float]:
+def perform(order: TaskHeader, shared: bytes | None, task: bytes) -> tuple[str, bytes, float]:
     """Do a task: what became of it, its pickled value, and the seconds that it took.
 
     Parameters
@@ -159,7 +159,7 @@ def _end_with(caller: int) -> None:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TaskOutcome:
     """What became of a task.
 
     Attributes
@@ -176,7 +176,7 @@ class Outcome:
         The bytes of its arguments and of its value.
     """
 
-    ticket: int
+    task_id: int
     value: Any
     error: Exception | None
     seconds: float = 0.0
@@ -186,7 +186,7 @@ class Outcome:
 
 @dataclass(eq=False)
 class _Task:
-    ticket: int
+    task_id: int
     work: bytes
     whole: bool = False  # whether to send what is shared along
     deaths: int = 0
@@ -194,7 +194,7 @@ class _Task:
 
 
 @dataclass(eq=False)
-class _Lane:
+class _Slot:
     """An executor, what it is doing, in order, and how much of that it should have at most."""
 
     executor: Executor
@@ -218,7 +218,7 @@ class _Lane:
         return ahead * self.workers - len(self.sent)
 
 
-class Crew:
+class WorkerPool:
     """Workers that do tasks.
 
     A thread of its own hands out tasks and takes answers, so that workers do not wait for the caller.
@@ -244,13 +244,13 @@ class Crew:
     def __init__(
         self, shared: bytes, executor: Executor | None = None, workers: int | None = None, cores: int = 1
     ) -> None:
-        self._order = Order(uuid.uuid4().hex, 0, __version__, _process_name(), cores)
+        self._order = TaskHeader(uuid.uuid4().hex, 0, __version__, _process_name(), cores)
         self._numbers = itertools.count()
         self._shared, self._fixed = shared, workers
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._outbox: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[TaskOutcome | None] = queue.SimpleQueue()
         self._waiting: deque[_Task] = deque()
-        self._lanes: list[_Lane] = []
+        self._lanes: list[_Slot] = []
         self._served = False  # whether any task has come back
         self._running = True
         self._lost: WorkerError | None = None  # why nobody is left to do tasks; None in the outbox tells who waits
@@ -259,7 +259,7 @@ class Crew:
             self._own(workers or os.cpu_count() or 1)
         else:
             count = workers or workers_of(executor) or _UNKNOWN
-            self._lanes.append(_Lane(executor, own=False, workers=count, unsent=count, asked=time.monotonic()))
+            self._lanes.append(_Slot(executor, own=False, workers=count, unsent=count, asked=time.monotonic()))
         self._thread = threading.Thread(target=self._run, name="lipexact crew", daemon=True)
         self._thread.start()
 
@@ -302,7 +302,7 @@ class Crew:
         self.open += 1
         self._inbox.put(_Task(ticket, work))
 
-    def wait(self, seconds: float | None) -> list[Outcome]:
+    def wait(self, seconds: float | None) -> list[TaskOutcome]:
         """What has been done, at least one outcome unless the time is up; None waits as long as it takes.
 
         Raises
@@ -310,7 +310,7 @@ class Crew:
         WorkerError
             If there is nobody left to do tasks; those that are open are lost.
         """
-        found: list[Outcome] = []
+        found: list[TaskOutcome] = []
         with suppress(queue.Empty):
             while self.open:
                 told = self._outbox.get(timeout=0 if found or self._lost is not None else seconds)
@@ -355,7 +355,7 @@ class Crew:
     def _own(self, count: int) -> None:
         for _ in range(count):
             try:
-                lane = _Lane(_process(), own=True, workers=1, unsent=1)
+                lane = _Slot(_process(), own=True, workers=1, unsent=1)
                 lane.started = lane.executor.submit(os.getpid)
             except (OSError, RuntimeError, MemoryError):
                 if not self._lanes:
@@ -373,14 +373,14 @@ class Crew:
                 return
             self._send(lane, self._waiting.popleft())
 
-    def _ask(self, lane: _Lane) -> None:
+    def _ask(self, lane: _Slot) -> None:
         """Whether an executor has more workers by now, or fewer."""
         if not lane.own and self._fixed is None and time.monotonic() - lane.asked > _ASKED:
             before, lane.asked = lane.workers, time.monotonic()
             lane.workers = workers_of(lane.executor) or before
             lane.unsent += max(lane.workers - before, 0)
 
-    def _send(self, lane: _Lane, task: _Task) -> None:
+    def _send(self, lane: _Slot, task: _Task) -> None:
         shared = self._shared if task.whole or lane.unsent > 0 else None
         order = replace(self._order, number=next(self._numbers))
         try:
@@ -426,7 +426,7 @@ class Crew:
             self._answered(task, kind, value, seconds)
         del lane.sent[future]
 
-    def _begun(self, lane: _Lane) -> None:
+    def _begun(self, lane: _Slot) -> None:
         """A process of one's own has started, or failed to."""
         if lane.ready:
             return
@@ -443,16 +443,16 @@ class Crew:
             return
         told = pickle.loads(pickled)
         value, error = (None, told) if kind == _FAILED else (told, None)
-        self._outbox.put(Outcome(task.ticket, value, error, seconds, len(task.work), len(pickled)))
+        self._outbox.put(TaskOutcome(task.task_id, value, error, seconds, len(task.work), len(pickled)))
 
     def _again(self, task: _Task, why: str) -> None:
         """Hand a task out once more, unless that was tried often enough."""
         if task.deaths < _DEATHS and task.losses < _LOSSES:
             self._waiting.appendleft(task)
         else:
-            self._outbox.put(Outcome(task.ticket, None, WorkerError(f"the task was given up: {why}")))
+            self._outbox.put(TaskOutcome(task.task_id, None, WorkerError(f"the task was given up: {why}")))
 
-    def _replace(self, lane: _Lane) -> None:
+    def _replace(self, lane: _Slot) -> None:
         """Processes of one's own for what is broken; what it was doing goes out again."""
         self._lanes.remove(lane)
         tasks = list(lane.sent.values())
@@ -465,7 +465,7 @@ class Crew:
             self._again(task, f"workers died {task.deaths} times while they did it")
         self._own(min(lane.workers, os.cpu_count() or 1))
 
-    def _end(self, lane: _Lane) -> None:
+    def _end(self, lane: _Slot) -> None:
         if not lane.own:
             for future in lane.sent:
                 future.cancel()

@@ -21,15 +21,15 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from lipexact.bab.expand import Explorer, Node, Outcome, Trace, merge
-from lipexact.bab.tasks import Answer, Search, Subtree, explore, pack, unpack
+from lipexact.bab.expand import NodeExpander, SearchNode, Expansion, Trace, merge
+from lipexact.bab.tasks import SubtreeResult, SubtreeSearch, Subtree, expand_subtree, pack, unpack
 from lipexact.bounds.interval import Bounds
 from lipexact.errors import WorkerError
 from lipexact.problem.problem import Problem
-from lipexact.regions.feasibility import has_forms
-from lipexact.regions.heuristics import Found
-from lipexact.state import UNDECIDED, Bracket, Goal, Progress, ProgressCallback, Termination
-from lipexact.workers import Crew
+from lipexact.regions.feasibility import is_compact
+from lipexact.regions.heuristics import Incumbent
+from lipexact.state import UNDECIDED, SearchState, StoppingRule, Progress, ProgressCallback, Termination
+from lipexact.workers import WorkerPool
 
 _MOST_NUMBERS = 2**24  # coefficients of a node's bounds
 _MOST_BYTES = 2**31  # of all open nodes together, about
@@ -47,14 +47,14 @@ def fits(problems: Sequence[Problem]) -> bool:
     """Whether the numbers for a single node of the tree fit into memory."""
     network = problems[0].network
     sizes = [max(node.size for node in problem.graph.nodes) for problem in problems]
-    return has_forms(network) and 2 * max(sizes) ** 2 <= _MOST_NUMBERS
+    return is_compact(network) and 2 * max(sizes) ** 2 <= _MOST_NUMBERS
 
 
 def branch(
     problems: Sequence[Problem],
     bounds: Sequence[Bounds],
-    bracket: Bracket,
-    goal: Goal,
+    bracket: SearchState,
+    goal: StoppingRule,
     *,
     deadline: float,
     executor: Executor | None = None,
@@ -90,24 +90,24 @@ def branch(
         return
     start = time.perf_counter()
     traced = trace is not None
-    explorer = Explorer(problems, bounds, bracket.found, deadline, traced=traced)
+    explorer = NodeExpander(problems, bounds, bracket.incumbent, deadline, traced=traced)
     explorer.target = goal.target or 0.0
     shared = executor is not None or (workers or 1) > 1
     with ExitStack() as stack:
-        tree = _Tree(explorer, bracket, goal, {} if trace is None else trace)
+        tree = _SearchTree(explorer, bracket, goal, {} if trace is None else trace)
         try:
-            tree.push(Outcome([explorer.root(bracket.upper)], 0.0, bracket.found))
+            tree.push(Expansion([explorer.root(bracket.upper)], 0.0, bracket.incumbent))
             while tree.open(deadline):
                 now = time.perf_counter() - start
                 if on_progress is not None and tree.reported(now, on_progress):
                     break
                 if shared and now > _ALONE and time.perf_counter() + _WORTH < deadline:
-                    shared, search = False, pickle.dumps(Search(problems, bounds, traced))
+                    shared, search = False, pickle.dumps(SubtreeSearch(problems, bounds, traced))
                     try:
-                        tree.crew = stack.enter_context(Crew(search, executor, workers))
+                        tree.crew = stack.enter_context(WorkerPool(search, executor, workers))
                     except (OSError, RuntimeError, MemoryError, AssertionError) as error:  # none left, or none allowed
                         bracket.stats["message"] = f"no other processes could be started: {error}"
-                tree.turn(deadline)
+                tree.step(deadline)
         except KeyboardInterrupt:  # the upper bound is that before the turn that was interrupted
             bracket.termination = Termination.INTERRUPTED.value
         except MemoryError:  # likewise
@@ -117,15 +117,15 @@ def branch(
     bracket.stats["tree_seconds"] = time.perf_counter() - start
 
 
-class _Tree:
+class _SearchTree:
     """The nodes that are still to be looked at, and the bracket that holds while every region is in one, or passed."""
 
-    def __init__(self, explorer: Explorer, bracket: Bracket, goal: Goal, trace: Trace) -> None:
+    def __init__(self, explorer: NodeExpander, bracket: SearchState, goal: StoppingRule, trace: Trace) -> None:
         self.explorer, self.bracket, self.goal, self.trace = explorer, bracket, goal, trace
-        self.crew: Crew | None = None
-        self._sent: dict[int, list[Node]] = {}  # to the crew
+        self.crew: WorkerPool | None = None
+        self._sent: dict[int, list[SearchNode]] = {}  # to the crew
         self._others: dict[str, float] = {}  # what workers did
-        self._heap: list[tuple[float, int, Node]] = []
+        self._heap: list[tuple[float, int, SearchNode]] = []
         self._numbers = itertools.count()
         self._passed = 0.0  # the largest bound of what was left out, or could not be decided
         self._size = explorer.least
@@ -134,14 +134,14 @@ class _Tree:
 
     def open(self, deadline: float) -> bool:
         """Whether there is something left to do, and time for it."""
-        if not (self._heap or self._sent) or self.goal.reached(self.bracket.lower, self.bracket.upper):
+        if not (self._heap or self._sent) or self.goal.is_met(self.bracket.lower, self.bracket.upper):
             return False
         if time.perf_counter() > deadline:
             self.bracket.termination = Termination.TIME_LIMIT.value
             return False
         return True
 
-    def turn(self, deadline: float) -> None:
+    def step(self, deadline: float) -> None:
         """Look at the nodes with the largest bounds, or have others look at them."""
         if self.crew is not None and (self.crew.ready or not self._heap):
             try:
@@ -154,19 +154,19 @@ class _Tree:
                     self._keep(nodes)
                 self._sent.clear()
             return
-        self.push(self.explorer.explore(self._pop(self._size)))
+        self.push(self.explorer.expand(self._pop(self._size)))
         self._size = min(2 * self._size, self.explorer.most)
 
-    def _pop(self, count: int) -> list[Node]:
+    def _pop(self, count: int) -> list[SearchNode]:
         return [heapq.heappop(self._heap)[2] for _ in range(min(count, len(self._heap)))]
 
-    def _keep(self, nodes: Sequence[Node]) -> None:
+    def _keep(self, nodes: Sequence[SearchNode]) -> None:
         for node in nodes:
             heapq.heappush(self._heap, (-node.bound, next(self._numbers), node))
         if len(self._heap) > self._most:
             self._forget()
 
-    def _hand_out(self, crew: Crew, deadline: float) -> None:
+    def _hand_out(self, crew: WorkerPool, deadline: float) -> None:
         """Deal out the nodes with the largest bounds; what has smaller ones than are left here shall come back."""
         best = self.explorer.sampling.best
         while self._heap and crew.room > 0:
@@ -179,32 +179,32 @@ class _Tree:
             packet = pack(nodes, self.explorer.cells.points)
             number = next(self._numbers)
             self._sent[number] = nodes
-            crew.submit(number, explore, Subtree(packet, best, self.explorer.target, floor, least, most))
+            crew.submit(number, expand_subtree, Subtree(packet, best, self.explorer.target, floor, least, most))
 
-    def _collect(self, crew: Crew, deadline: float) -> None:
+    def _collect(self, crew: WorkerPool, deadline: float) -> None:
         for told in crew.wait(min(max(deadline - time.perf_counter(), 0.0), _HEARTBEAT)):
-            nodes = self._sent.pop(told.ticket)
-            if not isinstance(told.value, Answer):  # it could not be done elsewhere
+            nodes = self._sent.pop(told.task_id)
+            if not isinstance(told.value, SubtreeResult):  # it could not be done elsewhere
                 self.bracket.stats["message"] = f"some nodes were looked at here: {told.error}"
-                self.push(self.explorer.explore(nodes))
+                self.push(self.explorer.expand(nodes))
                 continue
             answer, best = told.value, self.explorer.sampling.best
             for name, value in answer.stats.items():
                 self._others[name] = self._others.get(name, 0) + value
-            found = answer.outcome.found
+            found = answer.outcome.incumbent
             if found is not None and (best is None or found.norm.lower > best.norm.lower):
                 self.explorer.sampling.best = found
-            answer.outcome.found = self.explorer.sampling.best
+            answer.outcome.incumbent = self.explorer.sampling.best
             answer.outcome.children = unpack(answer.packet, self.explorer.cells.points)
             self.push(answer.outcome)
 
-    def push(self, outcome: Outcome) -> None:
+    def push(self, outcome: Expansion) -> None:
         """Take what is left of nodes, and what was found."""
         merge(self.trace, outcome.trace)
         self._passed = max(self._passed, outcome.passed)
         self._keep(outcome.children)
         bracket = self.bracket
-        self._take(outcome.found)
+        self._take(outcome.incumbent)
         top = -self._heap[0][0] if self._heap else 0.0
         away = max((node.bound for nodes in self._sent.values() for node in nodes), default=0.0)
         bracket.upper = min(bracket.upper, max(top, away, self._passed, bracket.lower))
@@ -216,9 +216,9 @@ class _Tree:
         self._passed = max(self._passed, -self._heap[middle][0])
         del self._heap[middle:]
 
-    def _take(self, found: Found | None) -> None:
+    def _take(self, found: Incumbent | None) -> None:
         if found is not None:
-            self.bracket.found = found
+            self.bracket.incumbent = found
             self.bracket.lower = max(self.bracket.lower, found.norm.lower)
 
     def reported(self, now: float, on_progress: ProgressCallback) -> bool:
@@ -243,6 +243,6 @@ class _Tree:
         self._take(self.explorer.sampling.best)
         bracket.upper = max(bracket.upper, bracket.lower)
         ended = bracket.termination == Termination.OPTIMAL.value
-        if ended and not self.goal.reached(bracket.lower, bracket.upper):
+        if ended and not self.goal.is_met(bracket.lower, bracket.upper):
             bracket.termination = UNDECIDED
         bracket.stats |= self.stats

@@ -16,7 +16,7 @@ from lipexact.network import Network
 from lipexact.numerics.arrays import Vector
 from lipexact.numerics.lp import LinearProgram
 from lipexact.numerics.rounding import gamma
-from lipexact.regions.feasibility import Empty, Multipliers, affine_forms, decide
+from lipexact.regions.feasibility import Empty, Multipliers, affine_forms, decide_region
 from lipexact.sets.domains import Domain
 
 # Which gate (layer, index) was given which state; in the order of layers.
@@ -84,7 +84,7 @@ class Deduction:
     multipliers: Multipliers | None
 
 
-class Cells:
+class GatePropagator:
     """Which open gates can have which state in the part of the domain that some decisions leave.
 
     Decisions are on gates of the first layers, all of whose other gates have the same state all over the part: what the
@@ -124,7 +124,7 @@ class Cells:
             self._forms[key] = [known[gate.x] for gate in self.network.gates[: layer + 1]]
         return self._forms[key]
 
-    def settled(
+    def propagate(
         self, states: Sequence[States], decisions: Decisions, layer: int, points: Indices, among: npt.NDArray[np.intp]
     ) -> tuple[States, Indices]:
         """The layer's states with those that follow from the decisions, and points that show the others to be open.
@@ -170,7 +170,7 @@ class Cells:
                     self.deductions.append(Deduction(layer, i, other, multipliers() if most <= 0 else None))
         return found, points
 
-    def entered(self, states: Sequence[States], decisions: Decisions, points: Indices) -> Indices | None:
+    def find_points(self, states: Sequence[States], decisions: Decisions, points: Indices) -> Indices | None:
         """Points of a part, at least one if it was easily found; None where the last decision leaves nothing of it."""
         if points.size or not decisions:
             return points
@@ -235,7 +235,7 @@ class Cells:
         for k, i, state in decisions:
             pattern[k][i] = state
         self.decided += 1
-        empty = isinstance(decide(self.network, self.domain, tuple(pattern)), Empty)
+        empty = isinstance(decide_region(self.network, self.domain, tuple(pattern)), Empty)
         self.seconds["decide"] += time.perf_counter() - start
         return empty
 

@@ -23,14 +23,14 @@ from lipexact.graph.pattern import FREE, OFF, ON
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector
 from lipexact.numerics.rounding import rounded
-from lipexact.problem.homogenize import Projective
+from lipexact.problem.homogenize import Homogenization
 from lipexact.problem.problem import Problem
-from lipexact.regions.feasibility import Empty, Multipliers, decide
-from lipexact.regions.heuristics import Found
+from lipexact.regions.feasibility import Empty, Multipliers, decide_region
+from lipexact.regions.heuristics import Incumbent
 from lipexact.result import closed
 from lipexact.sets.domains import Domain, Reals
-from lipexact.sets.unit_balls import Body, CrossPolytope, Cube, EuclideanUnitBall, HalfSpaces, Hull, Stretched
-from lipexact.state import Bracket, Goal
+from lipexact.sets.unit_balls import SymmetricSet, CrossPolytope, Cube, EuclideanUnitBall, HalfSpaces, Hull, Stretched
+from lipexact.state import SearchState, StoppingRule
 
 _MOST_VERTICES = 64
 _SECONDS = 10.0  # at least, for a proof that the search did not leave behind
@@ -44,7 +44,7 @@ _MARGIN = 1e-10  # by which multipliers are larger than they need to be
 Proof = list[list[list[Any]]]
 
 
-def statement(network: Network, domain: Domain, functionals: Body, directions: Body) -> dict[str, Any]:
+def statement(network: Network, domain: Domain, functionals: SymmetricSet, directions: SymmetricSet) -> dict[str, Any]:
     """What a certificate says that its bounds are of.
 
     Raises
@@ -74,7 +74,7 @@ def statement(network: Network, domain: Domain, functionals: Body, directions: B
 
 def _domain(network: Network, domain: Domain) -> dict[str, Any]:
     if isinstance(domain, Reals):
-        return {"reals": Projective(network).scale.tolist()}
+        return {"reals": Homogenization(network).scale.tolist()}
     return {
         "lower": domain.lower.tolist(),
         "upper": domain.upper.tolist(),
@@ -84,7 +84,7 @@ def _domain(network: Network, domain: Domain) -> dict[str, Any]:
     }
 
 
-def _body(body: Body) -> dict[str, Any]:
+def _body(body: SymmetricSet) -> dict[str, Any]:
     factors: Vector = np.ones(body.dim)
     if isinstance(body, Stretched):
         factors, body = body.factors, body.body
@@ -105,9 +105,9 @@ def _triples(points: Vector, own: Vector, factors: Vector) -> Iterable[tuple[flo
     return zip(points.ravel().tolist(), own.ravel().tolist(), np.tile(factors, len(own)).tolist(), strict=True)
 
 
-def witness(network: Network, domain: Domain, found: Found) -> dict[str, Any]:
+def witness(network: Network, domain: Domain, found: Incumbent) -> dict[str, Any]:
     """The witness of a lower bound, for the network itself also where the domain is all of R^d."""
-    whole = Projective(network) if isinstance(domain, Reals) else None
+    whole = Homogenization(network) if isinstance(domain, Reals) else None
     point = found.region.point if whole is None else whole.point(found.region.point)
     direction = found.norm.direction if whole is None else whole.direction(found.norm.direction)
     fractions = [Fraction(entry) for entry in point.tolist()]
@@ -125,13 +125,13 @@ def witness(network: Network, domain: Domain, found: Found) -> dict[str, Any]:
     }
 
 
-def certify(
+def make_certificate(
     network: Network,
     domain: Domain,
     data: dict[str, Any],
     problems: Sequence[Problem],
     bounds: Sequence[Bounds],
-    bracket: Bracket,
+    bracket: SearchState,
     trace: Trace,
     seconds: float,
 ) -> Certificate:
@@ -152,14 +152,14 @@ def certify(
     seconds
         That the search took. Where its tree is not enough, about as many are spent on another.
     """
-    found = bracket.found
+    found = bracket.incumbent
     if found is not None and (lower := _prove_lower(network, domain, found, data)) is not None:
         bracket.lower = lower
     if not math.isfinite(bracket.upper):
         return Certificate(data)
     deadline = time.perf_counter() + max(_SECONDS, seconds)
     if not trace and fits(problems):
-        again, goal = Bracket(bracket.lower, np.inf, found), Goal(target=bracket.upper)
+        again, goal = SearchState(bracket.lower, np.inf, found), StoppingRule(target=bracket.upper)
         branch(problems, bounds, again, goal, deadline=deadline, trace=trace)
     target = bracket.upper
     if closed(bracket.lower, target):
@@ -174,7 +174,7 @@ def certify(
     return Certificate(data)
 
 
-def _prove_lower(network: Network, domain: Domain, found: Found, data: dict[str, Any]) -> float | None:
+def _prove_lower(network: Network, domain: Domain, found: Incumbent, data: dict[str, Any]) -> float | None:
     """What the best region attains, claimed by the certificate; None where it cannot be shown."""
     data["lower"] = 0.0
     try:
@@ -235,14 +235,14 @@ class Prover:
         while True:
             step = Step() if decisions is None else self.trace.get(decisions, Step())
             hopeful = step.split is None or step.bound <= self.target
-            if hopeful and self._bounded(cell, steps):
+            if hopeful and self._prove_bound(cell, steps):
                 return []
-            if self._relaxed(cell, steps) and hopeful and self._bounded(cell, steps):
+            if self._tighten(cell, steps) and hopeful and self._prove_bound(cell, steps):
                 return []
-            failed = [each for each in step.deductions if not self._deduced(cell, decisions or (), each, steps)]
-            if failed and self._relaxed(cell, steps):
+            failed = [each for each in step.deductions if not self._prove_deduction(cell, decisions or (), each, steps)]
+            if failed and self._tighten(cell, steps):
                 for each in failed:
-                    self._deduced(cell, decisions or (), each, steps)
+                    self._prove_deduction(cell, decisions or (), each, steps)
             if decisions is None or step.split is None:
                 return self._unfinished(cell, steps)
             layer, index = step.split
@@ -250,7 +250,7 @@ class Prover:
             for state, other in ((ON, OFF), (OFF, ON)):
                 for each in self.trace.get(children[state], Step()).deductions:
                     if (each.layer, each.index, each.state) == (layer, index, other):
-                        self._deduced(cell, decisions, each, steps)
+                        self._prove_deduction(cell, decisions, each, steps)
             state = int(cell.states[layer][index])
             if state == FREE:
                 steps.append(["split", layer, index])
@@ -258,7 +258,7 @@ class Prover:
                 return [(off, children[OFF]), (on, children[ON])]
             decisions = children[state]
 
-    def _relaxed(self, cell: Cell, steps: list[list[Any]]) -> bool:
+    def _tighten(self, cell: Cell, steps: list[list[Any]]) -> bool:
         """Whether bounds decide further gates."""
         before = list(cell.states), list(cell.lower), list(cell.upper)
         self.verifier.relax(cell)
@@ -268,7 +268,7 @@ class Prover:
         steps.append(["relax"])
         return True
 
-    def _deduced(self, cell: Cell, decisions: Decisions, deduction: Deduction, steps: list[list[Any]]) -> bool:
+    def _prove_deduction(self, cell: Cell, decisions: Decisions, deduction: Deduction, steps: list[list[Any]]) -> bool:
         """Whether a gate is decided, or can be."""
         layer, index, state = deduction.layer, deduction.index, deduction.state
         if cell.states[layer][index] != FREE:
@@ -296,7 +296,7 @@ class Prover:
         pattern[:last] = [states.copy() for states in cell.states[:last]]
         for layer, index, state in decisions:
             pattern[layer][index] = state
-        verdict = decide(self.problem.network, self.problem.domain, tuple(pattern), explicit=True)
+        verdict = decide_region(self.problem.network, self.problem.domain, tuple(pattern), explicit=True)
         return verdict.multipliers if isinstance(verdict, Empty) else None
 
     def _written(self, multipliers: Multipliers) -> list[list[Any]]:
@@ -322,8 +322,8 @@ class Prover:
 
     def _unfinished(self, cell: Cell, steps: list[list[Any]]) -> list[tuple[Cell, Decisions | None]]:
         """What the search has closed by other bounds, or for a reason that it did not keep."""
-        self._relaxed(cell, steps)
-        if self._bounded(cell, steps) or self._emptied(cell, steps):
+        self._tighten(cell, steps)
+        if self._prove_bound(cell, steps) or self._prove_empty(cell, steps):
             return []
         layer = next((k for k, states in enumerate(cell.states) if (states == FREE).any()), None)
         if layer is None or self.extra <= 0 or self.patience <= 0:
@@ -337,14 +337,14 @@ class Prover:
         on, off = self.verifier.split(cell, layer, index)
         return [(off, None), (on, None)]
 
-    def _emptied(self, cell: Cell, steps: list[list[Any]]) -> bool:
+    def _prove_empty(self, cell: Cell, steps: list[list[Any]]) -> bool:
         """Whether no region is left, as far as gates are decided from the first layer on."""
         last = next((k for k, states in enumerate(cell.states) if (states == FREE).any()), len(cell.states))
         pattern = tuple(s if k <= last else np.full_like(s, FREE) for k, s in enumerate(cell.states))
         question = self.problem.network, self.problem.domain, pattern
-        if not isinstance(decide(*question), Empty):
+        if not isinstance(decide_region(*question), Empty):
             return False
-        verdict = decide(*question, explicit=True)
+        verdict = decide_region(*question, explicit=True)
         if not isinstance(verdict, Empty) or verdict.multipliers is None:
             return False
         arguments = self._written(verdict.multipliers)
@@ -355,7 +355,7 @@ class Prover:
         steps.append(["empty", *arguments])
         return True
 
-    def _bounded(self, cell: Cell, steps: list[list[Any]]) -> bool:
+    def _prove_bound(self, cell: Cell, steps: list[list[Any]]) -> bool:
         """Whether the norms in a cell are at most the bound to be proven."""
         found, over = self.verifier.zonotopes(cell)
         self._arguments: list[Any] = []

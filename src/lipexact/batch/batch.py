@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 from loky import cpu_count
 
 from lipexact.api import load
-from lipexact.batch.journal import Checkpoint
+from lipexact.batch.journal import Journal
 from lipexact.errors import CheckpointError, DomainError, OptionError, WorkerError
 from lipexact.network import Network
 from lipexact.problem.problem import check_domain
@@ -26,9 +26,9 @@ from lipexact.result import LipschitzResult, Status
 from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
-from lipexact.solve import Method, Mode, Question, ask, check_executor, import_programs, positive_integer
+from lipexact.solve import Method, Mode, SolveRequest, solve_request, check_executor, import_programs, positive_integer
 from lipexact.state import Termination
-from lipexact.workers import Crew
+from lipexact.workers import WorkerPool
 
 _HEARTBEAT = 0.5  # seconds between two reports
 _SECONDS_BETWEEN_LINES = 5.0
@@ -199,7 +199,7 @@ def lipschitz_many(
     2 1.0
     """
     import_programs(method, solver, mode, solver_options)
-    question = ask(
+    question = solve_request(
         load(model),
         input_norm=input_norm,
         output_norm=output_norm,
@@ -224,7 +224,7 @@ def lipschitz_many(
         raise OptionError(f"checkpoint must be a path or None, not {checkpoint!r}")
     check_executor(executor)
     folder, workers = _folder(certificate), positive_integer(jobs, "jobs")
-    book = None if checkpoint is None else Checkpoint(checkpoint, question)
+    book = None if checkpoint is None else Journal(checkpoint, question)
     return _Batch(question, domains, executor, workers, book, folder, ordered, _reporter(progress)).run()
 
 
@@ -243,11 +243,11 @@ class _Batch:
 
     def __init__(
         self,
-        question: Question,
+        question: SolveRequest,
         domains: Iterable[Domain | DomainError],
         executor: Executor | None,
         jobs: int | None,
-        book: Checkpoint | None,
+        book: Journal | None,
         folder: Path | None,
         ordered: bool,
         report: BatchCallback | None,
@@ -259,7 +259,7 @@ class _Batch:
         self.cores = max(cores // self.jobs, 1) if executor is None and self.jobs is not None else 1
         self.total = len(domains) if isinstance(domains, Sized) else None
         self.domains: Iterator[tuple[int, Domain | DomainError]] | None = enumerate(domains)
-        self.crew: Crew | None = None
+        self.crew: WorkerPool | None = None
         self.waiting: dict[int, Domain] = {}  # for workers
         self.ready: dict[int, BatchResult] = {}  # to be yielded
         self.turn = 0  # the index that is yielded next, in order
@@ -322,7 +322,7 @@ class _Batch:
                 continue
             if self.crew is None:
                 few = self.jobs if self.total is None or self.jobs is None else min(self.jobs, self.total)
-                crew = Crew(pickle.dumps(self.question), self.executor, few, self.cores)
+                crew = WorkerPool(pickle.dumps(self.question), self.executor, few, self.cores)
                 self.crew = stack.enter_context(crew)
             self.waiting[index] = domain
             self.crew.submit(index, _answered, domain, self.cores)
@@ -330,8 +330,8 @@ class _Batch:
     def _collect(self) -> None:
         if self.crew is not None:
             for told in self.crew.wait(_HEARTBEAT):
-                domain, error = self.waiting.pop(told.ticket), told.error
-                self._take(BatchResult(told.ticket, domain, told.value if error is None else None, error))
+                domain, error = self.waiting.pop(told.task_id), told.error
+                self._take(BatchResult(told.task_id, domain, told.value if error is None else None, error))
 
     def _take(self, one: BatchResult) -> None:
         """Keep a result, on disk before anybody sees it."""
@@ -383,9 +383,9 @@ class _Batch:
         return bool(self.report(BatchProgress(**self.counts, total=self.total, seconds=seconds, remaining=remaining)))
 
 
-def _answered(question: Question, domain: Domain, cores: int) -> LipschitzResult:
+def _answered(question: SolveRequest, domain: Domain, cores: int) -> LipschitzResult:
     """In a worker."""
-    result = question.answer(domain, cores=cores)
+    result = question.solve(domain, cores=cores)
     if result.termination == Termination.INTERRUPTED.value:
         raise WorkerError("the worker was interrupted: ask again")
     return result

@@ -26,8 +26,8 @@ from lipexact.certificates.certificate import fingerprint
 from lipexact.errors import CheckpointError
 from lipexact.result import LipschitzResult
 from lipexact.sets.domains import Domain, Reals
-from lipexact.sets.unit_balls import Body
-from lipexact.solve import Question
+from lipexact.sets.unit_balls import SymmetricSet
+from lipexact.solve import SolveRequest
 from lipexact.version import __version__
 
 FORMAT, VERSION = "lipexact batch", 1
@@ -35,7 +35,7 @@ _BINARY = getattr(os, "O_BINARY", 0)  # of Windows
 _SYNC = 1.0  # seconds between two times that lines are brought down to the disk
 
 
-class Checkpoint:
+class Journal:
     """The file of a batch, which nobody else may write to at the same time.
 
     Lines of failures are left out when a file is opened again: those domains are asked about anew.
@@ -54,7 +54,7 @@ class Checkpoint:
         file can be there.
     """
 
-    def __init__(self, path: str | os.PathLike[str], question: Question) -> None:
+    def __init__(self, path: str | os.PathLike[str], question: SolveRequest) -> None:
         self.path = Path(path)
         self._asked = _asked(question)
         self._known: dict[int, tuple[int, str]] = {}  # by index: where its line begins, and its domain
@@ -295,7 +295,7 @@ def digest_of(domain: Domain) -> str:
     return found.hexdigest()[:32]
 
 
-def _asked(question: Question) -> dict[str, Any]:
+def _asked(question: SolveRequest) -> dict[str, Any]:
     """What makes results comparable: not how they are computed."""
     return {
         "model": fingerprint(question.network),
@@ -309,7 +309,7 @@ def _asked(question: Question) -> dict[str, Any]:
     }
 
 
-def _body(body: Body) -> str:
+def _body(body: SymmetricSet) -> str:
     """The kind of a body, and a hash of its numbers."""
     found, kinds = hashlib.sha256(), []
     while True:

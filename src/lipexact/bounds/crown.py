@@ -44,7 +44,7 @@ _DENSE_GAIN = 6  # so much faster is a multiplication in a dense product
 _LARGEST_DENSE = 2**24  # entries of a sparse matrix that is made dense
 
 
-def bound(
+def bound_nodes(
     graph: Graph,
     sets: Mapping[Input, ConvexSet],
     known: Mapping[Node, Interval] | None = None,
@@ -73,7 +73,7 @@ def bound(
         What this function returned for a graph that shares nodes with this one, over the same sets.
     roundings
         How many units of 2^-53 the entries of the matrices may be off, in proportion to each
-        (:func:`lipexact.graph.folding.fuse_mapped`).
+        (:func:`lipexact.graph.folding.fold_mapped`).
     work
         How many multiplications linear relaxation may take, roughly.
     deadline
@@ -108,7 +108,7 @@ def bound(
             bounds[node] = _meet(bounds[node], known[node])
         if isinstance(node, Affine):
             rows = _worth_sharpening(node, gated, bounds, node in graph.outputs)
-            bounds[node] = relaxation.sharpened(graph.nodes[: position + 1], node, rows)
+            bounds[node] = relaxation.tighten(graph.nodes[: position + 1], node, rows)
     return bounds
 
 
@@ -159,11 +159,11 @@ class _Relaxation:
     ) -> None:
         self.bounds, self.sets, self.roundings = bounds, sets, roundings
         self.left, self.deadline, self.flat = work, deadline, flat
-        self.lines: dict[Switch, _Lines] = {}
+        self.lines: dict[Switch, _SwitchLines] = {}
         self.reach: dict[Node, Vector] = {}
         self.gain: dict[Affine, list[Vector]] = {}
 
-    def sharpened(self, nodes: tuple[Node, ...], target: Affine, rows: Rows) -> Interval:
+    def tighten(self, nodes: tuple[Node, ...], target: Affine, rows: Rows) -> Interval:
         """The bounds of the last of the nodes, in some rows intersected with those by back-substitution."""
         lower, upper = (side.copy() for side in self.bounds[target])
         # Neighbours in an image, of all channels, begin to read at about the same place.
@@ -174,12 +174,12 @@ class _Relaxation:
             if start and ((before - self.left) * rows.size / start > before / 2 or time.perf_counter() > self.deadline):
                 break
             chunk = np.sort(rows[start : start + step])
-            found = self.bounded(nodes, target, chunk)
+            found = self.substitute_back(nodes, target, chunk)
             lower[chunk], upper[chunk] = _meet((lower[chunk], upper[chunk]), found)
         return lower, upper
 
     @np.errstate(over="ignore", invalid="ignore")  # what overflows says nothing
-    def bounded(self, nodes: tuple[Node, ...], target: Affine, rows: Rows) -> Interval:
+    def substitute_back(self, nodes: tuple[Node, ...], target: Affine, rows: Rows) -> Interval:
         """Bounds of some rows of the last of the nodes.
 
         Coefficients are numbers as they come: y <= a x + t holds for those that were computed, up to a loss. A row of a
@@ -279,11 +279,11 @@ class _Relaxation:
             self.gain[node] = [abs(weight) @ self._reach(x) for weight, x in node.terms]
         return self.gain[node]
 
-    def _lines(self, node: Switch) -> _Lines:
+    def _lines(self, node: Switch) -> _SwitchLines:
         if node not in self.lines:
             lower, upper = self.bounds[node.x]
             least, most = self.bounds[node.gate]
-            self.lines[node] = _Lines(lower, upper, least != most, most, node.gate.x is node.x, self.flat)
+            self.lines[node] = _SwitchLines(lower, upper, least != most, most, node.gate.x is node.x, self.flat)
         return self.lines[node]
 
 
@@ -320,7 +320,7 @@ def _rows(part: _Part, size: int) -> Matrix:
     return sp.csr_array((part.values.T.ravel(), indices, starts), shape=(count, size))
 
 
-class _Lines:
+class _SwitchLines:
     """Lines above and below y = a x, entry by entry, that hold in exact arithmetic."""
 
     def __init__(

@@ -52,7 +52,7 @@ class GateBounds:
         """What rounding may lose in the bounds of what each layer reads, and in its affine forms, on the domain."""
         return [self._relaxation.pads[gate.x] for gate in self.network.gates]
 
-    def settled(self, states: Sequence[States]) -> list[States]:
+    def propagate(self, states: Sequence[States]) -> list[States]:
         """The states with those of free gates that follow from them, on all regions with interior.
 
         Parameters
@@ -229,7 +229,7 @@ class _Run:
         self.states = states
         self.bounds: dict[Node, tuple[Vector, Vector]] = {}  # shapes (size, b)
         self.weights = [np.zeros(layer.shape) for layer in states]
-        self.lines: dict[Switch, _Lines] = {}
+        self.lines: dict[Switch, _BatchedLines] = {}
 
     @np.errstate(over="ignore", invalid="ignore")  # what overflows says nothing
     def through(self) -> None:
@@ -327,14 +327,14 @@ class _Run:
                     assert_never(node)
         return total
 
-    def _lines(self, node: Switch) -> _Lines:
+    def _lines(self, node: Switch) -> _BatchedLines:
         if node not in self.lines:
             pad = self.of.pads[node.x][:, None]
-            self.lines[node] = _Lines(*self.bounds[node.x], *self.bounds[node.gate], pad, node.gate.x is node.x)
+            self.lines[node] = _BatchedLines(*self.bounds[node.x], *self.bounds[node.gate], pad, node.gate.x is node.x)
         return self.lines[node]
 
 
-class _Lines:
+class _BatchedLines:
     """Lines above and below y = a x, entry by entry."""
 
     def __init__(self, lower: Vector, upper: Vector, least: Vector, most: Vector, pad: Vector, own: bool) -> None:

@@ -12,31 +12,31 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
-from lipexact.bounds.crown import bound
+from lipexact.bounds.crown import bound_nodes
 from lipexact.bounds.interval import Bounds, Interval, gate_state, length_bound
-from lipexact.bounds.liveness import coordinates_needed
+from lipexact.bounds.liveness import live_coordinates
 from lipexact.errors import ModelError, NormError, OptionError
 from lipexact.graph.ir import Conditional, Node
 from lipexact.network import Network
-from lipexact.problem.homogenize import Projective
+from lipexact.problem.homogenize import Homogenization
 from lipexact.problem.problem import MODES, DerivativeMode, Problem, check_domain, lipschitz_problem
 from lipexact.sets.domains import Domain, Reals
 from lipexact.sets.functionals import Functional, functional_body
 from lipexact.sets.norms import Norm, PolyhedralNorm, norm
-from lipexact.sets.unit_balls import Body
+from lipexact.sets.unit_balls import SymmetricSet
 
 _LARGE = 1_000_000  # parameters of networks whose products of matrices are worth several threads
 
 
 @dataclass(frozen=True, eq=False)
-class Program:
+class Formulation:
     """A problem in one mode, and the bounds of its graph."""
 
     problem: Problem
     bounds: Bounds
 
     @property
-    def root(self) -> float:
+    def root_bound(self) -> float:
         """The upper bound of the constant that comes from the bounds alone."""
         return max(length_bound(self.bounds[self.problem.objective]), 0.0)
 
@@ -44,7 +44,7 @@ class Program:
     def open_gates(self) -> dict[Conditional, int]:
         """For each layer of gates how many the bounds leave open, of those that matter: the program's binaries."""
         graph, bounds = self.problem.graph, self.bounds
-        needed = coordinates_needed(graph, bounds)
+        needed = live_coordinates(graph, bounds)
         return {gate: int((needed[gate] & np.isnan(gate_state(gate, bounds))).sum()) for gate in graph.gates}
 
     @property
@@ -57,7 +57,7 @@ class Program:
         ]
 
     @property
-    def single(self) -> bool:
+    def is_single_region(self) -> bool:
         """Whether no gate of the network is open: its derivative is one matrix."""
         return not any(self.open_gates.get(gate, 0) for gate in self.problem.gates if gate is not None)
 
@@ -70,21 +70,21 @@ class Program:
         """
         size = self.problem.objective.size
         squares = 2 * size if size > 1 and len(self.problem.sets) > 1 else 0
-        apart = float(np.log(max(self.root / lower, 1.0))) if lower > 0 else 1.0
+        apart = float(np.log(max(self.root_bound / lower, 1.0))) if lower > 0 else 1.0
         return (sum(self.open_gates.values()) + squares) * apart
 
 
-def bodies_of(
+def checked_norm_sets(
     network: Network, domain: Domain, input_norm: str | Norm, output_norm: str | Norm | None, functional: Functional
-) -> tuple[Body, Body]:
+) -> tuple[SymmetricSet, SymmetricSet]:
     """What functionals and directions range over; the domain is checked before."""
     check_domain(network, domain, bounded=False)
-    return measures_of(network, input_norm, output_norm, functional)
+    return norm_sets(network, input_norm, output_norm, functional)
 
 
-def measures_of(
+def norm_sets(
     network: Network, input_norm: str | Norm, output_norm: str | Norm | None, functional: Functional
-) -> tuple[Body, Body]:
+) -> tuple[SymmetricSet, SymmetricSet]:
     """What functionals and directions range over."""
     if functional is not None and output_norm is not None:
         raise NormError("output_norm measures the whole output; leave it out where a functional is given")
@@ -96,26 +96,26 @@ def measures_of(
     return functional_body(functional, beta, outputs), directions
 
 
-def bounded(network: Network, domain: Domain, directions: Body) -> tuple[Network, Domain, Body]:
+def homogenized(network: Network, domain: Domain, directions: SymmetricSet) -> tuple[Network, Domain, SymmetricSet]:
     """The same question on a bounded domain (:mod:`lipexact.problem.homogenize`)."""
     if not isinstance(domain, Reals):
         return network, domain, directions
-    whole = Projective(network)
+    whole = Homogenization(network)
     return whole.network, whole.domain, whole.directions(directions)
 
 
-def programs_of(
+def formulate(
     network: Network,
     domain: Domain,
-    functionals: Body,
-    directions: Body,
+    functionals: SymmetricSet,
+    directions: SymmetricSet,
     mode: str,
     deadline: float,
     *,
     keep_output: bool = False,
     known: Mapping[Node, Interval] | None = None,
     drafts: MutableMapping[DerivativeMode, Problem] | None = None,
-) -> list[Program]:
+) -> list[Formulation]:
     """The question in each mode that its norms allow, that mode first, with bounds; past the deadline only one.
 
     `known` are what :func:`lipexact.bounds.crown.bound` found for the network on the domain, `drafts` the same
@@ -123,15 +123,15 @@ def programs_of(
     """
     if drafts is None or isinstance(domain, Reals):
         drafts = {}
-    network, domain, directions = bounded(network, domain, directions)
-    programs: list[Program] = []
+    network, domain, directions = homogenized(network, domain, directions)
+    programs: list[Formulation] = []
     for each in sorted(MODES, key=lambda one: one != mode):
         if programs and time.perf_counter() > deadline:
             break
         with np.errstate(over="ignore", invalid="ignore"):
             problem = drafts.get(each)
             if problem is not None:
-                problem = problem.on(domain)
+                problem = problem.with_domain(domain)
             else:
                 problem = lipschitz_problem(network, domain, functionals, directions, each, keep_output=keep_output)
             if problem is None:
@@ -141,8 +141,8 @@ def programs_of(
             now = time.perf_counter()
             most = now + max(deadline - now, 0.0) * 3 / 4  # of what is left: samples and the solver need some
             roundings = problem.roundings
-            bounds = bound(problem.graph, problem.sets, shared=shared, roundings=roundings, deadline=most)
-        programs.append(Program(problem, finite(bounds)))
+            bounds = bound_nodes(problem.graph, problem.sets, shared=shared, roundings=roundings, deadline=most)
+        programs.append(Formulation(problem, check_finite(bounds)))
     if not programs:
         raise NormError(
             "there is no program for these norms: give the output norm by half-spaces, or the input norm by vertices"
@@ -150,7 +150,7 @@ def programs_of(
     return programs
 
 
-def finite(bounds: Bounds) -> Bounds:
+def check_finite(bounds: Bounds) -> Bounds:
     """The bounds, or an error where the network's numbers overflow.
 
     Raises
@@ -162,7 +162,7 @@ def finite(bounds: Bounds) -> Bounds:
     return bounds
 
 
-def allowed_programs(programs: list[Program], mode: str) -> list[Program]:
+def in_mode(programs: list[Formulation], mode: str) -> list[Formulation]:
     """Those of the mode that is asked for.
 
     Raises

@@ -15,7 +15,7 @@ from lipexact.numerics.arrays import columns_read
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
 
-def coordinates_needed(graph: Graph, bounds: Bounds) -> dict[Node, Mask]:
+def live_coordinates(graph: Graph, bounds: Bounds) -> dict[Node, Mask]:
     """Which coordinates of each node the outputs depend on, but for those that are always 0; all of the inputs.
 
     Parameters

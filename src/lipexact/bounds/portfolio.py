@@ -28,7 +28,7 @@ class UpperBounds(Protocol):
         """Upper bounds, and how much of them each gate accounts for."""
 
 
-class Smallest:
+class BoundPortfolio:
     """The smallest of some bounds, the cheapest first, until another one is smaller for most choices.
 
     Parameters

@@ -16,14 +16,14 @@ from typing_extensions import assert_never
 
 from lipexact.bounds.crown_batched import NUMBERS, pads, slices
 from lipexact.graph.derivative import forward, reverse
-from lipexact.graph.folding import fuse_mapped
+from lipexact.graph.folding import fold_mapped
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value, operands
 from lipexact.graph.pattern import FREE, ON, States
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector
 from lipexact.numerics.rounding import TINY
 from lipexact.problem.problem import DerivativeMode, Problem
-from lipexact.sets.unit_balls import Body
+from lipexact.sets.unit_balls import SymmetricSet
 
 Indices: TypeAlias = npt.NDArray[np.intp]
 
@@ -45,12 +45,12 @@ class ZonotopeBounds:
         Which is which.
     """
 
-    def __init__(self, network: Network, fixed: Body, closing: Body, mode: DerivativeMode) -> None:
+    def __init__(self, network: Network, fixed: SymmetricSet, closing: SymmetricSet, mode: DerivativeMode) -> None:
         self._closing, self._vertices = closing, np.vstack(list(fixed.vertices()))
         free = Input(fixed.dim, "fixed")
         derivative = reverse if mode == "reverse" else forward
         value = derivative(network.graph, network.output, network.input, free)
-        graph, renamed, roundings = fuse_mapped(Graph((network.input, free), (value,)))
+        graph, renamed, roundings = fold_mapped(Graph((network.input, free), (value,)))
         layers = {renamed[gate]: k for k, gate in enumerate(network.gates) if gate in renamed}
         depends: set[Node] = {free}
         for node in graph.nodes:
@@ -62,7 +62,7 @@ class ZonotopeBounds:
         # Centres and radii are sums over paths, too, which may start anew in an open gate, to find its radius. Half of
         # the sizes go either way there, so that all absolute values together are at most those with all gates on.
         pad = pads(self._nodes, {free: np.abs(self._vertices).max(axis=0)}, roundings)[self._objective]
-        self._pad = float(closing.spread(pad[None, :])[0]) + TINY  # products with the body's points may underflow
+        self._pad = float(closing.support_abs(pad[None, :])[0]) + TINY  # products with the body's points may underflow
         widest, gates = max(node.size for node in self._nodes), sum(node.size for node in self._switches)
         numbers = max(widest**2, len(self._vertices) * (gates + 1) * self._objective.size)
         self.at_once = max(NUMBERS // numbers, 1)
@@ -101,7 +101,7 @@ class ZonotopeBounds:
         blocks = [centre[:, :, None, :]]
         blocks += [radii[above][:, :, :, None] * part[:, None, :, :] for above, part in parts.items()]
         rows = np.concatenate(blocks, axis=2)
-        found, shares = self._closing.sums(rows.reshape(count * many, *rows.shape[2:]))
+        found, shares = self._closing.zonotope_radius(rows.reshape(count * many, *rows.shape[2:]))
         found, shares = found.reshape(count, many), shares.reshape(count, many, -1)
         best = found.argmax(axis=1)
         shares, start = shares[np.arange(count), best], 1

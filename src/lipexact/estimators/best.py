@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from lipexact.errors import LipExactError, UnsupportedEstimateError
-from lipexact.estimators.registry import ALL_NETWORKS, ALL_NORMS, Answer, Question, estimator, find
+from lipexact.estimators.registry import ALL_NETWORKS, ALL_NORMS, EstimatorOutput, EstimateRequest, estimator, find
 
 # Those that are never beaten by another one of these, the cheap ones first.
 _TRIED = ("linear", "naive", "zonotope", "eclipse-fast", "eclipse", "lipsdp", "liplp")
@@ -19,7 +19,7 @@ _TRIED = ("linear", "naive", "zonotope", "eclipse-fast", "eclipse", "lipsdp", "l
     networks=ALL_NETWORKS,
     source="this package",
 )
-def best_upper(question: Question) -> Answer:
+def best_upper(question: EstimateRequest) -> EstimatorOutput:
     """The least of the upper bounds of all estimators that take the question and that the time limit allows.
 
     The details say which one it was, what each gave in how many seconds, and why others gave nothing.
@@ -43,4 +43,4 @@ def best_upper(question: Question) -> Answer:
         raise UnsupportedEstimateError("; ".join(f"{name}: {why}" for name, why in refused.items()))
     least = min(found, key=lambda name: found[name])
     details = {"best": least, "upper_bounds": found, "seconds_each": seconds, "refused": refused}
-    return Answer(found[least], details, proof=proofs[least])
+    return EstimatorOutput(found[least], details, proof=proofs[least])

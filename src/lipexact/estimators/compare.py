@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lipexact.api import load
-from lipexact.bounds.formulation import bodies_of
+from lipexact.bounds.formulation import checked_norm_sets
 from lipexact.errors import LipExactError, OptionError
 from lipexact.estimators.estimate import Estimate, estimate, estimator_names, plain
 from lipexact.estimators.registry import find
@@ -225,7 +225,7 @@ def compare(
     if progress is not None and not callable(progress):
         raise OptionError(f"progress must be a function, not {progress!r}")
     network = load(model)
-    bodies_of(network, domain, input_norm, output_norm, functional)  # refuses at once what does not fit the network
+    checked_norm_sets(network, domain, input_norm, output_norm, functional)  # refuses at once what does not fit the network
     tried: list[tuple[str, Estimate | None, str, float]] = []
     for name in names:
         if progress is not None:

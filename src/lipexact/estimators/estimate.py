@@ -13,9 +13,9 @@ import numpy as np
 
 import lipexact.estimators  # noqa: F401 - which registers them
 from lipexact.api import load
-from lipexact.bounds.formulation import blas_threads, bodies_of
+from lipexact.bounds.formulation import blas_threads, checked_norm_sets
 from lipexact.errors import ModelError, OptionError
-from lipexact.estimators.registry import Answer, Guarantee, Question, Scope, estimators, find
+from lipexact.estimators.registry import EstimatorOutput, Guarantee, EstimateRequest, Scope, estimators, find
 from lipexact.network import Network
 from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import Functional
@@ -136,11 +136,11 @@ def estimate(
     limit = positive_seconds(time_limit)
     network = load(model)
     with blas_threads(network), np.errstate(all="ignore"):  # what overflows is no bound
-        functionals, directions = bodies_of(network, domain, input_norm, output_norm, functional)
+        functionals, directions = checked_norm_sets(network, domain, input_norm, output_norm, functional)
         asked = {"input_norm": input_norm, "output_norm": output_norm, "functional": functional}
         deadline = np.inf if limit is None else start + limit
-        answer = entry.run(Question(network, domain, functionals, directions, asked, deadline), **options)
-    if not isinstance(answer, Answer):
+        answer = entry.run(EstimateRequest(network, domain, functionals, directions, asked, deadline), **options)
+    if not isinstance(answer, EstimatorOutput):
         raise OptionError(f"the estimator {method!r} must return an Answer, not {answer!r}")
     value, guarantee = float(answer.value), answer.guarantee or entry.guarantee
     if guarantee == "lower" and math.isinf(value):

@@ -10,7 +10,7 @@ import scipy  # whose stats are loaded when they are used: they take a second
 import scipy.optimize
 
 from lipexact.estimators.propagation import linear
-from lipexact.estimators.registry import ALL_NETWORKS, ALL_NORMS, Answer, Question, estimator
+from lipexact.estimators.registry import ALL_NETWORKS, ALL_NORMS, EstimatorOutput, EstimateRequest, estimator
 from lipexact.estimators.samples import drawn_points, generator, positive, sampler
 from lipexact.numerics.arrays import Vector
 
@@ -28,7 +28,7 @@ _WILD = 10.0  # times the largest sample: no end point is there
     networks=ALL_NETWORKS,
     source="Weng et al., ICLR 2018",
 )
-def clever(question: Question, *, batches: int = 500, samples: int = 1024, seed: int = 0) -> Answer:
+def clever(question: EstimateRequest, *, batches: int = 500, samples: int = 1024, seed: int = 0) -> EstimatorOutput:
     """The end point of a reverse Weibull distribution, fitted to the largest gradients of batches of samples.
 
     It lies between the largest sample and the certified bound of the estimator "linear": the details hold all three,
@@ -53,7 +53,7 @@ def clever(question: Question, *, batches: int = 500, samples: int = 1024, seed:
             break
         best, where = -np.inf, None
         for points in drawn_points(question, rng, samples):
-            sizes = search.sizes(points)
+            sizes = search.norms(points)
             k = int(sizes.argmax())
             if sizes[k] > best:
                 best, where = float(sizes[k]), points[k : k + 1]
@@ -66,7 +66,7 @@ def clever(question: Question, *, batches: int = 500, samples: int = 1024, seed:
     value = float(min(max(end, largest), ceiling))
     lower = 0.0 if search.best is None else search.best.norm.lower
     details |= {"largest_sample": largest, "lower": lower, "ceiling": ceiling, "batches": len(maxima)}
-    return Answer(value, details, proof="none")
+    return EstimatorOutput(value, details, proof="none")
 
 
 def weibull_end(maxima: Vector) -> tuple[float, dict[str, Any]]:

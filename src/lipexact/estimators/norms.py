@@ -14,7 +14,7 @@ import scipy.sparse.linalg
 from lipexact.numerics.arrays import Matrix, Vector, dense, most_terms
 from lipexact.numerics.rounding import TINY, gamma
 from lipexact.numerics.sign_relaxation import spectral_norms
-from lipexact.sets.unit_balls import Body
+from lipexact.sets.unit_balls import SymmetricSet
 
 _MOST_VERTICES = 4096.0
 _MOST_SIGNED = 512  # rows or columns of matrices whose signs are relaxed
@@ -23,7 +23,7 @@ _SMALL = 2048  # sizes of matrices whose Gram matrix is dense
 _BAND = 2**25  # numbers of banded Gram matrices
 
 
-def operator_norm(matrix: Matrix, functionals: Body, directions: Body) -> float:
+def operator_norm_upper(matrix: Matrix, functionals: SymmetricSet, directions: SymmetricSet) -> float:
     """At least max c^T M v over two bodies, by the least of several bounds.
 
     Exact up to rounding where one body has few vertices, or both are ellipsoids.
@@ -40,33 +40,33 @@ def operator_norm(matrix: Matrix, functionals: Body, directions: Body) -> float:
     found = [plain]
     lost = gamma(sum(matrix.shape) + 4) * plain + TINY
     if functionals.vertex_count <= _MOST_VERTICES:
-        found.append(_largest(directions.ceiling, _products(functionals, matrix)) + lost)
+        found.append(_largest(directions.support_upper, _products(functionals, matrix)) + lost)
     elif directions.vertex_count <= _MOST_VERTICES:
-        found.append(_largest(functionals.ceiling, _products(directions, matrix.T)) + lost)
+        found.append(_largest(functionals.support_upper, _products(directions, matrix.T)) + lost)
     elif functionals.axes is not None and directions.axes is not None:
         scaled = sp.diags_array(functionals.axes) @ matrix @ sp.diags_array(directions.axes)
         found.append(spectral_norm(scaled) + lost)
     elif matrix.shape[0] * matrix.shape[1] <= _NUMBERS and max(matrix.shape) <= _MOST_SIGNED:
         full = dense(matrix)
         rows, columns = reach(functionals)[:, None] * full, (full * reach(directions)).T
-        found.append(float(directions.sums(rows[None])[0][0]) + lost)
-        found.append(float(functionals.sums(columns[None])[0][0]) + lost)
+        found.append(float(directions.zonotope_radius(rows[None])[0][0]) + lost)
+        found.append(float(functionals.zonotope_radius(columns[None])[0][0]) + lost)
     return _least(found)
 
 
-def absolute_norm(sizes: Matrix, functionals: Body, directions: Body) -> float:
+def absolute_norm(sizes: Matrix, functionals: SymmetricSet, directions: SymmetricSet) -> float:
     """At least max |c|^T M |v| for a matrix M >= 0: what a Jacobian can do whose entries are at most those of M."""
     if not np.isfinite(sizes.data if sp.issparse(sizes) else sizes).all():
         return np.inf
     many = 1 + gamma(sum(sizes.shape) + 4)
     found = [
-        directions.spread((sizes.T @ reach(functionals))[None, :])[0],
-        functionals.spread((sizes @ reach(directions))[None, :])[0],
+        directions.support_abs((sizes.T @ reach(functionals))[None, :])[0],
+        functionals.support_abs((sizes @ reach(directions))[None, :])[0],
     ]
     if functionals.vertex_count <= _MOST_VERTICES:
-        found.append(_largest(directions.spread, _products(functionals, sizes, absolute=True)))
+        found.append(_largest(directions.support_abs, _products(functionals, sizes, absolute=True)))
     if directions.vertex_count <= _MOST_VERTICES:
-        found.append(_largest(functionals.spread, _products(directions, sizes.T, absolute=True)))
+        found.append(_largest(functionals.support_abs, _products(directions, sizes.T, absolute=True)))
     if functionals.axes is not None and directions.axes is not None:
         found.append(spectral_norm(sp.diags_array(functionals.axes) @ sizes @ sp.diags_array(directions.axes)))
     return _least(found) * many + TINY * bool(sizes.max() > 0)
@@ -82,13 +82,13 @@ def _largest(norm: Callable[[Vector], Vector], parts: list[Vector]) -> float:
     return float(np.max([norm(part).max() for part in parts]))
 
 
-def reach(body: Body) -> Vector:
+def reach(body: SymmetricSet) -> Vector:
     """How far each coordinate goes in a body, shape (n,)."""
     step = max(_NUMBERS // body.dim, 1)
     parts = []
     for start in range(0, body.dim, step):
         units = np.eye(min(step, body.dim - start), body.dim, start)
-        parts.append(body.spread(units))
+        parts.append(body.support_abs(units))
     return np.concatenate(parts)
 
 
@@ -178,7 +178,7 @@ def _by_absolute_values(sizes: Matrix) -> float:
     return float(np.sqrt(best) * many) + TINY
 
 
-def _products(body: Body, matrix: Matrix, *, absolute: bool = False) -> list[Vector]:
+def _products(body: SymmetricSet, matrix: Matrix, *, absolute: bool = False) -> list[Vector]:
     """The vertices of a body times a matrix, in parts."""
     parts = []
     for chunk in body.vertices():

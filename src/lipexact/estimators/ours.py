@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from lipexact.api import lipschitz
-from lipexact.bounds.formulation import allowed_programs
-from lipexact.estimators.registry import ALL_NETWORKS, ALL_NORMS, FOLDED, Answer, Question, estimator
+from lipexact.bounds.formulation import in_mode
+from lipexact.estimators.registry import ALL_NETWORKS, ALL_NORMS, FOLDED, EstimatorOutput, EstimateRequest, estimator
 from lipexact.estimators.samples import climb
 from lipexact.result import EXACT_GAP, Status
-from lipexact.sets.unit_balls import Body, Hull
+from lipexact.sets.unit_balls import SymmetricSet, Hull
 from lipexact.solve import Mode, solve_options
-from lipexact.state import Bracket
+from lipexact.state import SearchState
 
 
 @estimator(
@@ -20,7 +20,7 @@ from lipexact.state import Bracket
     networks=ALL_NETWORKS,
     source="LipLP of Jordan and Dimakis, NeurIPS 2020",
 )
-def liplp(question: Question, *, solver: str = "highs", mode: Mode = "auto") -> Answer:
+def liplp(question: EstimateRequest, *, solver: str = "highs", mode: Mode = "auto") -> EstimatorOutput:
     """The linear relaxation of the mixed-integer program, in both modes; functionals one by one where they are few.
 
     Parameters
@@ -32,27 +32,27 @@ def liplp(question: Question, *, solver: str = "highs", mode: Mode = "auto") -> 
     mode
         "forward", "reverse", or "auto" for the least of both.
     """
-    from lipexact.mip.cut_loop import relax  # noqa: PLC0415 - Pyomo's import is long
+    from lipexact.mip.cut_loop import solve_lp_relaxation  # noqa: PLC0415 - Pyomo's import is long
     from lipexact.mip.solvers.base import require_solver  # noqa: PLC0415
 
     options = solve_options("lp", solver, question.seconds_left, 0.0, None, None, None)
     value, root, proofs = 0.0, 0.0, set()
-    bodies: list[Body] = [question.functionals]
+    bodies: list[SymmetricSet] = [question.functionals]
     if question.functionals.vertex_count <= FOLDED:
         bodies = [Hull(vertex[None, :]) for part in question.functionals.vertices() for vertex in part]
     for body in bodies:
-        programs = question.programs(body, mode)
-        bracket = Bracket(0.0, min(program.root for program in programs), None)
+        programs = question.formulations(body, mode)
+        bracket = SearchState(0.0, min(program.root_bound for program in programs), None)
         root = max(root, bracket.upper)
-        for program in allowed_programs(programs, mode):
+        for program in in_mode(programs, mode):
             require_solver(solver, quadratic=program.problem.quadratic)
-            relax(program.problem, program.bounds, bracket, solver, options, deadline=question.deadline)
+            solve_lp_relaxation(program.problem, program.bounds, bracket, solver, options, deadline=question.deadline)
         value = max(value, bracket.upper)
         proofs.add(bracket.proof)
     checked = climb(question)
     if checked is not None and checked.norm.lower > value * (1 + EXACT_GAP):  # the solver is wrong
-        return Answer(max(root, checked.norm.lower), {"message": f"{solver} claimed {value}, less than is attained"})
-    return Answer(value, proof="solver" if "solver" in proofs else "float")
+        return EstimatorOutput(max(root, checked.norm.lower), {"message": f"{solver} claimed {value}, less than is attained"})
+    return EstimatorOutput(value, proof="solver" if "solver" in proofs else "float")
 
 
 @estimator(
@@ -63,7 +63,7 @@ def liplp(question: Question, *, solver: str = "highs", mode: Mode = "auto") -> 
     networks=ALL_NETWORKS,
     source="this package: lipexact.lipschitz",
 )
-def exact(question: Question, *, solver: str = "highs", mode: Mode = "auto", threads: int | None = None) -> Answer:
+def exact(question: EstimateRequest, *, solver: str = "highs", mode: Mode = "auto", threads: int | None = None) -> EstimatorOutput:
     """The exact constant, by branch and bound or a program; where time is up, its upper bound.
 
     Parameters
@@ -83,4 +83,4 @@ def exact(question: Question, *, solver: str = "highs", mode: Mode = "auto", thr
         time_limit=question.seconds_left,
     )
     details = {"lower": result.lower, "status": result.status.value, "termination": result.termination}
-    return Answer(result.value, details, "exact" if result.status is Status.EXACT else "upper", result.proof)
+    return EstimatorOutput(result.value, details, "exact" if result.status is Status.EXACT else "upper", result.proof)

@@ -14,15 +14,15 @@ import scipy.sparse as sp
 
 from lipexact.bounds.crown_batched import slices
 from lipexact.errors import ModelError, UnsupportedEstimateError
-from lipexact.estimators.norms import absolute_norm, operator_norm, spectral_norm
+from lipexact.estimators.norms import absolute_norm, operator_norm_upper, spectral_norm
 from lipexact.estimators.registry import (
     ALL_NETWORKS,
     ALL_NORMS,
     CHAINS,
     EUCLIDEAN,
     FOLDED,
-    Answer,
-    Question,
+    EstimatorOutput,
+    EstimateRequest,
     estimator,
     folded,
 )
@@ -32,7 +32,7 @@ from lipexact.numerics.arrays import Matrix, Vector, dense, most_terms
 from lipexact.numerics.rounding import TINY, gamma
 from lipexact.numerics.sign_relaxation import spectral_norms
 from lipexact.sets.norms import norm
-from lipexact.sets.unit_balls import Body
+from lipexact.sets.unit_balls import SymmetricSet
 
 _MOST_MASKS = 18  # neurons of a layer whose patterns are enumerated
 _AT_ONCE = 2**22  # numbers of masked matrices
@@ -52,7 +52,7 @@ _Terms: TypeAlias = tuple[tuple[Matrix, Value], ...]
     networks=ALL_NETWORKS,
     source="Szegedy et al., ICLR 2014",
 )
-def naive(question: Question) -> Answer:
+def naive(question: EstimateRequest) -> EstimatorOutput:
     """The product of the layers' operator norms, sums over parallel branches.
 
     In the norm of the input or of the output on all layers between, where these have names, and the first or the last
@@ -62,13 +62,13 @@ def naive(question: Question) -> Answer:
     names = [name for name in _HIDDEN if name in asked] or _HIDDEN
     found = {name: _Products(question, name).constant() for name in names}
     best = min(found, key=lambda name: found[name])
-    return Answer(found[best], {"hidden_norm": best})
+    return EstimatorOutput(found[best], {"hidden_norm": best})
 
 
 class _Products:
     """Lipschitz constants of a network's nodes, from the norm of the input to one norm of all that is inside."""
 
-    def __init__(self, question: Question, name: str) -> None:
+    def __init__(self, question: EstimateRequest, name: str) -> None:
         self.question, self.name, self.norm = question, name, norm(name)
         self.found: dict[Node, float] = {}
 
@@ -98,18 +98,18 @@ class _Products:
             self.found[node] = self._norm(identity, node, self.norm.polar(node.size))
         return self.found[node]
 
-    def _norm(self, weight: Matrix, x: Value, functionals: Body) -> float:
+    def _norm(self, weight: Matrix, x: Value, functionals: SymmetricSet) -> float:
         """That of W x, for W alone."""
         if x is self.question.network.input:
-            return operator_norm(weight, functionals, self.question.directions)
+            return operator_norm_upper(weight, functionals, self.question.directions)
         if functionals is self.question.functionals:
-            return operator_norm(weight, functionals, self.norm.ball(x.size))
+            return operator_norm_upper(weight, functionals, self.norm.ball(x.size))
         return inner_norm(weight, self.name)
 
     def _factor(self, x: Value) -> float:
         return 1.0 if x is self.question.network.input else self._of(x)
 
-    def _affine(self, terms: _Terms, functionals: Body) -> float:
+    def _affine(self, terms: _Terms, functionals: SymmetricSet) -> float:
         """The sum over all terms, or less where some are what a switch among them reads."""
         direct: dict[Value, Matrix] = {}
         for weight, x in terms:
@@ -122,11 +122,11 @@ class _Products:
             found.append(self._choices(direct, functionals))
         return min(found) * (1 + gamma(len(terms) + 4))
 
-    def _sum(self, terms: Mapping[Value, Matrix], functionals: Body) -> float:
+    def _sum(self, terms: Mapping[Value, Matrix], functionals: SymmetricSet) -> float:
         total = sum(_times(self._norm(weight, x, functionals), self._factor(x)) for x, weight in terms.items())
         return math.inf if math.isnan(total) else total  # of what overflowed
 
-    def _halves(self, direct: Mapping[Value, Matrix], beside: Mapping[Switch, _Terms], functionals: Body) -> float:
+    def _halves(self, direct: Mapping[Value, Matrix], beside: Mapping[Switch, _Terms], functionals: SymmetricSet) -> float:
         """By relu(z) = z / 2 + |z| / 2, as for |x| = 2 relu(x) - x."""
         linear = {x: sp.csr_array(weight) for x, weight in direct.items() if x not in beside}
         sizes = {x: abs(weight) for x, weight in linear.items()}
@@ -141,7 +141,7 @@ class _Products:
         lost = gamma(terms_read + 2 * len(beside) + 4) * self._sum(sizes, functionals)
         return self._sum(linear, functionals) + absolute + lost
 
-    def _choices(self, direct: Mapping[Value, Matrix], functionals: Body) -> float:
+    def _choices(self, direct: Mapping[Value, Matrix], functionals: SymmetricSet) -> float:
         """Where rows choose by gates of their own, as of max(x, y) = x + relu(y - x): each is one of several.
 
         Every row of the Jacobian is that of some choice, so the largest row sum is that of one of them, and no entry is
@@ -265,14 +265,14 @@ def chain(network: Network, what: str) -> list[Vector]:
         node = node.x
 
 
-def euclidean_axes(body: Body) -> Vector | None:
+def euclidean_axes(body: SymmetricSet) -> Vector | None:
     """The half-axes of an ellipsoid, as which a segment counts; None for other bodies."""
     if body.axes is not None:
         return body.axes
-    return body.spread(np.ones((1, 1))) if body.dim == 1 else None
+    return body.support_abs(np.ones((1, 1))) if body.dim == 1 else None
 
 
-def ends(question: Question, what: str, most: int = FOLDED) -> tuple[list[Vector], Vector]:
+def ends(question: EstimateRequest, what: str, most: int = FOLDED) -> tuple[list[Vector], Vector]:
     """What the output is multiplied by, one matrix for each constant of which the largest is asked, and half-axes.
 
     Raises
@@ -290,7 +290,7 @@ def ends(question: Question, what: str, most: int = FOLDED) -> tuple[list[Vector
     return [vertex[None, :] for vertex in folded(question.functionals, most, told)], right
 
 
-def chains(question: Question, what: str, most: int = FOLDED) -> list[Chain]:
+def chains(question: EstimateRequest, what: str, most: int = FOLDED) -> list[Chain]:
     """The chains whose largest constant is asked."""
     lefts, right = ends(question, what, most)
     weights = chain(question.network, what)
@@ -313,7 +313,7 @@ def chains(question: Question, what: str, most: int = FOLDED) -> list[Chain]:
     networks=CHAINS,
     source="Scaman and Virmaux, NeurIPS 2018, Greedy SeqLip",
 )
-def seqlip(question: Question) -> Answer:
+def seqlip(question: EstimateRequest) -> EstimatorOutput:
     """Factors of two halves of layers and the gates between, each maximised over the gates by greedy flips."""
     value, details = 0.0, {}
     for one in chains(question, "seqlip"):
@@ -321,7 +321,7 @@ def seqlip(question: Question) -> Answer:
         found = math.prod(factors) if factors else one.product
         if found >= value:
             value, details = found, {"factors": factors}
-    return Answer(value, details, proof="none")
+    return EstimatorOutput(value, details, proof="none")
 
 
 @estimator(
@@ -332,7 +332,7 @@ def seqlip(question: Question) -> Answer:
     networks=f"{CHAINS}, of at most {_MOST_MASKS} neurons each",
     source="Scaman and Virmaux, NeurIPS 2018, SeqLip",
 )
-def seqlip_brute_force(question: Question) -> Answer:
+def seqlip_brute_force(question: EstimateRequest) -> EstimatorOutput:
     """The same factors maximised over all gates, which are the vertices of a cube: an upper bound."""
     value, details = 0.0, {}
     for one in chains(question, "seqlip-brute-force"):
@@ -348,7 +348,7 @@ def seqlip_brute_force(question: Question) -> Answer:
         found = (reduce(_times, factors) if factors else one.product) * (1 + gamma(len(factors))) + room
         if not found < value:  # NaN included
             value, details = found, {"factors": factors}
-    return Answer(value, details)
+    return EstimatorOutput(value, details)
 
 
 def _factors(one: Chain) -> list[tuple[Vector, Vector]]:
@@ -392,7 +392,7 @@ def _halving_error(weight: Vector) -> float:
     return float(off / norm + 2 * skew) * (1 + 1e-6)
 
 
-def _greedy(left: Vector, right: Vector, question: Question) -> float:
+def _greedy(left: Vector, right: Vector, question: EstimateRequest) -> float:
     """|A diag(s) B|_2 for the s that single flips do not improve, or that the time allows, from all gates open."""
     mask = np.ones(left.shape[1])
     current = left @ right
@@ -418,7 +418,7 @@ def _greedy(left: Vector, right: Vector, question: Question) -> float:
     return best
 
 
-def _enumerated(left: Vector, right: Vector, question: Question) -> float:
+def _enumerated(left: Vector, right: Vector, question: EstimateRequest) -> float:
     """At least |A diag(s) B|_2 for all s in [0, 1]^n: the norm is convex, so some vertex attains it."""
     best, neurons = 0.0, left.shape[1]
     masks = itertools.product((0.0, 1.0), repeat=neurons)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lipexact.bounds.crown import bound
+from lipexact.bounds.crown import bound_nodes
 from lipexact.bounds.crown_batched import GateBounds, NormBounds
 from lipexact.bounds.interval import Bounds, intervals, magnitude
 from lipexact.bounds.zonotope import zonotope_bounds
@@ -20,15 +20,15 @@ from lipexact.estimators.registry import (
     ALL_NETWORKS,
     ALL_NORMS,
     FOLDED,
-    Answer,
+    EstimatorOutput,
     Preactivations,
-    Question,
+    EstimateRequest,
     estimator,
 )
 from lipexact.graph.derivative import reverse
 from lipexact.graph.ir import Affine, Graph
 from lipexact.numerics.arrays import Vector
-from lipexact.sets.unit_balls import Body, Hull
+from lipexact.sets.unit_balls import SymmetricSet, Hull
 
 
 @estimator(
@@ -39,7 +39,7 @@ from lipexact.sets.unit_balls import Body, Hull
     networks=ALL_NETWORKS,
     source="Weng et al., ICML 2018; pre-activations by CROWN, Zhang et al., NeurIPS 2018",
 )
-def fastlip(question: Question, *, preactivations: Preactivations = "linear") -> Answer:
+def fastlip(question: EstimateRequest, *, preactivations: Preactivations = "linear") -> EstimatorOutput:
     """Interval bounds of the Jacobian, from those of the gates.
 
     Parameters
@@ -51,7 +51,7 @@ def fastlip(question: Question, *, preactivations: Preactivations = "linear") ->
     """
     known = question.preactivations(preactivations)
 
-    return Answer(_by_entries(question, lambda graph: intervals(graph.nodes, known)))
+    return EstimatorOutput(_by_entries(question, lambda graph: intervals(graph.nodes, known)))
 
 
 @estimator(
@@ -62,7 +62,7 @@ def fastlip(question: Question, *, preactivations: Preactivations = "linear") ->
     networks=ALL_NETWORKS,
     source="Zhang, Zhang and Hsieh, AAAI 2019",
 )
-def recurjac(question: Question, *, preactivations: Preactivations = "linear") -> Answer:
+def recurjac(question: EstimateRequest, *, preactivations: Preactivations = "linear") -> EstimatorOutput:
     """Bounds of the Jacobian's entries by recursion where signs are known, and intervals where not.
 
     Parameters
@@ -72,7 +72,7 @@ def recurjac(question: Question, *, preactivations: Preactivations = "linear") -
     preactivations
         How the gates' inputs are bounded: "linear" by back-substitution (CROWN), "interval".
     """
-    return Answer(_by_entries(question, _relaxed(question, question.preactivations(preactivations), flat=True)))
+    return EstimatorOutput(_by_entries(question, _relaxed(question, question.preactivations(preactivations), flat=True)))
 
 
 @estimator(
@@ -83,24 +83,24 @@ def recurjac(question: Question, *, preactivations: Preactivations = "linear") -
     networks=ALL_NETWORKS,
     source="Shi et al., NeurIPS 2022; forward mode: ADR 0002 of this package",
 )
-def linear(question: Question) -> Answer:
+def linear(question: EstimateRequest) -> EstimatorOutput:
     """Linear relaxation of the Jacobian, the norm kept in the graph, in forward and in reverse mode."""
 
-    def joint(functionals: Body) -> float:
+    def joint(functionals: SymmetricSet) -> float:
         try:
-            return min(program.root for program in question.programs(functionals))
+            return min(program.root_bound for program in question.formulations(functionals))
         except NormError:  # neither norm has a graph
             return np.inf
 
     entries = _relaxed(question, question.bounds, flat=False)
     if question.functionals.vertex_count > FOLDED:
-        return Answer(min(joint(question.functionals), _by_entries(question, entries)))
+        return EstimatorOutput(min(joint(question.functionals), _by_entries(question, entries)))
     least = 0.0
     for c in np.vstack(list(question.functionals.vertices())):
         body = Hull(c[None, :])
         by_entries = absolute_norm(_row(question, entries, c)[None, :], _ONE, question.bounded.directions)
         least = max(least, min(joint(body), by_entries))
-    return Answer(least)
+    return EstimatorOutput(least)
 
 
 @estimator(
@@ -111,41 +111,41 @@ def linear(question: Question) -> Answer:
     networks=ALL_NETWORKS,
     source="ADR 0012 of this package; signs relaxed as by Shor and Nesterov, 1998",
 )
-def zonotope(question: Question) -> Answer:
+def zonotope(question: EstimateRequest) -> EstimatorOutput:
     """The root bound of branch and bound: each open gate's half as a free sign, and the relaxations of "linear"."""
-    bounded, programs = question.bounded, question.programs()
-    if min(program.root for program in programs) == 0:  # a constant network has no derivative to bound
-        return Answer(0.0)
+    bounded, programs = question.bounded, question.formulations()
+    if min(program.root_bound for program in programs) == 0:  # a constant network has no derivative to bound
+        return EstimatorOutput(0.0)
     signs = zonotope_bounds(programs[0].problem)
     if signs is None:
         raise UnsupportedEstimateError(
             "zonotope needs functionals or directions with at most 64 vertices: a functional, output_norm='linf', or "
             "input_norm='l1'"
         )
-    found = [program.root for program in programs]
+    found = [program.root_bound for program in programs]
     if bounded.network.gates:
         states = [layer[None, :] for layer in GateBounds(bounded.network, bounded.domain, question.bounds).root]
         found += [NormBounds(program.problem, program.bounds).upper(states)[0][0] for program in programs]
         found.append(signs.upper(states)[0][0])
-    return Answer(float(min(found)))
+    return EstimatorOutput(float(min(found)))
 
 
 _ONE = Hull(np.ones((1, 1)))
 _Entries = Callable[[Graph], Bounds]
 
 
-def _relaxed(question: Question, known: Bounds, *, flat: bool) -> _Entries:
+def _relaxed(question: EstimateRequest, known: Bounds, *, flat: bool) -> _Entries:
     """Bounds of a derivative's nodes by back-substitution, those of the network being known."""
     bounded = question.bounded
     sets = {bounded.network.input: bounded.domain}
 
     def entries(graph: Graph) -> Bounds:
-        return bound(graph, sets, shared=known, deadline=question.deadline, flat=flat)
+        return bound_nodes(graph, sets, shared=known, deadline=question.deadline, flat=flat)
 
     return entries
 
 
-def _by_entries(question: Question, entries: _Entries) -> float:
+def _by_entries(question: EstimateRequest, entries: _Entries) -> float:
     """The largest norm of a Jacobian whose entries are as large as they may be, functionals folded where few."""
     directions, outputs = question.bounded.directions, question.network.output.size
     if question.functionals.vertex_count <= FOLDED:
@@ -155,7 +155,7 @@ def _by_entries(question: Question, entries: _Entries) -> float:
     return absolute_norm(rows, question.functionals, directions)
 
 
-def _row(question: Question, entries: _Entries, functional: Vector) -> Vector:
+def _row(question: EstimateRequest, entries: _Entries, functional: Vector) -> Vector:
     """At least the absolute values of J^T c, shape (d,)."""
     network = question.bounded.network
     gradient = reverse(network.graph, network.output, network.input, Affine((), functional, "c"))

@@ -25,14 +25,14 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from lipexact.bounds.crown import bound
-from lipexact.bounds.formulation import Program, bounded, finite, programs_of
+from lipexact.bounds.crown import bound_nodes
+from lipexact.bounds.formulation import Formulation, homogenized, check_finite, formulate
 from lipexact.bounds.interval import Bounds, gate_state, intervals
 from lipexact.errors import OptionError, UnsupportedEstimateError
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector
 from lipexact.sets.domains import Domain, Reals
-from lipexact.sets.unit_balls import Body
+from lipexact.sets.unit_balls import SymmetricSet
 
 Guarantee: TypeAlias = Literal["lower", "heuristic", "upper", "exact"]
 Scope: TypeAlias = Literal["local", "global"]
@@ -48,7 +48,7 @@ FOLDED = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class EstimateRequest:
     """What an estimator is asked: max c^T J v over the Jacobians J of a network on a domain.
 
     Attributes
@@ -65,8 +65,8 @@ class Question:
 
     network: Network
     domain: Domain
-    functionals: Body
-    directions: Body
+    functionals: SymmetricSet
+    directions: SymmetricSet
     asked: Mapping[str, Any]
     deadline: float = np.inf
 
@@ -86,37 +86,37 @@ class Question:
         return None if np.isinf(self.deadline) else max(self.deadline - time.perf_counter(), 1e-3)
 
     @cached_property
-    def bounded(self) -> Question:
+    def bounded(self) -> EstimateRequest:
         """The same question on a bounded domain (:mod:`lipexact.problem.homogenize`)."""
         if not self.everywhere:
             return self
-        network, domain, directions = bounded(self.network, self.domain, self.directions)
-        return Question(network, domain, self.functionals, directions, self.asked, self.deadline)
+        network, domain, directions = homogenized(self.network, self.domain, self.directions)
+        return EstimateRequest(network, domain, self.functionals, directions, self.asked, self.deadline)
 
     @cached_property
     def bounds(self) -> Bounds:
         """Of the network's nodes on the bounded domain, by linear relaxation."""
         network, domain = self.bounded.network, self.bounded.domain
-        return finite(bound(network.graph, {network.input: domain}, deadline=self.deadline))
+        return check_finite(bound_nodes(network.graph, {network.input: domain}, deadline=self.deadline))
 
     @cached_property
     def interval_bounds(self) -> Bounds:
         """Those by intervals alone."""
         network, domain = self.bounded.network, self.bounded.domain
         with np.errstate(over="ignore", invalid="ignore"):
-            return finite(intervals(network.graph.nodes, {network.input: (domain.lower, domain.upper)}))
+            return check_finite(intervals(network.graph.nodes, {network.input: (domain.lower, domain.upper)}))
 
     @cached_property
     def states(self) -> list[Vector]:
         """For each layer of gates 1.0 where they are on, all over the bounded domain, 0.0 off, NaN open."""
         return [gate_state(gate, self.bounds) for gate in self.bounded.network.gates]
 
-    def programs(self, functionals: Body | None = None, mode: str = "auto") -> list[Program]:
-        """What is asked, or of other functionals, in each mode, with bounds (:func:`lipexact.bounds.formulation.programs_of`)."""
+    def formulations(self, functionals: SymmetricSet | None = None, mode: str = "auto") -> list[Formulation]:
+        """What is asked, or of other functionals, in each mode, with bounds (:func:`lipexact.bounds.formulation.formulate`)."""
         asked = self.bounded
         chosen = asked.functionals if functionals is None else functionals
         bodies = chosen, asked.directions
-        return programs_of(asked.network, asked.domain, *bodies, mode, self.deadline, known=self.bounds)
+        return formulate(asked.network, asked.domain, *bodies, mode, self.deadline, known=self.bounds)
 
     def preactivations(self, which: Preactivations) -> Bounds:
         """The bounds of that name.
@@ -131,7 +131,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answer:
+class EstimatorOutput:
     """What an estimator found.
 
     Attributes
@@ -183,7 +183,7 @@ class Estimator:
     norms: str
     networks: str
     source: str
-    run: Callable[..., Answer]
+    run: Callable[..., EstimatorOutput]
 
     @property
     def about(self) -> str:
@@ -210,7 +210,7 @@ class Estimator:
 
 
 _ESTIMATORS: dict[str, Estimator] = {}
-_Run: TypeAlias = Callable[..., Answer]
+_Run: TypeAlias = Callable[..., EstimatorOutput]
 
 
 def estimator(
@@ -255,7 +255,7 @@ def find(name: object) -> Estimator:
     return _ESTIMATORS[name]
 
 
-def folded(body: Body, most: int, what: str) -> Vector:
+def folded(body: SymmetricSet, most: int, what: str) -> Vector:
     """The vertices of a body of functionals, shape (k, m).
 
     Raises

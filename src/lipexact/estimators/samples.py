@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from lipexact.errors import OptionError
-from lipexact.estimators.registry import ALL_NETWORKS, ALL_NORMS, Answer, Question, estimator
+from lipexact.estimators.registry import ALL_NETWORKS, ALL_NORMS, EstimatorOutput, EstimateRequest, estimator
 from lipexact.numerics.arrays import Vector
-from lipexact.regions.heuristics import Found, Sampling, best_region
+from lipexact.regions.heuristics import Incumbent, LocalSearch, best_region
 
 _NUMBERS = 2**22  # of the points that are drawn at once
 
@@ -22,7 +22,7 @@ _NUMBERS = 2**22  # of the points that are drawn at once
     networks=ALL_NETWORKS,
     source="RandomLB of Jordan and Dimakis, NeurIPS 2020",
 )
-def sampling(question: Question, *, samples: int = 100_000, ascent: bool = False, seed: int = 0) -> Answer:
+def sampling(question: EstimateRequest, *, samples: int = 100_000, ascent: bool = False, seed: int = 0) -> EstimatorOutput:
     """The largest norm of the Jacobian at random points.
 
     Parameters
@@ -50,28 +50,28 @@ def sampling(question: Question, *, samples: int = 100_000, ascent: bool = False
         first, drawn = points if first is None else first, drawn + len(points)
     best = search.best
     if best is None and first is not None:  # every point had a neuron near 0
-        best = search.decided(first)
+        best = search.decide_best(first)
     if ascent and not question.over:
         climbed = climb(question, seed)
         if climbed is not None and (best is None or climbed.norm.lower > best.norm.lower):
             best = climbed
-    return Answer(0.0 if best is None else best.norm.lower, {"samples": drawn})
+    return EstimatorOutput(0.0 if best is None else best.norm.lower, {"samples": drawn})
 
 
-def climb(question: Question, seed: int = 0) -> Found | None:
+def climb(question: EstimateRequest, seed: int = 0) -> Incumbent | None:
     """The best region that sampling and a walk through its neighbours find (:func:`lipexact.regions.heuristics.best_region`)."""
     asked, kinks = question.bounded, [np.isnan(state) for state in question.states]
     bodies = asked.functionals, asked.directions
     return best_region(asked.network, asked.domain, *bodies, deadline=question.deadline, kinks=kinks, seed=seed)
 
 
-def sampler(question: Question) -> Sampling:
+def sampler(question: EstimateRequest) -> LocalSearch:
     """What evaluates Jacobians at points of the bounded domain, and keeps the best that is checked."""
     bounded, _ = question.bounded, question.interval_bounds  # which refuses numbers that overflow
-    return Sampling(bounded.network, bounded.domain, bounded.functionals, bounded.directions, question.deadline)
+    return LocalSearch(bounded.network, bounded.domain, bounded.functionals, bounded.directions, question.deadline)
 
 
-def drawn_points(question: Question, rng: np.random.Generator, count: int) -> Iterator[Vector]:
+def drawn_points(question: EstimateRequest, rng: np.random.Generator, count: int) -> Iterator[Vector]:
     """So many random points of the bounded domain, in parts that fit into memory."""
     domain = question.bounded.domain
     step = int(np.clip(_NUMBERS // domain.dim, 1, 8192))

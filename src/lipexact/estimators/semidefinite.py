@@ -26,7 +26,7 @@ from typing_extensions import assert_never
 from lipexact.errors import SolverUnavailableError, UnsupportedEstimateError
 from lipexact.estimators.norms import spectral_norm
 from lipexact.estimators.products import Chain, chains, ends, naive
-from lipexact.estimators.registry import CHAINS, EUCLIDEAN, Answer, Question, estimator
+from lipexact.estimators.registry import CHAINS, EUCLIDEAN, EstimatorOutput, EstimateRequest, estimator
 from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector, dense, most_terms
@@ -237,7 +237,7 @@ def positive_definite(matrix: Vector, off: Vector) -> bool:
     return True
 
 
-def _loops(question: Question, what: str) -> list[Loop]:
+def _loops(question: EstimateRequest, what: str) -> list[Loop]:
     """For each constant of which the largest is asked the network, its gates settled by the bounds on the domain."""
     lefts, right = ends(question, what, _MOST_FUNCTIONALS)
     states = _open(question.network) if question.everywhere else question.states
@@ -257,7 +257,7 @@ def _open(network: Network) -> list[Vector]:
     return [np.full(gate.size, np.nan) for gate in network.gates]
 
 
-def _patience(question: Question) -> float:
+def _patience(question: EstimateRequest) -> float:
     """How long a program may take by `_seconds`, which is rough."""
     return _MOST_SECONDS if question.seconds_left is None else min(_MOST_SECONDS, 2 * question.seconds_left)
 
@@ -293,7 +293,7 @@ def _seconds(blocks: Iterable[int]) -> float:
     networks=f"{_OWN_GATES}, about a hundred of them open",
     source="Fazlyab et al., NeurIPS 2019, LipSDP-Neuron",
 )
-def lipsdp(question: Question) -> Answer:
+def lipsdp(question: EstimateRequest) -> EstimatorOutput:
     """A semidefinite program with a multiplier for each open gate; the gates' bounds settle the others."""
     return _lipsdp(question, "lipsdp", lambda of: np.eye(of.gates))
 
@@ -306,14 +306,14 @@ def lipsdp(question: Question) -> Answer:
     networks=f"{_OWN_GATES}, about a hundred of them open",
     source="Fazlyab et al., NeurIPS 2019, LipSDP-Layer",
 )
-def lipsdp_layer(question: Question) -> Answer:
+def lipsdp_layer(question: EstimateRequest) -> EstimatorOutput:
     """The same with one multiplier for each layer."""
     return _lipsdp(
         question, "lipsdp-layer", lambda of: (of.layers[:, None] == np.unique(of.layers)[None, :]).astype(np.float64)
     )
 
 
-def _lipsdp(question: Question, what: str, shares: Callable[[Loop], Vector]) -> Answer:
+def _lipsdp(question: EstimateRequest, what: str, shares: Callable[[Loop], Vector]) -> EstimatorOutput:
     found, statuses = [], []
     for of in _loops(question, what):
         multipliers, status = _solved(of, shares(of), question) if of.gates else (np.zeros(0), "no gate is open")
@@ -322,15 +322,15 @@ def _lipsdp(question: Question, what: str, shares: Callable[[Loop], Vector]) -> 
     return _answer(question, found, solver_status=sorted(set(statuses)))
 
 
-def _answer(question: Question, found: list[float], **details: Any) -> Answer:
+def _answer(question: EstimateRequest, found: list[float], **details: Any) -> EstimatorOutput:
     """The largest bound; what multipliers must give at least, where a solver or rounding has left none that do."""
     if all(map(math.isfinite, found)):
-        return Answer(max(found), details)
+        return EstimatorOutput(max(found), details)
     details["message"] = "the multipliers prove no bound: the product of the layers' norms, which the best ones imply"
-    return Answer(naive(question).value, details)
+    return EstimatorOutput(naive(question).value, details)
 
 
-def _solved(of: Loop, shares: Vector, question: Question) -> tuple[Vector, str]:
+def _solved(of: Loop, shares: Vector, question: EstimateRequest) -> tuple[Vector, str]:
     """Multipliers by Clarabel, each a combination of the columns of `shares`.
 
     The input enters by the span of the rows that read it, and the output in units of the constant's own size.
@@ -373,7 +373,7 @@ def _typical(a: Vector, inputs: int) -> Vector:
     return sizes
 
 
-def _solve(cp: Any, program: Any, question: Question) -> str | None:
+def _solve(cp: Any, program: Any, question: EstimateRequest) -> str | None:
     """Why there is no solution, however inaccurate; None where there is one."""
     options: dict[str, Any] = {} if question.seconds_left is None else {"time_limit": question.seconds_left}
     try:
@@ -404,7 +404,7 @@ def _cvxpy() -> Any:
     networks=CHAINS,
     source="Xu and Sivaranjani, NeurIPS 2024, ECLipsE-Fast",
 )
-def eclipse_fast(question: Question) -> Answer:
+def eclipse_fast(question: EstimateRequest) -> EstimatorOutput:
     """LipSDP layer by layer, with one multiplier for each in closed form."""
     return _eclipse(question, "eclipse-fast", lambda k, _: np.full(len(k), 2 / np.linalg.eigvalsh(4 * k)[-1]))
 
@@ -417,12 +417,12 @@ def eclipse_fast(question: Question) -> Answer:
     networks=CHAINS,
     source="Xu and Sivaranjani, NeurIPS 2024, ECLipsE",
 )
-def eclipse(question: Question) -> Answer:
+def eclipse(question: EstimateRequest) -> EstimatorOutput:
     """LipSDP layer by layer, a small semidefinite program for each."""
     return _eclipse(question, "eclipse", lambda k, after: _layer(k, after, question))
 
 
-def _eclipse(question: Question, what: str, choose: Callable[[Vector, Vector], Vector]) -> Answer:
+def _eclipse(question: EstimateRequest, what: str, choose: Callable[[Vector, Vector], Vector]) -> EstimatorOutput:
     """Multipliers L_i for X_i = L_i - L_i K L_i, K = W_i X_(i-1)^-1 W_i^T / 4, X_0 = I; T = rho L / 2 proves the bound.
 
     `choose` takes K and the next layer's weights.
@@ -455,7 +455,7 @@ def _layerwise(one: Chain, choose: Callable[[Vector, Vector], Vector]) -> Vector
     return np.concatenate(chosen) * rho / 2
 
 
-def _layer(k: Vector, after: Vector, question: Question) -> Vector:
+def _layer(k: Vector, after: Vector, question: EstimateRequest) -> Vector:
     """The multipliers that keep X above the largest multiple of W^T W for the next weights W; late, closed ones."""
     n = len(k)
     unit = float(np.linalg.eigvalsh(k)[-1])

@@ -21,7 +21,7 @@ _SAMPLE = 64  # rows that tell how many entries a product will have
 _Product: TypeAlias = tuple[Matrix, Matrix | None]
 
 
-def fuse(graph: Graph) -> Graph:
+def fold(graph: Graph) -> Graph:
     """The same functions with fewer affine nodes.
 
     An affine node with one reader, itself affine, is substituted into it, unless that makes more coefficients
@@ -30,10 +30,10 @@ def fuse(graph: Graph) -> Graph:
     proportion to itself (:func:`lipexact.numerics.rounding.accurate_product`). Of nodes that are equal, such as the differences
     behind max(x, y) and min(x, y), one is kept.
     """
-    return _fused(graph, math.inf)[0]
+    return _fold_repeatedly(graph, math.inf)[0]
 
 
-def fuse_mapped(graph: Graph) -> tuple[Graph, dict[Node, Node], int]:
+def fold_mapped(graph: Graph) -> tuple[Graph, dict[Node, Node], int]:
     """Like :func:`fuse`, with what became of each node; what loses too much, over all folds, stays unfolded.
 
     Returns
@@ -46,11 +46,11 @@ def fuse_mapped(graph: Graph) -> tuple[Graph, dict[Node, Node], int]:
         How many units of 2^-53 each entry may be off, in proportion to it: at most
         :data:`lipexact.numerics.rounding.FOLDED`.
     """
-    return _fused(graph, FOLDED)
+    return _fold_repeatedly(graph, FOLDED)
 
 
-def _fused(graph: Graph, limit: float) -> tuple[Graph, dict[Node, Node], int]:
-    fusion = _Fusion(limit)
+def _fold_repeatedly(graph: Graph, limit: float) -> tuple[Graph, dict[Node, Node], int]:
+    fusion = _Folding(limit)
     fused, mapping = fusion.once(graph)
     while True:
         again, further = fusion.once(fused)
@@ -59,7 +59,7 @@ def _fused(graph: Graph, limit: float) -> tuple[Graph, dict[Node, Node], int]:
         fused, mapping = again, {old: further.get(new, new) for old, new in mapping.items()}
 
 
-class _Fusion:
+class _Folding:
     """Passes over a graph, and how far the entries of the nodes that they made may be off.
 
     Parameters

@@ -12,13 +12,13 @@ import numpy as np
 from lipexact.bounds.interval import Bounds
 from lipexact.graph.pattern import Pattern
 from lipexact.mip.model import Composition, coefficients, compose
-from lipexact.mip.solvers.base import Outcome, SolveOptions, solve
+from lipexact.mip.solvers.base import SolverOutcome, SolveOptions, solve
 from lipexact.problem.problem import Problem
-from lipexact.regions.feasibility import Empty, Region, decide
-from lipexact.regions.heuristics import Found
-from lipexact.regions.operator_norm import matrix_norm
+from lipexact.regions.feasibility import Empty, LinearRegion, decide_region
+from lipexact.regions.heuristics import Incumbent
+from lipexact.regions.operator_norm import jacobian_norm
 from lipexact.result import EXACT_GAP
-from lipexact.state import RELAXATION, UNDECIDED, Bracket, Goal, Progress, ProgressCallback, Termination
+from lipexact.state import RELAXATION, UNDECIDED, SearchState, StoppingRule, Progress, ProgressCallback, Termination
 
 # Coefficients of the largest program that is built, some 30 s and 3 GB in Pyomo, and of the largest past the deadline.
 _LARGEST, _LARGEST_LATE = 3_000_000, 50_000
@@ -26,17 +26,17 @@ _LARGEST, _LARGEST_LATE = 3_000_000, 50_000
 _PATIENCE = 500
 
 
-def narrow(
+def solve_by_cuts(
     problem: Problem,
     bounds: Bounds,
-    bracket: Bracket,
+    bracket: SearchState,
     solver: str,
     options: SolveOptions,
-    goal: Goal,
+    goal: StoppingRule,
     *,
     deadline: float,
     on_progress: ProgressCallback | None = None,
-) -> Bracket:
+) -> SearchState:
     """Narrow a bracket by MIP until it is closed, or as far as the time, the memory, or ctrl-C allows.
 
     Every optimum of the program is an activation pattern. One that belongs to a linear region with interior
@@ -74,23 +74,23 @@ def narrow(
     if _beyond(problem, bounds, bracket, deadline):
         return bracket
     with _broken_off(bracket, solver):
-        search = _Search(problem, bounds, bracket, solver, goal)
-        while not goal.reached(bracket.lower, bracket.upper):
+        search = _OuterApproximation(problem, bounds, bracket, solver, goal)
+        while not goal.is_met(bracket.lower, bracket.upper):
             remaining = deadline - time.perf_counter()
             if remaining <= 0:
                 bracket.termination = Termination.TIME_LIMIT.value
                 break
-            if not search.turn(replace(options, time_limit=None if np.isinf(remaining) else remaining), on_progress):
+            if not search.iterate(replace(options, time_limit=None if np.isinf(remaining) else remaining), on_progress):
                 break
-    if bracket.termination == Termination.OPTIMAL.value and not goal.reached(bracket.lower, bracket.upper):
+    if bracket.termination == Termination.OPTIMAL.value and not goal.is_met(bracket.lower, bracket.upper):
         bracket.termination = UNDECIDED
     return bracket
 
 
-class _Search:
+class _OuterApproximation:
     """A program, the patterns that were cut off from it, and what has come of it so far."""
 
-    def __init__(self, problem: Problem, bounds: Bounds, bracket: Bracket, solver: str, goal: Goal) -> None:
+    def __init__(self, problem: Problem, bounds: Bounds, bracket: SearchState, solver: str, goal: StoppingRule) -> None:
         start = time.perf_counter()
         self.problem, self.bracket, self.solver, self.goal = problem, bracket, solver, goal
         self.composition = compose(problem, bounds)
@@ -100,7 +100,7 @@ class _Search:
         bracket.stats |= {**self.composition.sizes, "nodes": 0, "rounds": 0, "excluded": 0}
         bracket.stats |= {"build_seconds": time.perf_counter() - start, "solve_seconds": 0.0, "certify_seconds": 0.0}
 
-    def turn(self, options: SolveOptions, on_progress: ProgressCallback | None) -> bool:
+    def iterate(self, options: SolveOptions, on_progress: ProgressCallback | None) -> bool:
         """Solve the program, look at what comes, and cut it off; False where another turn cannot help."""
         bracket, composition, stats = self.bracket, self.composition, self.bracket.stats
         watch = _Watch(composition, bracket, self.goal, self.settled, on_progress)
@@ -119,14 +119,14 @@ class _Search:
         if outcome.bound is not None and composition.to_norm(outcome.bound) < composition.least:
             return self._fail("claims a bound below 0, which no norm is")
         claim = max(_ceiling(composition, outcome, self.settled), self.settled)
-        stuck = outcome.incumbent is None or composition.is_settled
+        stuck = outcome.incumbent is None or composition.is_parked
         if not stuck:
             pattern = composition.pattern()
             fingerprint = b"".join(states.tobytes() for states in pattern)
             if fingerprint in self.seen:
                 return self._fail("returned a pattern that was cut off")
             self.seen.add(fingerprint)
-            self.settled = max(self.settled, self._certify(pattern))
+            self.settled = max(self.settled, self._check_pattern(pattern))
             stats["excluded"] += 1
         if claim < bracket.upper:
             bracket.upper, bracket.proof = float(claim), "solver"
@@ -136,7 +136,7 @@ class _Search:
         if caught:  # by more than its accuracy: nothing else that it says is believed
             return False
         self.idle = 0 if (bracket.lower, bracket.upper) != before else self.idle + 1
-        if self.goal.reached(bracket.lower, bracket.upper):
+        if self.goal.is_met(bracket.lower, bracket.upper):
             return True
         if self.idle >= _PATIENCE or bracket.upper <= self.settled:
             if outcome.termination is Termination.OPTIMAL:
@@ -151,7 +151,7 @@ class _Search:
         _refuse(self.bracket, self.proven, f"{self.solver} {what}")
         return False
 
-    def _certify(self, pattern: Pattern) -> float:
+    def _check_pattern(self, pattern: Pattern) -> float:
         """Look at a pattern, cut it off, and raise the bracket's lower bound.
 
         Returns
@@ -160,22 +160,22 @@ class _Search:
             The value of the pattern where it is a region, or could not be shown to be none; else 0.
         """
         problem, bracket = self.problem, self.bracket
-        verdict = decide(problem.network, problem.domain, pattern)
+        verdict = decide_region(problem.network, problem.domain, pattern)
         if isinstance(verdict, Empty):
-            self.composition.exclude(verdict.pattern)
+            self.composition.add_nogood(verdict.pattern)
             return 0.0
-        norm = matrix_norm(problem.network, problem.functionals, problem.directions, pattern)
-        if isinstance(verdict, Region) and (norm.lower > bracket.lower or bracket.found is None):
-            bracket.lower, bracket.found = max(norm.lower, bracket.lower), Found(norm, verdict)
+        norm = jacobian_norm(problem.network, problem.functionals, problem.directions, pattern)
+        if isinstance(verdict, LinearRegion) and (norm.lower > bracket.lower or bracket.incumbent is None):
+            bracket.lower, bracket.incumbent = max(norm.lower, bracket.lower), Incumbent(norm, verdict)
         value = min(norm.upper, max(bracket.upper, norm.lower))
-        self.composition.settle(pattern, value)
+        self.composition.park_region(pattern, value)
         return value
 
 
-def relax(
+def solve_lp_relaxation(
     problem: Problem,
     bounds: Bounds,
-    bracket: Bracket,
+    bracket: SearchState,
     solver: str,
     options: SolveOptions,
     *,
@@ -184,7 +184,7 @@ def relax(
 ) -> bool:
     """Lower the bracket's upper bound to the optimum of the program with relaxed gates (LipLP), and say if that did.
 
-    Parameters and errors are those of :func:`narrow`.
+    Parameters and errors are those of :func:`solve_by_cuts`.
     """
     if _beyond(problem, bounds, bracket, deadline):
         return False
@@ -192,10 +192,10 @@ def relax(
     with _broken_off(bracket, solver):
         start = time.perf_counter()
         composition = compose(problem, bounds)
-        composition.relax()
+        composition.relax_gates()
         stats = {**composition.sizes, "build_seconds": time.perf_counter() - start}
         remaining = max(deadline - time.perf_counter(), 0.0)
-        watch = _Watch(composition, bracket, Goal(), 0.0, on_progress)
+        watch = _Watch(composition, bracket, StoppingRule(), 0.0, on_progress)
         limited = replace(options, time_limit=None if np.isinf(remaining) else remaining)
         outcome = solve(composition.model, solver, limited, watch)
         bracket.stats["solve_seconds"] = bracket.stats.get("solve_seconds", 0.0) + outcome.seconds
@@ -213,7 +213,7 @@ def relax(
 
 
 @contextmanager
-def _broken_off(bracket: Bracket, solver: str) -> Iterator[None]:
+def _broken_off(bracket: SearchState, solver: str) -> Iterator[None]:
     """Let ctrl-C or a lack of memory end a search at any moment: the bounds are those that were there before."""
     proven = _proven(bracket)
     try:
@@ -227,7 +227,7 @@ def _broken_off(bracket: Bracket, solver: str) -> Iterator[None]:
         bracket.stats["message"] = "out of memory: the bounds are those before"
 
 
-def _beyond(problem: Problem, bounds: Bounds, bracket: Bracket, deadline: float) -> bool:
+def _beyond(problem: Problem, bounds: Bounds, bracket: SearchState, deadline: float) -> bool:
     """Whether the program is too large to be built, which then is why the search stops."""
     count, late = coefficients(problem, bounds), time.perf_counter() > deadline
     if count <= (_LARGEST_LATE if late else _LARGEST):
@@ -245,8 +245,8 @@ class _Watch:
     def __init__(
         self,
         composition: Composition,
-        bracket: Bracket,
-        goal: Goal,
+        bracket: SearchState,
+        goal: StoppingRule,
         settled: float,
         on_progress: ProgressCallback | None,
     ) -> None:
@@ -264,16 +264,16 @@ class _Watch:
             upper = min(upper, max(_trusted(self.composition, bound), self.settled, lower))
         # An incumbent above the target stops the solver, to be looked at.
         found = self.goal.target is not None and incumbent is not None and incumbent > self.goal.target >= self.settled
-        self.satisfied = not stopped and (found or self.goal.reached(lower, upper))
+        self.satisfied = not stopped and (found or self.goal.is_met(lower, upper))
         return bool(stopped) or self.satisfied
 
 
-def _ceiling(composition: Composition, outcome: Outcome, settled: float) -> float:
+def _ceiling(composition: Composition, outcome: SolverOutcome, settled: float) -> float:
     """What the solver claims of all patterns that are not cut off, as far as its accuracy goes."""
     if outcome.bound is None:
         return np.inf
     ceiling = composition.to_norm(outcome.bound)
-    if composition.is_settled and ceiling < settled - composition.accuracy:
+    if composition.is_parked and ceiling < settled - composition.accuracy:
         return 0.0  # all others are worth less than what was settled, by more than a solver's accuracy
     return _trusted(composition, ceiling)
 
@@ -283,12 +283,12 @@ def _trusted(composition: Composition, ceiling: float) -> float:
     return ceiling + composition.accuracy if composition.quadratic else max(ceiling, composition.accuracy)
 
 
-def _proven(bracket: Bracket) -> tuple[float, str]:
+def _proven(bracket: SearchState) -> tuple[float, str]:
     """The upper bound, and what it rests on: to go back to."""
     return bracket.upper, bracket.proof
 
 
-def _reconcile(bracket: Bracket, proven: tuple[float, str], solver: str) -> None:
+def _reconcile(bracket: SearchState, proven: tuple[float, str], solver: str) -> None:
     """Drop a solver's claim that a checked region contradicts by more than rounding."""
     upper, lower = bracket.upper, bracket.lower
     if lower > upper * (1 + EXACT_GAP):
@@ -297,7 +297,7 @@ def _reconcile(bracket: Bracket, proven: tuple[float, str], solver: str) -> None
     bracket.upper = max(bracket.upper, bracket.lower)
 
 
-def _refuse(bracket: Bracket, proven: tuple[float, str], message: str) -> None:
+def _refuse(bracket: SearchState, proven: tuple[float, str], message: str) -> None:
     """Go back to an upper bound that needs no solver who was caught."""
     bracket.upper, bracket.proof = max(proven[0], bracket.lower), proven[1]
     bracket.termination = Termination.FAILED.value

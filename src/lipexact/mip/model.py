@@ -13,7 +13,7 @@ from pyomo.core.expr import LinearExpression
 from typing_extensions import assert_never
 
 from lipexact.bounds.interval import Bounds, gate_state, length_bound, magnitude
-from lipexact.bounds.liveness import Mask, coordinates_needed
+from lipexact.bounds.liveness import Mask, live_coordinates
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
 from lipexact.graph.pattern import FREE, OFF, ON, Pattern
 from lipexact.mip.blocks import Port, emit_affine, emit_conditional, emit_input, emit_length, emit_switch
@@ -111,7 +111,7 @@ class Composition:
             "constraints": sum(1 for _ in constraints),
         }
 
-    def relax(self) -> None:
+    def relax_gates(self) -> None:
         """Let every gate be anything between off and on: the program's linear relaxation (LipLP)."""
         pyo.TransformationFactory("core.relax_integer_vars").apply_to(self.model)
 
@@ -127,14 +127,14 @@ class Composition:
             layers.append(states)
         return tuple(layers)
 
-    def exclude(self, pattern: Pattern) -> None:
+    def add_nogood(self, pattern: Pattern) -> None:
         """Cut off every solution that agrees with all of the pattern's gates that are not free.
 
         The cut is ``sum over the gates of |a - pattern| >= 1``.
         """
         self._cut(pattern, [])
 
-    def settle(self, pattern: Pattern, value: float) -> None:
+    def park_region(self, pattern: Pattern, value: float) -> None:
         """Cut off a pattern that may be a region, whose value is known to be at most `value`.
 
         So that the model keeps a solution, and "infeasible" remains a claim that must be wrong, the pattern
@@ -155,7 +155,7 @@ class Composition:
         self._cut(pattern, [model.settled])
 
     @property
-    def is_settled(self) -> bool:
+    def is_parked(self) -> bool:
         """Whether the solution that the model holds is one that was settled."""
         settled = self.model.component("settled")
         # It has no value where the solver was stopped before it had a solution.
@@ -191,7 +191,7 @@ def compose(problem: Problem, bounds: Bounds) -> Composition:
     """
     graph = problem.graph
     states = {gate: gate_state(gate, bounds) for gate in graph.gates}
-    needed = coordinates_needed(graph, bounds)
+    needed = live_coordinates(graph, bounds)
     own = {node.gate for node in graph.nodes if isinstance(node, Switch) and node.gate.x is node.x}
     model = pyo.ConcreteModel(name=re.sub(r"\W+", "_", problem.network.name))
     names = _names(graph)
@@ -239,7 +239,7 @@ def compose(problem: Problem, bounds: Bounds) -> Composition:
 
 def coefficients(problem: Problem, bounds: Bounds) -> int:
     """How many numbers the equations of the program would have."""
-    needed = coordinates_needed(problem.graph, bounds)
+    needed = live_coordinates(problem.graph, bounds)
     affine = [node for node in problem.graph.nodes if isinstance(node, Affine)]
     return sum(entries(weight[needed[node]]) for node in affine for weight, _ in node.terms)
 

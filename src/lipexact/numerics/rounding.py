@@ -189,7 +189,7 @@ def accurate_product(left: Matrix, right: Matrix, off: float = 0.0) -> tuple[Mat
         return None
     errors[doubtful] = 0.0
     if doubtful.size:
-        along, across = _Lines(left), _Lines(right.T)
+        along, across = _SparseRows(left), _SparseRows(right.T)
         pairs = zip(rows[doubtful].tolist(), columns[doubtful].tolist(), strict=True)
         values[doubtful] = [_dot(along(i), across(j)) for i, j in pairs]
         if (values[doubtful] != 0).any() and np.abs(values[values != 0]).min() < SMALLEST:
@@ -229,7 +229,7 @@ def rounded(exact: Fraction) -> float:
         return math.inf if exact > 0 else -math.inf
 
 
-class _Lines:
+class _SparseRows:
     """The rows of a matrix as dictionaries."""
 
     def __init__(self, matrix: Matrix) -> None:

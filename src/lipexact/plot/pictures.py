@@ -16,20 +16,20 @@ from typing_extensions import assert_never
 
 from lipexact.api import load
 from lipexact.bounds.crown_batched import slices
-from lipexact.bounds.formulation import bodies_of
+from lipexact.bounds.formulation import checked_norm_sets
 from lipexact.errors import ModelError, OptionError
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector, floats
 from lipexact.problem.problem import check_domain
-from lipexact.regions.operator_norm import estimate
+from lipexact.regions.operator_norm import estimate_norms
 from lipexact.result import EXACT_GAP, LipschitzResult, Status
 from lipexact.robustness import CertifiedRadius
 from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
-from lipexact.sets.unit_balls import Body
+from lipexact.sets.unit_balls import SymmetricSet
 from lipexact.state import Progress
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def regions(
     _matplotlib()
     network = load(model)
     polygons = linear_regions(network, domain)
-    functionals, directions = bodies_of(network, domain, input_norm, output_norm, functional)
+    functionals, directions = checked_norm_sets(network, domain, input_norm, output_norm, functional)
     centres = np.array([polygon.mean(axis=0) for polygon in polygons])
     norms = _norms(network.jacobian(centres).reshape(len(polygons), -1, 2), functionals, directions)
     ax = _axes(ax)
@@ -281,7 +281,7 @@ def _magnitudes(graph: Graph, values: Mapping[Node, Vector]) -> dict[Node, Vecto
     return sizes
 
 
-def _norms(jacobians: Vector, functionals: Body, directions: Body) -> Vector:
+def _norms(jacobians: Vector, functionals: SymmetricSet, directions: SymmetricSet) -> Vector:
     """The operator norms of Jacobians of shape (k, m, 2).
 
     By the vertices of one body where it has few enough: estimates may end in a local maximum, as from l2 to l1.
@@ -289,7 +289,7 @@ def _norms(jacobians: Vector, functionals: Body, directions: Body) -> Vector:
     vertices = min(functionals.vertex_count, directions.vertex_count, _MOST_VERTICES)
     step = max(_NUMBERS // int(vertices * jacobians[0].size), 1)
     parts = slices(len(jacobians), step)
-    return np.concatenate([estimate(jacobians[part], functionals, directions, most=_MOST_VERTICES) for part in parts])
+    return np.concatenate([estimate_norms(jacobians[part], functionals, directions, most=_MOST_VERTICES) for part in parts])
 
 
 def radius(certified: CertifiedRadius, ax: Axes | None = None) -> Axes:

@@ -19,13 +19,13 @@ from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, V
 from lipexact.network import Network
 from lipexact.numerics.arrays import Matrix, Vector
 from lipexact.sets.domains import Box
-from lipexact.sets.unit_balls import Body, Leading, Stretched
+from lipexact.sets.unit_balls import SymmetricSet, Leading, Stretched
 
 _MOST = 64  # binary exponents of scales
 
 
 @dataclass(frozen=True, eq=False)
-class Projective:
+class Homogenization:
     """F on its box.
 
     Attributes
@@ -75,7 +75,7 @@ class Projective:
         """What (z, t) ranges over."""
         return Box(np.append(-np.ones(self.scale.size), 0.0), np.ones(self.scale.size + 1))
 
-    def directions(self, body: Body) -> Body:
+    def directions(self, body: SymmetricSet) -> SymmetricSet:
         """The directions for (z, t) that stand for those of a body for x."""
         scaled = body if (self.scale == 1).all() else Stretched(body, 1 / self.scale)
         return Leading(scaled, self.scale.size + 1)

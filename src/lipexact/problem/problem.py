@@ -22,12 +22,12 @@ from typing import Literal, TypeAlias
 
 from lipexact.errors import DomainError
 from lipexact.graph.derivative import forward, reverse
-from lipexact.graph.folding import fuse_mapped
+from lipexact.graph.folding import fold_mapped
 from lipexact.graph.ir import Conditional, Graph, Input, Value
 from lipexact.network import Network
 from lipexact.numerics.arrays import alike
 from lipexact.sets.domains import ConvexSet, Domain, Reals
-from lipexact.sets.unit_balls import Body
+from lipexact.sets.unit_balls import SymmetricSet
 
 DerivativeMode: TypeAlias = Literal["forward", "reverse"]
 MODES: tuple[DerivativeMode, ...] = ("reverse", "forward")
@@ -54,15 +54,15 @@ class Problem:
 
     network: Network
     domain: Domain
-    functionals: Body
-    directions: Body
+    functionals: SymmetricSet
+    directions: SymmetricSet
     mode: DerivativeMode
     graph: Graph
     roundings: int
     sets: dict[Input, ConvexSet]
     gates: tuple[Conditional | None, ...]
 
-    def on(self, domain: Domain) -> Problem:
+    def with_domain(self, domain: Domain) -> Problem:
         """The same on another domain: neither graph nor norms depend on it."""
         return replace(self, domain=domain, sets=self.sets | {self.point: domain})
 
@@ -85,8 +85,8 @@ class Problem:
 def lipschitz_problem(
     network: Network,
     domain: Domain,
-    functionals: Body,
-    directions: Body,
+    functionals: SymmetricSet,
+    directions: SymmetricSet,
     mode: DerivativeMode,
     *,
     keep_output: bool = False,
@@ -115,16 +115,16 @@ def lipschitz_problem(
     """
     x = network.input
     if mode == "forward":
-        free = directions.ranged("v")
-        objective = functionals.lower(forward(network.graph, network.output, x, free.point), free.symmetric)
+        free = directions.as_variables("v")
+        objective = functionals.support_graph(forward(network.graph, network.output, x, free.point), free.symmetric)
     else:
-        free = functionals.ranged("c")
-        objective = directions.lower(reverse(network.graph, network.output, x, free.point), free.symmetric)
+        free = functionals.as_variables("c")
+        objective = directions.support_graph(reverse(network.graph, network.output, x, free.point), free.symmetric)
     if objective is None:
         return None
     sets: dict[Input, ConvexSet] = {x: domain, **free.sets}
     outputs = (objective, network.output) if keep_output else (objective,)
-    graph, renamed, roundings = fuse_mapped(Graph(tuple(sets), outputs))
+    graph, renamed, roundings = fold_mapped(Graph(tuple(sets), outputs))
     gates = tuple(renamed.get(gate) for gate in network.gates)
     return Problem(network, domain, functionals, directions, mode, graph, roundings, sets, gates)  # type: ignore[arg-type]
 

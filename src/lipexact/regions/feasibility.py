@@ -47,7 +47,7 @@ Numbers: TypeAlias = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Region:
+class LinearRegion:
     """A linear region of a network with interior in the domain.
 
     Attributes
@@ -100,10 +100,10 @@ class Undecided:
     """Neither could be shown."""
 
 
-Verdict: TypeAlias = Region | Empty | Undecided
+Verdict: TypeAlias = LinearRegion | Empty | Undecided
 
 
-def has_forms(network: Network) -> bool:
+def is_compact(network: Network) -> bool:
     """Whether the network is small enough for :func:`affine_forms`."""
     return network.input.size * sum(node.size for node in network.graph.nodes) <= _FORMS
 
@@ -203,7 +203,7 @@ def steepness(network: Network, pattern: Pattern) -> dict[Node, Vector]:
 
     At least these where the network is too large for :func:`affine_forms`.
     """
-    if has_forms(network):
+    if is_compact(network):
         forms = affine_forms(network, pattern)
         return {node: np.abs(linear).sum(axis=1) for node, (linear, _) in forms.items()}
     states = dict(zip(network.gates, pattern, strict=True))
@@ -338,7 +338,7 @@ def _pull(
     return values[pulled]
 
 
-def decide(network: Network, domain: Domain, pattern: Pattern, *, explicit: bool = False) -> Verdict:
+def decide_region(network: Network, domain: Domain, pattern: Pattern, *, explicit: bool = False) -> Verdict:
     """Whether the pattern's gates, but for the free ones, are those of a region with interior in the domain.
 
     Parameters
@@ -361,7 +361,7 @@ def decide(network: Network, domain: Domain, pattern: Pattern, *, explicit: bool
     Undecided
         Where neither could be shown.
     """
-    if not has_forms(network):
+    if not is_compact(network):
         return Undecided()
     system = domain.system()
     rows = _rows(network, system, affine_forms(network, pattern), pattern)
@@ -375,7 +375,7 @@ def decide(network: Network, domain: Domain, pattern: Pattern, *, explicit: bool
             point = (middle + half * (solution.point * (1 - 2 * slack) + shift))[: domain.dim]
             found = pattern_at(network, point)
             if found is not None and domain.margin(point[None, :])[0] > 0 and _agree(found, pattern):
-                return Region(point, found)
+                return LinearRegion(point, found)
     elif solution is not None and not explicit:
         support = _contradiction(network, system, rows, pattern, solution)
         if support is not None:
@@ -495,7 +495,7 @@ def _lifted(domain: Domain) -> Vector:
 
 def _region_near(
     network: Network, domain: Domain, pattern: Pattern, rows: _Rows, point: Numbers, centre: Numbers
-) -> Region | Undecided:
+) -> LinearRegion | Undecided:
     """The region of a point at which all rows are positive, moved off the border of the box."""
     # Towards the domain's centre, by so little that no row changes its sign.
     slack, change = rows.linear @ point + rows.constant, abs(rows.linear @ (centre - point))
@@ -693,7 +693,7 @@ def _cause(network: Network, pattern: Pattern, rows: _Rows, support: list[int]) 
     return kept
 
 
-def _region_at(network: Network, domain: Domain, rows: _Rows, point: Numbers) -> Region:
+def _region_at(network: Network, domain: Domain, rows: _Rows, point: Numbers) -> LinearRegion:
     """The region around a point at which all rows are positive, if possible at a float nearby."""
     d = domain.dim
     rounded = point[:d].astype(np.float64)
@@ -704,11 +704,11 @@ def _region_at(network: Network, domain: Domain, rows: _Rows, point: Numbers) ->
             for entry, origin in zip(rows.linear[:, :d] @ nearby + rows.constant, rows.origin, strict=True)
             if origin[0] != _DOMAIN
         ):
-            return Region(rounded, _states(network, nearby))
-    return Region(point[:d], _states(network, point[:d]))
+            return LinearRegion(rounded, _states(network, nearby))
+    return LinearRegion(point[:d], _states(network, point[:d]))
 
 
-def _holds(network: Network, pattern: Pattern, region: Region) -> bool:
+def _holds(network: Network, pattern: Pattern, region: LinearRegion) -> bool:
     """Whether no gate above a free one, of which no row speaks, contradicts the pattern at the point."""
     unknown = depends_on_free(network, pattern)
     inputs = _gate_inputs(network, _fractions(region.point) if region.point.dtype != object else region.point)

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-from lipexact.bounds.crown import bound
+from lipexact.bounds.crown import bound_nodes
 from lipexact.bounds.interval import point_bounds
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.ir import Affine, Input, Switch, Value
@@ -197,7 +197,7 @@ def position_report(network: Network, domain: Domain) -> PositionReport:
 class _Examination:
     def __init__(self, network: Network, domain: Domain) -> None:
         self.network, self.domain = network, domain
-        bounds = bound(network.graph, {network.input: domain})
+        bounds = bound_nodes(network.graph, {network.input: domain})
         self.nodes = [gate.x for gate in network.gates]
         self.pattern: Pattern = tuple(
             np.where(bounds[node][0] > 0, ON, np.where(bounds[node][1] < 0, OFF, FREE)).astype(np.int8)

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from lipexact.graph.evaluate import batches, evaluate
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector
-from lipexact.regions.feasibility import Region, decide, gate_forms, pattern_at
-from lipexact.regions.operator_norm import MatrixNorm, estimate, matrix_norm
+from lipexact.regions.feasibility import LinearRegion, decide_region, gate_forms, pattern_at
+from lipexact.regions.operator_norm import OperatorNorm, estimate_norms, jacobian_norm
 from lipexact.sets.domains import Domain
-from lipexact.sets.unit_balls import Body
+from lipexact.sets.unit_balls import SymmetricSet
 
 _SAMPLES = 1024  # spread over the whole domain, and near its vertices
 _MOVES = 256  # around the best point, in each of so many rounds
@@ -27,23 +27,23 @@ _STRIDES = (1.001, 1.5, 3.0)  # across a border, in multiples of its distance
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Incumbent:
     """A linear region, and the operator norm of its Jacobian: a lower bound of L."""
 
-    norm: MatrixNorm
-    region: Region
+    norm: OperatorNorm
+    region: LinearRegion
 
 
 def best_region(
     network: Network,
     domain: Domain,
-    functionals: Body,
-    directions: Body,
+    functionals: SymmetricSet,
+    directions: SymmetricSet,
     *,
     deadline: float,
     kinks: Sequence[npt.NDArray[np.bool_]] | None = None,
     seed: int = 0,
-) -> Found | None:
+) -> Incumbent | None:
     """The best of many linear regions.
 
     Random points and points next to vertices of the domain, then points around the best one at scales from
@@ -68,7 +68,7 @@ def best_region(
         None if no region could be shown to be one.
     """
     rng = np.random.default_rng(seed)
-    search = Sampling(network, domain, functionals, directions, deadline, kinks=kinks)
+    search = LocalSearch(network, domain, functionals, directions, deadline, kinks=kinks)
     points = domain.sample(rng, _SAMPLES)
     search.improve(points)
     if not search.over:
@@ -79,24 +79,24 @@ def best_region(
         search.improve(_around(domain, rng, search.best.region.point, scale))
         search.walk()
     if search.best is None:  # every point had a neuron near 0: the best of them are looked at exactly
-        return search.decided(points)
+        return search.decide_best(points)
     if np.isinf(search.best.norm.upper) and time.perf_counter() < deadline:
         region = search.best.region
-        return Found(matrix_norm(network, functionals, directions, region.pattern), region)
+        return Incumbent(jacobian_norm(network, functionals, directions, region.pattern), region)
     return search.best
 
 
-class Sampling:
+class LocalSearch:
     """The best region so far."""
 
     def __init__(
         self,
         network: Network,
         domain: Domain,
-        functionals: Body,
-        directions: Body,
+        functionals: SymmetricSet,
+        directions: SymmetricSet,
         deadline: float,
-        best: Found | None = None,
+        best: Incumbent | None = None,
         *,
         kinks: Sequence[npt.NDArray[np.bool_]] | None = None,
     ) -> None:
@@ -119,7 +119,7 @@ class Sampling:
         for part in batches(self.graph, len(points)):
             if part.start and self.over:
                 break
-            sizes[part] = self.sizes(points[part])
+            sizes[part] = self.norms(points[part])
         inside = self.domain.margin(points) > 0
         for index in np.argsort(-np.where(inside, sizes, -np.inf))[:3].tolist():
             hopeless = self.best is not None and sizes[index] <= self.best.norm.lower
@@ -127,9 +127,9 @@ class Sampling:
                 return False
             pattern = pattern_at(self.network, points[index])
             if pattern is not None:
-                norm = matrix_norm(self.network, self.functionals, self.directions, pattern, most=_MOST_VERTICES)
+                norm = jacobian_norm(self.network, self.functionals, self.directions, pattern, most=_MOST_VERTICES)
                 if self.best is None or norm.lower > self.best.norm.lower:
-                    self.best = Found(norm, Region(points[index], pattern))
+                    self.best = Incumbent(norm, LinearRegion(points[index], pattern))
                     return True
         return False
 
@@ -151,29 +151,29 @@ class Sampling:
             if best is not None and (self.best is None or self.best.norm.lower <= best.norm.lower):
                 self.best = best
 
-    def decided(self, points: Vector) -> Found | None:
+    def decide_best(self, points: Vector) -> Incumbent | None:
         """The best region of the most promising points, of which at least one is tried."""
         part, best = next(iter(batches(self.graph, len(points)))), None
-        for index in np.argsort(-self.sizes(points[part]))[:_DECIDED].tolist():
+        for index in np.argsort(-self.norms(points[part]))[:_DECIDED].tolist():
             values = evaluate(self.network.graph, {self.network.input: points[index : index + 1]})
             pattern = tuple(values[gate][0].astype(np.int8) for gate in self.network.gates)
-            region = decide(self.network, self.domain, pattern)
-            if isinstance(region, Region):
-                found = Found(matrix_norm(self.network, self.functionals, self.directions, region.pattern), region)
+            region = decide_region(self.network, self.domain, pattern)
+            if isinstance(region, LinearRegion):
+                found = Incumbent(jacobian_norm(self.network, self.functionals, self.directions, region.pattern), region)
                 best = found if best is None or found.norm.lower > best.norm.lower else best
             if self.over:
                 break
         return best
 
-    def sizes(self, points: Vector) -> Vector:
+    def norms(self, points: Vector) -> Vector:
         """About the operator norms of the Jacobians at points."""
         functionals, m = self.functionals, self.network.output.size
         if functionals.vertex_count == 1:
             (rows,) = functionals.vertices()
             pulled = self._pull(points, rows[0])
-            return self.directions.guess(pulled)
+            return self.directions.support_estimate(pulled)
         jacobians = np.stack([self._pull(points, unit) for unit in np.eye(m)], axis=1)
-        return estimate(jacobians, functionals, self.directions)
+        return estimate_norms(jacobians, functionals, self.directions)
 
     def _pull(self, points: Vector, functional: Vector) -> Vector:
         inputs = {self.network.input: points, self.cotangent: functional[None, :]}
@@ -187,7 +187,7 @@ def _around(domain: Domain, rng: np.random.Generator, point: Vector, scale: floa
     return domain.pull(point + moved * rng.uniform(-scale, scale, shape) * (domain.upper - domain.lower))
 
 
-def _across(network: Network, domain: Domain, region: Region, borders: Sequence[npt.NDArray[np.intp]]) -> Vector:
+def _across(network: Network, domain: Domain, region: LinearRegion, borders: Sequence[npt.NDArray[np.intp]]) -> Vector:
     """Points just across each of the nearest borders of a region, and further on in that direction.
 
     A neuron's border is reached soonest, in the box's own units, by moving every coordinate with the sign of its

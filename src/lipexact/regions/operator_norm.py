@@ -16,7 +16,7 @@ from lipexact.numerics.arrays import Vector, lengths
 from lipexact.numerics.rounding import TINY, gamma
 from lipexact.numerics.sign_relaxation import spectral_norms
 from lipexact.regions.feasibility import gradients
-from lipexact.sets.unit_balls import Body
+from lipexact.sets.unit_balls import SymmetricSet
 
 _MOST_VERTICES = 2.0**20
 _ROUNDING = 1e-10  # relative errors below are no matter
@@ -24,7 +24,7 @@ _CLIMBS = 8  # turns of the alternating maximisation
 
 
 @dataclass(frozen=True, eq=False)
-class MatrixNorm:
+class OperatorNorm:
     """lower <= max c^T J v <= upper.
 
     Attributes
@@ -43,9 +43,9 @@ class MatrixNorm:
     direction: Vector
 
 
-def matrix_norm(
-    network: Network, functionals: Body, directions: Body, pattern: Pattern, *, most: float = _MOST_VERTICES
-) -> MatrixNorm:
+def jacobian_norm(
+    network: Network, functionals: SymmetricSet, directions: SymmetricSet, pattern: Pattern, *, most: float = _MOST_VERTICES
+) -> OperatorNorm:
     """The operator norm of the Jacobian under a pattern.
 
     Parameters
@@ -77,42 +77,42 @@ def matrix_norm(
         error = lengths((axes * (off + gamma(2) * np.abs(jacobian))).reshape(1, -1))[0]
         ceilings = spectral_norms((axes * jacobian)[None, ...])
         best.take(sizes[:1], ceilings, error, left.T[:1] * functionals.axes, right[:1] * directions.axes)
-        return MatrixNorm(best.least, max(best.least, best.most), best.one, best.other)
+        return OperatorNorm(best.least, max(best.least, best.most), best.one, best.other)
     _, functional, _ = _climb(jacobian[None, ...], functionals, directions)
     pulled, off = gradients(network, functional, pattern)
     best = _Best()
     best.take(*_measured(directions, pulled, off), functional, pulled)
-    return MatrixNorm(best.least, np.inf, functional[0], directions.attains(pulled)[0])
+    return OperatorNorm(best.least, np.inf, functional[0], directions.argmax(pulled)[0])
 
 
 def _enumerated(
-    network: Network, functionals: Body, directions: Body, pattern: Pattern, most: float, *, exact: bool
-) -> MatrixNorm | None:
+    network: Network, functionals: SymmetricSet, directions: SymmetricSet, pattern: Pattern, most: float, *, exact: bool
+) -> OperatorNorm | None:
     """By the vertices of one body; with `exact`, of the functionals if possible, whose gradients are exact."""
     best = _Best()
     if functionals.vertex_count <= (most if exact else min(directions.vertex_count, most)):
         for chunk in functionals.vertices():
             pulled, off = gradients(network, chunk, pattern, exact=exact)  # anew: differences of rows may cancel
             best.take(*_measured(directions, pulled, off), chunk, pulled)
-        return MatrixNorm(best.least, max(best.least, best.most), best.one, directions.attains(best.other[None, :])[0])
+        return OperatorNorm(best.least, max(best.least, best.most), best.one, directions.argmax(best.other[None, :])[0])
     if directions.vertex_count <= most:
         jacobian, off = gradients(network, np.eye(network.output.size), pattern, exact=exact)
         for chunk in directions.vertices():
             pushed = chunk @ jacobian.T
             # The d operations of the product, and the m of the norm that follows.
             sizes = np.abs(chunk) @ (off + gamma(sum(jacobian.shape)) * np.abs(jacobian)).T
-            ceilings = functionals.ceiling(pushed) + TINY * jacobian.any()
-            best.take(functionals.value(pushed), ceilings, functionals.spread(sizes), chunk, pushed)
-        functional = functionals.attains(best.other[None, :])[0]
-        return MatrixNorm(best.least, max(best.least, best.most), functional, best.one)
+            ceilings = functionals.support_upper(pushed) + TINY * jacobian.any()
+            best.take(functionals.support(pushed), ceilings, functionals.support_abs(sizes), chunk, pushed)
+        functional = functionals.argmax(best.other[None, :])[0]
+        return OperatorNorm(best.least, max(best.least, best.most), functional, best.one)
     return None
 
 
-def _measured(directions: Body, pulled: Vector, off: Vector) -> tuple[Vector, Vector, Vector]:
+def _measured(directions: SymmetricSet, pulled: Vector, off: Vector) -> tuple[Vector, Vector, Vector]:
     """The norms of gradients, upper bounds of them, and what they may be off."""
     # A norm of n entries is one sum of n terms at most, each a product with a point's or an axis's entry.
-    errors = directions.spread(off) + gamma(pulled.shape[1]) * directions.spread(np.abs(pulled))
-    return directions.value(pulled), directions.ceiling(pulled) + TINY * pulled.any(axis=1), errors
+    errors = directions.support_abs(off) + gamma(pulled.shape[1]) * directions.support_abs(np.abs(pulled))
+    return directions.support(pulled), directions.support_upper(pulled) + TINY * pulled.any(axis=1), errors
 
 
 class _Best:
@@ -130,7 +130,7 @@ class _Best:
             self.least, self.one, self.other = float(values[k]), ones[k], others[k]
 
 
-def estimate(jacobians: Vector, functionals: Body, directions: Body, *, most: int | None = None) -> Vector:
+def estimate_norms(jacobians: Vector, functionals: SymmetricSet, directions: SymmetricSet, *, most: int | None = None) -> Vector:
     """About the operator norms of many Jacobians, shape (k, m, d); equal to them for the easy pairs.
 
     Those are ellipsoids, and pairs of which one body has at most so many vertices: None for as many as there are
@@ -143,24 +143,24 @@ def estimate(jacobians: Vector, functionals: Body, directions: Body, *, most: in
     if functionals.vertex_count <= rows_most or (np.isinf(directions.vertex_count) and directions.axes is None):
         chunks = functionals.vertices() if functionals.vertex_count <= rows_most else [np.eye(m)]
         rows = np.concatenate([chunk @ jacobians for chunk in chunks], axis=1)
-        return np.asarray(directions.guess(rows.reshape(-1, d)).reshape(count, -1).max(axis=1))
+        return np.asarray(directions.support_estimate(rows.reshape(-1, d)).reshape(count, -1).max(axis=1))
     if directions.vertex_count <= columns_most:
         columns = np.concatenate([jacobians @ chunk.T for chunk in directions.vertices()], axis=2).swapaxes(1, 2)
-        return np.asarray(functionals.guess(columns.reshape(-1, m)).reshape(count, -1).max(axis=1))
+        return np.asarray(functionals.support_estimate(columns.reshape(-1, m)).reshape(count, -1).max(axis=1))
     return _climb(jacobians, functionals, directions)[0]
 
 
-def _climb(jacobians: Vector, functionals: Body, directions: Body) -> tuple[Vector, Vector, Vector]:
+def _climb(jacobians: Vector, functionals: SymmetricSet, directions: SymmetricSet) -> tuple[Vector, Vector, Vector]:
     """c^T J v, c and v, each in turn the best answer to the other, from the best row or column."""
     count, m, d = jacobians.shape
-    rows = directions.value(jacobians.reshape(count * m, d)).reshape(count, m)
-    v = directions.attains(jacobians[np.arange(count), rows.argmax(axis=1)])
+    rows = directions.support(jacobians.reshape(count * m, d)).reshape(count, m)
+    v = directions.argmax(jacobians[np.arange(count), rows.argmax(axis=1)])
     values = np.full(count, -1.0)
     for _ in range(_CLIMBS):
         u = np.einsum("kmd,kd->km", jacobians, v)
-        c = functionals.attains(u)
+        c = functionals.argmax(u)
         pulled = np.einsum("kmd,km->kd", jacobians, c)
-        v = directions.attains(pulled)
+        v = directions.argmax(pulled)
         reached = (pulled * v).sum(axis=1)
         if (reached <= values * (1 + 1e-12)).all():
             break

@@ -14,7 +14,7 @@ from lipexact.errors import NormError
 from lipexact.numerics.arrays import Vector, floats
 from lipexact.sets.domains import Domain, Reals
 from lipexact.sets.norms import Norm, norm
-from lipexact.sets.unit_balls import Body, Differences, Hull, vertices_of
+from lipexact.sets.unit_balls import SymmetricSet, Differences, Hull, vertices_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class CrossLipschitz:
 
     label: int | None = None
 
-    def body(self, outputs: int) -> Body:
+    def body(self, outputs: int) -> SymmetricSet:
         """The functionals e_i - e_j."""
         if outputs < 2:
             raise NormError("CrossLipschitz needs a network with at least two outputs")
@@ -51,7 +51,7 @@ class CrossLipschitz:
 Functional: TypeAlias = int | npt.ArrayLike | Domain | CrossLipschitz | None
 
 
-def functional_body(functional: Functional, output_norm: str | Norm, outputs: int) -> Body:
+def functional_body(functional: Functional, output_norm: str | Norm, outputs: int) -> SymmetricSet:
     """The body of functionals c over which the constant of c^T f is maximised.
 
     Parameters
@@ -85,7 +85,7 @@ def functional_body(functional: Functional, output_norm: str | Norm, outputs: in
     return Hull(np.atleast_2d(_vectors(functional, outputs)))
 
 
-def _hull(polytope: Domain, outputs: int) -> Body:
+def _hull(polytope: Domain, outputs: int) -> SymmetricSet:
     if polytope.dim != outputs:
         raise NormError(f"a polytope of functionals in {polytope.dim} dimensions does not fit {outputs} outputs")
     if isinstance(polytope, Reals):

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 
 from lipexact.errors import NormError
 from lipexact.numerics.arrays import Vector, dense, floats
-from lipexact.sets.unit_balls import Body, CrossPolytope, Cube, EuclideanUnitBall, HalfSpaces, Hull, Stretched
+from lipexact.sets.unit_balls import SymmetricSet, CrossPolytope, Cube, EuclideanUnitBall, HalfSpaces, Hull, Stretched
 
 
 class Norm(ABC):
@@ -24,11 +24,11 @@ class Norm(ABC):
     name: str
 
     @abstractmethod
-    def ball(self, n: int) -> Body:
+    def ball(self, n: int) -> SymmetricSet:
         """{z : ||z|| <= 1} in R^n."""
 
     @abstractmethod
-    def polar(self, n: int) -> Body:
+    def polar(self, n: int) -> SymmetricSet:
         """The unit ball of the dual norm, max{w z : ||z|| <= 1}: the forms w of norm at most 1."""
 
 
@@ -72,11 +72,11 @@ def norm_names() -> list[str]:
 class Linf(Norm):
     """The largest absolute value."""
 
-    def ball(self, n: int) -> Body:
+    def ball(self, n: int) -> SymmetricSet:
         """The cube."""
         return _segment() if n == 1 else Cube(n)
 
-    def polar(self, n: int) -> Body:
+    def polar(self, n: int) -> SymmetricSet:
         """The cross-polytope."""
         return _segment() if n == 1 else CrossPolytope(n)
 
@@ -85,11 +85,11 @@ class Linf(Norm):
 class L1(Norm):
     """The sum of the absolute values."""
 
-    def ball(self, n: int) -> Body:
+    def ball(self, n: int) -> SymmetricSet:
         """The cross-polytope."""
         return _segment() if n == 1 else CrossPolytope(n)
 
-    def polar(self, n: int) -> Body:
+    def polar(self, n: int) -> SymmetricSet:
         """The cube."""
         return _segment() if n == 1 else Cube(n)
 
@@ -98,11 +98,11 @@ class L1(Norm):
 class L2(Norm):
     """The Euclidean norm."""
 
-    def ball(self, n: int) -> Body:
+    def ball(self, n: int) -> SymmetricSet:
         """The Euclidean ball."""
         return _segment() if n == 1 else EuclideanUnitBall(n)
 
-    def polar(self, n: int) -> Body:
+    def polar(self, n: int) -> SymmetricSet:
         """The Euclidean ball again."""
         return self.ball(n)
 
@@ -146,15 +146,15 @@ class PolyhedralNorm(Norm):
         """The dimension n of the space that it measures."""
         return int(self.rows.shape[1])
 
-    def ball(self, n: int) -> Body:
+    def ball(self, n: int) -> SymmetricSet:
         """By half-spaces or vertices, as given."""
         return self._body(n, self.by_vertices)
 
-    def polar(self, n: int) -> Body:
+    def polar(self, n: int) -> SymmetricSet:
         """The other way round: the half-spaces' normals are the polar's vertices."""
         return self._body(n, not self.by_vertices)
 
-    def _body(self, n: int, by_vertices: bool) -> Body:
+    def _body(self, n: int, by_vertices: bool) -> SymmetricSet:
         if n != self.dim:
             raise NormError(
                 f"a PolyhedralNorm of {self.dim} dimensions does not measure {n} entries; the norms of inputs and "
@@ -172,7 +172,7 @@ class PolyhedralNorm(Norm):
         return f"PolyhedralNorm({2 * len(self.rows)} {what} in {self.dim} dimensions)"
 
 
-def _segment() -> Body:
+def _segment() -> SymmetricSet:
     """[-1, 1], on which all norms are one."""
     return Hull(np.ones((1, 1)))
 

@@ -35,7 +35,7 @@ _NUMBERS = 2**22  # of unit vectors that are made at once
 
 
 @dataclass(frozen=True, eq=False)
-class Ranged:
+class SetVariables:
     """A point of a body as a node over new inputs, each in its set; whether -point has the same range."""
 
     point: Value
@@ -43,7 +43,7 @@ class Ranged:
     symmetric: bool
 
 
-class Body(ABC):
+class SymmetricSet(ABC):
     """A convex compact set B = -B in R^n.
 
     Attributes
@@ -59,15 +59,15 @@ class Body(ABC):
     axes: Vector | None = None
 
     @abstractmethod
-    def value(self, forms: Vector) -> Vector:
+    def support(self, forms: Vector) -> Vector:
         """max{w z : z in B} for each row w of an array of shape (k, n); attained."""
 
-    def ceiling(self, forms: Vector) -> Vector:
+    def support_upper(self, forms: Vector) -> Vector:
         """An upper bound of `value`, equal to it up to rounding unless that came from a linear program."""
-        return self.value(forms)
+        return self.support(forms)
 
     @abstractmethod
-    def sums(self, rows: Vector) -> tuple[Vector, Vector]:
+    def zonotope_radius(self, rows: Vector) -> tuple[Vector, Vector]:
         """At least max{sum_i |m_i z| : z in B} for stacks of rows m_i, and how much each row adds to that.
 
         Parameters
@@ -82,19 +82,19 @@ class Body(ABC):
         """
 
     @abstractmethod
-    def spread(self, sizes: Vector) -> Vector:
+    def support_abs(self, sizes: Vector) -> Vector:
         """At least max{s |z| : z in B} for each row s >= 0: what an error of s in a form can make of its value."""
 
-    def guess(self, forms: Vector) -> Vector:
+    def support_estimate(self, forms: Vector) -> Vector:
         """About `value`, at once even where that takes a linear program for each row."""
-        return self.value(forms)
+        return self.support(forms)
 
     @abstractmethod
-    def attains(self, forms: Vector) -> Vector:
+    def argmax(self, forms: Vector) -> Vector:
         """For each row w a z in B with the largest w z, shape (k, n)."""
 
     @abstractmethod
-    def lower(self, x: Value, symmetric: bool) -> Value | None:
+    def support_graph(self, x: Value, symmetric: bool) -> Value | None:
         """max{x z : z in B} as a graph, of size 1; x itself where only its Euclidean length does it.
 
         Parameters
@@ -111,7 +111,7 @@ class Body(ABC):
         """
 
     @abstractmethod
-    def ranged(self, name: str) -> Ranged:
+    def as_variables(self, name: str) -> SetVariables:
         """A point of B as a node."""
 
     @property
@@ -124,39 +124,39 @@ class Body(ABC):
         """The vertices, up to sign, in chunks of shape (k, n)."""
 
 
-class Cube(Body):
+class Cube(SymmetricSet):
     """[-1, 1]^n."""
 
     def __init__(self, n: int) -> None:
         self.dim = n
 
-    def value(self, forms: Vector) -> Vector:
+    def support(self, forms: Vector) -> Vector:
         """sum_i |w_i|."""
         return np.asarray(np.abs(forms).sum(axis=1))
 
-    def sums(self, rows: Vector) -> tuple[Vector, Vector]:
+    def zonotope_radius(self, rows: Vector) -> tuple[Vector, Vector]:
         """Signs for the rows and for the coordinates."""
         return absolute_sums(rows)
 
-    def spread(self, sizes: Vector) -> Vector:
+    def support_abs(self, sizes: Vector) -> Vector:
         """sum_i s_i."""
-        return self.value(sizes)
+        return self.support(sizes)
 
-    def attains(self, forms: Vector) -> Vector:
+    def argmax(self, forms: Vector) -> Vector:
         """The signs of w."""
         return np.where(forms < 0, -1.0, 1.0)
 
-    def lower(self, x: Value, symmetric: bool) -> Value:
+    def support_graph(self, x: Value, symmetric: bool) -> Value:
         """sum_i |x_i|: n gates, or n - 1."""
         if not symmetric:
             return reduce_sum(absolute(x, "abs"), "sum")
         rest = absolute(select(list(range(1, self.dim)), x), "abs")
         return add((np.eye(1, self.dim), x), (np.ones((1, rest.size)), rest), name="sum")
 
-    def ranged(self, name: str) -> Ranged:
+    def as_variables(self, name: str) -> SetVariables:
         """As it is."""
         point = Input(self.dim, name)
-        return Ranged(point, {point: Box(-np.ones(self.dim), np.ones(self.dim))}, symmetric=True)
+        return SetVariables(point, {point: Box(-np.ones(self.dim), np.ones(self.dim))}, symmetric=True)
 
     @property
     def vertex_count(self) -> float:
@@ -168,33 +168,33 @@ class Cube(Body):
             yield np.hstack([np.ones((len(chunk), 1)), np.array(chunk).reshape(len(chunk), self.dim - 1)])
 
 
-class CrossPolytope(Body):
+class CrossPolytope(SymmetricSet):
     """{z : sum_i |z_i| <= 1}."""
 
     def __init__(self, n: int) -> None:
         self.dim = n
 
-    def value(self, forms: Vector) -> Vector:
+    def support(self, forms: Vector) -> Vector:
         """max_i |w_i|."""
         return np.asarray(np.abs(forms).max(axis=1))
 
-    def sums(self, rows: Vector) -> tuple[Vector, Vector]:
+    def zonotope_radius(self, rows: Vector) -> tuple[Vector, Vector]:
         """max_j sum_i |m_ij|."""
         return _largest_sums(np.abs(rows))
 
-    def spread(self, sizes: Vector) -> Vector:
+    def support_abs(self, sizes: Vector) -> Vector:
         """max_i s_i."""
-        return self.value(sizes)
+        return self.support(sizes)
 
-    def attains(self, forms: Vector) -> Vector:
+    def argmax(self, forms: Vector) -> Vector:
         """The unit vector of the largest |w_i|, with its sign."""
         return _signed_rows(np.eye(self.dim), forms)
 
-    def lower(self, x: Value, symmetric: bool) -> Value:
+    def support_graph(self, x: Value, symmetric: bool) -> Value:
         """max_i |x_i| by a tree of maxima: 2n - 1 gates, or n - 1."""
         return reduce_max(x if symmetric else absolute(x, "abs"), "max")
 
-    def ranged(self, name: str) -> Ranged:
+    def as_variables(self, name: str) -> SetVariables:
         """{p - q : p, q >= 0, sum(p + q) <= 1}."""
         return _hull(sp.eye_array(self.dim), name)
 
@@ -208,37 +208,37 @@ class CrossPolytope(Body):
             yield np.eye(min(step, self.dim - start), self.dim, start)
 
 
-class EuclideanUnitBall(Body):
+class EuclideanUnitBall(SymmetricSet):
     """{z : sum_i z_i^2 <= 1}."""
 
     def __init__(self, n: int) -> None:
         self.dim, self.axes = n, np.ones(n)
 
-    def value(self, forms: Vector) -> Vector:
+    def support(self, forms: Vector) -> Vector:
         """The Euclidean length of w."""
         return lengths(forms)[:, 0]
 
-    def sums(self, rows: Vector) -> tuple[Vector, Vector]:
+    def zonotope_radius(self, rows: Vector) -> tuple[Vector, Vector]:
         """Signs for the rows."""
         return euclidean_sums(rows)
 
-    def spread(self, sizes: Vector) -> Vector:
+    def support_abs(self, sizes: Vector) -> Vector:
         """The Euclidean length of s."""
-        return self.value(sizes)
+        return self.support(sizes)
 
-    def attains(self, forms: Vector) -> Vector:
+    def argmax(self, forms: Vector) -> Vector:
         """W itself, made as long as 1."""
         length = lengths(forms)
         return np.where(length > 0, forms / np.where(length > 0, length, 1.0), np.eye(1, self.dim))
 
-    def lower(self, x: Value, symmetric: bool) -> Value:  # noqa: ARG002
+    def support_graph(self, x: Value, symmetric: bool) -> Value:  # noqa: ARG002
         """X itself: its length is no graph."""
         return x
 
-    def ranged(self, name: str) -> Ranged:
+    def as_variables(self, name: str) -> SetVariables:
         """As it is."""
         point = Input(self.dim, name)
-        return Ranged(point, {point: EuclideanBall(self.dim)}, symmetric=True)
+        return SetVariables(point, {point: EuclideanBall(self.dim)}, symmetric=True)
 
     @property
     def vertex_count(self) -> float:
@@ -248,7 +248,7 @@ class EuclideanUnitBall(Body):
         raise NotImplementedError("a Euclidean ball has no vertices")
 
 
-class Stretched(Body):
+class Stretched(SymmetricSet):
     """{D z : z in B} for a body B and a diagonal matrix D.
 
     Parameters
@@ -259,35 +259,35 @@ class Stretched(Body):
         The diagonal of D, positive, of shape (n,).
     """
 
-    def __init__(self, body: Body, factors: Vector) -> None:
+    def __init__(self, body: SymmetricSet, factors: Vector) -> None:
         self.body, self.factors = body, factors
         self.dim, self.axes = body.dim, None if body.axes is None else body.axes * factors
 
-    def value(self, forms: Vector) -> Vector:
+    def support(self, forms: Vector) -> Vector:
         """That of D w in B."""
-        return self.body.value(forms * self.factors)
+        return self.body.support(forms * self.factors)
 
-    def sums(self, rows: Vector) -> tuple[Vector, Vector]:
+    def zonotope_radius(self, rows: Vector) -> tuple[Vector, Vector]:
         """Those of D m_i in B."""
-        upper, shares = self.body.sums(rows * self.factors)
+        upper, shares = self.body.zonotope_radius(rows * self.factors)
         return upper * (1 + gamma(1)), shares
 
-    def spread(self, sizes: Vector) -> Vector:
+    def support_abs(self, sizes: Vector) -> Vector:
         """That of D s in B."""
-        return self.body.spread(sizes * self.factors)
+        return self.body.support_abs(sizes * self.factors)
 
-    def attains(self, forms: Vector) -> Vector:
+    def argmax(self, forms: Vector) -> Vector:
         """D z for the z of D w in B."""
-        return self.body.attains(forms * self.factors) * self.factors
+        return self.body.argmax(forms * self.factors) * self.factors
 
-    def lower(self, x: Value, symmetric: bool) -> Value | None:
+    def support_graph(self, x: Value, symmetric: bool) -> Value | None:
         """That of D x in B."""
-        return self.body.lower(add(scaled(self.factors, x), name="stretched"), symmetric)
+        return self.body.support_graph(add(scaled(self.factors, x), name="stretched"), symmetric)
 
-    def ranged(self, name: str) -> Ranged:
+    def as_variables(self, name: str) -> SetVariables:
         """D z."""
-        free = self.body.ranged(f"{name}_unit")
-        return Ranged(add(scaled(self.factors, free.point), name=name), free.sets, free.symmetric)
+        free = self.body.as_variables(f"{name}_unit")
+        return SetVariables(add(scaled(self.factors, free.point), name=name), free.sets, free.symmetric)
 
     @property
     def vertex_count(self) -> float:
@@ -297,7 +297,7 @@ class Stretched(Body):
         return (chunk * self.factors for chunk in self.body.vertices())
 
 
-class Leading(Body):
+class Leading(SymmetricSet):
     """{(z, 0) : z in B} for a body B: directions in the first coordinates.
 
     Parameters
@@ -308,42 +308,42 @@ class Leading(Body):
         The number of all coordinates.
     """
 
-    def __init__(self, body: Body, dim: int) -> None:
+    def __init__(self, body: SymmetricSet, dim: int) -> None:
         self.body, self.dim = body, dim
         self.axes = None if body.axes is None else np.append(body.axes, np.zeros(dim - body.dim))
 
-    def value(self, forms: Vector) -> Vector:
+    def support(self, forms: Vector) -> Vector:
         """That of the first coordinates in B."""
-        return self.body.value(self._first(forms))
+        return self.body.support(self._first(forms))
 
-    def ceiling(self, forms: Vector) -> Vector:
+    def support_upper(self, forms: Vector) -> Vector:
         """That of the first coordinates in B."""
-        return self.body.ceiling(self._first(forms))
+        return self.body.support_upper(self._first(forms))
 
-    def sums(self, rows: Vector) -> tuple[Vector, Vector]:
+    def zonotope_radius(self, rows: Vector) -> tuple[Vector, Vector]:
         """Those of the first coordinates in B."""
-        return self.body.sums(self._first(rows))
+        return self.body.zonotope_radius(self._first(rows))
 
-    def spread(self, sizes: Vector) -> Vector:
+    def support_abs(self, sizes: Vector) -> Vector:
         """That of the first coordinates in B."""
-        return self.body.spread(self._first(sizes))
+        return self.body.support_abs(self._first(sizes))
 
-    def guess(self, forms: Vector) -> Vector:
+    def support_estimate(self, forms: Vector) -> Vector:
         """That of the first coordinates in B."""
-        return self.body.guess(self._first(forms))
+        return self.body.support_estimate(self._first(forms))
 
-    def attains(self, forms: Vector) -> Vector:
+    def argmax(self, forms: Vector) -> Vector:
         """Those in B."""
-        return self._padded(self.body.attains(self._first(forms)))
+        return self._padded(self.body.argmax(self._first(forms)))
 
-    def lower(self, x: Value, symmetric: bool) -> Value | None:
+    def support_graph(self, x: Value, symmetric: bool) -> Value | None:
         """That of the first entries in B."""
-        return self.body.lower(select(list(range(self.body.dim)), x, "leading"), symmetric)
+        return self.body.support_graph(select(list(range(self.body.dim)), x, "leading"), symmetric)
 
-    def ranged(self, name: str) -> Ranged:
+    def as_variables(self, name: str) -> SetVariables:
         """(z, 0)."""
-        free = self.body.ranged(f"{name}_leading")
-        return Ranged(add((sp.eye_array(self.dim, self.body.dim), free.point), name=name), free.sets, free.symmetric)
+        free = self.body.as_variables(f"{name}_leading")
+        return SetVariables(add((sp.eye_array(self.dim, self.body.dim), free.point), name=name), free.sets, free.symmetric)
 
     @property
     def vertex_count(self) -> float:
@@ -359,7 +359,7 @@ class Leading(Body):
         return np.hstack([points, np.zeros((len(points), self.dim - self.body.dim))])
 
 
-class Hull(Body):
+class Hull(SymmetricSet):
     """The convex hull of points and their reflections.
 
     Parameters
@@ -372,33 +372,33 @@ class Hull(Body):
         self.points = points
         self.dim = points.shape[1]
 
-    def value(self, forms: Vector) -> Vector:
+    def support(self, forms: Vector) -> Vector:
         """max_k |p_k w|."""
         return np.asarray(np.abs(forms @ self.points.T).max(axis=1))
 
-    def sums(self, rows: Vector) -> tuple[Vector, Vector]:
+    def zonotope_radius(self, rows: Vector) -> tuple[Vector, Vector]:
         """max_k sum_i |p_k m_i|."""
         upper, shares = _largest_sums(np.abs(rows @ self.points.T))
         lost = np.abs(rows).sum(axis=1) @ np.abs(self.points.T)
         return upper + gamma(sum(rows.shape[1:])) * lost.max(axis=1), shares
 
-    def spread(self, sizes: Vector) -> Vector:
+    def support_abs(self, sizes: Vector) -> Vector:
         """max_k s |p_k|."""
         return np.asarray((sizes @ np.abs(self.points.T)).max(axis=1))
 
-    def attains(self, forms: Vector) -> Vector:
+    def argmax(self, forms: Vector) -> Vector:
         """The point of the largest |p_k w|, with its sign."""
         return _signed_rows(self.points, forms @ self.points.T)
 
-    def lower(self, x: Value, symmetric: bool) -> Value:
+    def support_graph(self, x: Value, symmetric: bool) -> Value:
         """max_k |p_k x| by a tree of maxima over k points."""
         forms = add((self.points, x), name="forms")
         return reduce_max(forms if symmetric else absolute(forms, "abs"), "max")
 
-    def ranged(self, name: str) -> Ranged:
+    def as_variables(self, name: str) -> SetVariables:
         """A combination of the points and their reflections; a single point is a constant."""
         if len(self.points) == 1:
-            return Ranged(Affine((), self.points[0], name), {}, symmetric=False)
+            return SetVariables(Affine((), self.points[0], name), {}, symmetric=False)
         return _hull(self.points.T, name)
 
     @property
@@ -417,14 +417,14 @@ class Differences(Hull):
         first, second = np.triu_indices(n, 1)
         super().__init__(np.eye(n)[first] - np.eye(n)[second])
 
-    def lower(self, x: Value, symmetric: bool) -> Value:  # noqa: ARG002
+    def support_graph(self, x: Value, symmetric: bool) -> Value:  # noqa: ARG002
         """max_i x_i + max_j -x_j: 2 (n - 1) gates."""
         largest = reduce_max(x, "max")
         smallest = reduce_max(add((-sp.eye_array(self.dim), x), name="negative"), "minus_min")
         return add((np.ones((1, 1)), largest), (np.ones((1, 1)), smallest), name="spread")
 
 
-class HalfSpaces(Body):
+class HalfSpaces(SymmetricSet):
     """{z : -1 <= h_k z <= 1 for all k}.
 
     Parameters
@@ -464,44 +464,44 @@ class HalfSpaces(Body):
         _, first = np.unique(tight * leading, axis=0, return_index=True)
         return Hull(found[first])
 
-    def value(self, forms: Vector) -> Vector:
+    def support(self, forms: Vector) -> Vector:
         """By the vertices, or by a linear program for each row."""
         if self.hull is not None:
-            return self.hull.value(forms)
-        return np.asarray((forms * self.attains(forms)).sum(axis=1))
+            return self.hull.support(forms)
+        return np.asarray((forms * self.argmax(forms)).sum(axis=1))
 
-    def ceiling(self, forms: Vector) -> Vector:
+    def support_upper(self, forms: Vector) -> Vector:
         """By the vertices, or by the dual of the linear program."""
-        return self.hull.value(forms) if self.hull is not None else self.polytope.support(forms)
+        return self.hull.support(forms) if self.hull is not None else self.polytope.support(forms)
 
-    def sums(self, rows: Vector) -> tuple[Vector, Vector]:
+    def zonotope_radius(self, rows: Vector) -> tuple[Vector, Vector]:
         """By the vertices, or that of the box around the body."""
-        return self.hull.sums(rows) if self.hull is not None else absolute_sums(rows * self.polytope.upper)
+        return self.hull.zonotope_radius(rows) if self.hull is not None else absolute_sums(rows * self.polytope.upper)
 
-    def spread(self, sizes: Vector) -> Vector:
+    def support_abs(self, sizes: Vector) -> Vector:
         """By the vertices, or that of the box around the body."""
-        return self.hull.spread(sizes) if self.hull is not None else np.asarray(sizes @ self.polytope.upper)
+        return self.hull.support_abs(sizes) if self.hull is not None else np.asarray(sizes @ self.polytope.upper)
 
-    def guess(self, forms: Vector) -> Vector:
+    def support_estimate(self, forms: Vector) -> Vector:
         """By the vertices, or that of the box around the body."""
-        return self.hull.value(forms) if self.hull is not None else self.spread(np.abs(forms))
+        return self.hull.support(forms) if self.hull is not None else self.support_abs(np.abs(forms))
 
-    def attains(self, forms: Vector) -> Vector:
+    def argmax(self, forms: Vector) -> Vector:
         """A vertex, or the solution of a linear program, drawn into the body."""
         if self.hull is not None:
-            return self.hull.attains(forms)
+            return self.hull.argmax(forms)
         points = self.polytope.maximisers(forms)
         outside = np.abs(points @ self.rows.T) + gamma(self.dim) * (np.abs(points) @ np.abs(self.rows.T))
         return np.asarray(points / np.maximum(outside.max(axis=1, keepdims=True), 1.0))
 
-    def lower(self, x: Value, symmetric: bool) -> Value | None:
+    def support_graph(self, x: Value, symmetric: bool) -> Value | None:
         """By the vertices."""
-        return None if self.hull is None else self.hull.lower(x, symmetric)
+        return None if self.hull is None else self.hull.support_graph(x, symmetric)
 
-    def ranged(self, name: str) -> Ranged:
+    def as_variables(self, name: str) -> SetVariables:
         """As it is."""
         point = Input(self.dim, name)
-        return Ranged(point, {point: self.polytope}, symmetric=True)
+        return SetVariables(point, {point: self.polytope}, symmetric=True)
 
     @property
     def vertex_count(self) -> float:
@@ -537,11 +537,11 @@ def vertices_of(rows: Vector) -> Vector | None:
     return np.asarray(found) if told and accurate else None
 
 
-def _hull(columns: Matrix, name: str) -> Ranged:
+def _hull(columns: Matrix, name: str) -> SetVariables:
     """[P, -P] z for z >= 0 with sum(z) <= 1."""
     parts = Input(2 * columns.shape[1], f"{name}_parts")
     both = sp.hstack([columns, -columns]) if sp.issparse(columns) else np.hstack([columns, -columns])
-    return Ranged(add((both, parts), name=name), {parts: Simplex(parts.size)}, symmetric=True)
+    return SetVariables(add((both, parts), name=name), {parts: Simplex(parts.size)}, symmetric=True)
 
 
 def _largest_sums(sizes: Vector) -> tuple[Vector, Vector]:

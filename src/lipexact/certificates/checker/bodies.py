@@ -26,7 +26,7 @@ class RefutedError(Exception):
     """A step does not prove what it should."""
 
 
-class Body:
+class ExactSymmetricSet:
     """{D z : z in B} for a diagonal D > 0 and a cube, cross-polytope or Euclidean ball B; or a symmetric polytope.
 
     Parameters
@@ -68,7 +68,7 @@ class Body:
             return Dyadic(np.array(signs)) * self._scale, [1] * len(signs)
         return None if self.kind in ("cube", "ball") else (self._points, self._over)
 
-    def sums(self, rows: Dyadic, multipliers: Sequence[Any] | None = None) -> Fraction:
+    def zonotope_radius(self, rows: Dyadic, multipliers: Sequence[Any] | None = None) -> Fraction:
         """At least the maximum of sum_i |m_i z| over z in the body, and over s in [-1, 1]^k that of sum_i s_i m_i z.
 
         With multipliers D, and E for a cube, by a quadratic form in signs instead: for rows M, s^T M M^T s <= s^T D s
@@ -103,7 +103,7 @@ class Body:
         totals = abs(rows @ self._points.transposed()).sum(0).fractions()
         return max(total / q for total, q in zip(totals, self._over, strict=True))
 
-    def spectral(self, rows: Dyadic, free: Body, multipliers: Sequence[Any] | None) -> Fraction:
+    def spectral(self, rows: Dyadic, free: ExactSymmetricSet, multipliers: Sequence[Any] | None) -> Fraction:
         """At least the norm of a matrix by its rows, from this ball to another: t, where t^2 - M M^T is definite."""
         scaled = rows * self._scale.transposed() * free._scale
         (t,) = [0.0] if multipliers is None else multipliers
@@ -113,7 +113,7 @@ class Body:
             return root(square)
         raise RefutedError("its multiplier does not bound the norm")
 
-    def spread(self, sizes: list[Fraction]) -> Fraction:
+    def support_abs(self, sizes: list[Fraction]) -> Fraction:
         """The maximum of sum_j |z_j| n_j over z in the body, for n_j >= 0."""
         terms = [Fraction(f) * n for f, n in zip(self.factors.tolist(), sizes, strict=True)]
         return root(sum((t * t for t in terms), Fraction(0))) if self.kind == "ball" else sum(terms, Fraction(0))

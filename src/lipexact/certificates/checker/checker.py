@@ -32,8 +32,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lipexact.certificates.certificate import Certificate, fingerprint, read_certificate
-from lipexact.certificates.checker.bodies import Body, RefutedError
-from lipexact.certificates.checker.domain import Domain, lifted_box
+from lipexact.certificates.checker.bodies import ExactSymmetricSet, RefutedError
+from lipexact.certificates.checker.domain import ExactDomain, lifted_box
 from lipexact.certificates.checker.exact import Dyadic, Weight, number, numbers, stacked, zeros
 from lipexact.certificates.report import Check, Claim
 from lipexact.errors import CertificateError
@@ -147,7 +147,7 @@ class Cell:
         """Whether some gate may have either state."""
         return any((states == FREE).any() for states in self.states)
 
-    def decided(self, layer: int, index: int, state: int) -> Cell:
+    def with_gate(self, layer: int, index: int, state: int) -> Cell:
         """The part in which a gate has a state."""
         states = list(self.states)
         states[layer] = states[layer].copy()
@@ -204,8 +204,8 @@ class Verifier:
         self.scale = None if scale is None else numbers(scale, (d,))
         if self.scale is not None and not (np.frexp(self.scale)[0] == 0.5).all():
             raise CertificateError("the scale of Reals is made of positive powers of two")
-        self.domain = Domain(data["domain"], d) if self.scale is None else Domain(lifted_box(d), d + 1)
-        self.functionals, self.directions = Body(data["functionals"], network.output.size), Body(data["directions"], d)
+        self.domain = ExactDomain(data["domain"], d) if self.scale is None else ExactDomain(lifted_box(d), d + 1)
+        self.functionals, self.directions = ExactSymmetricSet(data["functionals"], network.output.size), ExactSymmetricSet(data["directions"], d)
         if data["mode"] not in ("forward", "reverse"):
             raise CertificateError(f"{data['mode']!r} is no mode")
         self.forward = data["mode"] == "forward"
@@ -290,7 +290,7 @@ class Verifier:
             rows = np.zeros((2 * free.size, states.size), dtype=object)
             rows[np.arange(free.size), free], rows[np.arange(free.size, 2 * free.size), free] = 1, -1
             forms, constants = self.pull({self.reads[layer]: Dyadic(rows)}, cell.lines)
-            top = self.domain.ceiling(forms) + constants
+            top = self.domain.support_upper(forms) + constants
             low = (-top[free.size :]).maximum(cell.lower[layer][free])
             high = -(-top[: free.size]).maximum(-cell.upper[layer][free])
             cell.lower[layer], cell.upper[layer] = (_placed(each, free, states.size) for each in (low, high))
@@ -301,18 +301,18 @@ class Verifier:
     def split(self, cell: Cell, layer: int, index: int) -> list[Cell]:
         """The part in which a gate is on, and that in which it is off."""
         self._state(cell, layer, index, decided=False)
-        return [cell.decided(layer, index, ON), cell.decided(layer, index, OFF)]
+        return [cell.with_gate(layer, index, ON), cell.with_gate(layer, index, OFF)]
 
     def deduce(
         self, cell: Cell, layer: int, index: int, state: int, gates: list[Any], rows: list[Any], prices: list[Any]
     ) -> None:
         """Decide a gate: where it had the other state, a sum that it is part of, of numbers >= 0, would be <= 0."""
         self._state(cell, layer, index, decided=False)
-        other = cell.decided(layer, index, ON if state == OFF else OFF)
+        other = cell.with_gate(layer, index, ON if state == OFF else OFF)
         top, _ = self._combined(other, gates, rows, prices)
         if top > 0 or state not in (ON, OFF) or not any(gate[:2] == [layer, index] for gate in gates):
             raise RefutedError(f"gate {index} of layer {layer} may have the other state, too")
-        cell.states = cell.decided(layer, index, state).states
+        cell.states = cell.with_gate(layer, index, state).states
 
     def empty(self, cell: Cell, gates: list[Any], rows: list[Any], prices: list[Any]) -> None:
         """No region is in the cell: a combination that is > 0 inside of each would be <= 0."""
@@ -330,7 +330,7 @@ class Verifier:
             seeds[at] = _joined(seeds.get(at, zeros(1, self.sizes[layer])), Dyadic(seed) * _multiplier(weight))
         forms, constants = self.pull(seeds, cell.lines)
         limits = _sparse(rows, self.domain.limits.shape[1]), _sparse(prices, len(self.domain.balls))
-        (top,) = (self.domain.ceiling(forms, *limits) + constants).fractions()
+        (top,) = (self.domain.support_upper(forms, *limits) + constants).fractions()
         return top, bool(limits[0].signs().any() or limits[1].signs().any())
 
     def _varies(self, cell: Cell, layer: int, index: int) -> bool:
@@ -368,8 +368,8 @@ class Verifier:
         if over is None and held.kind == free.kind == "ball" and all(each.shape[0] == 1 for each in found):
             return held.spectral(stacked(found), free, multipliers)
         given = [None] * len(found) if multipliers is None else multipliers
-        sizes = [free.sums(each, own) for each, own in zip(found, given, strict=True)]
-        return held.spread(sizes) if over is None else max(n / q for n, q in zip(sizes, over, strict=True))
+        sizes = [free.zonotope_radius(each, own) for each, own in zip(found, given, strict=True)]
+        return held.support_abs(sizes) if over is None else max(n / q for n, q in zip(sizes, over, strict=True))
 
     def zonotope(self, cell: Cell, rows: Dyadic) -> Dyadic:
         """One that holds J^T c, or J v, for the c or v in the only row; for each row, where no gate is open."""

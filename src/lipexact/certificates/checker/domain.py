@@ -10,7 +10,7 @@ from lipexact.certificates.checker.exact import Dyadic, numbers, zeros
 from lipexact.errors import CertificateError
 
 
-class Domain:
+class ExactDomain:
     """X: {x : lower <= x <= upper, A x <= b, |x - c|_1 <= r for each ball}."""
 
     def __init__(self, data: dict[str, Any], dim: int) -> None:
@@ -25,7 +25,7 @@ class Domain:
         clipped = [-(-centre.maximum(self.lower)).maximum(-self.upper) for centre, _ in self.balls]
         self._corners = [self.lower, self.upper, *clipped]
 
-    def ceiling(self, forms: Dyadic, mu: Dyadic | None = None, prices: Dyadic | None = None) -> Dyadic:
+    def support_upper(self, forms: Dyadic, mu: Dyadic | None = None, prices: Dyadic | None = None) -> Dyadic:
         """At least the maxima on X of forms w, by weak duality: w x <= (w - mu A) x + mu b + sum p (r - |x - c|_1)."""
         constant = zeros(forms.shape[0])
         if mu is not None and mu.signs().any():

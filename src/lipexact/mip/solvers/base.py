@@ -65,7 +65,7 @@ gurobipy, has_gurobipy = attempt_import("gurobipy")
 
 __all__ = [
     "SOLVERS",
-    "Outcome",
+    "SolverOutcome",
     "Progress",
     "ProgressCallback",
     "SolveOptions",
@@ -89,7 +89,7 @@ _CONTRADICTION = 1e-6  # how far an incumbent may lie below the bound: solvers a
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SolverOutcome:
     """What a solver claims about a minimisation.
 
     `bound` is a lower bound on the optimum (None: no claim; +inf: infeasible), `incumbent` the objective of the
@@ -242,14 +242,14 @@ class Solver:
     name: str
     remedy: str
     present: Callable[[], bool]
-    run: Callable[[Any, SolveOptions, Watch], Outcome]
+    run: Callable[[Any, SolveOptions, Watch], SolverOutcome]
     quadratic: bool = False
 
 
 SOLVERS: dict[str, Solver] = {}
 
 
-_Run = Callable[[Any, SolveOptions, Watch], Outcome]
+_Run = Callable[[Any, SolveOptions, Watch], SolverOutcome]
 
 
 def register(name: str, *, remedy: str, present: Callable[[], bool], quadratic: bool = False) -> Callable[[_Run], _Run]:
@@ -342,7 +342,7 @@ def solve(
     solver: str,
     options: SolveOptions | None = None,
     on_progress: ProgressCallback | None = None,
-) -> Outcome:
+) -> SolverOutcome:
     """Minimise a Pyomo model and load the best solution into its variables.
 
     Parameters
@@ -391,13 +391,13 @@ def solve(
     _require_minimisation(model)
     require_solver(solver)
     if options.time_limit is not None and options.time_limit <= 0:
-        return Outcome(Termination.TIME_LIMIT, None, None, None, 0.0, "the time limit leaves no time to solve")
+        return SolverOutcome(Termination.TIME_LIMIT, None, None, None, 0.0, "the time limit leaves no time to solve")
     watch = Watch(options.time_limit, on_progress)
     try:
         outcome = _sane(entry.run(model, options, watch), solver)
     except InfeasibleConstraintException as error:
         # Pyomo found a constraint without variables, or with all of them fixed, that does not hold.
-        outcome = Outcome(Termination.INFEASIBLE, math.inf, None, 0, watch.seconds, str(error))
+        outcome = SolverOutcome(Termination.INFEASIBLE, math.inf, None, 0, watch.seconds, str(error))
     except (LipExactError, MemoryError):
         raise
     except Exception as error:
@@ -445,9 +445,9 @@ def _require_minimisation(model: Any) -> None:
         raise SolverError("the model must be a minimisation: minimise the negative of the objective")
 
 
-def _sane(outcome: Outcome, solver: str) -> Outcome:
+def _sane(outcome: SolverOutcome, solver: str) -> SolverOutcome:
     """Refuse an outcome that contradicts itself, or is none; claim nothing where the solver claims nothing."""
-    if not isinstance(outcome, Outcome):
+    if not isinstance(outcome, SolverOutcome):
         raise SolverError(f"{solver} returned no outcome, but {outcome!r}")
     outcome = replace(outcome, termination=Termination(outcome.termination), nodes=_count(outcome.nodes))
     if outcome.termination is Termination.FAILED:
@@ -501,7 +501,7 @@ def _refusal(solver: str, name: str, value: object, reason: object = "") -> Opti
 
 
 @register("highs", remedy="pip install highspy", present=lambda: bool(has_highspy))
-def _solve_highs(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
+def _solve_highs(model: Any, options: SolveOptions, watch: Watch) -> SolverOutcome:
     translator = Highs()
     with _HANDING_OVER:
         translator.set_instance(model)
@@ -542,7 +542,7 @@ def _solve_highs(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
     return _read_highs(translator, highs, watch)
 
 
-def _read_highs(translator: Any, highs: Any, watch: Watch) -> Outcome:
+def _read_highs(translator: Any, highs: Any, watch: Watch) -> SolverOutcome:
     states = highspy.HighsModelStatus
     status = highs.getModelStatus()
     # All others, "Not Set" and "Unknown" among them, are no answer.
@@ -575,7 +575,7 @@ def _read_highs(translator: Any, highs: Any, watch: Watch) -> Outcome:
         bound, nodes = info.mip_dual_bound, int(info.mip_node_count)
     else:  # an LP, or the tree was not entered: mip_dual_bound is not set, and reads 0
         bound, nodes = (incumbent if termination is Termination.OPTIMAL else None), None
-    return Outcome(termination, bound, incumbent, nodes, watch.seconds, f"HiGHS: {highs.modelStatusToString(status)}")
+    return SolverOutcome(termination, bound, incumbent, nodes, watch.seconds, f"HiGHS: {highs.modelStatusToString(status)}")
 
 
 # ----------------------------------------------------------------------------------------------------------- SCIP
@@ -595,7 +595,7 @@ class _Scip(ScipDirect):  # type: ignore[misc]
 
 
 @register("scip", remedy="pip install pyscipopt", present=lambda: bool(has_pyscipopt), quadratic=True)
-def _solve_scip(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
+def _solve_scip(model: Any, options: SolveOptions, watch: Watch) -> SolverOutcome:
     translator = _Scip()
     with _HANDING_OVER:
         scip, _, _ = translator._create_solver_model(model, translator.config({"timer": HierarchicalTimer()}))
@@ -642,14 +642,14 @@ def _solve_scip(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
         "terminate": watch.stopped,
     }.get(status, Termination.LIMIT if status.endswith("limit") else Termination.FAILED)
     if termination is Termination.FAILED:  # asked for nodes before it has run, SCIP crashes
-        return Outcome(termination, None, None, None, watch.seconds, f"SCIP: {status}")
+        return SolverOutcome(termination, None, None, None, watch.seconds, f"SCIP: {status}")
     incumbent = None
     if scip.getNSols() > 0:
         solution = scip.getBestSol()
         incumbent = scip.getSolObjVal(solution)
         _load((variable, solution[column]) for variable, column in translator._pyomo_var_to_solver_var_map.items())
     nodes = int(scip.getNTotalNodes())
-    return Outcome(termination, scip.getDualbound(), incumbent, nodes, watch.seconds, f"SCIP: {status}")
+    return SolverOutcome(termination, scip.getDualbound(), incumbent, nodes, watch.seconds, f"SCIP: {status}")
 
 
 # --------------------------------------------------------------------------------------------------------- Gurobi
@@ -666,7 +666,7 @@ def _has_gurobi() -> bool:
     present=_has_gurobi,
     quadratic=True,
 )
-def _solve_gurobi(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
+def _solve_gurobi(model: Any, options: SolveOptions, watch: Watch) -> SolverOutcome:
     with _HANDING_OVER:
         # The loader owns the Gurobi model and disposes of it: keep it until the answer is read.
         translator, gurobi, _loader = _hand_to_gurobi(model)
@@ -717,7 +717,7 @@ def _hand_to_gurobi(model: Any) -> tuple[Any, Any, Any]:
     return translator, gurobi, loader
 
 
-def _read_gurobi(translator: Any, gurobi: Any, watch: Watch) -> Outcome:
+def _read_gurobi(translator: Any, gurobi: Any, watch: Watch) -> SolverOutcome:
     status = next(name for name in dir(gurobipy.GRB.Status) if getattr(gurobipy.GRB.Status, name) == gurobi.Status)
     termination = {
         "OPTIMAL": Termination.OPTIMAL,
@@ -739,7 +739,7 @@ def _read_gurobi(translator: Any, gurobi: Any, watch: Watch) -> Outcome:
             # The barrier method proves nothing, but stops within this distance of its dual objective.
             bound = incumbent - gurobi.Params.BarQCPConvTol * max(1.0, abs(incumbent))
     nodes = int(gurobi.NodeCount) if gurobi.IsMIP else None
-    return Outcome(termination, bound, incumbent, nodes, watch.seconds, f"Gurobi: {status}")
+    return SolverOutcome(termination, bound, incumbent, nodes, watch.seconds, f"Gurobi: {status}")
 
 
 # ------------------------------------------------------------------------------------------------------------ CBC
@@ -855,7 +855,7 @@ class _Cbc(CBCSHELL):  # type: ignore[misc]
     remedy="apt-get install coinor-cbc (or put the program cbc on the PATH)",
     present=lambda: bool(Executable("cbc")),
 )
-def _solve_cbc(model: Any, options: SolveOptions, watch: Watch) -> Outcome:
+def _solve_cbc(model: Any, options: SolveOptions, watch: Watch) -> SolverOutcome:
     settings: dict[str, Any] = {"ratioGap": options.gap, "allowableGap": 0.0, "increment": 0.0}
     if options.threads is not None:
         settings["threads"] = options.threads
@@ -901,14 +901,14 @@ def _files_removed() -> Iterator[None]:
             pass
 
 
-def _read_cbc(cbc: _Cbc, symbols: Any, watch: Watch) -> Outcome:
+def _read_cbc(cbc: _Cbc, symbols: Any, watch: Watch) -> SolverOutcome:
     header = cbc.text.partition("\n")[0].strip()
     nodes = cbc.find(_CBC_NODES)
     count = None if nodes is None else int(nodes)
     if cbc.code != 0 or not header:
         termination = watch.stopped if watch.cancelled else Termination.FAILED
         last = next((line for line in reversed(cbc.lines) if line), "it printed nothing")
-        return Outcome(termination, None, None, count, watch.seconds, f"CBC ended with code {cbc.code}: {last}")
+        return SolverOutcome(termination, None, None, count, watch.seconds, f"CBC ended with code {cbc.code}: {last}")
     result = cbc.find(_CBC_RESULT) or ""
     termination = _read_cbc_status(header, result, watch)
     bound = incumbent = None
@@ -919,7 +919,7 @@ def _read_cbc(cbc: _Cbc, symbols: Any, watch: Watch) -> Outcome:
         # Out of time, CBC has written another point than the incumbent of its log (Cbc issue 709).
         if logged is not None and abs(float(logged) - objective) > 1e-6 * max(1.0, abs(objective)):
             message = f"CBC wrote a solution of {objective}, and {logged} into its log"
-            return Outcome(Termination.FAILED, None, None, count, watch.seconds, message)
+            return SolverOutcome(Termination.FAILED, None, None, count, watch.seconds, message)
         if all(abs(value - round(value)) < 1e-4 for variable, value in values if variable.is_integer()):
             incumbent = objective
             _load(values)
@@ -929,7 +929,7 @@ def _read_cbc(cbc: _Cbc, symbols: Any, watch: Watch) -> Outcome:
         bound = float(partial) - 1e-7 * abs(float(partial))  # printed with 8 digits
     elif termination is Termination.OPTIMAL and (lower := cbc.find(_CBC_LOWER)) is not None:
         bound = float(lower) - 0.5e-3  # printed with 3 decimals
-    return Outcome(termination, bound, incumbent, count, watch.seconds, f"CBC: {header}")
+    return SolverOutcome(termination, bound, incumbent, count, watch.seconds, f"CBC: {header}")
 
 
 def _read_cbc_status(header: str, result: str, watch: Watch) -> Termination:
