@@ -87,7 +87,9 @@ def docs(session: nox.Session) -> None:
     """The documentation: its pages are run, a warning is an error, and no link within the site is broken."""
     session.install("-e", ".[docs]")
     html = ROOT / "docs" / "_build" / "html"
-    session.run("sphinx-build", "-W", "--keep-going", "-E", "-j", "auto", "-b", "html", "docs", str(html))
+    session.run(
+        "sphinx-build", "-W", "--keep-going", "-E", "-j", "auto", "-b", "html", "docs", str(html)
+    )
     session.run("python", "docs/links.py", str(html))
 
 
@@ -95,14 +97,36 @@ def docs(session: nox.Session) -> None:
 def bench_smoke(session: nox.Session) -> None:
     """Each benchmark case once, small, and a little of the paper's experiments; what failed stands last."""
     session.install("-e", ".[paper]")
-    session.run("python", "-m", "benchmarks.paper", "table1", "figure1", "series", "hardness", "--quick", silent=True)
+    session.run(
+        "python",
+        "-m",
+        "benchmarks.paper",
+        "table1",
+        "figure1",
+        "series",
+        "hardness",
+        "--quick",
+        silent=True,
+    )
     session.run("python", "-m", "benchmarks.run", "--smoke", *session.posargs)
     session.run("python", "-m", "benchmarks.scale", "--smoke", "--seconds", "5")
     session.run("python", "-m", "benchmarks.growth", "--smoke")
     session.run("python", "-m", "benchmarks.batch", "--balls", "4")
     session.run("python", "-m", "benchmarks.batch", "--memory", "200")
-    session.run("python", "-m", "benchmarks.workers", "--replay", "benchmarks/reports/workers_tasks.jsonl")
-    session.run("python", "-m", "benchmarks.estimators", "--case", "random_4_8_8_2", "--norm", "l2", "--seconds", "2")
+    session.run(
+        "python", "-m", "benchmarks.workers", "--replay", "benchmarks/reports/workers_tasks.jsonl"
+    )
+    session.run(
+        "python",
+        "-m",
+        "benchmarks.estimators",
+        "--case",
+        "random_4_8_8_2",
+        "--norm",
+        "l2",
+        "--seconds",
+        "2",
+    )
 
 
 @nox.session
@@ -134,8 +158,12 @@ def bench_workers(session: nox.Session) -> None:
     tasks = "benchmarks/reports/workers_tasks.jsonl"
     session.run("python", "-m", "benchmarks.batch", "--balls", "200", "--report", "batch")
     session.run("python", "-m", "benchmarks.workers", "--speed-up", "--report", "workers")
-    session.run("python", "-m", "benchmarks.workers", "--case", "synthetic_10_wide", "--record", tasks)
-    session.run("python", "-m", "benchmarks.workers", "--replay", tasks, "--report", "workers_replay")
+    session.run(
+        "python", "-m", "benchmarks.workers", "--case", "synthetic_10_wide", "--record", tasks
+    )
+    session.run(
+        "python", "-m", "benchmarks.workers", "--replay", tasks, "--report", "workers_replay"
+    )
     session.run("python", "-m", "benchmarks.batch", "--memory", "10000", "--report", "memory")
 
 
@@ -152,6 +180,10 @@ def wheel(session: nox.Session) -> None:
     """The built wheel in an environment of its own, away from the sources."""
     session.install(*map(str, DIST.glob("*.whl")))
     session.chdir(session.create_tmp())
-    session.run("python", "-c", "import importlib.resources as r; assert (r.files('lipexact') / 'py.typed').is_file()")
+    session.run(
+        "python",
+        "-c",
+        "import importlib.resources as r; assert (r.files('lipexact') / 'py.typed').is_file()",
+    )
     for model in sorted(ROOT.glob("examples/*.onnx")):
         session.run("lipexact", "info", str(model))

@@ -70,14 +70,24 @@ def throughput(count: int, jobs: int, target: Path | None) -> int:
     keep(target, {"worth": worths})
     wrong = 0
     for name, found in results.items():
-        same = all(a.lower == b.lower and a.upper == b.upper for a, b in zip(found, results["loop"], strict=True))
+        same = all(
+            a.lower == b.lower and a.upper == b.upper
+            for a, b in zip(found, results["loop"], strict=True)
+        )
         wrong += not same
-        row: Record = {"way": name, "balls": count, "seconds": seconds[name], "per_second": count / seconds[name]}
+        row: Record = {
+            "way": name,
+            "balls": count,
+            "seconds": seconds[name],
+            "per_second": count / seconds[name],
+        }
         row |= {"speed_up": seconds["loop"] / seconds[name], "equal": same}
         row |= {"exact": sum(one.status is lx.Status.EXACT for one in found)}
         keep(target, row)
         equal = "equal" if same else "NOT EQUAL"
-        print(f"{name}: {row['per_second']:.2f} a second, {row['speed_up']:.2f} times the loop, {equal}")
+        print(
+            f"{name}: {row['per_second']:.2f} a second, {row['speed_up']:.2f} times the loop, {equal}"
+        )
     return wrong
 
 
@@ -136,7 +146,9 @@ def memory(count: int, target: Path | None) -> int:
                 gc.collect()
                 sizes.append(resident())
             ball = lx.Ball(rng.normal(size=3), 0.5)
-            trees += lx.lipschitz(network, ball, method=method, functional=0).stats.get("nodes", 0) > 0  # type: ignore[arg-type]
+            trees += (
+                lx.lipschitz(network, ball, method=method, functional=0).stats.get("nodes", 0) > 0
+            )  # type: ignore[arg-type]
         steady = sizes[len(sizes) // 4 :]
         row: Record = {
             "method": method,
@@ -146,7 +158,9 @@ def memory(count: int, target: Path | None) -> int:
             "growth": steady[-1] - steady[0],
         }
         keep(target, row)
-        print(f"{method}: {solves} solves, {' '.join(f'{size:.1f}' for size in sizes)} MB", flush=True)
+        print(
+            f"{method}: {solves} solves, {' '.join(f'{size:.1f}' for size in sizes)} MB", flush=True
+        )
         grown += row["growth"] > 2.0
     return grown
 

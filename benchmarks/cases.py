@@ -93,7 +93,9 @@ def beside(peer: Peer | None) -> Callable[[Callable[[], Case]], Callable[[], Cas
     return register
 
 
-def family(count: int, peer: Peer | None) -> Callable[[Callable[[int], Case]], Callable[[int], Case]]:
+def family(
+    count: int, peer: Peer | None
+) -> Callable[[Callable[[int], Case]], Callable[[int], Case]]:
     """Register a function of 0 to count - 1 as that many cases, which reports count as one."""
 
     def register(make: Callable[[int], Case]) -> Callable[[int], Case]:
@@ -134,7 +136,9 @@ def known(name: str, asked: Case) -> float | None:
 
 def boxed_network(file: Path, model: str, input_norm: str, output_norm: str | None = None) -> Case:
     """A network on the box for which a file of constants knows its constants; no output norm: c = (1, -1)."""
-    entry = next(entry for entry in json.loads(file.read_text()) if entry["model"] == f"{model}.onnx")
+    entry = next(
+        entry for entry in json.loads(file.read_text()) if entry["model"] == f"{model}.onnx"
+    )
     values = {(one["input_norm"], one["output_norm"]): one["value"] for one in entry["constants"]}
     return Case(
         file.parent / entry["model"],
@@ -162,7 +166,9 @@ def shared_network(model: str, norm: str) -> Case:
 
 def global_constant(model: str, dim: int) -> Case:
     """A network of `networks/` on all of R^d, in the Euclidean norm."""
-    return Case(NETWORKS / f"{model}.onnx", lx.Reals(dim), input_norm="l2", solvers=("scip", "gurobi"))
+    return Case(
+        NETWORKS / f"{model}.onnx", lx.Reals(dim), input_norm="l2", solvers=("scip", "gurobi")
+    )
 
 
 def random_network(sizes: Sequence[int], seed: int) -> lx.Network:
@@ -196,7 +202,9 @@ def random_64_16_16_2() -> Case:
 @case
 def random_64_16_16_2_l1() -> Case:
     """The same network with the norm l1 on its inputs."""
-    return Case(random_network((64, 16, 16, 2), seed=0), lx.Ball([0.0] * 64, radius=0.05), (1, -1), "l1")
+    return Case(
+        random_network((64, 16, 16, 2), seed=0), lx.Ball([0.0] * 64, radius=0.05), (1, -1), "l1"
+    )
 
 
 @beside(Peer(LIPMIP, 22.3))
@@ -294,7 +302,9 @@ def wine_groupsort_13_16_16_3() -> Case:
 def digits_residual_8x8() -> Case:
     """Convolutions around a residual connection, batch normalisation and average pooling, trained on 8 by 8 pixels."""
     margin = [0.0, 1.0, *[0.0] * 5, -1.0, 0.0, 0.0]
-    return Case(EXAMPLES / "digits_residual_8x8.onnx", lx.Ball([0.5] * 64, 0.02, clip=(0, 1)), margin)
+    return Case(
+        EXAMPLES / "digits_residual_8x8.onnx", lx.Ball([0.5] * 64, 0.02, clip=(0, 1)), margin
+    )
 
 
 @case
@@ -314,7 +324,9 @@ def wine_13_16_16_3_l1_linf() -> Case:
 def wine_13_16_16_3_l2() -> Case:
     """One functional in the Euclidean norm: a quadratic program."""
     ball = lx.Ball([0.5] * 13, 0.1)
-    return Case(EXAMPLES / "wine_13_16_16_3.onnx", ball, (1, -1, 0), "l2", solvers=("scip", "gurobi"))
+    return Case(
+        EXAMPLES / "wine_13_16_16_3.onnx", ball, (1, -1, 0), "l2", solvers=("scip", "gurobi")
+    )
 
 
 @case
@@ -326,4 +338,6 @@ def random_30_16_16_4_linf() -> Case:
 @case
 def random_10_20_10_cross() -> Case:
     """Ten classes, and so 45 differences."""
-    return Case(random_network((10, 20, 10), seed=0), lx.Ball([0.0] * 10, radius=0.1), lx.CrossLipschitz())
+    return Case(
+        random_network((10, 20, 10), seed=0), lx.Ball([0.0] * 10, radius=0.1), lx.CrossLipschitz()
+    )

@@ -14,9 +14,13 @@ from benchmarks.run import chosen
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a row of a Markdown table for each case."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.certificates", description=__doc__)
-    parser.add_argument("--case", action="append", help="a name, or a pattern as mnist17_*; may be repeated; all")
+    parser.add_argument(
+        "--case", action="append", help="a name, or a pattern as mnist17_*; may be repeated; all"
+    )
     options = parser.parse_args(arguments)
-    print("| case | search, s | proof, s | check, s | nodes | bytes | |\n|---|---|---|---|---|---|---|")
+    print(
+        "| case | search, s | proof, s | check, s | nodes | bytes | |\n|---|---|---|---|---|---|---|"
+    )
     for name in (name for name in CASES if chosen(name, options.case, first=options.case is None)):
         try:
             asked = question(name)
@@ -40,8 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         proof = result.stats["certificate_seconds"]
         times = [f"{each:.2g}" for each in (result.seconds - proof, proof, seconds)]
         size = len(result.certificate.to_bytes())
-        verdict = "exact" if report.exact else f"[{report.lower.claim:.6g}, {report.upper.claim:.6g}]"
-        print("|", " | ".join([name, *times, str(report.nodes), str(size), verdict]), "|", flush=True)
+        verdict = (
+            "exact" if report.exact else f"[{report.lower.claim:.6g}, {report.upper.claim:.6g}]"
+        )
+        print(
+            "|", " | ".join([name, *times, str(report.nodes), str(size), verdict]), "|", flush=True
+        )
     return 0
 
 

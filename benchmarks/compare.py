@@ -81,7 +81,10 @@ def markdown(old: Report, new: Report) -> str:
     parts = [f"# {old.name} and {new.name}", f"{version(old)} before, {version(new)} now."]
     differing = differences(old, new)
     if differing:
-        parts.append("**These times are not of equal conditions:**\n\n" + "\n".join(f"- {line}" for line in differing))
+        parts.append(
+            "**These times are not of equal conditions:**\n\n"
+            + "\n".join(f"- {line}" for line in differing)
+        )
     parts += [ratios(found), mean(found)]
     wrong = [
         f"- {row['case']} ({row['configuration']}): {told}"
@@ -100,7 +103,11 @@ def markdown(old: Report, new: Report) -> str:
 def version(report: Report) -> str:
     """Which state of the package was measured, and when."""
     told = [f"{OURS} {report.environment['versions'].get(OURS, 'of unknown version')}"]
-    told += [str(report.environment[what]) for what in ("revision", "date") if report.environment.get(what)]
+    told += [
+        str(report.environment[what])
+        for what in ("revision", "date")
+        if report.environment.get(what)
+    ]
     return ", ".join(told)
 
 
@@ -128,15 +135,28 @@ def state(row: Row) -> str:
     """The constant, or what is known of it."""
     if "error" in row:
         return "FAILED"
-    return number(row["lower"]) if row["status"] == "EXACT" else f"[{number(row['lower'])}, {number(row['upper'])}]"
+    return (
+        number(row["lower"])
+        if row["status"] == "EXACT"
+        else f"[{number(row['lower'])}, {number(row['upper'])}]"
+    )
 
 
 def mean(found: Sequence[Pair]) -> str:
     """The geometric mean of what became faster or slower, and what was gained or lost."""
     known = [ratio for old, new in found if (ratio := speed(old, new)) is not None]
-    lines = [f"Geometric mean of the ratios: {geometric_mean(known):.3g}, over {len(known)} cases."] if known else []
-    for what, before, after in (("Newly closed", "BOUNDED", "EXACT"), ("No longer closed", "EXACT", "BOUNDED")):
-        names = [new["case"] for old, new in found if (old["status"], new["status"]) == (before, after)]
+    lines = (
+        [f"Geometric mean of the ratios: {geometric_mean(known):.3g}, over {len(known)} cases."]
+        if known
+        else []
+    )
+    for what, before, after in (
+        ("Newly closed", "BOUNDED", "EXACT"),
+        ("No longer closed", "EXACT", "BOUNDED"),
+    ):
+        names = [
+            new["case"] for old, new in found if (old["status"], new["status"]) == (before, after)
+        ]
         if names:
             lines.append(f"{what}: {', '.join(names)}.")
     return "\n\n".join(lines) or "No ratios: no case was closed in both runs."
@@ -146,7 +166,9 @@ def only(report: Report, other: Report) -> list[str]:
     """The cases with a result in one of both only."""
     there = {key(row) for row in other.rows if "seconds" in row}
     return [
-        f"{row['case']} ({row['configuration']})" for row in report.rows if "seconds" in row and key(row) not in there
+        f"{row['case']} ({row['configuration']})"
+        for row in report.rows
+        if "seconds" in row and key(row) not in there
     ]
 
 
@@ -155,7 +177,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
-    parser.add_argument("--anyway", action="store_true", help="compare what was not measured under equal conditions")
+    parser.add_argument(
+        "--anyway", action="store_true", help="compare what was not measured under equal conditions"
+    )
     options = parser.parse_args(arguments)
     try:
         old, new = read(options.old), read(options.new)
@@ -164,7 +188,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     differing = differences(old, new)
     if differing and not options.anyway:
-        print("benchmarks.compare: the runs differ; --anyway compares them all the same:", file=sys.stderr)
+        print(
+            "benchmarks.compare: the runs differ; --anyway compares them all the same:",
+            file=sys.stderr,
+        )
         print(*(f"  {line}" for line in differing), sep="\n", file=sys.stderr)
         return 2
     found = pairs(old, new)

@@ -41,9 +41,15 @@ EXPLAINED = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.estimators", description=__doc__)
-    parser.add_argument("--case", action="append", help="a name, or a pattern as mnist17_*; may be repeated")
-    parser.add_argument("--norm", action="append", choices=NORMS, help="may be repeated; all of them")
-    parser.add_argument("--seconds", type=float, default=60.0, help="time limit of each estimator (60)")
+    parser.add_argument(
+        "--case", action="append", help="a name, or a pattern as mnist17_*; may be repeated"
+    )
+    parser.add_argument(
+        "--norm", action="append", choices=NORMS, help="may be repeated; all of them"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, help="time limit of each estimator (60)"
+    )
     parser.add_argument("--report", help="write the tables to this name in benchmarks/reports/")
     options = parser.parse_args(arguments)
     names = [name for name in CASES if chosen(name, options.case or SHOWN, first=False)]
@@ -63,7 +69,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         (REPORTS / f"{options.report}.jsonl").write_text(
             "".join(json.dumps(record) + "\n" for record in [about, *records])
         )
-        parts = [f"# Estimators: {options.report}", where(about), "<!-- tables -->", EXPLAINED, *found]
+        parts = [
+            f"# Estimators: {options.report}",
+            where(about),
+            "<!-- tables -->",
+            EXPLAINED,
+            *found,
+        ]
         (REPORTS / f"{options.report}.md").write_text("\n\n".join(parts) + "\n")
     return 0
 
@@ -84,7 +96,9 @@ def measured(name: str, norm: str, seconds: float) -> Iterable[dict[str, Any]]:
             start = time.perf_counter()
             try:
                 options = OPTIONS.get((method, norm), {})
-                found = lx.estimate(network, domain, method, time_limit=seconds, **keywords, **options)  # type: ignore[arg-type]
+                found = lx.estimate(
+                    network, domain, method, time_limit=seconds, **keywords, **options
+                )  # type: ignore[arg-type]
             except lx.LipExactError as error:
                 yield {**record, "scope": scope, "refused": str(error)}
                 continue
@@ -100,7 +114,11 @@ def measured(name: str, norm: str, seconds: float) -> Iterable[dict[str, Any]]:
 
 def related(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The records of one question, with ratios to its constant, or to the least that is known to be at least that."""
-    found = [record["value"] for record in records if record.get("guarantee") == "upper" and record["scope"] == "local"]
+    found = [
+        record["value"]
+        for record in records
+        if record.get("guarantee") == "upper" and record["scope"] == "local"
+    ]
     for record in records:
         if record["status"] != "EXACT":
             record["constant"] = min(record["constant"], *found)
@@ -113,9 +131,19 @@ def tables(records: Sequence[dict[str, Any]], norm: str) -> str:
     """Ratios and seconds of all cases in one norm, a column for each case."""
     rows = [record for record in records if record["norm"] == norm]
     cases = list(dict.fromkeys(record["case"] for record in rows))
-    kinds = dict.fromkeys((record["method"], record["scope"]) for record in rows if "value" in record)
-    guarantees = {record["method"]: record["guarantee"] for record in rows if "value" in record and closed(record)}
-    cells = {(record["case"], record["method"], record["scope"]): record for record in rows if "value" in record}
+    kinds = dict.fromkeys(
+        (record["method"], record["scope"]) for record in rows if "value" in record
+    )
+    guarantees = {
+        record["method"]: record["guarantee"]
+        for record in rows
+        if "value" in record and closed(record)
+    }
+    cells = {
+        (record["case"], record["method"], record["scope"]): record
+        for record in rows
+        if "value" in record
+    }
 
     def column(name: str, kind: tuple[str, str], shown: Callable[[dict[str, Any]], str]) -> str:
         found = cells.get((name, *kind))
@@ -124,10 +152,17 @@ def tables(records: Sequence[dict[str, Any]], norm: str) -> str:
     def lines(shown: Callable[[dict[str, Any]], str]) -> list[str]:
         head = ["estimator", "guarantee", "scope", *cases]
         body = [
-            [method, guarantees.get(method, "upper"), scope, *(column(name, (method, scope), shown) for name in cases)]
+            [
+                method,
+                guarantees.get(method, "upper"),
+                scope,
+                *(column(name, (method, scope), shown) for name in cases),
+            ]
             for method, scope in kinds
         ]
-        return [f"| {' | '.join(line)} |" for line in (head, ["---"] * 3 + ["---:"] * len(cases), *body)]
+        return [
+            f"| {' | '.join(line)} |" for line in (head, ["---"] * 3 + ["---:"] * len(cases), *body)
+        ]
 
     constants = (next(record for record in rows if record["case"] == name) for name in cases)
     told = ", ".join(f"{record['case']} {constant(record)}" for record in constants)

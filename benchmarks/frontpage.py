@@ -23,7 +23,13 @@ def main() -> None:
     square, margin = lx.Box.unit(2), [1, -1]
     figure = Figure(figsize=(11, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
-    plot.regions(network, square, lx.lipschitz(network, square, functional=margin), functional=margin, ax=left)
+    plot.regions(
+        network,
+        square,
+        lx.lipschitz(network, square, functional=margin),
+        functional=margin,
+        ax=left,
+    )
     left.set_title("the linear regions of a trained network, and the steepest", fontsize=10, pad=24)
     lx.compare(network, square, METHODS, functional=margin).plot(ax=right)
     right.set_title("how far estimators are from its constant", fontsize=10, pad=24)

@@ -75,19 +75,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
-    result.add_argument("--smoke", action="store_true", help="the first two points of each sweep, once")
-    result.add_argument("--sweep", action="append", choices=sorted(SWEEPS), help="may be repeated; all by default")
+    result.add_argument(
+        "--smoke", action="store_true", help="the first two points of each sweep, once"
+    )
+    result.add_argument(
+        "--sweep", action="append", choices=sorted(SWEEPS), help="may be repeated; all by default"
+    )
     result.add_argument("--method", default="auto")
     result.add_argument("--solver")
     result.add_argument("--seconds", type=float, default=10.0, help="time limit of one solve")
-    result.add_argument("--networks", type=int, default=3, help="how many random networks for each point")
-    result.add_argument("--report", metavar="NAME", help="write NAME.jsonl and NAME.png in benchmarks/reports/")
-    result.add_argument("--draw", type=Path, metavar="FILE", help="draw what was measured before, and measure nothing")
+    result.add_argument(
+        "--networks", type=int, default=3, help="how many random networks for each point"
+    )
+    result.add_argument(
+        "--report", metavar="NAME", help="write NAME.jsonl and NAME.png in benchmarks/reports/"
+    )
+    result.add_argument(
+        "--draw",
+        type=Path,
+        metavar="FILE",
+        help="draw what was measured before, and measure nothing",
+    )
     return result
 
 
 def run(
-    sweeps: Mapping[str, Sequence[Any]], configuration: Configuration, options: argparse.Namespace, file: Path | None
+    sweeps: Mapping[str, Sequence[Any]],
+    configuration: Configuration,
+    options: argparse.Namespace,
+    file: Path | None,
 ) -> None:
     """Measure, print a row for each point, and keep the records as they come."""
     records = [environment({"seconds": options.seconds, "networks": options.networks})]
@@ -103,10 +119,15 @@ def run(
                 break
 
 
-def solves(axis: str, point: Point, configuration: Configuration, options: argparse.Namespace) -> Iterator[Record]:
+def solves(
+    axis: str, point: Point, configuration: Configuration, options: argparse.Namespace
+) -> Iterator[Record]:
     """A record for each network of a point."""
     for seed in range(options.networks):
-        row: Record = {"case": f"{axis}_{getattr(point, axis):g}_{seed}", "configuration": str(configuration)}
+        row: Record = {
+            "case": f"{axis}_{getattr(point, axis):g}_{seed}",
+            "configuration": str(configuration),
+        }
         row |= {"axis": axis, "value": getattr(point, axis), **asdict(point)}
         yield row | measure(question(point, seed), configuration, options.seconds, 1)
 
@@ -168,11 +189,16 @@ def draw(report: Report, target: Path) -> int:
 def draw_sweep(panel: Any, axis: str, rows: Sequence[Mapping[str, Any]], limit: float) -> None:
     """One sweep: every network as a point, open where the limit stopped it, and the medians as a line."""
     points = curve(rows)
-    panel.plot(list(points), [statistics.median(row["seconds"] for row in each) for each in points.values()])
+    panel.plot(
+        list(points),
+        [statistics.median(row["seconds"] for row in each) for each in points.values()],
+    )
     for filled in (True, False):
         some = [row for row in rows if closed(row) == filled]
         face = "C0" if filled else "none"
-        panel.scatter([row["value"] for row in some], [row["seconds"] for row in some], s=16, ec="C0", fc=face)
+        panel.scatter(
+            [row["value"] for row in some], [row["seconds"] for row in some], s=16, ec="C0", fc=face
+        )
     panel.axhline(limit, color="grey", linewidth=0.8, linestyle="--")
     panel.set_yscale("log")
     if axis != "depth":

@@ -151,21 +151,31 @@ def cbc_version() -> str | None:
     program = shutil.which("cbc")
     if program is None:
         return None
-    told = subprocess.run([program, "-quit"], capture_output=True, text=True, check=False, timeout=60).stdout
-    return next((line.split(":")[1].strip() for line in told.splitlines() if line.startswith("Version:")), None)
+    told = subprocess.run(
+        [program, "-quit"], capture_output=True, text=True, check=False, timeout=60
+    ).stdout
+    return next(
+        (line.split(":")[1].strip() for line in told.splitlines() if line.startswith("Version:")),
+        None,
+    )
 
 
 def revision() -> str:
     """The commit, with "+" where the sources differ from it; "" outside of a clone."""
     try:
-        commit, changes = (_git(*words) for words in (("rev-parse", "--short", "HEAD"), ("status", "--short", "src")))
+        commit, changes = (
+            _git(*words)
+            for words in (("rev-parse", "--short", "HEAD"), ("status", "--short", "src"))
+        )
     except (OSError, subprocess.CalledProcessError):
         return ""
     return commit + ("+" if changes else "")
 
 
 def _git(*words: str) -> str:
-    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        ["git", *words], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def processor() -> str:

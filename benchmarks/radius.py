@@ -15,7 +15,9 @@ import numpy as np
 import lipexact as lx
 
 
-def attempt(network: lx.Network, center: np.ndarray, radius: float, options: argparse.Namespace) -> bool:
+def attempt(
+    network: lx.Network, center: np.ndarray, radius: float, options: argparse.Namespace
+) -> bool:
     """Solve for one radius, print a row, and say whether it is exact."""
     functional = None
     if options.functional is not None:
@@ -31,7 +33,13 @@ def attempt(network: lx.Network, center: np.ndarray, radius: float, options: arg
         solver=options.solver,
         time_limit=options.seconds,
     )
-    row = [f"{radius:.4g}", str(result.status), f"{result.lower:.9g}", f"{result.upper:.9g}", f"{result.seconds:.1f}"]
+    row = [
+        f"{radius:.4g}",
+        str(result.status),
+        f"{result.lower:.9g}",
+        f"{result.upper:.9g}",
+        f"{result.seconds:.1f}",
+    ]
     row += [str(result.stats.get("binaries", 0)), str(result.stats.get("nodes", 0)), result.mode]
     print("| " + " | ".join(row) + " |", flush=True)
     return result.status is lx.Status.EXACT
@@ -60,11 +68,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("--output", help="the name of the output")
-    parser.add_argument("--center", type=Path, help="a .npy file with one centre or a row for each; else random ones")
-    parser.add_argument("--box", type=float, nargs=2, default=(0.0, 1.0), help="where random centres come from")
+    parser.add_argument(
+        "--center",
+        type=Path,
+        help="a .npy file with one centre or a row for each; else random ones",
+    )
+    parser.add_argument(
+        "--box", type=float, nargs=2, default=(0.0, 1.0), help="where random centres come from"
+    )
     parser.add_argument("--centers", type=int, default=3, help="how many random centres")
     parser.add_argument(
-        "--functional", help="weights of the outputs with commas between; the whole output if not given"
+        "--functional",
+        help="weights of the outputs with commas between; the whole output if not given",
     )
     parser.add_argument("--clip", help="LO,HI")
     parser.add_argument("--solver", default="highs")
@@ -80,11 +95,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         low, high = options.box
         centers = np.random.default_rng(0).uniform(low, high, (options.centers, network.input.size))
-    print(f"{options.model.name}: {network.relus} gates, {options.seconds:g} s a radius, {options.solver}\n")
+    print(
+        f"{options.model.name}: {network.relus} gates, {options.seconds:g} s a radius, {options.solver}\n"
+    )
     for number, center in enumerate(centers):
         print("| radius | status | lower | upper | seconds | binaries | nodes | mode |")
         print("|---|---|---|---|---|---|---|---|")
-        print(f"\ncentre {number}: exact up to radius {largest(network, center, options):.4g}\n", flush=True)
+        print(
+            f"\ncentre {number}: exact up to radius {largest(network, center, options):.4g}\n",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -60,7 +60,9 @@ def read(path: Path) -> Report:
     """
     records = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
     if not records or "versions" not in records[0]:
-        raise ValueError(f"{path.name} does not begin with an environment: it is no output of benchmarks.run --json")
+        raise ValueError(
+            f"{path.name} does not begin with an environment: it is no output of benchmarks.run --json"
+        )
     return Report(path.stem, records[0], [record for record in records if "case" in record])
 
 
@@ -98,15 +100,23 @@ def side_by_side(rows: Sequence[Mapping[str, Any]]) -> str:
         row = cells.get((name, configuration))
         if row is None:
             return NONE
-        return seconds(row["seconds"]) if closed(name, configuration) else f"[{row['lower']:.4g}, {row['upper']:.4g}]"
+        return (
+            seconds(row["seconds"])
+            if closed(name, configuration)
+            else f"[{row['lower']:.4g}, {row['upper']:.4g}]"
+        )
 
     def ratio(other: str) -> str:
         both = [name for name in names if closed(name, first) and closed(name, other)]
         ratios = [cells[name, other]["seconds"] / cells[name, first]["seconds"] for name in both]
         return f"{geometric_mean(ratios):.3g} times, over {len(ratios)}" if ratios else NONE
 
-    body = [[name, *(cell(name, configuration) for configuration in configurations)] for name in names]
-    counts = (f"{sum(closed(name, one) for name in names)} of {len(names)}" for one in configurations)
+    body = [
+        [name, *(cell(name, configuration) for configuration in configurations)] for name in names
+    ]
+    counts = (
+        f"{sum(closed(name, one) for name in names)} of {len(names)}" for one in configurations
+    )
     return table(
         ["case", *configurations],
         [*body, ["closed", *counts], ["mean ratio", "1", *map(ratio, others)]],
@@ -132,15 +142,32 @@ def where(environment: Mapping[str, Any]) -> str:
         + f", {environment.get('cpus')} cores",
         "load at the start": environment.get("load"),
         "python": environment.get("python"),
-        "packages": ", ".join(f"{name} {version}" for name, version in environment["versions"].items()),
-        "options": ", ".join(f"{name} {value:g}" for name, value in environment.get("options", {}).items()),
+        "packages": ", ".join(
+            f"{name} {version}" for name, version in environment["versions"].items()
+        ),
+        "options": ", ".join(
+            f"{name} {value:g}" for name, value in environment.get("options", {}).items()
+        ),
     }
-    return "\n".join(f"- {name}: {value}" for name, value in told.items() if value not in (None, ""))
+    return "\n".join(
+        f"- {name}: {value}" for name, value in told.items() if value not in (None, "")
+    )
 
 
 def cases(rows: Iterable[Mapping[str, Any]]) -> str:
     """A row for each case and configuration that gave a result."""
-    heads = ["case", "asked", "method", "solver", "mode", "status", "lower", "upper", "seconds", "phases"]
+    heads = [
+        "case",
+        "asked",
+        "method",
+        "solver",
+        "mode",
+        "status",
+        "lower",
+        "upper",
+        "seconds",
+        "phases",
+    ]
     return table(
         heads,
         (
@@ -154,7 +181,11 @@ def cases(rows: Iterable[Mapping[str, Any]]) -> str:
                 number(row["lower"]),
                 number(row["upper"]),
                 seconds(row["seconds"]),
-                ", ".join(f"{name} {seconds(value)}" for name, value in phases(row["stats"]).items() if value >= SHOWN),
+                ", ".join(
+                    f"{name} {seconds(value)}"
+                    for name, value in phases(row["stats"]).items()
+                    if value >= SHOWN
+                ),
             ]
             for row in rows
             if "seconds" in row
@@ -215,7 +246,11 @@ def means(beside: Sequence[Comparison]) -> str:
     for configuration in dict.fromkeys(one.configuration for one in beside):
         own = [one for one in beside if one.configuration == configuration]
         ratios = [one.ratio for one in own if one.ratio is not None]
-        told = f"{geometric_mean(ratios):.3g}, over {len(ratios)} of {len(own)} cases" if ratios else "there are none"
+        told = (
+            f"{geometric_mean(ratios):.3g}, over {len(ratios)} of {len(own)} cases"
+            if ratios
+            else "there are none"
+        )
         behind = [one.family for one in own if one.behind]
         left = f"; not closed here, but by the other program: {', '.join(behind)}" if behind else ""
         lines.append(f"Geometric mean of the ratios ({configuration}): {told}{left}.")
@@ -242,7 +277,9 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         for row in rows:
             yield " | ".join(cell.replace("|", "\\|") or NONE for cell in row)
 
-    return "\n".join(f"| {line} |" if not line.startswith("---") else f"|{line}|" for line in lines())
+    return "\n".join(
+        f"| {line} |" if not line.startswith("---") else f"|{line}|" for line in lines()
+    )
 
 
 def number(value: float) -> str:

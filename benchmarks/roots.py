@@ -24,7 +24,9 @@ from lipexact.bounds.zonotope import zonotope_bounds
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a row of a Markdown table for each case."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.roots", description=__doc__)
-    parser.add_argument("--case", action="append", help="a name, or a pattern as mnist17_*; may be repeated; all")
+    parser.add_argument(
+        "--case", action="append", help="a name, or a pattern as mnist17_*; may be repeated; all"
+    )
     options = parser.parse_args(arguments)
     print("| case | lines | linear program | signs | constant |\n|---|---|---|---|---|")
     for name in (name for name in CASES if chosen(name, options.case, first=options.case is None)):
@@ -44,7 +46,9 @@ def bounds(asked: Case) -> list[str]:
     bodies = checked_norm_sets(network, asked.domain, *norms, asked.functional)
     programs = formulate(network, asked.domain, *bodies, "auto", np.inf)
     problems, known_bounds = [one.problem for one in programs], [one.bounds for one in programs]
-    states = [layer[None, :] for layer in NodeExpander(problems, known_bounds, None, np.inf).gates.root]
+    states = [
+        layer[None, :] for layer in NodeExpander(problems, known_bounds, None, np.inf).gates.root
+    ]
     lines = f"{min(one.root_bound for one in programs):.4g}"
     relaxed = ""
     if not any(problem.quadratic for problem in problems):

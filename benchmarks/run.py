@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     if options.smoke:
         options.repeat, options.seconds = 1, min(options.seconds, SMOKE_SECONDS)
-    names = [name for name in CASES if chosen(name, options.case, first=options.smoke or options.first)]
+    names = [
+        name for name in CASES if chosen(name, options.case, first=options.smoke or options.first)
+    ]
     if options.list:
         return listing(names)
     if not names:
@@ -57,26 +59,42 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     result.add_argument(
-        "--smoke", action="store_true", help=f"each once, of families the first, for at most {SMOKE_SECONDS:g} s"
+        "--smoke",
+        action="store_true",
+        help=f"each once, of families the first, for at most {SMOKE_SECONDS:g} s",
     )
     result.add_argument("--first", action="store_true", help="of families the first")
-    result.add_argument("--every-solver", action="store_true", help="branch and bound, and the program by each solver")
-    result.add_argument("--list", action="store_true", help="say which cases there are, and run none")
-    result.add_argument("--case", action="append", help="a name, or a pattern as mnist17_*; may be repeated; all")
-    result.add_argument("--solver", action="append", help="may be repeated; one that can do the case")
+    result.add_argument(
+        "--every-solver",
+        action="store_true",
+        help="branch and bound, and the program by each solver",
+    )
+    result.add_argument(
+        "--list", action="store_true", help="say which cases there are, and run none"
+    )
+    result.add_argument(
+        "--case", action="append", help="a name, or a pattern as mnist17_*; may be repeated; all"
+    )
+    result.add_argument(
+        "--solver", action="append", help="may be repeated; one that can do the case"
+    )
     result.add_argument("--method", action="append", help="may be repeated; auto by default")
     result.add_argument("--mode", action="append", help="may be repeated; auto by default")
     result.add_argument("--seconds", type=float, default=60.0, help="time limit of one solve")
     result.add_argument("--repeat", type=int, default=3, help="times to measure each")
     result.add_argument("--json", action="store_true", help="print JSON lines")
-    result.add_argument("--report", metavar="NAME", help="write NAME.jsonl and NAME.md in benchmarks/reports/")
+    result.add_argument(
+        "--report", metavar="NAME", help="write NAME.jsonl and NAME.md in benchmarks/reports/"
+    )
     return result
 
 
 def chosen(name: str, patterns: Sequence[str] | None, *, first: bool) -> bool:
     """Whether a case is to be run."""
     if patterns is not None:
-        return any(fnmatchcase(name, pattern) or CASES[name].family == pattern for pattern in patterns)
+        return any(
+            fnmatchcase(name, pattern) or CASES[name].family == pattern for pattern in patterns
+        )
     return not first or CASES[name].member == 0
 
 
@@ -87,7 +105,9 @@ def listing(names: Sequence[str]) -> int:
         entry = next(CASES[name] for name in names if CASES[name].family == family)
         peer = entry.peer
         beside = (
-            "" if peer is None else f" ({peer.name}: {peer.note if peer.seconds is None else f'{peer.seconds:g} s'})"
+            ""
+            if peer is None
+            else f" ({peer.name}: {peer.note if peer.seconds is None else f'{peer.seconds:g} s'})"
         )
         print(f"{family:26} {entry.about}{f' {count} of them.' if count > 1 else ''}{beside}")
     return 0
@@ -141,7 +161,9 @@ def check(asked: Case, configuration: Configuration) -> None:
         If it says that it cannot.
     """
     if configuration.solver is not None and configuration.solver not in asked.solvers:
-        raise Skipped(f"the case is not for {configuration.solver}, but for {', '.join(asked.solvers)}")
+        raise Skipped(
+            f"the case is not for {configuration.solver}, but for {', '.join(asked.solvers)}"
+        )
 
 
 def skipped(error: Exception, configuration: Configuration) -> str | None:
@@ -151,7 +173,9 @@ def skipped(error: Exception, configuration: Configuration) -> str | None:
     """
     if isinstance(error, Skipped):
         return str(error)
-    if isinstance(error, lx.OptionError) and str(error).startswith(f"method={configuration.method!r}"):
+    if isinstance(error, lx.OptionError) and str(error).startswith(
+        f"method={configuration.method!r}"
+    ):
         return str(error)
     if isinstance(error, lx.SolverUnavailableError) and os.environ.get("CI") != "true":
         return str(error)
@@ -166,7 +190,11 @@ def as_json(record: Mapping[str, Any]) -> None:
 def as_row(record: Mapping[str, Any]) -> None:
     """Print what a person looks for first."""
     if "case" not in record:
-        print(*(f"{package} {version}" for package, version in record["versions"].items()), sep=", ", flush=True)
+        print(
+            *(f"{package} {version}" for package, version in record["versions"].items()),
+            sep=", ",
+            flush=True,
+        )
         return
     row = f"{record['case']:26} {record['configuration']:10} "
     if "skipped" in record:
@@ -174,10 +202,12 @@ def as_row(record: Mapping[str, Any]) -> None:
     elif "seconds" not in record:
         row += record["error"]
     else:
-        used = "/".join(part for part in (record["used_method"], record["used_solver"], record["used_mode"]) if part)
-        row += (
-            f"{used:18} {record['status']:8} [{record['lower']:.9g}, {record['upper']:.9g}] {record['seconds']:.2f} s"
+        used = "/".join(
+            part
+            for part in (record["used_method"], record["used_solver"], record["used_mode"])
+            if part
         )
+        row += f"{used:18} {record['status']:8} [{record['lower']:.9g}, {record['upper']:.9g}] {record['seconds']:.2f} s"
         row += f" {record['error']}" if "error" in record else ""
     print(row, flush=True)
 
@@ -202,7 +232,10 @@ def summary(records: Sequence[Mapping[str, Any]]) -> int:
             verb = "skipped" if what == "skipped" else "FAILED"
             print(f"benchmarks.run: {len(told)} of {len(rows)} {verb}:", file=sys.stderr)
         for row in told:
-            print(f"  {row['case']} ({row['configuration']}): {' '.join(row[what].split())}", file=sys.stderr)
+            print(
+                f"  {row['case']} ({row['configuration']}): {' '.join(row[what].split())}",
+                file=sys.stderr,
+            )
     return sum("error" in row for row in rows)
 
 

@@ -26,7 +26,13 @@ from lipexact.sets.functionals import functional_body
 from lipexact.sets.norms import norm
 
 SHAPE = (3, 32, 32)
-CHANNELS = ((32, 1), (32, 1), (64, 2), (64, 1), (128, 2))  # of 3 x 3 convolutions, and their strides
+CHANNELS = (
+    (32, 1),
+    (32, 1),
+    (64, 2),
+    (64, 1),
+    (128, 2),
+)  # of 3 x 3 convolutions, and their strides
 SMALL = ((4, 2), (8, 2))
 HIDDEN, OUTPUTS = 100, 10
 FUNCTIONAL = np.eye(OUTPUTS)[0] - np.eye(OUTPUTS)[1]
@@ -42,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         path = Path(folder) / "network.onnx"
         onnx.save(model(SMALL if options.smoke else CHANNELS, seed=0), path)
         for phase in options.phase or PHASES:
-            process = multiprocessing.get_context("spawn").Process(target=run, args=(phase, path, options.seconds))
+            process = multiprocessing.get_context("spawn").Process(
+                target=run, args=(phase, path, options.seconds)
+            )
             process.start()
             process.join()
             if process.exitcode != 0:
@@ -57,14 +65,18 @@ def ending(code: int | None) -> str:
     if code is None or code >= 0:
         return f"exit code {code}"
     name = signal.Signals(-code).name
-    return f"exit code {code}, by the signal {name}" + (": out of memory?" if name == "SIGKILL" else "")
+    return f"exit code {code}, by the signal {name}" + (
+        ": out of memory?" if name == "SIGKILL" else ""
+    )
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     result.add_argument("--smoke", action="store_true", help="with a small network")
-    result.add_argument("--phase", action="append", choices=PHASES, help="may be repeated; all by default")
+    result.add_argument(
+        "--phase", action="append", choices=PHASES, help="may be repeated; all by default"
+    )
     result.add_argument("--seconds", type=float, default=60.0, help="time limit of `lipschitz`")
     return result
 
@@ -76,19 +88,25 @@ def model(channels: Sequence[tuple[int, int]], seed: int) -> onnx.ModelProto:
     value, (depth, height, width) = "x", SHAPE
 
     def constant(name: str, shape: tuple[int, ...], scale: float) -> str:
-        weights.append(numpy_helper.from_array((scale * rng.normal(size=shape)).astype(np.float32), name))
+        weights.append(
+            numpy_helper.from_array((scale * rng.normal(size=shape)).astype(np.float32), name)
+        )
         return name
 
     for k, (out, stride) in enumerate(channels):
         kernel = constant(f"w{k}", (out, depth, 3, 3), float(np.sqrt(2 / (9 * depth))))
         inputs = [value, kernel, constant(f"b{k}", (out,), 0.05)]
-        nodes.append(helper.make_node("Conv", inputs, [f"z{k}"], pads=[1, 1, 1, 1], strides=[stride, stride]))
+        nodes.append(
+            helper.make_node("Conv", inputs, [f"z{k}"], pads=[1, 1, 1, 1], strides=[stride, stride])
+        )
         nodes.append(helper.make_node("Relu", [f"z{k}"], [f"a{k}"]))
         value, depth, height, width = f"a{k}", out, -(-height // stride), -(-width // stride)
     nodes.append(helper.make_node("Flatten", [value], ["flat"]))
     size = depth * height * width
     nodes.append(
-        helper.make_node("Gemm", ["flat", constant("w", (size, HIDDEN), float(np.sqrt(2 / size))), "b"], ["z"])
+        helper.make_node(
+            "Gemm", ["flat", constant("w", (size, HIDDEN), float(np.sqrt(2 / size))), "b"], ["z"]
+        )
     )
     constant("b", (HIDDEN,), 0.05)
     nodes.append(helper.make_node("Relu", ["z"], ["a"]))
@@ -131,7 +149,9 @@ def answer(phase: str, network: lx.Network, ball: lx.Domain, seconds: float) -> 
         if problem is None:
             raise lx.NormError(f"no program in mode {phase}")
         return f"at most {bound_nodes(problem.graph, problem.sets)[problem.objective][1][0]:.6g}"
-    bounds = bound_nodes(network.graph, {network.input: lx.Box.unit(network.input.size) if phase == "box" else ball})
+    bounds = bound_nodes(
+        network.graph, {network.input: lx.Box.unit(network.input.size) if phase == "box" else ball}
+    )
     sides = [bounds[gate.x] for gate in network.gates]
     opened = sum(int(((lower < 0) & (upper > 0)).sum()) for lower, upper in sides)
     lower, upper = bounds[network.output]

@@ -94,7 +94,9 @@ def mnist17(*, full: bool = False) -> None:
     data = all_of_mnist() if full else np.load(DATA / "mnist_1_vs_7.npz")
     order = np.random.default_rng(0).permutation(len(data["y"]))
     test, train = order[:TESTED], order[TESTED:]
-    np.savez_compressed(DATA / "mnist17_points.npz", x=data["x"][test[:POINTS]], y=data["y"][test[:POINTS]])
+    np.savez_compressed(
+        DATA / "mnist17_points.npz", x=data["x"][test[:POINTS]], y=data["y"][test[:POINTS]]
+    )
     x = torch.tensor(data["x"] / 255, dtype=torch.float32)
     y = torch.tensor((data["y"] == 7).astype(np.int64))
     model = perceptron((784, 20, 20, 20, 2), seed=0)
@@ -106,7 +108,11 @@ def mnist17(*, full: bool = False) -> None:
 def untrained() -> None:
     """Three networks as they are before training."""
     for seed in range(3):
-        save(perceptron((10, 20, 30, 20, 2), seed), f"untrained_10_20_30_20_2_seed{seed}", "not trained")
+        save(
+            perceptron((10, 20, 30, 20, 2), seed),
+            f"untrained_10_20_30_20_2_seed{seed}",
+            "not trained",
+        )
 
 
 def friedman() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -121,14 +127,19 @@ def scores() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     x = rng.normal(size=(2000, 11)) @ (np.eye(11) + 0.2 * rng.normal(size=(11, 11)))
     x = (x - x.mean(axis=0)) / x.std(axis=0)
     taste = (
-        0.5 * x[:, 10] - 0.4 * x[:, 1] + 0.4 * np.tanh(2 * x[:, 9]) - 0.3 * np.abs(x[:, 8]) + 0.2 * x[:, 5] * x[:, 6]
+        0.5 * x[:, 10]
+        - 0.4 * x[:, 1]
+        + 0.4 * np.tanh(2 * x[:, 9])
+        - 0.3 * np.abs(x[:, 8])
+        + 0.2 * x[:, 5] * x[:, 6]
     )
     y = np.clip(np.rint(6 + taste + 0.5 * rng.normal(size=2000)), 0, 10)
     return x, (y - y.mean()) / y.std()
 
 
 def regression(
-    sizes: Sequence[int], data: Callable[[], tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]
+    sizes: Sequence[int],
+    data: Callable[[], tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]],
 ) -> None:
     """100 epochs on three quarters of the data."""
     x, y = (torch.tensor(part, dtype=torch.float32) for part in data())
@@ -155,7 +166,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Those that are named, or all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=__doc__)
     parser.add_argument("name", nargs="*", help=f"of {', '.join(MADE)}; all by default")
-    parser.add_argument("--full", action="store_true", help="train mnist17 on all of MNIST's digits 1 and 7")
+    parser.add_argument(
+        "--full", action="store_true", help="train mnist17 on all of MNIST's digits 1 and 7"
+    )
     options = parser.parse_args(arguments)
     for name in options.name or MADE:
         mnist17(full=options.full) if name == "mnist17" else MADE[name]()

@@ -129,8 +129,14 @@ def speed_up(cases: Iterable[str], seconds: float, repeat: int, target: Path | N
 def solve(name: str, seconds: float | None, **options: Any) -> lx.LipschitzResult:
     """A case by branch and bound."""
     asked = question(name)
-    norms = {"input_norm": asked.input_norm, "output_norm": asked.output_norm, "functional": asked.functional}
-    return lx.lipschitz(asked.model, asked.domain, **norms, method="bab", time_limit=seconds, **options)  # type: ignore[arg-type]
+    norms = {
+        "input_norm": asked.input_norm,
+        "output_norm": asked.output_norm,
+        "functional": asked.functional,
+    }
+    return lx.lipschitz(
+        asked.model, asked.domain, **norms, method="bab", time_limit=seconds, **options
+    )  # type: ignore[arg-type]
 
 
 def record(name: str, seconds: float, file: Path) -> None:
@@ -173,14 +179,27 @@ def record(name: str, seconds: float, file: Path) -> None:
     numbers = {ticket: k for k, ticket in enumerate(rows)}
     for ticket, each in rows.items():
         above = [numbers.get(one, FIRST) for one in parents[ticket]]
-        keep(file, {"parents": above, "seconds": each.seconds, "sent": each.sent, "received": each.received})
-    print(f"{name}: {result.status}, {len(rows)} tasks, {sum(one.seconds for one in rows.values()):.1f} s of workers")
+        keep(
+            file,
+            {
+                "parents": above,
+                "seconds": each.seconds,
+                "sent": each.sent,
+                "received": each.received,
+            },
+        )
+    print(
+        f"{name}: {result.status}, {len(rows)} tasks, {sum(one.seconds for one in rows.values()):.1f} s of workers"
+    )
 
 
 def read(file: Path) -> tuple[float, list[Task]]:
     """The first phase's seconds, and the tasks in the order in which they were answered."""
     head, *rows = map(json.loads, file.read_text().splitlines())
-    tasks = [Task(tuple(row["parents"]), row["seconds"], head["caller"], row["sent"], row["received"]) for row in rows]
+    tasks = [
+        Task(tuple(row["parents"]), row["seconds"], head["caller"], row["sent"], row["received"])
+        for row in rows
+    ]
     return head["first"], tasks
 
 
@@ -207,7 +226,9 @@ def critical(tasks: Sequence[Task]) -> float:
     """The longest chain of tasks that wait for each other."""
     ends: list[float] = []
     for task in tasks:
-        ends.append(task.seconds + max((ends[one] for one in task.parents if one != FIRST), default=0.0))
+        ends.append(
+            task.seconds + max((ends[one] for one in task.parents if one != FIRST), default=0.0)
+        )
     return max(ends, default=0.0)
 
 
@@ -223,7 +244,10 @@ def replay(first: float, tasks: Sequence[Task], workers: int, latency: float) ->
             if one != FIRST:
                 children.setdefault(one, []).append(k)
     ready = [k for k, count in enumerate(missing) if not count]  # sorted, and so a heap
-    free, load = [first] * workers, [0] * workers  # when each has done what it was given, and how much that is
+    free, load = (
+        [first] * workers,
+        [0] * workers,
+    )  # when each has done what it was given, and how much that is
     room = [(0, w) for w in range(workers)]  # with entries of former loads
     answers: list[tuple[float, int, int]] = []  # on their way: when, task, worker
     clock, caller, busy = first, 0.0, 0.0
@@ -233,7 +257,11 @@ def replay(first: float, tasks: Sequence[Task], workers: int, latency: float) ->
             if before != load[w]:
                 continue
             k = heapq.heappop(ready)
-            clock, caller, busy = clock + tasks[k].caller / 2, caller + tasks[k].caller / 2, busy + tasks[k].seconds
+            clock, caller, busy = (
+                clock + tasks[k].caller / 2,
+                caller + tasks[k].caller / 2,
+                busy + tasks[k].seconds,
+            )
             free[w] = max(clock + latency, free[w]) + tasks[k].seconds
             heapq.heappush(answers, (free[w] + latency, k, w))
             load[w] += 1

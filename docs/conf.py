@@ -45,7 +45,9 @@ def first_line(documented: object) -> str:
     return (documented.__doc__ or "").partition("\n")[0].rstrip(".")
 
 
-named = [(f'`"{name}"`', type(norm(name))) for name in norm_names()] + [("`lx.PolyhedralNorm(...)`", PolyhedralNorm)]
+named = [(f'`"{name}"`', type(norm(name))) for name in norm_names()] + [
+    ("`lx.PolyhedralNorm(...)`", PolyhedralNorm)
+]
 rows = [(name, first_line(of), first_line(of.ball), first_line(of.polar)) for name, of in named]
 heads = [("norm", "what it measures", "its unit ball", "the unit ball of its dual"), ("---",) * 4]
 myst_substitutions = {"norms": "\n".join(f"| {' | '.join(row)} |" for row in [*heads, *rows])}

@@ -10,7 +10,11 @@ from typer.testing import CliRunner
 
 from lipexact.cli.app import app
 
-PLAIN = {name: value for name, value in os.environ.items() if not name.endswith(("FORCE_COLOR", "COLOR_FORCE"))}
+PLAIN = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.endswith(("FORCE_COLOR", "COLOR_FORCE"))
+}
 PLAIN |= {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100"}
 # Run in this process, which has the package loaded: most of a short command is its start.
 OURS = re.compile(
@@ -43,7 +47,13 @@ def run(arguments: str) -> tuple[str, int]:
 def shell(command: str) -> tuple[str, int]:
     """The same of any other command."""
     done = subprocess.run(
-        command, shell=True, env=PLAIN, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        command,
+        shell=True,
+        env=PLAIN,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
     )
     return done.stdout, done.returncode
 

@@ -70,7 +70,9 @@ def digits() -> Data:
 
 def perceptron(activation: type[nn.Module]) -> nn.Module:
     """13-16-16-3."""
-    return nn.Sequential(nn.Linear(13, 16), activation(), nn.Linear(16, 16), activation(), nn.Linear(16, 3))
+    return nn.Sequential(
+        nn.Linear(13, 16), activation(), nn.Linear(16, 16), activation(), nn.Linear(16, 3)
+    )
 
 
 def residual() -> nn.Module:
@@ -115,11 +117,15 @@ def train(name: str, make: Callable[[], nn.Module], data: Data, epochs: int) -> 
             dynamic_axes={"x": {0: "batch"}, "y": {0: "batch"}},
         )
     onnx.checker.check_model(onnx.load(target), full_check=True)
-    print(f"{target.name}: accuracy {accuracy:.3f} on {len(test_y)} test points, {target.stat().st_size} bytes")
+    print(
+        f"{target.name}: accuracy {accuracy:.3f} on {len(test_y)} test points, {target.stat().st_size} bytes"
+    )
 
 
 def _split(data: np.ndarray, labels: np.ndarray) -> Data:
-    parts = train_test_split(data.astype(np.float32), labels, test_size=0.25, random_state=0, stratify=labels)
+    parts = train_test_split(
+        data.astype(np.float32), labels, test_size=0.25, random_state=0, stratify=labels
+    )
     train_x, test_x, train_y, test_y = map(torch.from_numpy, parts)
     return train_x, train_y, test_x, test_y
 

@@ -17,16 +17,26 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # A busy machine is no failure; what else hypothesis sets on CI stays. There a failure is reported as it is found: to
 # shrink it may take five minutes, and with them what CI has left.
-PHASES = [phase for phase in Phase if os.environ.get("CI") != "true" or phase not in (Phase.shrink, Phase.explain)]
+PHASES = [
+    phase
+    for phase in Phase
+    if os.environ.get("CI") != "true" or phase not in (Phase.shrink, Phase.explain)
+]
 settings.register_profile(
-    "any machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=PHASES
+    "any machine",
+    settings(),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=PHASES,
 )
 settings.load_profile("any machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the mark known."""
-    config.addinivalue_line("markers", "unwatched: coverage, if it is measured, leaves this test out")
+    config.addinivalue_line(
+        "markers", "unwatched: coverage, if it is measured, leaves this test out"
+    )
 
 
 @pytest.hookimpl(wrapper=True)
@@ -37,7 +47,9 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     has no effect in the processes of pytest-xdist.
     """
     tracer, of_threads = sys.gettrace(), threading.gettrace()
-    if item.get_closest_marker("unwatched") is None or not type(tracer).__module__.startswith("coverage"):
+    if item.get_closest_marker("unwatched") is None or not type(tracer).__module__.startswith(
+        "coverage"
+    ):
         return (yield)
     sys.settrace(None)
     threading.settrace(None)

@@ -29,15 +29,49 @@ from tests.onnx_files import keras_mlp, nnet_mlp, pytorch_mlp, pytorch_view, skl
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
-INTEGERS = (-(2**63), -(2**31), -1000, -7, -3, -2, -1, 0, 1, 2, 3, 5, 17, 1000, 10**6, 2**31, 10**12, 2**63 - 1)
+INTEGERS = (
+    -(2**63),
+    -(2**31),
+    -1000,
+    -7,
+    -3,
+    -2,
+    -1,
+    0,
+    1,
+    2,
+    3,
+    5,
+    17,
+    1000,
+    10**6,
+    2**31,
+    10**12,
+    2**63 - 1,
+)
 FLOATS = (float("nan"), float("inf"), float("-inf"), 0.0, -0.0, -1.0, 1e-300, 1e300, 0.5, 3.0)
-WORDS = ("", "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID", "constant", "reflect", "edge", "wrap", "DCR", "CRD", "junk")
+WORDS = (
+    "",
+    "NOTSET",
+    "SAME_UPPER",
+    "SAME_LOWER",
+    "VALID",
+    "constant",
+    "reflect",
+    "edge",
+    "wrap",
+    "DCR",
+    "CRD",
+    "junk",
+)
 
 
 def seeds() -> list[onnx.ModelProto]:
     """Whole networks of exporters, and the examples of every operator."""
     rng = np.random.default_rng(0)
-    models = [build(rng) for build in (keras_mlp, nnet_mlp, pytorch_mlp, pytorch_view, sklearn_regressor)]
+    models = [
+        build(rng) for build in (keras_mlp, nnet_mlp, pytorch_mlp, pytorch_view, sklearn_regressor)
+    ]
     models += [onnx.load(path) for path in sorted(FIXTURES.glob("*.onnx"))]
     models += [example.model() for operator in OPERATORS.values() for example in operator.examples]
     return models
@@ -89,9 +123,15 @@ def _new_attribute(model: onnx.ModelProto, rng: random.Random) -> None:
         "ceil_mode",
     )
     value = rng.choice(
-        (rng.choice(INTEGERS), [rng.choice(INTEGERS) for _ in range(rng.randint(1, 4))], rng.choice(WORDS))
+        (
+            rng.choice(INTEGERS),
+            [rng.choice(INTEGERS) for _ in range(rng.randint(1, 4))],
+            rng.choice(WORDS),
+        )
     )
-    rng.choice(model.graph.node).attribute.append(onnx.helper.make_attribute(rng.choice(names), value))
+    rng.choice(model.graph.node).attribute.append(
+        onnx.helper.make_attribute(rng.choice(names), value)
+    )
 
 
 def _drop_attribute(model: onnx.ModelProto, rng: random.Random) -> None:
@@ -111,7 +151,12 @@ def _wires(model: onnx.ModelProto, rng: random.Random) -> None:
     node = rng.choice(model.graph.node)
     graph = model.graph
     names = [name for each in graph.node for name in (*each.input, *each.output)]
-    names += ["", "nowhere", *(tensor.name for tensor in graph.initializer), *(info.name for info in graph.input)]
+    names += [
+        "",
+        "nowhere",
+        *(tensor.name for tensor in graph.initializer),
+        *(info.name for info in graph.input),
+    ]
     where = rng.randint(0, len(node.input))
     inputs = list(node.input)
     inputs[where : where + rng.randint(0, 1)] = [rng.choice(names)] * rng.randint(0, 2)
@@ -135,7 +180,9 @@ def _tensor(tensor: onnx.TensorProto, rng: random.Random) -> None:
             return
         if array.size and array.dtype.kind in "iuf":
             with np.errstate(all="ignore"):
-                value = np.array(rng.choice(INTEGERS if array.dtype.kind in "iu" else FLOATS)).astype(array.dtype)
+                value = np.array(
+                    rng.choice(INTEGERS if array.dtype.kind in "iu" else FLOATS)
+                ).astype(array.dtype)
             array.flat[rng.randrange(array.size)] = value
             tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
 
@@ -155,9 +202,13 @@ def _interface(model: onnx.ModelProto, rng: random.Random) -> None:
     elif change == 2:
         info.type.tensor_type.shape.dim.add().dim_value = rng.choice(INTEGERS)
     elif change == 3:
-        rng.choice(model.opset_import).version = rng.choice((-1, 0, 1, 5, 7, 9, 10, 11, 13, 18, 19, 22, 23, 2**62))
+        rng.choice(model.opset_import).version = rng.choice(
+            (-1, 0, 1, 5, 7, 9, 10, 11, 13, 18, 19, 22, 23, 2**62)
+        )
     else:
-        model.graph.output[0].name = rng.choice([name for node in model.graph.node for name in node.output] or ["x"])
+        model.graph.output[0].name = rng.choice(
+            [name for node in model.graph.node for name in node.output] or ["x"]
+        )
 
 
 def _order(model: onnx.ModelProto, rng: random.Random) -> None:

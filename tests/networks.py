@@ -104,7 +104,9 @@ def duplicated(rng: np.random.Generator) -> Case:
     for _ in range(rng.integers(1, 3)):
         layer = int(rng.integers(len(weights) - 1))
         above = weights[layer + 1][0]
-        split = rng.choice((-1.0, 1.0), above.shape[0]) * rng.uniform(2.0, 4.0) * np.abs(above).max()
+        split = (
+            rng.choice((-1.0, 1.0), above.shape[0]) * rng.uniform(2.0, 4.0) * np.abs(above).max()
+        )
         weights = duplicate(weights, layer, int(rng.integers(above.shape[1])), split)
     return _in_unit_ball(weights)
 
@@ -124,7 +126,10 @@ def small_integers(rng: np.random.Generator) -> Case:
     """Weights and biases from -2 to 2 over an integer box: ties of every sort."""
     sizes = _sizes(rng, 9)
     weights = [
-        (rng.integers(-2, 3, (rows, columns)).astype(np.float64), rng.integers(-2, 3, rows).astype(np.float64))
+        (
+            rng.integers(-2, 3, (rows, columns)).astype(np.float64),
+            rng.integers(-2, 3, rows).astype(np.float64),
+        )
         for columns, rows in itertools.pairwise(sizes)
     ]
     size = float(rng.integers(1, 3))
@@ -133,7 +138,9 @@ def small_integers(rng: np.random.Generator) -> Case:
 
 def bias_free(rng: np.random.Generator) -> Case:
     """No biases: all kinks meet at 0, which is the centre or a corner of the box."""
-    weights = [(matrix, np.zeros_like(bias)) for matrix, bias in random_weights(rng, _sizes(rng, 8))]
+    weights = [
+        (matrix, np.zeros_like(bias)) for matrix, bias in random_weights(rng, _sizes(rng, 8))
+    ]
     size = weights[0][0].shape[1]
     return Case(weights, np.full(size, -1.0 * rng.integers(2)), np.ones(size))
 
@@ -144,7 +151,11 @@ def concurrent(rng: np.random.Generator) -> Case:
     rows = rng.integers(-8, 9, (inputs + int(rng.integers(2, 5)), inputs)).astype(np.float64)
     point = rng.integers(-3, 4, inputs) / 4.0
     above = rng.normal(size=(outputs, len(rows)))
-    return Case([(rows, -rows @ point), (above, rng.normal(size=outputs))], -np.ones(inputs), np.ones(inputs))
+    return Case(
+        [(rows, -rows @ point), (above, rng.normal(size=outputs))],
+        -np.ones(inputs),
+        np.ones(inputs),
+    )
 
 
 def identically_zero(rng: np.random.Generator) -> Case:
@@ -153,8 +164,14 @@ def identically_zero(rng: np.random.Generator) -> Case:
     One first-layer neuron has no weights at all; second-layer neurons read a single neuron h >= 0 with
     a negative weight and no bias, so that they are never positive.
     """
-    inputs, width, outputs = int(rng.integers(1, 4)), int(rng.integers(2, 5)), int(rng.integers(1, 4))
-    (first, first_bias), (second, second_bias), (last, last_bias) = random_weights(rng, (inputs, width, 2, outputs))
+    inputs, width, outputs = (
+        int(rng.integers(1, 4)),
+        int(rng.integers(2, 5)),
+        int(rng.integers(1, 4)),
+    )
+    (first, first_bias), (second, second_bias), (last, last_bias) = random_weights(
+        rng, (inputs, width, 2, outputs)
+    )
     first, first_bias = np.vstack([first, np.zeros(inputs)]), np.append(first_bias, 0.0)
     second = np.column_stack([second, rng.normal(size=2)])
     nonpositive = -np.eye(width + 1)[rng.choice(width, 2, replace=False)] * rng.uniform(0.5, 2.0)
@@ -196,7 +213,11 @@ def border(rng: np.random.Generator) -> Case:
 
 def relu_of_relu(rng: np.random.Generator) -> Case:
     """A second layer that repeats the first twice, relu(relu(z)), with outgoing weights that nearly cancel."""
-    inputs, width, outputs = int(rng.integers(1, 4)), int(rng.integers(2, 5)), int(rng.integers(1, 4))
+    inputs, width, outputs = (
+        int(rng.integers(1, 4)),
+        int(rng.integers(2, 5)),
+        int(rng.integers(1, 4)),
+    )
     first, (above, offset) = random_weights(rng, (inputs, width, outputs))
     split = 3.0 * rng.choice((-1.0, 1.0), above.shape) * np.abs(above).max()
     second = (np.vstack([np.eye(width), np.eye(width)]), np.zeros(2 * width))
@@ -209,7 +230,9 @@ def late_coincidence(rng: np.random.Generator) -> Case:
     They enter as relu(p) - relu(q), and the common kink p = q = 0 meets the part where h is off.
     """
     inputs, outputs = int(rng.integers(1, 4)), int(rng.integers(1, 4))
-    (first, first_bias), (second, second_bias), (last, last_bias) = random_weights(rng, (inputs, 4, 3, outputs))
+    (first, first_bias), (second, second_bias), (last, last_bias) = random_weights(
+        rng, (inputs, 4, 3, outputs)
+    )
     point = rng.uniform(-0.8, 0.8, inputs)
     values = first @ point + first_bias
     neuron, other = int(np.argmin(values)), int(np.argmax(values))
@@ -233,7 +256,9 @@ def late_coincidence(rng: np.random.Generator) -> Case:
 
 def four_inputs(rng: np.random.Generator) -> Case:
     """General position with one input more than elsewhere."""
-    widths = [(int(rng.integers(3, 8)),), (int(rng.integers(2, 5)), int(rng.integers(2, 4)))][rng.integers(2)]
+    widths = [(int(rng.integers(3, 8)),), (int(rng.integers(2, 5)), int(rng.integers(2, 4)))][
+        rng.integers(2)
+    ]
     return _in_unit_ball(random_weights(rng, (4, *widths, int(rng.integers(1, 4)))))
 
 
@@ -251,7 +276,11 @@ def quantised(rng: np.random.Generator) -> Case:
 
 def through_corners(rng: np.random.Generator) -> Case:
     """Kinks of both layers through corners of the box, which split it or only touch it."""
-    inputs, width, outputs = int(rng.integers(1, 4)), int(rng.integers(2, 6)), int(rng.integers(1, 4))
+    inputs, width, outputs = (
+        int(rng.integers(1, 4)),
+        int(rng.integers(2, 6)),
+        int(rng.integers(1, 4)),
+    )
     first = rng.integers(-8, 9, (width, inputs)).astype(np.float64)
     corners = rng.choice((-1.0, 1.0), (2, inputs))
     bias = -np.einsum("rc,rc->r", first, corners[rng.integers(2, size=width)])
@@ -263,7 +292,11 @@ def through_corners(rng: np.random.Generator) -> Case:
 
 def towers(rng: np.random.Generator) -> Case:
     """relu(relu(relu(z))) and relu(relu(relu(-z))), of two or three z, with strong outgoing weights."""
-    inputs, width, outputs = int(rng.integers(1, 4)), int(rng.integers(1, 3)), int(rng.integers(1, 4))
+    inputs, width, outputs = (
+        int(rng.integers(1, 4)),
+        int(rng.integers(1, 3)),
+        int(rng.integers(1, 4)),
+    )
     (first, bias), (above, offset) = random_weights(rng, (inputs, width, outputs))
     both = (np.vstack([first, -first]), np.concatenate([bias, -bias]))
     through = [(np.eye(2 * width), np.zeros(2 * width)) for _ in range(rng.integers(1, 3))]
@@ -276,8 +309,14 @@ def vanishing(rng: np.random.Generator) -> Case:
     The second layer reads h twice, once of half the size, as h - 2 (h / 2), with both signs; and with h = relu(z) the
     sum relu(z) - relu(-z) - z, which is 0, or as small as the rounding of a bias.
     """
-    inputs, width, outputs = int(rng.integers(1, 4)), int(rng.integers(2, 5)), int(rng.integers(1, 4))
-    (first, bias), (second, offset), (above, last) = random_weights(rng, (inputs, width, 2, outputs))
+    inputs, width, outputs = (
+        int(rng.integers(1, 4)),
+        int(rng.integers(2, 5)),
+        int(rng.integers(1, 4)),
+    )
+    (first, bias), (second, offset), (above, last) = random_weights(
+        rng, (inputs, width, 2, outputs)
+    )
     if rng.random() < 0.5:
         bias[0] = np.round(64 * bias[0]) / 64  # with it, the sum of both biases is exact
     shift = np.ceil(np.abs(first[0]).sum() + np.abs(bias[0])) + 1.0
@@ -289,7 +328,10 @@ def vanishing(rng: np.random.Generator) -> Case:
     below[1][[0, width + 1, width + 2]] = 1.0, -1.0, -1.0
     below[2][[0, width]] = -1.0, 2.0
     inner = (rows, biases + np.eye(width + 3)[-1] * shift)
-    middle = (np.vstack([np.column_stack([second, np.zeros((2, 3))]), *below]), np.append(offset, [0.0, shift, 0.0]))
+    middle = (
+        np.vstack([np.column_stack([second, np.zeros((2, 3))]), *below]),
+        np.append(offset, [0.0, shift, 0.0]),
+    )
     strong = 4.0 * rng.normal(size=(outputs, 3))
     return _in_unit_ball([inner, middle, (np.column_stack([above, strong]), last)])
 
@@ -303,7 +345,10 @@ def badly_scaled(rng: np.random.Generator) -> Case:
         (matrix, bias), (above, offset) = weights[layer : layer + 2]
         sizes = 10.0 ** rng.uniform(-8, 8, len(bias))
         undone = np.where(rng.random(len(bias)) < 0.75, sizes, 1.0)
-        weights[layer : layer + 2] = [(matrix * sizes[:, None], bias * sizes), (above / undone, offset)]
+        weights[layer : layer + 2] = [
+            (matrix * sizes[:, None], bias * sizes),
+            (above / undone, offset),
+        ]
     return Case(weights, -units, units)
 
 
@@ -311,7 +356,10 @@ def all_sizes(rng: np.random.Generator) -> Case:
     """Entries of 1e-8, 1 and 1e8 in one matrix: values that tie up to 1e-8, and regions 1e-17 wide."""
     return _in_unit_ball(
         [
-            (matrix * 10.0 ** rng.choice([-8, 0, 8], matrix.shape), bias * 10.0 ** rng.choice([-8, 0, 8], bias.shape))
+            (
+                matrix * 10.0 ** rng.choice([-8, 0, 8], matrix.shape),
+                bias * 10.0 ** rng.choice([-8, 0, 8], bias.shape),
+            )
             for matrix, bias in random_weights(rng, _sizes(rng, 7))
         ]
     )
@@ -323,7 +371,9 @@ def near_parallel(rng: np.random.Generator) -> Case:
     for _ in range(rng.integers(1, 3)):
         layer = int(rng.integers(len(weights) - 1))
         above = weights[layer + 1][0]
-        split = rng.choice((-1.0, 1.0), above.shape[0]) * rng.uniform(2.0, 4.0) * np.abs(above).max()
+        split = (
+            rng.choice((-1.0, 1.0), above.shape[0]) * rng.uniform(2.0, 4.0) * np.abs(above).max()
+        )
         weights = duplicate(weights, layer, int(rng.integers(above.shape[1])), split)
         matrix, bias = weights[layer]
         change = 10.0 ** rng.uniform(-15, -3)
@@ -340,7 +390,11 @@ def near_border(rng: np.random.Generator) -> Case:
     corners = rng.choice((-1.0, 1.0), (count, inputs))
     # All entries: the kink cuts a corner off. One: a facet.
     facets = np.eye(inputs)[rng.integers(inputs, size=count)]
-    rows = corners * np.where(rng.random((count, 1)) < 0.5, facets, 1.0) * rng.uniform(0.5, 2.0, (count, 1))
+    rows = (
+        corners
+        * np.where(rng.random((count, 1)) < 0.5, facets, 1.0)
+        * rng.uniform(0.5, 2.0, (count, 1))
+    )
     away = rng.choice((-1.0, 1.0), count) * 10.0 ** rng.uniform(-16, -8, count)
     bias = away - np.einsum("rc,rc->r", rows, corners)
     strong = 4.0 * rng.normal(size=(outputs, count))
@@ -375,7 +429,9 @@ def cancelling(rng: np.random.Generator) -> Case:
 def halfspaces_of(domain: Domain) -> list[HalfSpace]:
     """What cuts the domain out of its bounding box."""
     cut = list(zip(domain.rows.tolist(), domain.limits.tolist(), strict=True))
-    return cut + [half for center, radius in domain.balls for half in l1_ball_halfspaces(center, radius)]
+    return cut + [
+        half for center, radius in domain.balls for half in l1_ball_halfspaces(center, radius)
+    ]
 
 
 CUTS = ("ball", "clipped", "two balls", "polytope", "bare", "both")
@@ -400,11 +456,15 @@ def cut_domain(kind: str, low: np.ndarray, high: np.ndarray, seed: int) -> Domai
         case "clipped":
             return Ball(center, size, "l1", clip=(low, high))
         case "two balls":
-            return Ball(center, size, "l1") & Ball(number(center + rng.uniform(-0.25, 0.25, d) * width), size, "l1")
+            return Ball(center, size, "l1") & Ball(
+                number(center + rng.uniform(-0.25, 0.25, d) * width), size, "l1"
+            )
         case "polytope":
             return Polytope(rows, limits, low, high)
         case "bare":
-            return Polytope(np.vstack([rows, np.eye(d), -np.eye(d)]), np.concatenate([limits, high, -low]))
+            return Polytope(
+                np.vstack([rows, np.eye(d), -np.eye(d)]), np.concatenate([limits, high, -low])
+            )
         case _:
             return Ball(center, size, "l1") & Polytope(rows, limits, low, high)
 
@@ -458,12 +518,20 @@ def cases() -> st.SearchStrategy[Case]:
 def integer_cases(draw: st.DrawFn, max_inputs: int = 3, max_neurons: int = 7) -> Case:
     """Small integer weights that shrink towards zero, on [0, 1]^d, [-1, 1]^d or [-2, 1]^d."""
     inputs = draw(st.integers(1, max_inputs))
-    widths = draw(st.lists(st.integers(1, 4), min_size=1, max_size=3).filter(lambda sizes: sum(sizes) <= max_neurons))
+    widths = draw(
+        st.lists(st.integers(1, 4), min_size=1, max_size=3).filter(
+            lambda sizes: sum(sizes) <= max_neurons
+        )
+    )
     sizes = [inputs, *widths, draw(st.integers(1, 2))]
     entries = st.integers(-2, 2)
     weights = []
     for columns, rows in itertools.pairwise(sizes):
-        matrix = draw(st.lists(st.lists(entries, min_size=columns, max_size=columns), min_size=rows, max_size=rows))
+        matrix = draw(
+            st.lists(
+                st.lists(entries, min_size=columns, max_size=columns), min_size=rows, max_size=rows
+            )
+        )
         bias = draw(st.lists(entries, min_size=rows, max_size=rows))
         weights.append((np.array(matrix, dtype=np.float64), np.array(bias, dtype=np.float64)))
     lower = draw(st.sampled_from((0.0, -1.0, -2.0)))

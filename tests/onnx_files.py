@@ -31,7 +31,9 @@ def onnx_model(
         tensor = onnx.numpy_helper.from_array(np.asarray(array), name)
         graph.initializer.append(tensor)
         if weights_are_inputs:
-            graph.input.append(onnx.helper.make_tensor_value_info(name, tensor.data_type, list(tensor.dims)))
+            graph.input.append(
+                onnx.helper.make_tensor_value_info(name, tensor.data_type, list(tensor.dims))
+            )
     opsets = [onnx.helper.make_opsetid(*pair) for pair in {"": opset, **(imports or {})}.items()]
     return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=ir_version)
 
@@ -40,10 +42,14 @@ def reference(model: onnx.ModelProto, points: npt.NDArray) -> Array:
     """The model's output at each of the points (n, *shape of the input), by the reference implementation."""
     evaluator = ReferenceEvaluator(model)
     name = evaluator.input_names[0]
-    return np.array([evaluator.run(None, {name: point})[0].astype(np.float64).ravel() for point in points])
+    return np.array(
+        [evaluator.run(None, {name: point})[0].astype(np.float64).ravel() for point in points]
+    )
 
 
-def random_weights(rng: np.random.Generator, sizes: Sequence[int], dtype: npt.DTypeLike) -> dict[str, npt.NDArray]:
+def random_weights(
+    rng: np.random.Generator, sizes: Sequence[int], dtype: npt.DTypeLike
+) -> dict[str, npt.NDArray]:
     """W0 (outputs, inputs), b0, W1, b1, ... for an MLP with layers of these sizes."""
     weights = {}
     for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
@@ -56,18 +62,37 @@ def pytorch_mlp(rng: np.random.Generator, sizes: Sequence[int] = (4, 6, 5, 2)) -
     """Gemm with transB, a dynamic batch axis, Flatten in front, Dropout behind, names like paths."""
 
     def dense(layer: int, source: str, target: str) -> list[str]:
-        return [f"{target} = Gemm <alpha = 1.0, beta = 1.0, transB = 1> ({source}, W{layer}, b{layer})"]
+        return [
+            f"{target} = Gemm <alpha = 1.0, beta = 1.0, transB = 1> ({source}, W{layer}, b{layer})"
+        ]
 
-    body = ["f = Flatten <axis = 1> (x)", *_layers(dense, len(sizes) - 1, "f", "d"), "y = Dropout (d)"]
-    text = f"(float[batch,1,{sizes[0]}] x) => (float[batch,{sizes[-1]}] y) {{ {chr(10).join(body)} }}"
-    return _renamed(onnx_model(text, random_weights(rng, sizes, np.float32)), "/net.{}/Gemm_output_0")
+    body = [
+        "f = Flatten <axis = 1> (x)",
+        *_layers(dense, len(sizes) - 1, "f", "d"),
+        "y = Dropout (d)",
+    ]
+    text = (
+        f"(float[batch,1,{sizes[0]}] x) => (float[batch,{sizes[-1]}] y) {{ {chr(10).join(body)} }}"
+    )
+    return _renamed(
+        onnx_model(text, random_weights(rng, sizes, np.float32)), "/net.{}/Gemm_output_0"
+    )
 
 
 def keras_mlp(rng: np.random.Generator, sizes: Sequence[int] = (4, 6, 5, 2)) -> onnx.ModelProto:
     """tf2onnx: a normalisation, MatMul and Add, names like "a/b:0", opset 8, weights listed as inputs."""
-    constants = {"mean": rng.normal(size=(1, sizes[0])).astype(np.float32), "scale": np.array([0.5], np.float32)}
-    body = ["s = Sub (x, mean)", "m = Mul (s, scale)", *_layers(_matmul_add, len(sizes) - 1, "m", "y")]
-    text = f"(float[unk__1,{sizes[0]}] x) => (float[unk__2,{sizes[-1]}] y) {{ {chr(10).join(body)} }}"
+    constants = {
+        "mean": rng.normal(size=(1, sizes[0])).astype(np.float32),
+        "scale": np.array([0.5], np.float32),
+    }
+    body = [
+        "s = Sub (x, mean)",
+        "m = Mul (s, scale)",
+        *_layers(_matmul_add, len(sizes) - 1, "m", "y"),
+    ]
+    text = (
+        f"(float[unk__1,{sizes[0]}] x) => (float[unk__2,{sizes[-1]}] y) {{ {chr(10).join(body)} }}"
+    )
     constants |= _matmul_weights(random_weights(rng, sizes, np.float32))
     model = onnx_model(text, constants, opset=8, ir_version=3, weights_are_inputs=True)
     return _renamed(model, "sequential/dense_{}/BiasAdd:0")
@@ -76,7 +101,11 @@ def keras_mlp(rng: np.random.Generator, sizes: Sequence[int] = (4, 6, 5, 2)) -> 
 def nnet_mlp(rng: np.random.Generator, sizes: Sequence[int] = (5, 7, 7, 5)) -> onnx.ModelProto:
     """A converted NNet file, as of ACAS Xu: input 1x1x1x5, Sub, Flatten, MatMul and Add, weights listed as inputs."""
     constants = {"mean": rng.normal(size=(1, 1, 1, sizes[0])).astype(np.float32)}
-    body = ["s = Sub (x, mean)", "f = Flatten <axis = 1> (s)", *_layers(_matmul_add, len(sizes) - 1, "f", "y")]
+    body = [
+        "s = Sub (x, mean)",
+        "f = Flatten <axis = 1> (s)",
+        *_layers(_matmul_add, len(sizes) - 1, "f", "y"),
+    ]
     text = f"(float[1,1,1,{sizes[0]}] x) => (float[1,{sizes[-1]}] y) {{ {chr(10).join(body)} }}"
     constants |= _matmul_weights(random_weights(rng, sizes, np.float32))
     return onnx_model(text, constants, opset=8, ir_version=3, weights_are_inputs=True)
@@ -127,14 +156,18 @@ def pytorch_view(rng: np.random.Generator) -> onnx.ModelProto:
 
 
 def _matmul_weights(weights: Mapping[str, npt.NDArray]) -> dict[str, npt.NDArray]:
-    return {name: array.T.copy() if name.startswith("W") else array for name, array in weights.items()}
+    return {
+        name: array.T.copy() if name.startswith("W") else array for name, array in weights.items()
+    }
 
 
 def _matmul_add(layer: int, source: str, target: str) -> list[str]:
     return [f"p{layer} = MatMul ({source}, W{layer})", f"{target} = Add (p{layer}, b{layer})"]
 
 
-def _layers(dense: Callable[[int, str, str], list[str]], count: int, source: str, target: str) -> list[str]:
+def _layers(
+    dense: Callable[[int, str, str], list[str]], count: int, source: str, target: str
+) -> list[str]:
     # Dense layers with Relu between them, from `source` to `target`.
     body = []
     for layer in range(count - 1):

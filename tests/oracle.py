@@ -64,7 +64,10 @@ class Region:
     @cached_property
     def point(self) -> tuple[Fraction, ...]:
         """The mean of the vertices: a point in the interior."""
-        return tuple(sum(entries, Fraction(0)) / len(self.vertices) for entries in zip(*self.vertices, strict=True))
+        return tuple(
+            sum(entries, Fraction(0)) / len(self.vertices)
+            for entries in zip(*self.vertices, strict=True)
+        )
 
     @cached_property
     def jacobian_float(self) -> np.ndarray:
@@ -123,7 +126,12 @@ class Polyhedral:
         columns = tuple(zip(*self._basis, strict=True))
         cell = _box([-1] * self.dimension, [1] * self.dimension)
         for index, row in enumerate(self._rows):
-            _, cell = _split(cell, _form(_solve(columns, row), 1), 1 << (2 * self.dimension + index), self.dimension)
+            _, cell = _split(
+                cell,
+                _form(_solve(columns, row), 1),
+                1 << (2 * self.dimension + index),
+                self.dimension,
+            )
         return sorted(tuple(_solve(self._basis, _point(vertex))) for vertex, _ in cell)
 
 
@@ -131,7 +139,10 @@ Norm = str | Polyhedral
 
 
 def regions(
-    weights: Weights, lower: Sequence[float], upper: Sequence[float], halfspaces: Iterable[HalfSpace] = ()
+    weights: Weights,
+    lower: Sequence[float],
+    upper: Sequence[float],
+    halfspaces: Iterable[HalfSpace] = (),
 ) -> list[Region]:
     """The linear regions whose interior meets the interior of the domain, one for each activation pattern.
 
@@ -172,7 +183,11 @@ def l1_ball_halfspaces(center: Sequence[float], radius: float) -> list[HalfSpace
 
 def cross_functionals(count: int, label: int | None = None) -> list[list[int]]:
     """The differences e_i - e_j of `count` outputs: all with i < j, or all with i = label."""
-    pairs = itertools.combinations(range(count), 2) if label is None else ((label, j) for j in range(count))
+    pairs = (
+        itertools.combinations(range(count), 2)
+        if label is None
+        else ((label, j) for j in range(count))
+    )
     return [[(k == i) - (k == j) for k in range(count)] for i, j in pairs if i != j]
 
 
@@ -200,7 +215,9 @@ def constant(
         Rounded once for the polyhedral norms; to a few units in the last place where l2 occurs.
     """
     jacobians = {region.jacobian for region in found}
-    return float(max(_norm(jacobian, functional, input_norm, output_norm) for jacobian in jacobians))
+    return float(
+        max(_norm(jacobian, functional, input_norm, output_norm) for jacobian in jacobians)
+    )
 
 
 def operator_norm(jacobian: Matrix, input_norm: Norm, output_norm: Norm) -> Fraction | float:
@@ -213,7 +230,11 @@ def operator_norm(jacobian: Matrix, input_norm: Norm, output_norm: Norm) -> Frac
         ((*side, _corners(side[1], len(side[0][0]))) for side in sides if side[1] != "l2"),
         key=lambda side: len(side[-1]),
     )
-    images = zip(*matrix, strict=True) if inner == "l1" else (_apply(matrix, corner) for corner in corners)
+    images = (
+        zip(*matrix, strict=True)
+        if inner == "l1"
+        else (_apply(matrix, corner) for corner in corners)
+    )
     return max(vector_norm(image, outer) for image in images)
 
 
@@ -275,7 +296,9 @@ def robust_radius(
             margin = tuple(map(sub, rival, forms[label]))
             part, _ = _split(cell, margin, bit, dimension)
             # A cell that is nowhere beyond the decision border may still touch it, in a face.
-            part = part or [(vertex, tight) for vertex, tight in cell if sum(map(mul, margin, vertex)) == 0]
+            part = part or [
+                (vertex, tight) for vertex, tight in cell if sum(map(mul, margin, vertex)) == 0
+            ]
             if part and norm == "l2":
                 steps = [list(map(sub, _point(vertex), start)) for vertex, _ in part]
                 best = min(best, _squared_distance(steps))
@@ -290,14 +313,20 @@ def trace(weights: Weights, x: Sequence[float]) -> list[list[Fraction]]:
     layers = []
     for matrix, bias in weights:
         rows, offsets = _exact(matrix, bias)
-        values = [sum(map(mul, row, activations), offset) for row, offset in zip(rows, offsets, strict=True)]
+        values = [
+            sum(map(mul, row, activations), offset)
+            for row, offset in zip(rows, offsets, strict=True)
+        ]
         layers.append(values)
         activations = [max(value, Fraction(0)) for value in values]
     return layers
 
 
 def closed_patterns(
-    weights: Weights, lower: Sequence[float], upper: Sequence[float], halfspaces: Iterable[HalfSpace] = ()
+    weights: Weights,
+    lower: Sequence[float],
+    upper: Sequence[float],
+    halfspaces: Iterable[HalfSpace] = (),
 ) -> set[Pattern]:
     """The patterns that satisfy z >= 0 (on) and z <= 0 (off) at some point of the closed domain.
 
@@ -306,7 +335,11 @@ def closed_patterns(
     regions suffice.
     """
     patterns = set()
-    for vertex in {vertex for region in regions(weights, lower, upper, halfspaces) for vertex in region.vertices}:
+    for vertex in {
+        vertex
+        for region in regions(weights, lower, upper, halfspaces)
+        for vertex in region.vertices
+    }:
         choices = [
             [(False, True) if value == 0 else (value > 0,) for value in values]
             for values in trace(weights, vertex)[:-1]
@@ -336,9 +369,15 @@ def naive_constant(
         for (rows, _), gates in zip(layers, (*pattern, None), strict=True):
             forms = _compose(rows, [0] * len(rows), forms, (0,) * dimension)
             if gates is not None:
-                forms = [form if gate else (0,) * dimension for form, gate in zip(forms, gates, strict=True)]
+                forms = [
+                    form if gate else (0,) * dimension
+                    for form, gate in zip(forms, gates, strict=True)
+                ]
         jacobians.add(tuple(forms))
-    exact = (tuple(tuple(Fraction(entry, scale) for entry in row) for row in jacobian) for jacobian in jacobians)
+    exact = (
+        tuple(tuple(Fraction(entry, scale) for entry in row) for row in jacobian)
+        for jacobian in jacobians
+    )
     return float(max(_norm(jacobian, functional, input_norm, output_norm) for jacobian in exact))
 
 
@@ -359,14 +398,18 @@ def _corners(norm: Norm, size: int) -> Sequence[tuple[Any, ...]]:
     """Points whose hull, with their negatives, is the unit ball of a norm that is not l2."""
     if isinstance(norm, Polyhedral):
         if norm.dimension != size:
-            raise ValueError(f"a polyhedral norm of dimension {norm.dimension} met a vector of size {size}")
+            raise ValueError(
+                f"a polyhedral norm of dimension {norm.dimension} met a vector of size {size}"
+            )
         return norm.corners
     if norm == "l1":
         return [tuple(int(i == j) for j in range(size)) for i in range(size)]
     return [(1, *rest) for rest in itertools.product((1, -1), repeat=size - 1)]
 
 
-def _distance(cell: Cell, start: list[Fraction], norm: Norm, bit: int, best: Fraction | float) -> Fraction | float:
+def _distance(
+    cell: Cell, start: list[Fraction], norm: Norm, bit: int, best: Fraction | float
+) -> Fraction | float:
     """The smaller of `best` and the distance of a cell, or of a face of one, in a norm that is not l2.
 
     The norm is a maximum of linear forms. A form bounds the distance from below by its minimum over the
@@ -407,12 +450,16 @@ def _squared_distance(points: list[list[Fraction]]) -> Fraction:
         chosen, shares = [*chosen, added], [*shares, Fraction(0)]
         while True:
             # The point of least norm in the affine hull of the chosen ones, which are affinely independent.
-            system = [[*_apply(chosen, point), one] for point in chosen] + [[*[one] * len(chosen), Fraction(0)]]
+            system = [[*_apply(chosen, point), one] for point in chosen] + [
+                [*[one] * len(chosen), Fraction(0)]
+            ]
             target = _solve(system, [0] * len(chosen) + [1])[:-1]
             if min(target) > 0:
                 shares = target
                 break
-            step = min(old / (old - new) for old, new in zip(shares, target, strict=True) if new <= 0)
+            step = min(
+                old / (old - new) for old, new in zip(shares, target, strict=True) if new <= 0
+            )
             shares = [old + step * (new - old) for old, new in zip(shares, target, strict=True)]
             kept = [k for k, share in enumerate(shares) if share > 0]
             chosen, shares = [chosen[k] for k in kept], [shares[k] for k in kept]
@@ -429,12 +476,17 @@ def _solve(rows: Sequence[Sequence[Fraction]], right: Sequence[Any]) -> list[Fra
         top = system[column] = [entry / system[column][column] for entry in system[column]]
         for k, row in enumerate(system):
             if k != column and row[column]:
-                system[k] = [entry - row[column] * above for entry, above in zip(row, top, strict=True)]
+                system[k] = [
+                    entry - row[column] * above for entry, above in zip(row, top, strict=True)
+                ]
     return [row[-1] for row in system]
 
 
 def _cells(
-    weights: Weights, lower: Sequence[float], upper: Sequence[float], halfspaces: Iterable[HalfSpace]
+    weights: Weights,
+    lower: Sequence[float],
+    upper: Sequence[float],
+    halfspaces: Iterable[HalfSpace],
 ) -> tuple[list[tuple[Cell, list[Form], Pattern]], int, int]:
     """The regions with the outputs as forms on them, the scale of these forms, and the next free constraint bit."""
     layers, scale = _integer_layers(weights)
@@ -465,7 +517,10 @@ def _cells(
             reached += [(part, outgoing, (*pattern, gates)) for part, outgoing, gates in parts]
         states = reached
         bit <<= len(rows)
-    cells = [(cell, _compose(*layers[-1], incoming, basis[dimension]), pattern) for cell, incoming, pattern in states]
+    cells = [
+        (cell, _compose(*layers[-1], incoming, basis[dimension]), pattern)
+        for cell, incoming, pattern in states
+    ]
     return cells, scale, bit
 
 
@@ -490,7 +545,10 @@ def _split(cell: Cell, form: Form, bit: int, dimension: int) -> tuple[Cell | Non
             if low >= 0:
                 continue
             edge = tight_above & tight_below
-            if edge.bit_count() < dimension - 1 or sum(edge & tight == edge for _, tight in cell) != 2:
+            if (
+                edge.bit_count() < dimension - 1
+                or sum(edge & tight == edge for _, tight in cell) != 2
+            ):
                 continue
             crossing = [high * q - low * p for p, q in zip(above, below, strict=True)]
             divisor = math.gcd(*crossing)
@@ -524,7 +582,9 @@ def _box(lower: Sequence[float], upper: Sequence[float]) -> Cell:
     return cell
 
 
-def _compose(rows: list[list[int]], bias: list[int], forms: Sequence[Form], one: Form) -> list[Form]:
+def _compose(
+    rows: list[list[int]], bias: list[int], forms: Sequence[Form], one: Form
+) -> list[Form]:
     """The forms rows @ forms + bias, where `one` is the form that is constantly 1."""
     return [
         tuple(
@@ -549,7 +609,9 @@ def _integer_layers(weights: Weights) -> tuple[list[tuple[list[list[int]], list[
 
 
 def _exact(matrix: Any, bias: Any) -> tuple[list[list[Fraction]], list[Fraction]]:
-    return [[_rational(entry) for entry in row] for row in matrix], [_rational(entry) for entry in bias]
+    return [[_rational(entry) for entry in row] for row in matrix], [
+        _rational(entry) for entry in bias
+    ]
 
 
 def _rational(entry: Any) -> Fraction:

@@ -58,10 +58,14 @@ CHUNK = 10
 WIDTH = 120  # of tables in files
 PULSE = 15.0  # seconds between two lines where there is no terminal
 
-ATTAINED = Fraction(1, 10**12)  # by how much the lower bound, relative to the constant, may lie above it
+ATTAINED = Fraction(
+    1, 10**12
+)  # by how much the lower bound, relative to the constant, may lie above it
 CLAIMED = Fraction(1, 10**12)  # and the upper bound below it, where it rests on a solver's claim
 PROVEN = Fraction(1, 10**13)  # or on the package's own arithmetic
-ROUNDED = Fraction(1, 2**50)  # half-axes 1 / h of weighted norms are rounded, which certificates state as they are
+ROUNDED = Fraction(
+    1, 2**50
+)  # half-axes 1 / h of weighted norms are rounded, which certificates state as they are
 CLOSE = Fraction(1, 10**9)  # and an EXACT answer off
 
 WAYS: dict[tuple[str, str], float] = {
@@ -114,7 +118,10 @@ class Truth:
 
     def __float__(self) -> float:
         if self.grams:
-            return max(math.sqrt(max(np.linalg.eigvalsh(np.array(gram, dtype=float)))) for gram in self.grams)
+            return max(
+                math.sqrt(max(np.linalg.eigvalsh(np.array(gram, dtype=float))))
+                for gram in self.grams
+            )
         return math.sqrt(self.number) if self.squared else float(self.number)
 
 
@@ -124,28 +131,39 @@ def _sign(gram: Matrix, shift: Fraction) -> int:
     while rows:
         k = max(range(len(rows)), key=lambda i: rows[i][i])
         pivot = rows[k][k]
-        if pivot <= 0:  # a diagonal without positive entries: all is 0, or some eigenvalue is negative
+        if (
+            pivot <= 0
+        ):  # a diagonal without positive entries: all is 0, or some eigenvalue is negative
             return -1 if any(map(any, rows)) else 0
         others = [i for i in range(len(rows)) if i != k]
         rows = [[rows[i][j] - rows[i][k] / pivot * rows[k][j] for j in others] for i in others]
     return 1
 
 
-def truth(found: Sequence[Region], functionals: Sequence[Any] | None, alpha: Norm, beta: Norm) -> Truth:
+def truth(
+    found: Sequence[Region], functionals: Sequence[Any] | None, alpha: Norm, beta: Norm
+) -> Truth:
     """The largest norm of a Jacobian, from alpha to beta, or of these functionals after it."""
     jacobians = {region.jacobian: region.jacobian_float for region in found}
     if functionals is not None:
-        return _largest((_row(vector, jacobian) for jacobian in jacobians for vector in functionals), dual(alpha))
+        return _largest(
+            (_row(vector, jacobian) for jacobian in jacobians for vector in functionals),
+            dual(alpha),
+        )
     if alpha == beta == "l2":
         sizes = {jacobian: np.linalg.norm(floats, 2) for jacobian, floats in jacobians.items()}
         most = max(sizes.values()) * (1 - 1e-9)  # those below are out of the question
-        return Truth(grams=tuple(_gram(jacobian) for jacobian, size in sizes.items() if size >= most))
+        return Truth(
+            grams=tuple(_gram(jacobian) for jacobian, size in sizes.items() if size >= most)
+        )
     if alpha == "l2":
         corners = _corners(dual(beta), len(next(iter(jacobians))))
         return _largest((_row(c, jacobian) for jacobian in jacobians for c in corners), "l2")
     if beta == "l2":
         corners = _corners(alpha, len(next(iter(jacobians))[0]))
-        return _largest(([_dot(row, v) for row in jacobian] for jacobian in jacobians for v in corners), "l2")
+        return _largest(
+            ([_dot(row, v) for row in jacobian] for jacobian in jacobians for v in corners), "l2"
+        )
     return Truth(max(Fraction(operator_norm(jacobian, alpha, beta)) for jacobian in jacobians))
 
 
@@ -197,7 +215,9 @@ class Question:
         if isinstance(self.domain, lx.Reals):
             found = regions(self.case.weights, [-FAR] * self.domain.dim, [FAR] * self.domain.dim)
         else:
-            found = regions(self.case.weights, self.domain.lower, self.domain.upper, halfspaces_of(self.domain))
+            found = regions(
+                self.case.weights, self.domain.lower, self.domain.upper, halfspaces_of(self.domain)
+            )
         return truth(found, self.functionals, self.alpha, self.beta)
 
     def __str__(self) -> str:
@@ -215,7 +235,9 @@ def question(number: int) -> Question:
     # Programs take longer: for them the smallest of three.
     case = min((generators[family](rng) for _ in range(1 if method == "bab" else 3)), key=_binaries)
     inputs, outputs = case.lower.size, len(case.weights[-1][1])
-    names = ["linf", "l1", "l2"] if method == "bab" or solver in quadratic_solvers() else ["linf", "l1"]
+    names = (
+        ["linf", "l1", "l2"] if method == "bab" or solver in quadratic_solvers() else ["linf", "l1"]
+    )
     where, domain = _domain(rng, case, 0.15 if method == "bab" else 0.05)
     measured, alpha, input_norm = _norm(rng, names, inputs)
     keywords: dict[str, Any] = {"input_norm": input_norm}
@@ -228,14 +250,26 @@ def question(number: int) -> Question:
     keywords |= {"method": method, "mode": _pick(rng, ["auto", "auto", "forward", "reverse"])}
     if method != "bab":
         keywords |= {"solver": solver, "threads": 1}
-    return Question(number, family, case, domain, keywords, f"{where}, {measured} to {words}", alpha, beta, functionals)
+    return Question(
+        number,
+        family,
+        case,
+        domain,
+        keywords,
+        f"{where}, {measured} to {words}",
+        alpha,
+        beta,
+        functionals,
+    )
 
 
 def _way(method: str, solver: str) -> str:
     return method if method == "bab" else f"{method} {solver}"
 
 
-def _pick(rng: np.random.Generator, choices: Sequence[Any], shares: np.ndarray | None = None) -> Any:
+def _pick(
+    rng: np.random.Generator, choices: Sequence[Any], shares: np.ndarray | None = None
+) -> Any:
     return choices[int(rng.choice(len(choices), p=shares))]
 
 
@@ -258,13 +292,18 @@ def _domain(rng: np.random.Generator, case: Case, unbounded: float) -> tuple[str
     return "box", lx.Box(case.lower, case.upper)
 
 
-def _norm(rng: np.random.Generator, names: Sequence[str], size: int) -> tuple[str, Norm, str | lx.PolyhedralNorm]:
+def _norm(
+    rng: np.random.Generator, names: Sequence[str], size: int
+) -> tuple[str, Norm, str | lx.PolyhedralNorm]:
     """In words, for the oracle, and for the package."""
     name = _pick(rng, [*names, *names, "polyhedral"])
     if name != "polyhedral":
         return name, name, name
     if rng.random() < 0.5:
-        units, more = rng.choice((0.5, 1.0, 3.0), size), rng.integers(-3, 4, (int(rng.integers(3)), size)) / 1.0
+        units, more = (
+            rng.choice((0.5, 1.0, 3.0), size),
+            rng.integers(-3, 4, (int(rng.integers(3)), size)) / 1.0,
+        )
     else:
         units, more = rng.uniform(0.5, 2.0, size), rng.normal(size=(int(rng.integers(3)), size))
     rows = np.vstack([np.diag(units), more[more.any(axis=1)]])
@@ -275,7 +314,9 @@ def _norm(rng: np.random.Generator, names: Sequence[str], size: int) -> tuple[st
 
 def _functional(rng: np.random.Generator, outputs: int) -> tuple[str, Sequence[Any], Any]:
     """In words, all vectors that count, and for the package."""
-    kind = _pick(rng, ["index", "vector", "matrix", "box", *(["cross", "targeted"] if outputs > 1 else [])])
+    kind = _pick(
+        rng, ["index", "vector", "matrix", "box", *(["cross", "targeted"] if outputs > 1 else [])]
+    )
     whole = rng.random() < 0.5
     vectors = rng.integers(-3, 4, (3, outputs)) / 1.0 if whole else rng.normal(size=(3, outputs))
     vectors[~vectors.any(axis=1)] = 1.0
@@ -324,7 +365,9 @@ def judge(result: lx.LipschitzResult, known: Truth) -> list[str]:
     if not known.at_least(Fraction(lower) / (1 + ATTAINED)):
         wrong.append(f"lower {lower!r} is above the constant {float(known)!r}")
     if not math.isinf(upper) and not known.at_most(Fraction(upper) / (1 - allowed)):
-        wrong.append(f"upper {upper!r} is below the constant {float(known)!r}, proof {result.proof!r}")
+        wrong.append(
+            f"upper {upper!r} is below the constant {float(known)!r}, proof {result.proof!r}"
+        )
     if result.status is lx.Status.EXACT:
         value = Fraction(result.value)
         if not (known.at_least(value / (1 + CLOSE)) and known.at_most(value / (1 - CLOSE))):
@@ -335,10 +378,19 @@ def judge(result: lx.LipschitzResult, known: Truth) -> list[str]:
 def judge_certificate(report: Any, known: Truth, slack: Fraction) -> list[str]:
     """All that the check of a certificate gets wrong: its claims hold without any tolerance but that of norms."""
     wrong = [] if report.ok is True else [f"the certificate is refused: {report}"]
-    for side, holds, factor in ((report.lower, known.at_least, 1 - slack), (report.upper, known.at_most, 1 + slack)):
-        if side.claim is not None and not math.isinf(side.claim) and not holds(Fraction(side.claim) * factor):
+    for side, holds, factor in (
+        (report.lower, known.at_least, 1 - slack),
+        (report.upper, known.at_most, 1 + slack),
+    ):
+        if (
+            side.claim is not None
+            and not math.isinf(side.claim)
+            and not holds(Fraction(side.claim) * factor)
+        ):
             what = "lower" if side is report.lower else "upper"
-            wrong.append(f"the certificate's {what} claim {side.claim!r} misses the constant {float(known)!r}")
+            wrong.append(
+                f"the certificate's {what} claim {side.claim!r} misses the constant {float(known)!r}"
+            )
         if side.proven and side.claim is None:
             wrong.append("the certificate has a side that is proven, and claims nothing")
     return wrong
@@ -483,7 +535,11 @@ def table(verdicts: Sequence[Verdict], what: str, names: Sequence[str]) -> Table
     """Counts for each of these names, each verdict's attribute `what`, and for all."""
     made = Table(title=f"{len(verdicts)} networks, by {what}", title_justify="left")
     for name in (what, "networks", "EXACT", "BOUNDED", "wrong", "certified", "seconds"):
-        made.add_column(name, justify="left" if name in (what, "BOUNDED") else "right", no_wrap=name != "BOUNDED")
+        made.add_column(
+            name,
+            justify="left" if name in (what, "BOUNDED") else "right",
+            no_wrap=name != "BOUNDED",
+        )
     total = Tally()
     tallies = {name: Tally() for name in names}
     for verdict in verdicts:
@@ -502,7 +558,10 @@ def tell(console: Console, verdicts: Sequence[Verdict], elapsed: float) -> None:
     ways = [_way(*each) for each in WAYS]
     console.print(table(verdicts, "way", ways))
     console.print(table(verdicts, "family", sorted(FAMILIES | EXTREME)))
-    console.print(f"{elapsed:.0f} s, {len(verdicts) / max(elapsed, 1e-9):.1f} networks per second", highlight=False)
+    console.print(
+        f"{elapsed:.0f} s, {len(verdicts) / max(elapsed, 1e-9):.1f} networks per second",
+        highlight=False,
+    )
     for verdict in verdicts:
         show_problems(console, verdict)
 
@@ -520,7 +579,12 @@ def watched(verdicts: Iterable[Verdict], console: Console, count: int) -> Iterat
     """The same, with a bar, or a line now and then; what is wrong is shown at once."""
     start = time.perf_counter()
     due, done, wrong = start + PULSE, 0, 0
-    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("none wrong", total=count)
         for verdict in verdicts:
@@ -529,7 +593,10 @@ def watched(verdicts: Iterable[Verdict], console: Console, count: int) -> Iterat
             bar.update(task, advance=1, description=f"{wrong or 'none'} wrong")
             if not console.is_terminal and time.perf_counter() > due:
                 rate = done / (time.perf_counter() - start)
-                console.print(f"{done} of {count}, {rate:.1f} per second, {wrong or 'none'} wrong", highlight=False)
+                console.print(
+                    f"{done} of {count}, {rate:.1f} per second, {wrong or 'none'} wrong",
+                    highlight=False,
+                )
                 due = time.perf_counter() + PULSE
             yield verdict
 
@@ -540,8 +607,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--networks", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=0, help="the number of the first network")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
-    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no network after so many")
-    parser.add_argument("--report", type=Path, help="a file for what is printed at the end, and all intervals")
+    parser.add_argument(
+        "--seconds", type=float, default=math.inf, help="begin no network after so many"
+    )
+    parser.add_argument(
+        "--report", type=Path, help="a file for what is printed at the end, and all intervals"
+    )
     options = parser.parse_args(arguments)
     start = time.perf_counter()
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
@@ -556,11 +627,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tell(report, found, elapsed)
             for verdict in sorted(found, key=lambda one: one.number):
                 if verdict.status == "BOUNDED":
-                    report.print(f"{verdict.termination}: {verdict.words}", highlight=False, soft_wrap=True)
+                    report.print(
+                        f"{verdict.termination}: {verdict.words}", highlight=False, soft_wrap=True
+                    )
     return int(any(verdict.problems for verdict in found))
 
 
 if __name__ == "__main__":
-    from tests.soak import main as run  # what other processes are sent must not be of this module as __main__
+    from tests.soak import (
+        main as run,
+    )  # what other processes are sent must not be of this module as __main__
 
     sys.exit(run())

@@ -30,7 +30,17 @@ from lipexact.graph.pattern import FREE
 from lipexact.numerics.lp import LinearProgram
 from lipexact.regions.feasibility import pattern_at
 from lipexact.regions.operator_norm import jacobian_norm
-from tests.networks import CUTS, FAMILIES, Case, case, cases, cut_domain, halfspaces_of, random_weights, to_network
+from tests.networks import (
+    CUTS,
+    FAMILIES,
+    Case,
+    case,
+    cases,
+    cut_domain,
+    halfspaces_of,
+    random_weights,
+    to_network,
+)
 from tests.onnx_files import onnx_model
 from tests.oracle import constant, cross_functionals, regions
 from tests.test_bounds import gaussian, integers, random_network
@@ -43,7 +53,9 @@ FIXTURES = Path(__file__).parent / "fixtures"
 SEEDS = int(os.environ.get("LIPEXACT_SEEDS", "0"))
 
 
-def solve(network: Case, known: float, domain: lx.Domain | None = None, **question: object) -> lx.LipschitzResult:
+def solve(
+    network: Case, known: float, domain: lx.Domain | None = None, **question: object
+) -> lx.LipschitzResult:
     """An EXACT answer, equal to what is known, proven without a solver, with a witness."""
     domain = domain or lx.Box(network.lower, network.upper)
     result = lx.lipschitz(to_network(network.weights), domain, method="bab", **question)  # type: ignore[arg-type]
@@ -53,7 +65,9 @@ def solve(network: Case, known: float, domain: lx.Domain | None = None, **questi
     assert result.upper >= known * (1 - 1e-13)
     witness = result.witness
     assert witness is not None
-    assert witness.functional @ witness.jacobian @ witness.direction == pytest.approx(known, rel=1e-9, abs=0.0)
+    assert witness.functional @ witness.jacobian @ witness.direction == pytest.approx(
+        known, rel=1e-9, abs=0.0
+    )
     assert domain.margin(witness.point[None, :])[0] >= 0
     return result
 
@@ -81,7 +95,13 @@ def test_on_domains_that_are_no_boxes(cut: str, seed: int) -> None:
     domain = cut_domain(cut, np.array(network.lower), np.array(network.upper), seed)
     found = regions(network.weights, domain.lower, domain.upper, halfspaces_of(domain))
     pair = PAIRS[(CUTS.index(cut) + 2 * seed) % 9]
-    solve(network, float(constant(found, None, *pair)), domain, input_norm=pair[0], output_norm=pair[1])
+    solve(
+        network,
+        float(constant(found, None, *pair)),
+        domain,
+        input_norm=pair[0],
+        output_norm=pair[1],
+    )
 
 
 @pytest.mark.parametrize("norm", ["linf", "l1", "l2"])
@@ -98,20 +118,27 @@ def test_functionals(norm: str) -> None:
 @pytest.mark.parametrize("name", ["wine_groupsort_13_16_16_3", "wine_13_16_16_3"])
 def test_agrees_with_the_program(name: str) -> None:
     path, ball = EXAMPLES / f"{name}.onnx", lx.Ball(np.full(13, 0.4), 0.15)
-    results = [lx.lipschitz(path, ball, functional=lx.CrossLipschitz(), method=method) for method in ("bab", "mip")]
+    results = [
+        lx.lipschitz(path, ball, functional=lx.CrossLipschitz(), method=method)
+        for method in ("bab", "mip")
+    ]
     assert all(result.status is lx.Status.EXACT for result in results)
     assert results[0].value == pytest.approx(results[1].value, rel=1e-9)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(cases(), st.integers(0, 99))
-@example(case("relu_of_relu", 0), 2)  # a neuron that is 0 everywhere, which all bounds must give one state
+@example(
+    case("relu_of_relu", 0), 2
+)  # a neuron that is 0 everywhere, which all bounds must give one state
 def test_bounds_hold_for_every_region_that_has_the_gates(network: Case, seed: int) -> None:
     """Of random points' patterns some gates are kept: what is said of the others, and of the norm, holds there."""
     rng = np.random.default_rng(seed)
     net, box = to_network(network.weights), lx.Box(network.lower, network.upper)
     points = box.sample(rng, 40)
-    found = [(point, pattern) for point in points if (pattern := pattern_at(net, point)) is not None]
+    found = [
+        (point, pattern) for point in points if (pattern := pattern_at(net, point)) is not None
+    ]
     if not found or not net.gates:
         return
     patterns = [pattern for _, pattern in found]
@@ -119,15 +146,27 @@ def test_bounds_hold_for_every_region_that_has_the_gates(network: Case, seed: in
     pair = PAIRS[seed % 9]
     programs = formulate(net, box, *checked_norm_sets(net, box, *pair, None), "auto", np.inf)
     gates = GateBounds(net, box, bound_nodes(net.graph, {net.input: box}))
-    kept = [[rng.random(states.size) < share for states in pattern] for pattern in patterns for share in rng.random(1)]
+    kept = [
+        [rng.random(states.size) < share for states in pattern]
+        for pattern in patterns
+        for share in rng.random(1)
+    ]
     batch = [
-        np.array([np.where(keep[k], pattern[k], FREE) for pattern, keep in zip(patterns, kept, strict=True)])
+        np.array(
+            [
+                np.where(keep[k], pattern[k], FREE)
+                for pattern, keep in zip(patterns, kept, strict=True)
+            ]
+        )
         for k in range(len(net.gates))
     ]
     said = gates.propagate(batch)
     for b in range(len(patterns)):
         for k, pattern in enumerate(patterns):
-            if not all(((layer[b] == FREE) | (layer[b] == q)).all() for layer, q in zip(batch, pattern, strict=True)):
+            if not all(
+                ((layer[b] == FREE) | (layer[b] == q)).all()
+                for layer, q in zip(batch, pattern, strict=True)
+            ):
                 continue
             for gate, states, layer in zip(net.gates, pattern, said, strict=True):
                 zero = values[gate.x][k] == 0  # all around the point: either state will do
@@ -135,13 +174,17 @@ def test_bounds_hold_for_every_region_that_has_the_gates(network: Case, seed: in
     problem = programs[0].problem
     zonotopes = zonotope_bounds(problem)
     every = [NormBounds(program.problem, program.bounds) for program in programs]
-    norms = [jacobian_norm(net, problem.functionals, problem.directions, pattern) for pattern in patterns]
+    norms = [
+        jacobian_norm(net, problem.functionals, problem.directions, pattern) for pattern in patterns
+    ]
     for bounds in every if zonotopes is None else [*every, zonotopes]:
         upper, weights = bounds.upper(said)
         assert all((layer >= 0).all() for layer in weights)
         assert (upper >= [norm.lower * (1 - 1e-13) for norm in norms]).all()
     if zonotopes is not None:  # nothing is open
-        upper, weights = zonotopes.upper([np.stack(layers) for layers in zip(*patterns, strict=True)])
+        upper, weights = zonotopes.upper(
+            [np.stack(layers) for layers in zip(*patterns, strict=True)]
+        )
         assert upper == pytest.approx([norm.upper for norm in norms], rel=1e-9, abs=1e-9)
         assert not any(layer.any() for layer in weights)
 
@@ -215,7 +258,9 @@ def test_bounds_that_are_never_the_smallest_rest() -> None:
 
         def upper(self, states: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
             self.calls += 1
-            return np.full(len(states[0]), self.value), [np.full(layer.shape, self.value) for layer in states]
+            return np.full(len(states[0]), self.value), [
+                np.full(layer.shape, self.value) for layer in states
+            ]
 
     one, two, three = Constant(3.0), Constant(2.0), Constant(5.0)
     smallest = BoundPortfolio([one, two, three])
@@ -251,7 +296,9 @@ def test_cuts_of_a_linear_program(seed: int) -> None:
         padding = system.lower.size - d
         known = scipy.optimize.linprog(
             -np.append(weights, np.zeros(padding)),
-            A_ub=np.vstack([system.rows.toarray(), -np.hstack([linear, np.zeros((count, padding))])]),
+            A_ub=np.vstack(
+                [system.rows.toarray(), -np.hstack([linear, np.zeros((count, padding))])]
+            ),
             b_ub=np.append(system.limits, constant),
             bounds=list(zip(system.lower, system.upper, strict=True)),
         )
@@ -273,12 +320,16 @@ def test_what_cells_say_of_gates_is_true() -> None:
         (np.ones((1, 4)), [0.0]),
     ]
     net, box = to_network(weights), lx.Box([-1, -1], [1, 1])
-    cells = GatePropagator(net, box, GateBounds(net, box, bound_nodes(net.graph, {net.input: box})).errors)
+    cells = GatePropagator(
+        net, box, GateBounds(net, box, bound_nodes(net.graph, {net.input: box})).errors
+    )
     free = [np.full(4, FREE, dtype=np.int8)]
     nothing = np.zeros(0, dtype=np.int32)
     states, points = cells.propagate(free, (), 0, nothing, np.arange(4))
     assert states.tolist() == [FREE, 0, FREE, FREE]
-    assert cells.propagate(free, (), 0, nothing, np.array([0]))[0].tolist() == [FREE] * 4  # the second was not asked for
+    assert (
+        cells.propagate(free, (), 0, nothing, np.array([0]))[0].tolist() == [FREE] * 4
+    )  # the second was not asked for
     read = cells.points.read(0, points)
     assert ((read > 0).any(axis=0) | (states == 0)).all()
     assert (read < 0).any(axis=0).all()
@@ -299,7 +350,9 @@ def test_points_are_kept_as_they_grow() -> None:
     assert np.concatenate(indices).tolist() == list(range(631))
     np.testing.assert_array_equal(points.of(np.concatenate(indices)), np.vstack(chunks))
     first = net.gates[0].x
-    np.testing.assert_allclose(points.read(0, indices[2]), chunks[2] @ first.terms[0][0].T + first.bias)
+    np.testing.assert_allclose(
+        points.read(0, indices[2]), chunks[2] @ first.terms[0][0].T + first.bias
+    )
     assert not points.full
 
 
@@ -329,7 +382,9 @@ def test_being_stopped_leaves_bounds_that_hold(way: str) -> None:
     assert result.status is lx.Status.BOUNDED
     assert len(moments) == 3
     assert 0 < result.lower <= result.upper < np.inf
-    bounds = [(moment.incumbent, moment.bound) for moment in moments] + [(result.lower, result.upper)]
+    bounds = [(moment.incumbent, moment.bound) for moment in moments] + [
+        (result.lower, result.upper)
+    ]
     for (low, high), (lower, upper) in itertools.pairwise(bounds):  # steadily better
         assert low <= lower <= upper <= high
     assert result.witness is not None
@@ -342,7 +397,9 @@ def spiked() -> tuple[lx.Network, lx.Box]:
     first = np.vstack([slope, along, along, along, rng.normal(size=(6, 6))])
     bias = np.concatenate([[0], -3.0 + 1e-4 * np.array([1, 0, -1]), 0.1 * rng.normal(size=6)])
     last = np.concatenate([[0.5], 40 * np.array([1, -2, 1]), 0.3 * rng.normal(size=6)])
-    return to_network([(first, bias), (last[None, :], np.zeros(1))]), lx.Box(-np.ones(6), np.ones(6))
+    return to_network([(first, bias), (last[None, :], np.zeros(1))]), lx.Box(
+        -np.ones(6), np.ones(6)
+    )
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -352,12 +409,23 @@ def spiked() -> tuple[lx.Network, lx.Box]:
         *[(_SearchTree, step) for step in ("open", "turn", "push")],
         *[
             (NodeExpander, step)
-            for step in ("root", "explore", "_sample", "_refine", "_split", "_branch", "_keep", "_leaf")
+            for step in (
+                "root",
+                "explore",
+                "_sample",
+                "_refine",
+                "_split",
+                "_branch",
+                "_keep",
+                "_leaf",
+            )
         ],
         *[(NodeExpander, step) for step in ("_settled", "_bounded")],
     ],
 )
-def test_ctrl_c_at_any_step_loses_no_region(part: type, step: str, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_at_any_step_loses_no_region(
+    part: type, step: str, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     net, box = spiked()
     known = 182.86336508471308
     original, calls, stops = getattr(part, step), 0, 0
@@ -406,7 +474,9 @@ def test_what_a_target_leaves_out_counts() -> None:
 
 def test_two_runs_are_the_same() -> None:
     net, box = hard(1)
-    first, second = (lx.lipschitz(net, lx.Ball(box.centre, 0.15), functional=0, method="bab") for _ in range(2))
+    first, second = (
+        lx.lipschitz(net, lx.Ball(box.centre, 0.15), functional=0, method="bab") for _ in range(2)
+    )
     assert first.status is lx.Status.EXACT
     assert (first.lower, first.upper) == (second.lower, second.upper)
     for name in ("nodes", "leaves", "lps", "decided"):
@@ -425,7 +495,11 @@ def test_what_is_too_large_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_which_method_is_taken() -> None:
     net = to_network(random_weights(np.random.default_rng(0), (2, 4, 1)))
     assert lx.lipschitz(net, lx.Box.unit(2)).method == "bab"
-    for options in ({"mode": "forward"}, {"solver": "scip"}, {"solver_options": {"presolve": "on"}}):
+    for options in (
+        {"mode": "forward"},
+        {"solver": "scip"},
+        {"solver_options": {"presolve": "on"}},
+    ):
         assert lx.lipschitz(net, lx.Box.unit(2), **options).method == "mip"
     for options in ({"solver": "scip"}, {"solver_options": {"presolve": "on"}}):
         with pytest.raises(OptionError, match="HiGHS"):
@@ -448,13 +522,20 @@ def question(kind: int, outputs: int) -> tuple[lx.Functional, Question]:
             return None, (None, *pair)
 
 
-def both_zonotopes(net: lx.Network, box: lx.Box, functional: lx.Functional, question: Question) -> list[ZonotopeBounds]:
+def both_zonotopes(
+    net: lx.Network, box: lx.Box, functional: lx.Functional, question: Question
+) -> list[ZonotopeBounds]:
     """Those that hold c and those that hold v, of bodies with vertices."""
     bodies = checked_norm_sets(net, box, question[1], question[2], functional)
     problem = formulate(net, box, *bodies, "auto", np.inf)[0].problem
-    sides = [("reverse", problem.functionals, problem.directions), ("forward", problem.directions, problem.functionals)]
+    sides = [
+        ("reverse", problem.functionals, problem.directions),
+        ("forward", problem.directions, problem.functionals),
+    ]
     return [
-        ZonotopeBounds(net, fixed, closing, mode) for mode, fixed, closing in sides if np.isfinite(fixed.vertex_count)
+        ZonotopeBounds(net, fixed, closing, mode)
+        for mode, fixed, closing in sides
+        if np.isfinite(fixed.vertex_count)
     ]
 
 
@@ -462,11 +543,17 @@ def partial(rng: np.random.Generator, patterns: Sequence[Sequence[np.ndarray]]) 
     """For each pattern states that leave some of its gates open."""
     shares = rng.random(len(patterns))
     layers = [np.stack(layer) for layer in zip(*patterns, strict=True)]
-    return [np.where(rng.random(layer.shape) < shares[:, None], layer, FREE).astype(np.int8) for layer in layers]
+    return [
+        np.where(rng.random(layer.shape) < shares[:, None], layer, FREE).astype(np.int8)
+        for layer in layers
+    ]
 
 
 def has(pattern: Sequence[np.ndarray], states: Sequence[np.ndarray], row: int) -> bool:
-    return all(((layer[row] == FREE) | (layer[row] == own)).all() for layer, own in zip(states, pattern, strict=True))
+    return all(
+        ((layer[row] == FREE) | (layer[row] == own)).all()
+        for layer, own in zip(states, pattern, strict=True)
+    )
 
 
 @pytest.mark.unwatched
@@ -479,16 +566,22 @@ def test_zonotopes_hold_the_regions_of_the_oracle(family: str, seed: int) -> Non
     found = regions(*network)
     found = [found[k] for k in rng.permutation(len(found))[:40]]
     patterns = [[np.array(layer, dtype=np.int8) for layer in region.pattern] for region in found]
-    states, decided = partial(rng, patterns), [np.stack(layer) for layer in zip(*patterns, strict=True)]
+    states, decided = (
+        partial(rng, patterns),
+        [np.stack(layer) for layer in zip(*patterns, strict=True)],
+    )
     functional, asked = question(seed + sorted(FAMILIES).index(family), net.output.size)
     known = np.array([constant([region], *asked) for region in found])
-    members = np.array([[has(pattern, states, row) for pattern in patterns] for row in range(len(found))])
+    members = np.array(
+        [[has(pattern, states, row) for pattern in patterns] for row in range(len(found))]
+    )
     assert members.diagonal().all()
     for bounds in both_zonotopes(net, box, functional, asked):
         upper, weights = bounds.upper(states)
         assert (upper >= np.where(members, known, 0.0).max(axis=1) * (1 - 1e-13)).all()
         assert all(
-            (layer >= 0).all() and not layer[own != FREE].any() for layer, own in zip(weights, states, strict=True)
+            (layer >= 0).all() and not layer[own != FREE].any()
+            for layer, own in zip(weights, states, strict=True)
         )
         upper, weights = bounds.upper(decided)
         assert upper == pytest.approx(known, rel=1e-9, abs=1e-9)
@@ -532,16 +625,28 @@ def test_zonotopes_of_other_graphs(kind: str) -> None:
         net = GRAPHS[kind](rng)
         d, m = net.input.size, net.output.size
         box = lx.Box(-2 * np.ones(d), 2 * np.ones(d))
-        patterns = [pattern for point in box.sample(rng, 25) if (pattern := pattern_at(net, point)) is not None]
+        patterns = [
+            pattern
+            for point in box.sample(rng, 25)
+            if (pattern := pattern_at(net, point)) is not None
+        ]
         if not patterns or not net.gates:
             continue
-        states, decided = partial(rng, patterns), [np.stack(layer) for layer in zip(*patterns, strict=True)]
+        states, decided = (
+            partial(rng, patterns),
+            [np.stack(layer) for layer in zip(*patterns, strict=True)],
+        )
         functional, asked = question(5 * seed + sorted(GRAPHS).index(kind), m)
         bodies = checked_norm_sets(net, box, asked[1], asked[2], functional)
         problem = formulate(net, box, *bodies, "auto", np.inf)[0].problem
-        norms = [jacobian_norm(net, problem.functionals, problem.directions, pattern) for pattern in patterns]
+        norms = [
+            jacobian_norm(net, problem.functionals, problem.directions, pattern)
+            for pattern in patterns
+        ]
         known = np.array([norm.lower for norm in norms])
-        members = np.array([[has(pattern, states, row) for pattern in patterns] for row in range(len(patterns))])
+        members = np.array(
+            [[has(pattern, states, row) for pattern in patterns] for row in range(len(patterns))]
+        )
         for bounds in both_zonotopes(net, box, functional, asked):
             upper, _ = bounds.upper(states)
             assert (upper >= np.where(members, known, 0.0).max(axis=1) * (1 - 1e-13)).all()

@@ -25,14 +25,34 @@ from lipexact.mip.solvers.base import solver_names
 from lipexact.network import Network
 
 VERSIONS = {"lipexact": "1", "highspy": "1.15"}
-ENVIRONMENT = {"python": "3.11", "machine": "x", "cpus": 2, "options": {"seconds": 60.0}, "versions": VERSIONS}
+ENVIRONMENT = {
+    "python": "3.11",
+    "machine": "x",
+    "cpus": 2,
+    "options": {"seconds": 60.0},
+    "versions": VERSIONS,
+}
 times = st.floats(1e-4, 1e4)
 
 
-def row(case: str = "a", seconds: float = 1.0, lower: float = 1.0, upper: float = 1.0, **more: Any) -> dict[str, Any]:
+def row(
+    case: str = "a", seconds: float = 1.0, lower: float = 1.0, upper: float = 1.0, **more: Any
+) -> dict[str, Any]:
     status = "EXACT" if lower == upper else "BOUNDED"
-    used = {"used_method": "mip", "used_solver": "highs", "used_mode": "forward", "stats": {}, "peer": None}
-    known = {"case": case, "family": case, "configuration": "auto", "status": status, "seconds": seconds}
+    used = {
+        "used_method": "mip",
+        "used_solver": "highs",
+        "used_mode": "forward",
+        "stats": {},
+        "peer": None,
+    }
+    known = {
+        "case": case,
+        "family": case,
+        "configuration": "auto",
+        "status": status,
+        "seconds": seconds,
+    }
     return {**known, **used, "lower": lower, "upper": upper, **more}
 
 
@@ -80,9 +100,13 @@ def test_known_constants_lie_between_cheap_bounds() -> None:
 
 def test_the_first_of_each_family_is_in_the_smoke_run() -> None:
     smoke = [name for name in CASES if run.chosen(name, None, first=True)]
-    assert sorted(CASES[name].family for name in smoke) == sorted({entry.family for entry in CASES.values()})
+    assert sorted(CASES[name].family for name in smoke) == sorted(
+        {entry.family for entry in CASES.values()}
+    )
     assert sum(run.chosen(name, ["mnist17_ball"], first=False) for name in CASES) == 20
-    assert [name for name in CASES if run.chosen(name, ["synthetic_?_*"], first=True)] == ["synthetic_2_20_40_20_2"]
+    assert [name for name in CASES if run.chosen(name, ["synthetic_?_*"], first=True)] == [
+        "synthetic_2_20_40_20_2"
+    ]
 
 
 @pytest.fixture
@@ -111,7 +135,10 @@ def test_a_run_writes_its_report(
     monkeypatch.setattr(run, "REPORTS", tmp_path)
     assert run.main(["--json", "--report", "mine", "--repeat", "2"]) == 0
     head, told = map(json.loads, capsys.readouterr().out.splitlines())
-    assert (tmp_path / "mine.jsonl").read_text().splitlines() == [json.dumps(head), json.dumps(told)]
+    assert (tmp_path / "mine.jsonl").read_text().splitlines() == [
+        json.dumps(head),
+        json.dumps(told),
+    ]
     assert told["status"] == "EXACT"
     assert told["repeat"] == len(told["runs"]) == 2
     written = (tmp_path / "mine.md").read_text()
@@ -122,7 +149,9 @@ def test_a_run_writes_its_report(
     assert compare.main([str(tmp_path / "mine.jsonl")] * 2) == 0
 
 
-def test_failures_stand_last(tiny: Case, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failures_stand_last(
+    tiny: Case, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     enter(monkeypatch, "away", Skipped("it is elsewhere"))
     enter(monkeypatch, "broken", RuntimeError("it\nbroke"))
     enter(monkeypatch, "wrong", replace(tiny, known=2.0))
@@ -138,7 +167,10 @@ def test_failures_stand_last(tiny: Case, monkeypatch: pytest.MonkeyPatch, capsys
 def test_what_a_version_cannot_do_is_skipped(tiny: Case) -> None:
     unknown = run.record("tiny", Configuration("no such method"), 1.0, 1)
     assert "no such method" in unknown["skipped"]
-    assert "no such solver" in run.record("tiny", Configuration("auto", "no such solver"), 1.0, 1)["skipped"]
+    assert (
+        "no such solver"
+        in run.record("tiny", Configuration("auto", "no such solver"), 1.0, 1)["skipped"]
+    )
     assert "error" in run.record("tiny", Configuration("auto", None, "no such mode"), 1.0, 1)
 
 
@@ -155,19 +187,27 @@ def test_a_case_without_match_is_an_error(tiny: Case, capsys: pytest.CaptureFixt
     assert "no case matches" in capsys.readouterr().err
 
 
-def test_what_the_time_limit_stopped_is_not_repeated(tiny: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_time_limit_stopped_is_not_repeated(
+    tiny: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
     result = lx.lipschitz(tiny.model, tiny.domain)
-    monkeypatch.setattr("benchmarks.measure.solve", lambda *_: replace(result, termination="time limit"))
+    monkeypatch.setattr(
+        "benchmarks.measure.solve", lambda *_: replace(result, termination="time limit")
+    )
     assert measure(tiny, Configuration(), 1.0, 5)["repeat"] == 1
 
 
-def test_a_child_that_dies_is_named_last(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_child_that_dies_is_named_last(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     codes = iter((0, -9, 1))
 
     def process(**_: Any) -> SimpleNamespace:
         return SimpleNamespace(start=lambda: None, join=lambda: None, exitcode=next(codes))
 
-    monkeypatch.setattr(scale.multiprocessing, "get_context", lambda _: SimpleNamespace(Process=process))
+    monkeypatch.setattr(
+        scale.multiprocessing, "get_context", lambda _: SimpleNamespace(Process=process)
+    )
     assert scale.main(["--smoke", "--phase", "load", "--phase", "ball", "--phase", "box"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "benchmarks.scale: FAILED: ball: exit code -9, by the signal SIGKILL: out of memory?",
@@ -176,7 +216,9 @@ def test_a_child_that_dies_is_named_last(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 @given(st.floats(1e-6, 1e6), st.floats(0, 1), st.floats(0, 1))
-def test_an_interval_around_the_known_constant_stands(known: float, below: float, above: float) -> None:
+def test_an_interval_around_the_known_constant_stands(
+    known: float, below: float, above: float
+) -> None:
     bounds = {"status": "BOUNDED", "lower": known * (1 - below / 2), "upper": known * (1 + above)}
     assert contradiction(bounds, known) is None
     assert contradiction(bounds, bounds["upper"] * 1.001) is not None
@@ -195,7 +237,9 @@ def test_medians_of_nested_stats() -> None:
 
 
 def test_the_environment_can_be_written_and_read(tmp_path: Path) -> None:
-    (tmp_path / "run.jsonl").write_text(f"{json.dumps(environment({'seconds': 60.0}))}\n{json.dumps(row())}\n\n")
+    (tmp_path / "run.jsonl").write_text(
+        f"{json.dumps(environment({'seconds': 60.0}))}\n{json.dumps(row())}\n\n"
+    )
     read = report.read(tmp_path / "run.jsonl")
     assert read.environment["versions"]["lipexact"] == lx.__version__
     assert read.rows == [row()]
@@ -211,18 +255,27 @@ def test_the_report_s_ratios(pairs: list[tuple[float, float]]) -> None:
     rows.append(row("open", 1.0, 1.0, 2.0, peer=peer(5.0)))
     rows.append(row("ahead", 1.0, peer=peer(None)))
     beside = report.comparisons(rows)
-    assert [one.ratio for one in beside[:-2]] == [pytest.approx(theirs / ours) for ours, theirs in pairs]
+    assert [one.ratio for one in beside[:-2]] == [
+        pytest.approx(theirs / ours) for ours, theirs in pairs
+    ]
     assert [one.ratio for one in beside[-2:]] == [None, None]
     mean = math.prod(theirs / ours for ours, theirs in pairs) ** (1 / len(pairs))
     text = report.markdown(of(*rows))
-    assert f"(auto): {mean:.3g}, over {len(pairs)} of {len(pairs) + 2} cases; not closed here" in text
+    assert (
+        f"(auto): {mean:.3g}, over {len(pairs)} of {len(pairs) + 2} cases; not closed here" in text
+    )
     assert cells(text.partition("## Beside")[2], "open")[-1] == "not closed"
 
 
 def test_a_family_is_one_row() -> None:
     rows = [row(f"f_{k}", float(k), family="f", peer=peer(10.0)) for k in (1, 2, 6)]
     (family,) = report.comparisons(rows)
-    assert (family.closed, family.count, family.seconds, family.ratio) == (3, 3, 3.0, pytest.approx(10 / 3))
+    assert (family.closed, family.count, family.seconds, family.ratio) == (
+        3,
+        3,
+        3.0,
+        pytest.approx(10 / 3),
+    )
     (half,) = report.comparisons([*rows, row("f_7", 1.0, 1.0, 2.0, family="f", peer=peer(10.0))])
     assert (half.closed, half.ratio, half.behind) == (3, None, True)
     (wrong,) = report.comparisons([{**rows[0], "error": "WRONG"}])
@@ -252,7 +305,10 @@ def test_every_solver_is_asked() -> None:
     asked = [str(configuration) for configuration in run.configurations(options)]
     assert asked == ["bab", *(f"mip, {solver}" for solver in solver_names())]
     options = run.parser().parse_args(["--method", "mip", "--solver", "highs", "--solver", "scip"])
-    assert [str(configuration) for configuration in run.configurations(options)] == ["mip, highs", "mip, scip"]
+    assert [str(configuration) for configuration in run.configurations(options)] == [
+        "mip, highs",
+        "mip, scip",
+    ]
 
 
 def test_the_report_tells_phases_and_failures() -> None:
@@ -265,7 +321,12 @@ def test_the_report_tells_phases_and_failures() -> None:
 
 
 def test_a_table_s_cells_are_escaped() -> None:
-    assert report.table(["x"], [["a|b"], [""]]).splitlines() == ["| x |", "|---|", "| a\\|b |", "| - |"]
+    assert report.table(["x"], [["a|b"], [""]]).splitlines() == [
+        "| x |",
+        "|---|",
+        "| a\\|b |",
+        "| - |",
+    ]
 
 
 @given(st.lists(st.tuples(times, times), min_size=1, max_size=8))
@@ -281,7 +342,9 @@ def test_comparison_of_two_runs(pairs: list[tuple[float, float]]) -> None:
 
 
 def test_what_was_closed_is_told() -> None:
-    text = compare.markdown(of(row("a", 60.0, 1.0, 2.0), row("b")), of(row("a"), row("b", 60.0, 0.5, 1.5)))
+    text = compare.markdown(
+        of(row("a", 60.0, 1.0, 2.0), row("b")), of(row("a"), row("b", 60.0, 0.5, 1.5))
+    )
     assert "Newly closed: a." in text
     assert "No longer closed: b." in text
     assert cells(text, "a")[2:4] == ["[1, 2]", "1"]
@@ -314,7 +377,10 @@ def write(path: Path, found: report.Report) -> str:
 def test_unequal_conditions_are_not_compared_silently(
     changes: dict[str, Any], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = [write(tmp_path / "old.jsonl", of(row())), write(tmp_path / "new.jsonl", of(row(), **changes))]
+    files = [
+        write(tmp_path / "old.jsonl", of(row())),
+        write(tmp_path / "new.jsonl", of(row(), **changes)),
+    ]
     assert compare.main(files) == 2
     refused = capsys.readouterr()
     assert refused.out == ""
@@ -323,17 +389,27 @@ def test_unequal_conditions_are_not_compared_silently(
     assert f"- {told}" in capsys.readouterr().out
 
 
-def test_versions_of_the_package_are_what_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_versions_of_the_package_are_what_is_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     old, new = of(row()), of(row(), versions={**VERSIONS, "lipexact": "2"})
-    assert compare.main([write(tmp_path / "old.jsonl", old), write(tmp_path / "new.jsonl", new)]) == 0
+    assert (
+        compare.main([write(tmp_path / "old.jsonl", old), write(tmp_path / "new.jsonl", new)]) == 0
+    )
     assert "lipexact 1 before, lipexact 2 now." in capsys.readouterr().out
 
 
 def test_comparison_s_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    one, two = write(tmp_path / "one.jsonl", of(row("a"))), write(tmp_path / "two.jsonl", of(row("b")))
+    one, two = (
+        write(tmp_path / "one.jsonl", of(row("a"))),
+        write(tmp_path / "two.jsonl", of(row("b"))),
+    )
     assert compare.main([one, two]) == 2
     assert compare.main([one, str(tmp_path / "none.jsonl")]) == 2
-    assert compare.main([one, write(tmp_path / "three.jsonl", of(row("a", lower=2.0, upper=2.0)))]) == 1
+    assert (
+        compare.main([one, write(tmp_path / "three.jsonl", of(row("a", lower=2.0, upper=2.0)))])
+        == 1
+    )
     assert "Contradictions" in capsys.readouterr().out
 
 
@@ -342,7 +418,11 @@ def test_growth_stops_where_nothing_is_closed(
 ) -> None:
     def measured(case: Case, *_: object) -> dict[str, Any]:
         width = lx.load(case.model).relus // 2
-        return {"status": "EXACT" if width < 10 else "BOUNDED", "seconds": float(width), "stats": {}}
+        return {
+            "status": "EXACT" if width < 10 else "BOUNDED",
+            "seconds": float(width),
+            "stats": {},
+        }
 
     monkeypatch.setattr(growth, "measure", measured)
     monkeypatch.setattr(growth, "REPORTS", tmp_path)
@@ -361,7 +441,10 @@ def test_growth_is_drawn(tmp_path: Path) -> None:
         for axis in ("width", "depth", "radius")
         for k in (1, 2, 4)
     ]
-    assert growth.draw(of(*rows, options={"seconds": 20.0, "networks": 1}), tmp_path / "grown.png") == 0
+    assert (
+        growth.draw(of(*rows, options={"seconds": 20.0, "networks": 1}), tmp_path / "grown.png")
+        == 0
+    )
     assert (tmp_path / "grown.png").stat().st_size > 1000
 
 
@@ -399,7 +482,9 @@ def test_a_search_is_recorded_and_replayed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("lipexact.bab.driver._ALONE", 0.0)
-    monkeypatch.setattr("benchmarks.workers.ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(2))
+    monkeypatch.setattr(
+        "benchmarks.workers.ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(2)
+    )
     network = random_network((4, 12, 10, 2), 3)
     enter(monkeypatch, "hard", Case(network, lx.Box(-np.ones(4), np.ones(4)), (1, -1)))
     file = tmp_path / "tasks.jsonl"
@@ -421,7 +506,10 @@ def test_batches_are_measured_side_by_side(
     @contextmanager
     def ways(jobs: int) -> Iterator[dict[str, batch.Solver]]:
         last = replace(result, lower=result.lower / jobs)
-        yield {"loop": lambda balls: [result] * len(balls), "other": lambda balls: [*[result] * (len(balls) - 1), last]}
+        yield {
+            "loop": lambda balls: [result] * len(balls),
+            "other": lambda balls: [*[result] * (len(balls) - 1), last],
+        }
 
     monkeypatch.setattr(batch, "ways", ways)
     monkeypatch.setattr(batch, "worth", lambda pool, jobs: 1.5)

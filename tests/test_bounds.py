@@ -28,7 +28,15 @@ from lipexact.sets.domains import Box, ConvexSet, Domain, EuclideanBall, Simplex
 from lipexact.sets.functionals import Functional, functional_body
 from lipexact.sets.norms import norm
 from tests import oracle
-from tests.networks import CUTS, FAMILIES, case, cut_domain, halfspaces_of, random_weights, to_network
+from tests.networks import (
+    CUTS,
+    FAMILIES,
+    case,
+    cut_domain,
+    halfspaces_of,
+    random_weights,
+    to_network,
+)
 
 MODES = ("forward", "reverse")
 NORMS = ("linf", "l1")
@@ -95,7 +103,9 @@ def cancelling(rng: np.random.Generator) -> Numbers:
 KINDS = (gaussian, integers, ill_conditioned, cancelling)
 
 
-def random_network(rng: np.random.Generator, numbers: Numbers, steps: int, inputs: int, width: int = 5) -> Network:
+def random_network(
+    rng: np.random.Generator, numbers: Numbers, steps: int, inputs: int, width: int = 5
+) -> Network:
     """A graph of dense, sparse and several-term affine nodes, residual sums and every lowering."""
     x = Input(inputs)
     nodes: list[Value] = [x]
@@ -103,14 +113,18 @@ def random_network(rng: np.random.Generator, numbers: Numbers, steps: int, input
         a = nodes[int(rng.integers(max(0, len(nodes) - 3), len(nodes)))]
         same = [node for node in nodes if node.size == a.size]
         b = same[int(rng.integers(len(same)))]
-        kind = rng.choice(["affine", "affine", "relu", "relu", "residual", "leaky", "abs", "max", "min", "reduce"])
+        kind = rng.choice(
+            ["affine", "affine", "relu", "relu", "residual", "leaky", "abs", "max", "min", "reduce"]
+        )
         match str(kind):
             case "affine":
                 rows = int(rng.integers(1, width + 1))
                 reads = {a, nodes[int(rng.integers(len(nodes)))]}
                 terms = []
                 for node in sorted(reads, key=nodes.index):
-                    weight = numbers(rows, node.size) * (rng.random((rows, node.size)) < rng.choice([0.4, 1.0]))
+                    weight = numbers(rows, node.size) * (
+                        rng.random((rows, node.size)) < rng.choice([0.4, 1.0])
+                    )
                     terms.append((sp.csr_array(weight) if rng.random() < 0.5 else weight, node))
                 nodes.append(Affine(tuple(terms), numbers(1, rows)[0] * (rng.random() < 0.8)))
             case "relu":
@@ -145,7 +159,12 @@ def random_domain(rng: np.random.Generator, inputs: int, kind: Any) -> Domain:
     box = random_box(rng, inputs, kind)
     if rng.random() < 0.4:
         return box
-    return cut_domain(str(rng.choice(CUTS)), box.lower, box.upper, 2 * int(rng.integers(1000)) + (kind is not integers))
+    return cut_domain(
+        str(rng.choice(CUTS)),
+        box.lower,
+        box.upper,
+        2 * int(rng.integers(1000)) + (kind is not integers),
+    )
 
 
 def contains(domain: Domain, point: np.ndarray) -> bool:
@@ -153,12 +172,15 @@ def contains(domain: Domain, point: np.ndarray) -> bool:
     x = [Fraction(entry) for entry in point.tolist()]
     corners = zip(domain.lower.tolist(), x, domain.upper.tolist(), strict=True)
     return all(low <= entry <= high for low, entry, high in corners) and all(
-        sum((Fraction(a) * entry for a, entry in zip(row, x, strict=True)), Fraction(0)) <= Fraction(limit)
+        sum((Fraction(a) * entry for a, entry in zip(row, x, strict=True)), Fraction(0))
+        <= Fraction(limit)
         for row, limit in halfspaces_of(domain)
     )
 
 
-def points_of(rng: np.random.Generator, which: ConvexSet, count: int, kind: Any = gaussian) -> np.ndarray:
+def points_of(
+    rng: np.random.Generator, which: ConvexSet, count: int, kind: Any = gaussian
+) -> np.ndarray:
     """Points of a set: its corners, whole numbers if the kind is, and points in between."""
     if isinstance(which, EuclideanBall):
         steps = rng.normal(size=(count, which.dim))
@@ -181,7 +203,9 @@ def points_of(rng: np.random.Generator, which: ConvexSet, count: int, kind: Any 
     assert isinstance(which, Simplex)
     cuts = np.sort(rng.integers(0, 1025, (count, which.dim)), axis=1) / 1024.0
     parts = np.diff(cuts, axis=1, prepend=0.0)
-    return np.where(rng.random((count, 1)) < 0.5, parts, np.eye(which.dim)[rng.integers(which.dim, size=count)])
+    return np.where(
+        rng.random((count, 1)) < 0.5, parts, np.eye(which.dim)[rng.integers(which.dim, size=count)]
+    )
 
 
 def evaluate_exactly(
@@ -197,14 +221,21 @@ def evaluate_exactly(
                 total = [Fraction(entry) for entry in node.bias.tolist()]
                 for weight, x in node.terms:
                     for i, row in enumerate(dense(weight).tolist()):
-                        products = (Fraction(w) * v for w, v in zip(row, values[x], strict=True) if w)
+                        products = (
+                            Fraction(w) * v for w, v in zip(row, values[x], strict=True) if w
+                        )
                         total[i] += sum(products, Fraction(0))
                 values[node] = total
             case Conditional():
-                states = [gate(node, i) if z == 0 else int(z > 0) for i, z in enumerate(values[node.x])]
+                states = [
+                    gate(node, i) if z == 0 else int(z > 0) for i, z in enumerate(values[node.x])
+                ]
                 values[node] = [Fraction(state) for state in states]
             case Switch():
-                values[node] = [z if a else Fraction(0) for z, a in zip(values[node.x], values[node.gate], strict=True)]
+                values[node] = [
+                    z if a else Fraction(0)
+                    for z, a in zip(values[node.x], values[node.gate], strict=True)
+                ]
     return values
 
 
@@ -212,19 +243,31 @@ def assert_contains(bounds: Bounds, values: Mapping[Node, list[Fraction]]) -> No
     for node, value in values.items():
         low, high = bounds[node]
         for i, entry in enumerate(value):
-            assert Fraction(low[i]) <= entry <= Fraction(high[i]), (node, i, low[i], float(entry), high[i])
+            assert Fraction(low[i]) <= entry <= Fraction(high[i]), (
+                node,
+                i,
+                low[i],
+                float(entry),
+                high[i],
+            )
 
 
 def interval_bounds(graph: Graph, sets: Mapping[Input, ConvexSet]) -> Bounds:
     bounds: Bounds = {}
     for node in graph.nodes:
-        bounds[node] = (sets[node].lower, sets[node].upper) if isinstance(node, Input) else interval(node, bounds)
+        bounds[node] = (
+            (sets[node].lower, sets[node].upper)
+            if isinstance(node, Input)
+            else interval(node, bounds)
+        )
     return bounds
 
 
 def both(rng: np.random.Generator, net: Network, domain: Domain) -> list[Problem]:
     """The network's problem in both modes, with f(x) among the outputs: of a functional, some, or a whole output."""
-    functional = [rng.normal(size=net.output.size), rng.normal(size=(3, net.output.size)), None][int(rng.integers(3))]
+    functional = [rng.normal(size=net.output.size), rng.normal(size=(3, net.output.size)), None][
+        int(rng.integers(3))
+    ]
     alpha, beta = (str(name) for name in rng.choice(ALL_NORMS, 2))
     return [stated(net, domain, functional, alpha, mode, beta, keep_output=True) for mode in MODES]
 
@@ -234,7 +277,10 @@ def check_exactly(rng: np.random.Generator, problem: Problem, kind: Any, count: 
 
     A gate at 0 may be on or off, but where the bounds decide it.
     """
-    linear, coarse = bound_nodes(problem.graph, problem.sets), interval_bounds(problem.graph, problem.sets)
+    linear, coarse = (
+        bound_nodes(problem.graph, problem.sets),
+        interval_bounds(problem.graph, problem.sets),
+    )
     drawn = {node: points_of(rng, which, count, kind) for node, which in problem.sets.items()}
     assert all(contains(problem.domain, point) for point in drawn[problem.point])
     for k in range(count):
@@ -251,13 +297,19 @@ def check_exactly(rng: np.random.Generator, problem: Problem, kind: Any, count: 
 def check_in_batch(rng: np.random.Generator, problem: Problem, count: int) -> int:
     """Floating-point values of every node at many points, with room for their own rounding."""
     bounds = bound_nodes(problem.graph, problem.sets)
-    values: dict[Node, np.ndarray] = {node: points_of(rng, which, count) for node, which in problem.sets.items()}
+    values: dict[Node, np.ndarray] = {
+        node: points_of(rng, which, count) for node, which in problem.sets.items()
+    }
     sizes = {node: np.abs(points) for node, points in values.items()}
     for node in problem.graph.nodes:
         match node:
             case Affine():
-                values[node] = node.bias + sum((dense(w @ values[x].T).T for w, x in node.terms), np.zeros((count, 1)))
-                sizes[node] = abs(node.bias) + sum((dense(abs(w) @ sizes[x].T).T for w, x in node.terms), 0.0)
+                values[node] = node.bias + sum(
+                    (dense(w @ values[x].T).T for w, x in node.terms), np.zeros((count, 1))
+                )
+                sizes[node] = abs(node.bias) + sum(
+                    (dense(abs(w) @ sizes[x].T).T for w, x in node.terms), 0.0
+                )
             case Conditional():
                 values[node], sizes[node] = (values[node.x] > 0) * 1.0, np.zeros(1)
             case Switch():
@@ -266,7 +318,10 @@ def check_in_batch(rng: np.random.Generator, problem: Problem, count: int) -> in
         if isinstance(node, Conditional):
             # Rounding may turn a gate that the bounds decide; its switch is off by rounding then, too.
             wrong = (values[node] < low) | (values[node] > high)
-            assert (np.abs(values[node.x])[wrong] <= 1e-11 * np.broadcast_to(sizes[node.x], wrong.shape)[wrong]).all()
+            assert (
+                np.abs(values[node.x])[wrong]
+                <= 1e-11 * np.broadcast_to(sizes[node.x], wrong.shape)[wrong]
+            ).all()
             values[node] = np.clip(values[node], low, high)
             continue
         room = 1e-11 * sizes[node]
@@ -284,7 +339,9 @@ def test_bounds_contain_thousands_of_networks_and_points(seed):
     rng = np.random.default_rng(seed)
     seen = 0
     for _ in range(45):
-        net = random_network(rng, gaussian(rng), int(rng.integers(2, 10)), int(rng.integers(1, 5)), width=8)
+        net = random_network(
+            rng, gaussian(rng), int(rng.integers(2, 10)), int(rng.integers(1, 5)), width=8
+        )
         for problem in both(rng, net, random_domain(rng, net.input.size, gaussian)):
             seen += check_in_batch(rng, problem, 200)
     assert seen == 18_000
@@ -299,7 +356,9 @@ def test_bounds_contain_thousands_of_networks_and_points(seed):
     width=st.integers(1, 6),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_bounds_contain_exact_values_with_gates_chosen_freely_at_kinks(kind, steps, inputs, width, seed):
+def test_bounds_contain_exact_values_with_gates_chosen_freely_at_kinks(
+    kind, steps, inputs, width, seed
+):
     rng = np.random.default_rng(seed)
     net = random_network(rng, kind(rng), steps, inputs, width)
     for problem in both(rng, net, random_domain(rng, inputs, kind)):
@@ -314,7 +373,9 @@ def test_bounds_contain_exact_values_on_every_family(family):
         weights, low, high = case(family, seed)
         for domain in (Box(low, high), cut_domain(CUTS[seed], low, high, seed)):
             for problem in both(rng, to_network(weights), domain):
-                check_exactly(rng, problem, integers if family == "small_integers" else gaussian, count=3)
+                check_exactly(
+                    rng, problem, integers if family == "small_integers" else gaussian, count=3
+                )
 
 
 def test_gates_may_be_chosen_freely_where_many_kinks_meet():
@@ -328,7 +389,9 @@ def test_gates_may_be_chosen_freely_where_many_kinks_meet():
         for states in itertools.product((0, 1), repeat=6):
             inputs = {node: points_of(rng, which, 1)[0] for node, which in problem.sets.items()}
             inputs[problem.point] = np.zeros(2)
-            values = evaluate_exactly(problem.graph, inputs, lambda node, i, s=states, g=own: s[i] if node is g else 0)
+            values = evaluate_exactly(
+                problem.graph, inputs, lambda node, i, s=states, g=own: s[i] if node is g else 0
+            )
             assert_contains(bounds, values)
 
 
@@ -352,7 +415,10 @@ def test_the_upper_bound_is_at_least_the_exact_constant_of_the_whole_output(fami
     pairs = list(itertools.product(ALL_NORMS, ALL_NORMS))
     for seed in range(3):
         weights, low, high = case(family, seed)
-        for domain in (Box(low, high), cut_domain(CUTS[2 * seed + (mode == "reverse")], low, high, seed)):
+        for domain in (
+            Box(low, high),
+            cut_domain(CUTS[2 * seed + (mode == "reverse")], low, high, seed),
+        ):
             found = oracle.regions(weights, domain.lower, domain.upper, halfspaces_of(domain))
             for alpha, beta in pairs[seed::2]:
                 truth = oracle.constant(found, None, alpha, beta)
@@ -370,7 +436,10 @@ def test_the_upper_bound_scales_with_the_weights(family, scale):
         uppers = []
         for factor in (1.0, scale):
             # Weights of every layer by the factor; a bias by all the factors up to its layer.
-            layers = [(factor * matrix, factor ** (k + 1) * bias) for k, (matrix, bias) in enumerate(weights)]
+            layers = [
+                (factor * matrix, factor ** (k + 1) * bias)
+                for k, (matrix, bias) in enumerate(weights)
+            ]
             problem = stated(to_network(layers), Box(low, high), functional, "linf", mode)
             uppers.append(bound_nodes(problem.graph, problem.sets)[problem.objective][1][0])
         assert uppers[1] == pytest.approx(uppers[0] * scale ** len(weights), rel=1e-9)
@@ -385,19 +454,33 @@ def test_the_upper_bound_on_cut_domains_has_no_units(kind, scale):
     moved = [(matrix, scale * bias) for matrix, bias in weights]
     for mode in MODES:
         plain, other, larger = (
-            upper_bound(stated(to_network(net), cut_domain(kind, size * low, size * high, 1), functional, "linf", mode))
+            upper_bound(
+                stated(
+                    to_network(net),
+                    cut_domain(kind, size * low, size * high, 1),
+                    functional,
+                    "linf",
+                    mode,
+                )
+            )
             for net, size in ((weights, 1.0), (layers, 1.0), (moved, scale))
         )
-        assert other == pytest.approx(plain * scale ** len(weights), rel=1e-9)  # in other units of the output
+        assert other == pytest.approx(
+            plain * scale ** len(weights), rel=1e-9
+        )  # in other units of the output
         assert larger == pytest.approx(plain, rel=1e-9)  # and of the input
 
 
 # --- Rounding ----------------------------------------------------------------------------------------
 
 
-def exact_range(weight: np.ndarray, offset: list[Fraction], box: Box) -> list[tuple[Fraction, Fraction]]:
+def exact_range(
+    weight: np.ndarray, offset: list[Fraction], box: Box
+) -> list[tuple[Fraction, Fraction]]:
     """The exact range over the box of each row of weight x + offset, weight in Fractions."""
-    corners = [(Fraction(low), Fraction(high)) for low, high in zip(box.lower, box.upper, strict=True)]
+    corners = [
+        (Fraction(low), Fraction(high)) for low, high in zip(box.lower, box.upper, strict=True)
+    ]
     ranges = []
     for row, start in zip(weight, offset, strict=True):
         ends = [sorted((w * low, w * high)) for w, (low, high) in zip(row, corners, strict=True)]
@@ -427,11 +510,16 @@ def test_sums_are_rounded_outward(kind):
         x = Input(size)
         node = Affine(((sp.csr_array(weight) if seed % 2 else weight, x),), bias)
         exact = exact_range(fractions(weight), [Fraction(b) for b in bias.tolist()], box)
-        for bounds in (interval_bounds(Graph((x,), (node,)), {x: box}), bound_nodes(Graph((x,), (node,)), {x: box})):
+        for bounds in (
+            interval_bounds(Graph((x,), (node,)), {x: box}),
+            bound_nodes(Graph((x,), (node,)), {x: box}),
+        ):
             for low, high, (least, most) in zip(*bounds[node], exact, strict=True):
                 assert Fraction(low) <= least
                 assert most <= Fraction(high)
-                room = Fraction(1, 10**12) * (1 + max(abs(least), abs(most)) + int(np.abs(weight).sum() * 20))
+                room = Fraction(1, 10**12) * (
+                    1 + max(abs(least), abs(most)) + int(np.abs(weight).sum() * 20)
+                )
                 assert Fraction(high) - most <= room
 
 
@@ -444,7 +532,10 @@ def test_large_constants_are_rounded_outward():
         x = Input(3)
         node = Affine(((weight, x),), bias)
         exact = exact_range(fractions(weight), list(fractions(bias)), box)
-        for bounds in (interval_bounds(Graph((x,), (node,)), {x: box}), bound_nodes(Graph((x,), (node,)), {x: box})):
+        for bounds in (
+            interval_bounds(Graph((x,), (node,)), {x: box}),
+            bound_nodes(Graph((x,), (node,)), {x: box}),
+        ):
             for low, high, (least, most) in zip(*bounds[node], exact, strict=True):
                 assert Fraction(low) <= least
                 assert most <= Fraction(high)
@@ -483,8 +574,14 @@ def test_stable_switches_keep_the_error_of_what_is_behind_them():
         back = -(second @ first)
         node = Affine(((second, hidden), (back, x)), -second @ np.full(5, 40.0))
         weight = fractions(second) @ fractions(first) + fractions(back)
-        exact = exact_range(weight, list(fractions(second) @ fractions(np.full(5, 40.0)) + fractions(node.bias)), box)
-        for low, high, (least, most) in zip(*bound_nodes(Graph((x,), (node,)), {x: box})[node], exact, strict=True):
+        exact = exact_range(
+            weight,
+            list(fractions(second) @ fractions(np.full(5, 40.0)) + fractions(node.bias)),
+            box,
+        )
+        for low, high, (least, most) in zip(
+            *bound_nodes(Graph((x,), (node,)), {x: box})[node], exact, strict=True
+        ):
             assert Fraction(low) <= least
             assert most <= Fraction(high)
 
@@ -509,15 +606,26 @@ def test_the_support_of_cut_domains_is_rounded_outward_and_tight(kind):
         size, d = 10.0 ** rng.uniform(-6, 6), 1 + seed % 3
         low = size * rng.normal(size=d)
         domain = cut_domain(kind, low, low + size * (1 + rng.random(d)), 2 * seed + 1)
-        (whole,) = oracle.regions([(np.eye(d), np.zeros(d))], domain.lower, domain.upper, halfspaces_of(domain))
+        (whole,) = oracle.regions(
+            [(np.eye(d), np.zeros(d))], domain.lower, domain.upper, halfspaces_of(domain)
+        )
         weights = np.vstack(
-            [rng.normal(size=(6, d)) * 10.0 ** rng.uniform(-8, 8, (6, d)), np.eye(d), -np.eye(d), np.zeros(d)]
+            [
+                rng.normal(size=(6, d)) * 10.0 ** rng.uniform(-8, 8, (6, d)),
+                np.eye(d),
+                -np.eye(d),
+                np.zeros(d),
+            ]
         )
         for form in (weights, sp.csr_array(weights)):
             for row, high in zip(fractions(weights), domain.support(form).tolist(), strict=True):
                 exact = max(sum(row * np.array(vertex)) for vertex in whole.vertices)
-                reach = sum(abs(row) * fractions(np.maximum(np.abs(domain.lower), np.abs(domain.upper))))
-                assert exact <= Fraction(high) <= exact + reach * Fraction(1, 10**6) + Fraction(1e-316)
+                reach = sum(
+                    abs(row) * fractions(np.maximum(np.abs(domain.lower), np.abs(domain.upper)))
+                )
+                assert (
+                    exact <= Fraction(high) <= exact + reach * Fraction(1, 10**6) + Fraction(1e-316)
+                )
 
 
 @settings(deadline=None, max_examples=200)
@@ -527,10 +635,17 @@ def test_lines_hold_in_exact_arithmetic(data):
     kind = data.draw(st.sampled_from(("crossing", "positive", "negative", "touching")))
     a, b = sorted((data.draw(size), data.draw(size)))
     left = data.draw(size)
-    low, high = {"crossing": (-left, b), "positive": (a, b), "negative": (-b, -a), "touching": (0.0, b)}[kind]
+    low, high = {
+        "crossing": (-left, b),
+        "positive": (a, b),
+        "negative": (-b, -a),
+        "touching": (0.0, b),
+    }[kind]
     own = data.draw(st.booleans()) and kind == "crossing"
     flat = data.draw(st.booleans())
-    lines = _SwitchLines(np.array([low]), np.array([high]), np.array([True]), np.array([1.0]), own, flat)
+    lines = _SwitchLines(
+        np.array([low]), np.array([high]), np.array([True]), np.array([1.0]), own, flat
+    )
     above = [Fraction(float(part[0])) for part in (lines.upper_slope, lines.upper_offset)]
     below = [Fraction(float(part[0])) for part in (lines.lower_slope, lines.lower_offset)]
     for x in (Fraction(low), Fraction(high), *([Fraction(0)] if low < 0 < high else [])):
@@ -547,9 +662,13 @@ def test_lines_hold_in_exact_arithmetic(data):
         assert Fraction(low) - below[1] <= Fraction(width) * Fraction(1, 10**14)
         return
     for x in (Fraction(low), Fraction(high)):
-        assert above[0] * x + above[1] - max(x, Fraction(0)) <= Fraction(width) * Fraction(1, 10**14)
+        assert above[0] * x + above[1] - max(x, Fraction(0)) <= Fraction(width) * Fraction(
+            1, 10**14
+        )
         if not own:
-            assert min(x, Fraction(0)) - below[0] * x - below[1] <= Fraction(width) * Fraction(1, 10**14)
+            assert min(x, Fraction(0)) - below[0] * x - below[1] <= Fraction(width) * Fraction(
+                1, 10**14
+            )
 
 
 def test_a_stable_gate_has_exact_lines():
@@ -610,7 +729,9 @@ def test_linear_networks_with_functionals_that_decide_are_nearly_exact(mode, alp
     # One functional has the largest norm by far: the largest of several is no more than what bounds of maxima lose.
     weight = np.array([[50.0, -60.0, 70.0], [0.5, 1.0, 0.0], [-0.5, 1.0, 1.0]])
     net = to_network([(weight, np.ones(3))])
-    truth = oracle.constant(oracle.regions([(weight, np.ones(3))], [0] * 3, [1] * 3), None, alpha, "linf")
+    truth = oracle.constant(
+        oracle.regions([(weight, np.ones(3))], [0] * 3, [1] * 3), None, alpha, "linf"
+    )
     problem = stated(net, Box.unit(3), None, alpha, mode, "linf")
     assert truth * (1 - 1e-14) <= upper_bound(problem) <= 3.2 * truth
 
@@ -654,9 +775,16 @@ def test_the_chord_of_a_relu_bounds_its_output_exactly():
 
 def test_the_dual_norm_is_bounded_jointly():
     # g = (a, 1 - a) for a in [0, 1] has |g|_1 = 1, entry by entry it is 2.
-    weights = [(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([5.0, 5.0])), (np.array([[1.0, -1.0]]), np.zeros(1))]
-    problem = stated(to_network(weights), Box(-np.ones(2), np.ones(2)), np.ones(1), "linf", "forward")
-    assert bound_nodes(problem.graph, problem.sets)[problem.objective][1][0] == pytest.approx(2.0, rel=1e-12)
+    weights = [
+        (np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([5.0, 5.0])),
+        (np.array([[1.0, -1.0]]), np.zeros(1)),
+    ]
+    problem = stated(
+        to_network(weights), Box(-np.ones(2), np.ones(2)), np.ones(1), "linf", "forward"
+    )
+    assert bound_nodes(problem.graph, problem.sets)[problem.objective][1][0] == pytest.approx(
+        2.0, rel=1e-12
+    )
     x, v = Input(1), Input(2, "v")
     z = Affine(((np.ones((1, 1)), x),), np.zeros(1))
     a = Switch(Affine(((np.array([[1.0, 1.0]]), v),), np.zeros(1)), Conditional(z))
@@ -676,7 +804,9 @@ def test_what_an_open_gate_switches_is_sharpened_even_where_it_keeps_one_sign():
     switch = Switch(difference, own.gate)
     graph = Graph((x, v), (own, switch))
     sets: dict[Input, ConvexSet] = {x: Box([-1.0], [1.0]), v: Box([1.0], [2.0])}
-    assert [side[0] for side in interval_bounds(graph, sets)[difference]] == pytest.approx([0.5, 3.5])
+    assert [side[0] for side in interval_bounds(graph, sets)[difference]] == pytest.approx(
+        [0.5, 3.5]
+    )
     assert [side[0] for side in bound_nodes(graph, sets)[difference]] == pytest.approx([1.5, 2.5])
 
 
@@ -701,7 +831,11 @@ def test_zeros_stay_zero_so_that_gates_that_touch_are_stable():
 @pytest.mark.parametrize("mode", MODES)
 def test_bias_free_networks_with_positive_weights_are_stable(mode):
     rng = np.random.default_rng(3)
-    weights = [(rng.random((5, 3)), np.zeros(5)), (rng.random((4, 5)), np.zeros(4)), (rng.random((1, 4)), np.zeros(1))]
+    weights = [
+        (rng.random((5, 3)), np.zeros(5)),
+        (rng.random((4, 5)), np.zeros(4)),
+        (rng.random((1, 4)), np.zeros(1)),
+    ]
     problem = stated(to_network(weights), Box.unit(3), np.ones(1), "linf", mode)
     bounds = bound_nodes(problem.graph, problem.sets)
     assert all(states(bounds, gate) == [1.0] * gate.size for gate in problem.gates)
@@ -727,7 +861,10 @@ def test_lower_bounds_never_exceed_upper_bounds(family):
         weights, low, high = case(family, seed)
         c = np.ones(len(weights[-1][1]))
         problem = stated(to_network(weights), Box(low, high), c, "linf", mode)
-        for bounds in (bound_nodes(problem.graph, problem.sets), interval_bounds(problem.graph, problem.sets)):
+        for bounds in (
+            bound_nodes(problem.graph, problem.sets),
+            interval_bounds(problem.graph, problem.sets),
+        ):
             for node, (least, most) in bounds.items():
                 assert (least <= most).all(), node
 
@@ -749,7 +886,10 @@ def test_linear_relaxation_is_never_looser_than_intervals():
     for _ in range(50):
         net = random_network(rng, gaussian(rng), int(rng.integers(2, 9)), int(rng.integers(1, 5)))
         for problem in both(rng, net, random_domain(rng, net.input.size, gaussian)):
-            linear, coarse = bound_nodes(problem.graph, problem.sets), interval_bounds(problem.graph, problem.sets)
+            linear, coarse = (
+                bound_nodes(problem.graph, problem.sets),
+                interval_bounds(problem.graph, problem.sets),
+            )
             for node in problem.graph.nodes:
                 assert (linear[node][0] >= coarse[node][0]).all()
                 assert (linear[node][1] <= coarse[node][1]).all()
@@ -821,7 +961,11 @@ def test_known_bounds_that_say_nothing_change_nothing():
     }
     for known in (None, {}, free, nothing):
         again = bound_nodes(problem.graph, problem.sets, known)
-        assert all((again[node][side] == free[node][side]).all() for node in problem.graph.nodes for side in (0, 1))
+        assert all(
+            (again[node][side] == free[node][side]).all()
+            for node in problem.graph.nodes
+            for side in (0, 1)
+        )
 
 
 def test_bounds_at_a_point_enclose_it_tightly():
@@ -829,7 +973,11 @@ def test_bounds_at_a_point_enclose_it_tightly():
     for kind in KINDS:
         for _ in range(20):
             net = random_network(rng, kind(rng), 6, 3)
-            point = rng.integers(-2, 3, 3).astype(np.float64) if kind is integers else rng.normal(size=3)
+            point = (
+                rng.integers(-2, 3, 3).astype(np.float64)
+                if kind is integers
+                else rng.normal(size=3)
+            )
             bounds = point_bounds(net.graph.nodes, net.input, point)
             values = evaluate_exactly(net.graph, {net.input: point}, lambda *_: 0)
             for node in net.graph.nodes:
@@ -838,7 +986,9 @@ def test_bounds_at_a_point_enclose_it_tightly():
                 for low, high, value in zip(*bounds[node], values[node], strict=True):
                     assert Fraction(low) <= value <= Fraction(high)
                 if kind is gaussian:
-                    assert (bounds[node][1] - bounds[node][0] <= 1e-10 * (1 + np.abs(bounds[node][1]))).all()
+                    assert (
+                        bounds[node][1] - bounds[node][0] <= 1e-10 * (1 + np.abs(bounds[node][1]))
+                    ).all()
 
 
 def test_an_input_has_no_interval_of_its_own():
@@ -860,4 +1010,6 @@ def test_root_bounds_of_the_example_do_not_get_worse(mode, alpha):
     net = read_onnx(str(EXAMPLE))
     for output, measured in enumerate(ROOT_BOUNDS[mode, alpha]):
         problem = stated(net, Box.unit(13), output, alpha, mode)
-        assert bound_nodes(problem.graph, problem.sets)[problem.objective][1][0] <= measured * (1 + 1e-6)
+        assert bound_nodes(problem.graph, problem.sets)[problem.objective][1][0] <= measured * (
+            1 + 1e-6
+        )

@@ -47,7 +47,12 @@ def test_exact_answers_are_proven(family: str, seed: int) -> None:
     alpha, beta = PAIRS[(sorted({**FAMILIES, **EXTREME}).index(family) + 4 * seed) % 9]
     net = to_network(drawn.weights)
     result = lx.lipschitz(
-        net, lx.Box(drawn.lower, drawn.upper), input_norm=alpha, output_norm=beta, method="bab", certificate=True
+        net,
+        lx.Box(drawn.lower, drawn.upper),
+        input_norm=alpha,
+        output_norm=beta,
+        method="bab",
+        certificate=True,
     )
     assert (result.status, result.proof) == (lx.Status.EXACT, "certificate")
     report = lx.check(net, result.certificate)
@@ -72,14 +77,21 @@ def test_domains_that_are_no_boxes(cut: str) -> None:
 def test_a_program_rests_on_its_proof(solver: str) -> None:
     drawn = case("sign_pairs", 3)
     net = to_network(drawn.weights)
-    result = lx.lipschitz(net, lx.Box(drawn.lower, drawn.upper), method="mip", solver=solver, certificate=True)
+    result = lx.lipschitz(
+        net, lx.Box(drawn.lower, drawn.upper), method="mip", solver=solver, certificate=True
+    )
     assert (result.status, result.proof, result.method) == (lx.Status.EXACT, "certificate", "mip")
     assert lx.check(net, result.certificate).exact
 
 
 def made(kind: str) -> tuple[lx.Network, dict[str, Any], Truth]:
     """A certificate with many kinds of steps, and the constant."""
-    alpha, beta = {"linf": ("linf", "l1"), "l2": ("l2", "l2"), "ball": ("l1", "linf"), "space": ("linf", "linf")}[kind]
+    alpha, beta = {
+        "linf": ("linf", "l1"),
+        "l2": ("l2", "l2"),
+        "ball": ("l1", "linf"),
+        "space": ("linf", "linf"),
+    }[kind]
     drawn = case("general" if kind != "ball" else "duplicated", 12)
     domain: lx.Domain = lx.Box(drawn.lower, drawn.upper)
     if kind == "ball":
@@ -89,7 +101,9 @@ def made(kind: str) -> tuple[lx.Network, dict[str, Any], Truth]:
         domain = lx.Reals(len(drawn.lower))
         found = regions(drawn.weights, [-1e40] * domain.dim, [1e40] * domain.dim)
     net = to_network(drawn.weights)
-    result = lx.lipschitz(net, domain, input_norm=alpha, output_norm=beta, method="bab", certificate=True)
+    result = lx.lipschitz(
+        net, domain, input_norm=alpha, output_norm=beta, method="bab", certificate=True
+    )
     assert result.certificate is not None
     assert lx.check(net, result.certificate).exact
     return net, result.certificate.data, truth(found, None, alpha, beta)
@@ -182,7 +196,10 @@ FORGED: dict[str, Callable[[list[Any]], list[Any]]] = {
     "a step after the last": lambda nodes: [[*nodes[0], ["relax"]], *nodes[1:]],
     "empty for no reason": lambda _: [[["empty", [], [], []]]],
     "bounded at once": lambda _: [[["bound"]]],
-    "deduced for no reason": lambda nodes: [[["deduce", 0, 0, 1, [[0, 0, 1]], [], []], *nodes[0]], *nodes[1:]],
+    "deduced for no reason": lambda nodes: [
+        [["deduce", 0, 0, 1, [[0, 0, 1]], [], []], *nodes[0]],
+        *nodes[1:],
+    ],
     "split by no gate": lambda nodes: [[["split", 0, -1]], *nodes[1:]],
 }
 
@@ -194,7 +211,9 @@ def test_forged_proofs_are_refused(name: str) -> None:
     assert certificate is not None
     nodes = FORGED[name](certificate.data["proof"]["nodes"])
     try:
-        assert not lx.check(net, lx.Certificate({**certificate.data, "proof": {"nodes": nodes}})).upper.proven
+        assert not lx.check(
+            net, lx.Certificate({**certificate.data, "proof": {"nodes": nodes}})
+        ).upper.proven
     except lx.CertificateError:
         assert name == "split by no gate"
 
@@ -212,8 +231,13 @@ def test_forged_proofs_are_refused(name: str) -> None:
         (0.5, 1, ["100"], 0.0),
     ],
 )
-def test_forged_witnesses_are_refused(point: float, over: int, pattern: list[str], direction: float) -> None:
-    layers = [([[1.0], [-1.0], [1.0]], [0.0, 0.0, -2.0]), ([[1.0, -1.0, 1.0]], [0.0])]  # slopes 1, and 2 beyond 2
+def test_forged_witnesses_are_refused(
+    point: float, over: int, pattern: list[str], direction: float
+) -> None:
+    layers = [
+        ([[1.0], [-1.0], [1.0]], [0.0, 0.0, -2.0]),
+        ([[1.0, -1.0, 1.0]], [0.0]),
+    ]  # slopes 1, and 2 beyond 2
     net = to_network(layers)
     certificate = lx.lipschitz(net, lx.Box([-2], [2]), method="bab", certificate=True).certificate
     assert certificate is not None
@@ -250,7 +274,9 @@ def test_open_gates_have_no_sign() -> None:
     certificate = lx.lipschitz(net, lx.Box([-1], [1]), method="bab", certificate=True).certificate
     assert certificate is not None
     nodes = [[["empty", [[0, 0, 1], [0, 1, 1]], [], []]]]  # that both are off is what is impossible
-    assert not lx.check(net, lx.Certificate({**certificate.data, "proof": {"nodes": nodes}})).upper.proven
+    assert not lx.check(
+        net, lx.Certificate({**certificate.data, "proof": {"nodes": nodes}})
+    ).upper.proven
 
 
 def refuses(net: lx.Network, domain: lx.Domain, steps: list[Any], **question: Any) -> None:
@@ -297,12 +323,17 @@ def test_polyhedral_norms(what: str) -> None:
     rows = np.array([[2.0, 1.0, 0.0], [1.0, -3.0, 0.5], [0.0, 1.0, 1.0], [1.0, 0.0, -2.0]])
     one = lx.PolyhedralNorm(**{what: np.vstack([rows, -rows])})
     drawn = case("general", 21)
-    weights = [(np.ones((len(drawn.weights[0][0]), 3)) * np.arange(1, 4), drawn.weights[0][1]), *drawn.weights[1:]]
+    weights = [
+        (np.ones((len(drawn.weights[0][0]), 3)) * np.arange(1, 4), drawn.weights[0][1]),
+        *drawn.weights[1:],
+    ]
     net = to_network(weights)
     for question in ({"input_norm": one}, {"input_norm": "l1", "functional": 0}):
         if "functional" not in question and net.output.size != 3:
             question["functional"] = 0
-        result = lx.lipschitz(net, lx.Box([-1] * 3, [1] * 3), method="bab", certificate=True, **question)  # type: ignore[arg-type]
+        result = lx.lipschitz(
+            net, lx.Box([-1] * 3, [1] * 3), method="bab", certificate=True, **question
+        )  # type: ignore[arg-type]
         assert result.proof == "certificate"
         assert lx.check(net, result.certificate).exact
 
@@ -312,7 +343,9 @@ def test_gates_of_different_switches_are_independent() -> None:
     rng = np.random.default_rng(5)
     for _ in range(8):
         x = Input(2)
-        first, second = (relu(Affine(((rng.normal(size=(3, 2)), x),), rng.normal(size=3) / 4)) for _ in range(2))
+        first, second = (
+            relu(Affine(((rng.normal(size=(3, 2)), x),), rng.normal(size=3) / 4)) for _ in range(2)
+        )
         joined = add((rng.normal(size=(2, 3)), first), (rng.normal(size=(2, 3)), second))
         output = Affine(((rng.normal(size=(1, 2)), relu(joined)),), np.zeros(1))
         net = network(Graph((x,), (output,)), input_shape=(2,), output_shape=(1,), name="joined")

@@ -29,7 +29,11 @@ from tests.test_many import COUNT, Here, alone, balls, network
 
 def run(path: Path, domains: Any = None, **options: Any) -> list[lx.BatchResult]:
     options = {"functional": 0, "executor": Here()} | options
-    return list(lx.lipschitz_many(network(), balls() if domains is None else domains, checkpoint=path, **options))
+    return list(
+        lx.lipschitz_many(
+            network(), balls() if domains is None else domains, checkpoint=path, **options
+        )
+    )
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -50,10 +54,16 @@ def test_a_run_that_is_broken_off_goes_on(path: Path) -> None:
     assert 5 <= len(there) < COUNT
     again = run(path)
     assert [one.index for one in again if one.resumed] == there
-    assert sorted(one.index for one in again) == sorted(line["index"] for line in lines(path)[1:]) == list(range(COUNT))
+    assert (
+        sorted(one.index for one in again)
+        == sorted(line["index"] for line in lines(path)[1:])
+        == list(range(COUNT))
+    )
     assert [one.result.value for one in sorted(again, key=lambda one: one.index)] == alone()  # type: ignore[union-attr]
     before = path.read_bytes()
-    assert all(one.resumed for one in run(path, time_limit=1.0, threads=2))  # how it is answered is no other question
+    assert all(
+        one.resumed for one in run(path, time_limit=1.0, threads=2)
+    )  # how it is answered is no other question
     assert path.read_bytes() == before
 
 
@@ -72,7 +82,14 @@ def test_an_unfinished_line_is_cut_off(path: Path) -> None:
     whole = path.read_bytes()
     second = whole.index(b"\n") + 1
     last = whole.rindex(b"\n", 0, -1) + 1
-    for end in (*range(0, second + 1, 37), second, last, last + 1, (last + len(whole)) // 2, len(whole) - 1):
+    for end in (
+        *range(0, second + 1, 37),
+        second,
+        last,
+        last + 1,
+        (last + len(whole)) // 2,
+        len(whole) - 1,
+    ):
         path.write_bytes(whole[:end])
         again = run(path, balls()[:2])
         assert sum(one.resumed for one in again) == (1 if end >= last else 0)
@@ -158,7 +175,11 @@ def test_domains_of_other_kinds_are_told_apart() -> None:
 def test_what_failed_is_asked_again(path: Path) -> None:
     domains = [balls()[0], lx.DomainError("not yet"), balls()[2]]
     assert [one.error is None for one in run(path, domains, ordered=True)] == [True, False, True]
-    assert {"index": 1, "domain": None, "error": {"type": "DomainError", "message": "not yet"}} in lines(path)
+    assert {
+        "index": 1,
+        "domain": None,
+        "error": {"type": "DomainError", "message": "not yet"},
+    } in lines(path)
     again = run(path, balls()[:3], ordered=True)
     assert [one.resumed for one in again] == [True, False, True]
     assert sorted(line["index"] for line in lines(path)[1:]) == [0, 1, 2]
@@ -220,7 +241,9 @@ def test_a_full_disk_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) 
         for one in results:
             found.append(one)
             if len(found) == 8:
-                assert all("index" in line or "format" in line for line in lines(path))  # none by halves
+                assert all(
+                    "index" in line or "format" in line for line in lines(path)
+                )  # none by halves
                 assert disk.refused > 2
                 disk.room = 10**9
     assert len(warned) == 1
@@ -232,7 +255,10 @@ def test_a_disk_that_stays_full(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     Disk(monkeypatch, room=3000)
     results = lx.lipschitz_many(network(), balls(), functional=0, executor=Here(), checkpoint=path)
     found: list[lx.BatchResult] = []
-    with pytest.warns(RuntimeWarning, match="No space left"), pytest.raises(lx.CheckpointError, match="missing"):
+    with (
+        pytest.warns(RuntimeWarning, match="No space left"),
+        pytest.raises(lx.CheckpointError, match="missing"),
+    ):
         found.extend(results)
     assert len(found) == COUNT
     there = [line["index"] for line in lines(path)[1:]]
@@ -291,7 +317,15 @@ def test_a_run_that_is_killed_goes_on(path: Path, tmp_path: Path) -> None:
     model, centers = tmp_path / "model.onnx", tmp_path / "centers.npy"
     model.write_bytes(pytorch_mlp(np.random.default_rng(3), (4, 8, 8, 2)).SerializeToString())
     np.save(centers, np.random.default_rng(0).normal(size=(16, 4)))
-    command = [sys.executable, "-m", "lipexact", "batch", str(model), f"--centers={centers}", "--radius=0.5"]
+    command = [
+        sys.executable,
+        "-m",
+        "lipexact",
+        "batch",
+        str(model),
+        f"--centers={centers}",
+        "--radius=0.5",
+    ]
     command += [f"--out={path}", "--jobs=1", "--functional=0", "--quiet"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as running:
         while running.poll() is None and (not path.exists() or path.read_bytes().count(b"\n") < 4):
@@ -300,7 +334,9 @@ def test_a_run_that_is_killed_goes_on(path: Path, tmp_path: Path) -> None:
         running.wait()
     there = path.read_bytes().count(b"\n") - 1
     assert 3 <= there < 16
-    again = subprocess.run([*command, "--resume", "--json"], capture_output=True, text=True, timeout=100, check=True)
+    again = subprocess.run(
+        [*command, "--resume", "--json"], capture_output=True, text=True, timeout=100, check=True
+    )
     facts = json.loads(again.stdout)
     assert (facts["domains"], facts["exact"]) == (16, 16)
     assert facts["from_the_file"] >= there - 1

@@ -24,7 +24,9 @@ from tests.onnx_files import onnx_model, pytorch_mlp
 
 # A console's colours and width are no matter of these tests.
 PLAIN = {
-    name: text for name, text in os.environ.items() if not re.search(r"COLOR|^GITHUB_ACTIONS$|^COLUMNS$|^LINES$", name)
+    name: text
+    for name, text in os.environ.items()
+    if not re.search(r"COLOR|^GITHUB_ACTIONS$|^COLUMNS$|^LINES$", name)
 }
 
 
@@ -96,9 +98,14 @@ def hard(folder):
     """A network that no solver finishes within seconds."""
     path = folder / "hard.onnx"
     weights = random_weights(np.random.default_rng(0), (8, 24, 24, 24, 1))
-    constants = {f"{name}{k}": array for k, pair in enumerate(weights) for name, array in zip("Wb", pair, strict=True)}
+    constants = {
+        f"{name}{k}": array
+        for k, pair in enumerate(weights)
+        for name, array in zip("Wb", pair, strict=True)
+    }
     body = "\n".join(
-        f"z{k} = Gemm <transB = 1> ({f'h{k - 1}' if k else 'x'}, W{k}, b{k})\n h{k} = Relu (z{k})" for k in range(3)
+        f"z{k} = Gemm <transB = 1> ({f'h{k - 1}' if k else 'x'}, W{k}, b{k})\n h{k} = Relu (z{k})"
+        for k in range(3)
     )
     text = f"(double[N,8] x) => (double[N,1] y) {{ {body}\n y = Gemm <transB = 1> (h2, W3, b3) }}"
     onnx.save_model(onnx_model(text, constants), path)
@@ -133,7 +140,9 @@ def test_solve_prints_a_short_table(run, model):
 
 
 def test_solve_as_json(run, model):
-    result = run("solve", model, "--lower", 0, "--upper", 1, "--functional", "1,-1", "--norm", "l1", "--json")
+    result = run(
+        "solve", model, "--lower", 0, "--upper", 1, "--functional", "1,-1", "--norm", "l1", "--json"
+    )
     known = lx.lipschitz(model, lx.Box.unit(4), functional=[1, -1], input_norm="l1")
     printed = solved(result)
     assert printed["status"] == "EXACT"
@@ -157,7 +166,11 @@ def test_everywhere(run, model):
         (["--lower", "-1,-2,-3,-4", "--upper", "0"], [-1, -2, -3, -4], [0] * 4),
         (["--lower", "-.5,0,0,-1e-1", "--upper", "1,1,1,1"], [-0.5, 0, 0, -0.1], [1] * 4),
         (["--center", "-0.5", "--radius", "0.25"], [-0.75] * 4, [-0.25] * 4),
-        (["--center", "-0.5,0,0,0.5", "--radius", "1", "--clip", "-1,1"], [-1, -1, -1, -0.5], [0.5, 1, 1, 1]),
+        (
+            ["--center", "-0.5,0,0,0.5", "--radius", "1", "--clip", "-1,1"],
+            [-1, -1, -1, -0.5],
+            [0.5, 1, 1, 1],
+        ),
         (["--center", "0", "--radius", "1", "--clip", "-inf,0.5"], [-1] * 4, [0.5] * 4),
     ],
 )
@@ -168,7 +181,15 @@ def test_boxes_and_balls_from_numbers(run, model, box, lower, upper):
 
 @pytest.mark.parametrize(
     ("text", "functional"),
-    [("0", 0), ("1", 1), ("-1", -1), ("-2", -2), ("-1,1", [-1, 1]), ("0.5,-1e-3", [0.5, -1e-3]), ("1,0", [1, 0])],
+    [
+        ("0", 0),
+        ("1", 1),
+        ("-1", -1),
+        ("-2", -2),
+        ("-1,1", [-1, 1]),
+        ("0.5,-1e-3", [0.5, -1e-3]),
+        ("1,0", [1, 0]),
+    ],
 )
 def test_functionals(run, model, text, functional):
     known = lx.lipschitz(model, lx.Box.unit(4), functional=functional).value
@@ -178,7 +199,8 @@ def test_functionals(run, model, text, functional):
 
 
 @pytest.mark.parametrize(
-    "name", ["lower.npy", "LOWER.NPY", "lower.csv", "column.csv", "bom.csv", "one.npy", "integer.npy"]
+    "name",
+    ["lower.npy", "LOWER.NPY", "lower.csv", "column.csv", "bom.csv", "one.npy", "integer.npy"],
 )
 def test_a_box_from_files(run, model, folder, name):
     path = folder / name
@@ -199,14 +221,26 @@ def test_a_box_from_files(run, model, folder, name):
         case _:
             with path.open("wb") as stream:
                 np.save(stream, lower)
-    printed = solved(run("solve", model, "--lower", path, "--upper", 1, "--functional", 0, "--json"))
+    printed = solved(
+        run("solve", model, "--lower", path, "--upper", 1, "--functional", 0, "--json")
+    )
     assert printed["value"] == lx.lipschitz(model, lx.Box(lower, np.ones(4)), functional=0).value
 
 
 def test_a_functional_from_a_file(run, model, folder):
     np.save(folder / "functional.npy", np.array([[2.0], [-1.0]]))
     printed = solved(
-        run("solve", model, "--lower", 0, "--upper", 1, "--functional", folder / "functional.npy", "--json")
+        run(
+            "solve",
+            model,
+            "--lower",
+            0,
+            "--upper",
+            1,
+            "--functional",
+            folder / "functional.npy",
+            "--json",
+        )
     )
     assert printed["value"] == lx.lipschitz(model, lx.Box.unit(4), functional=[2, -1]).value
 
@@ -216,7 +250,17 @@ def test_an_image_as_centre(run, image, folder, shape):
     pixels = np.random.default_rng(1).uniform(size=784)
     np.save(folder / "pixels.npy", pixels.reshape(shape))
     printed = solved(
-        run("solve", image, "--center", folder / "pixels.npy", "--radius", 0.01, "--clip", "0,1", "--json")
+        run(
+            "solve",
+            image,
+            "--center",
+            folder / "pixels.npy",
+            "--radius",
+            0.01,
+            "--clip",
+            "0,1",
+            "--json",
+        )
     )
     known = lx.lipschitz(image, lx.Ball(pixels, 0.01, clip=(0, 1)))
     assert printed["value"] == known.value
@@ -240,7 +284,18 @@ def test_solvers_and_modes(run, model, solver, mode):
     printed = solved(
         run(
             *("solve", model, "--lower", 0, "--upper", 1, "--functional", 0, "--json"),
-            *("--solver", solver, "--mode", mode, "--threads", 1, "--time-limit", 60, "--gap", 1e-3),
+            *(
+                "--solver",
+                solver,
+                "--mode",
+                mode,
+                "--threads",
+                1,
+                "--time-limit",
+                60,
+                "--gap",
+                1e-3,
+            ),
         )
     )
     assert (printed["solver"], printed["mode"]) == (solver, mode)
@@ -303,14 +358,23 @@ def test_what_does_not_fit_is_code_1(fails, model, arguments, words):
 
 def test_the_whole_output_in_a_norm(run, model):
     for output_norm in ("linf", "l1"):
-        printed = solved(run("solve", model, "--lower", 0, "--upper", 1, "--output-norm", output_norm, "--json"))
-        assert printed["value"] == lx.lipschitz(model, lx.Box.unit(4), output_norm=output_norm).value
+        printed = solved(
+            run("solve", model, "--lower", 0, "--upper", 1, "--output-norm", output_norm, "--json")
+        )
+        assert (
+            printed["value"] == lx.lipschitz(model, lx.Box.unit(4), output_norm=output_norm).value
+        )
 
 
 @pytest.mark.parametrize(("text", "label"), [("cross", None), ("cross:1", 1), ("cross:-1", -1)])
 def test_cross_lipschitz(run, model, text, label):
-    printed = solved(run("solve", model, "--lower", 0, "--upper", 1, "--functional", text, "--json"))
-    assert printed["value"] == lx.lipschitz(model, lx.Box.unit(4), functional=lx.CrossLipschitz(label)).value
+    printed = solved(
+        run("solve", model, "--lower", 0, "--upper", 1, "--functional", text, "--json")
+    )
+    assert (
+        printed["value"]
+        == lx.lipschitz(model, lx.Box.unit(4), functional=lx.CrossLipschitz(label)).value
+    )
 
 
 @pytest.mark.parametrize("text", ["cross:", "cross:first", "cross:2", "cross:0.5"])
@@ -322,15 +386,42 @@ def test_a_label_that_is_no_output(fails, model, text):
 def test_several_functionals_from_a_file(run, model, folder):
     rows = np.array([[1.0, 0.0], [1.0, -1.0], [0.0, 2.0]])
     np.savetxt(folder / "rows.csv", rows, delimiter=",")
-    printed = solved(run("solve", model, "--lower", 0, "--upper", 1, "--functional", folder / "rows.csv", "--json"))
+    printed = solved(
+        run(
+            "solve",
+            model,
+            "--lower",
+            0,
+            "--upper",
+            1,
+            "--functional",
+            folder / "rows.csv",
+            "--json",
+        )
+    )
     assert printed["value"] == lx.lipschitz(model, lx.Box.unit(4), functional=rows).value
 
 
 def test_a_ball_in_l1(run, model):
     printed = solved(
-        run("solve", model, "--center", 0.5, "--radius", 0.5, "--ball-norm", "l1", "--norm", "l1", "--json")
+        run(
+            "solve",
+            model,
+            "--center",
+            0.5,
+            "--radius",
+            0.5,
+            "--ball-norm",
+            "l1",
+            "--norm",
+            "l1",
+            "--json",
+        )
     )
-    assert printed["value"] == lx.lipschitz(model, lx.Ball([0.5] * 4, 0.5, "l1"), input_norm="l1").value
+    assert (
+        printed["value"]
+        == lx.lipschitz(model, lx.Ball([0.5] * 4, 0.5, "l1"), input_norm="l1").value
+    )
 
 
 def test_a_target(run, model):
@@ -378,7 +469,9 @@ def several(folder):
     ],
 )
 def test_inputs_and_outputs_by_name(run, several, options, value):
-    solved = json.loads(run("solve", several, "--lower", 0, "--upper", 1, "--json", *options).stdout)
+    solved = json.loads(
+        run("solve", several, "--lower", 0, "--upper", 1, "--json", *options).stdout
+    )
     assert solved["value"] == pytest.approx(value)
     assert json.loads(run("info", several, "--json", *options).stdout)["input_shape"] == [3]
 
@@ -387,7 +480,9 @@ def test_inputs_and_outputs_that_do_not_fit(fails, several):
     assert "output='q'" in fails("info", several)
     assert "NAME=" in fails("info", several, "--output", "q", "--fix", "b", code=2)
     assert "'z'" in fails("info", several, "--output", "q", "--fix", "z=1,2,3")
-    assert "twice" in fails("info", several, "--output", "q", "--fix", "b=1", "--fix", "b=2", code=2)
+    assert "twice" in fails(
+        "info", several, "--output", "q", "--fix", "b=1", "--fix", "b=2", code=2
+    )
     assert "--drop-final" in fails("info", several, "--output", "p")
     assert "known length" in fails("info", several, "--output", "l", "--no-batch-axis")
 
@@ -486,7 +581,9 @@ def test_a_pickle_is_not_run(fails, model, folder, tmp_path):
 
 def test_a_solver_that_is_not_there(fails, model, monkeypatch):
     def missing(*_, **__):
-        raise lx.SolverUnavailableError("the solver 'cbc' is not available here:\napt-get install coinor-cbc")
+        raise lx.SolverUnavailableError(
+            "the solver 'cbc' is not available here:\napt-get install coinor-cbc"
+        )
 
     monkeypatch.setattr(cli, "lipschitz", missing)
     assert "apt-get install" in fails("solve", model, "--lower", 0, "--upper", 1)
@@ -514,11 +611,26 @@ def centers(folder):
 
 def test_batch(run, fails, model, centers, tmp_path):
     out = tmp_path / "results.jsonl"
-    asked = "batch", model, "--centers", centers, "--radius", 0.25, "--out", out, "--functional", 0, "--jobs", 1
+    asked = (
+        "batch",
+        model,
+        "--centers",
+        centers,
+        "--radius",
+        0.25,
+        "--out",
+        out,
+        "--functional",
+        0,
+        "--jobs",
+        1,
+    )
     told = run(*asked)
     rows = dict(re.split("  +", line, maxsplit=1) for line in told.stdout.splitlines())
     assert (rows["domains"], rows["exact"], rows["open"], rows["failed"]) == ("5", "5", "0", "0")
-    alone = [lx.lipschitz(model, lx.Ball(row, 0.25), functional=0).value for row in np.load(centers)]
+    alone = [
+        lx.lipschitz(model, lx.Ball(row, 0.25), functional=0).value for row in np.load(centers)
+    ]
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert {line["index"]: line["result"]["value"] for line in lines[1:]} == dict(enumerate(alone))
     assert f"median: {np.median(alone):.6g}" in rows["constants"]
@@ -536,9 +648,13 @@ def test_batch_of_points_that_are_none(run, model, folder, tmp_path):
     rows[1, 2] = np.nan
     np.save(folder / "holes.npy", rows)
     asked = "batch", model, "--centers", folder / "holes.npy", "--radius", 0.25, "--jobs", 1
-    facts = json.loads(run(*asked, "--out", tmp_path / "a.jsonl", "--json", "--quiet", code=1).stdout)
+    facts = json.loads(
+        run(*asked, "--out", tmp_path / "a.jsonl", "--json", "--quiet", code=1).stdout
+    )
     assert (facts["exact"], facts["failed"]) == (2, 1)
-    assert facts["first_failure"].startswith("1: DomainError: the ball's centre is NaN in coordinate 2")
+    assert facts["first_failure"].startswith(
+        "1: DomainError: the ball's centre is NaN in coordinate 2"
+    )
 
 
 def test_batch_writes_certificates(run, model, centers, tmp_path):
@@ -552,7 +668,18 @@ def test_batch_writes_certificates(run, model, centers, tmp_path):
 def test_batch_leaves_intervals_with_code_3(run, hard, tmp_path):
     sizes = lx.load(hard).input.size
     np.save(tmp_path / "centers.npy", np.zeros((1, sizes)))
-    asked = "batch", hard, "--centers", tmp_path / "centers.npy", "--radius", 1, "--time-limit", 0.3, "--jobs", 1
+    asked = (
+        "batch",
+        hard,
+        "--centers",
+        tmp_path / "centers.npy",
+        "--radius",
+        1,
+        "--time-limit",
+        0.3,
+        "--jobs",
+        1,
+    )
     facts = json.loads(run(*asked, "--out", tmp_path / "a.jsonl", "--json", code=3).stdout)
     assert (facts["exact"], facts["open"], facts["constants"]) == (0, 1, None)
     assert facts["largest_gap"] > 0
@@ -582,8 +709,12 @@ def test_batch_of_images(run, image, folder, tmp_path, shape):
     ],
 )
 def test_batches_that_are_refused(fails, model, centers, tmp_path, options, code, words):
-    asked = {"--centers": centers, "--out": tmp_path / "a.jsonl"} | dict(zip(options[::2], options[1::2], strict=True))
-    assert words in fails("batch", model, *[part for each in asked.items() for part in each], code=code)
+    asked = {"--centers": centers, "--out": tmp_path / "a.jsonl"} | dict(
+        zip(options[::2], options[1::2], strict=True)
+    )
+    assert words in fails(
+        "batch", model, *[part for each in asked.items() for part in each], code=code
+    )
 
 
 def test_progress_of_a_batch_goes_to_stderr(run, model, centers, tmp_path, monkeypatch):
@@ -611,13 +742,19 @@ def test_estimate_as_json(run, model):
     assert printed["method"] == "clever"
     assert printed["guarantee"] == "heuristic"
     assert printed["details"]["batches"] == 3
-    everywhere = solved(run("estimate", model, "--everywhere", "--norm", "l2", "--method", "lipsdp", "--json"))
-    assert everywhere["value"] == pytest.approx(lx.estimate(model, lx.Reals(4), "lipsdp", input_norm="l2").value)
+    everywhere = solved(
+        run("estimate", model, "--everywhere", "--norm", "l2", "--method", "lipsdp", "--json")
+    )
+    assert everywhere["value"] == pytest.approx(
+        lx.estimate(model, lx.Reals(4), "lipsdp", input_norm="l2").value
+    )
 
 
 def test_estimates_that_are_refused(fails, model):
     assert "no estimator" in fails("estimate", model, *BALL, "--method", "magic", code=2)
-    assert "no option 'x'" in fails("estimate", model, *BALL, "--method", "naive", "--option", "x=1", code=2)
+    assert "no option 'x'" in fails(
+        "estimate", model, *BALL, "--method", "naive", "--option", "x=1", code=2
+    )
     assert "--option takes NAME=VALUE" in fails("estimate", model, *BALL, "--option", "x", code=2)
     assert "input norm must be l2" in fails("estimate", model, *BALL, "--method", "lipsdp")
 
@@ -627,7 +764,9 @@ def test_compare_prints_a_table(run, model):
     result = run("compare", model, *BALL, *methods)
     exact = lx.lipschitz(model, lx.Ball([0.5] * 4, 0.1)).value
     assert f"Lipschitz constant {exact:.9g}." in result.stdout
-    assert [row for row in ("sampling", "fastlip", "lipsdp", "exact") if row in result.stdout] == result.stderr.split()
+    assert [
+        row for row in ("sampling", "fastlip", "lipsdp", "exact") if row in result.stdout
+    ] == result.stderr.split()
     assert "lipsdp: lipsdp takes l2" in " ".join(result.stdout.split())
     assert max(map(len, result.stdout.splitlines())) <= 140
     quiet = run("compare", model, *BALL, *methods, "--markdown", "--quiet")
@@ -652,10 +791,14 @@ def test_compare_draws_a_picture(run, model, folder):
 
 def test_comparisons_that_are_refused(fails, model, folder):
     assert "no estimator" in fails("compare", model, *BALL, "--methods", "magic", code=2)
-    assert "positive number" in fails("compare", model, *BALL, "--methods", "naive", "--time-limit", 0, code=2)
+    assert "positive number" in fails(
+        "compare", model, *BALL, "--methods", "naive", "--time-limit", 0, code=2
+    )
     where = folder / "no" / "errors.png"
     assert "--plot" in fails("compare", model, *BALL, "--methods", "naive", "--plot", where, code=2)
-    assert "--plot" in fails("compare", model, *BALL, "--methods", "naive", "--plot", folder / "errors.xyz", code=2)
+    assert "--plot" in fails(
+        "compare", model, *BALL, "--methods", "naive", "--plot", folder / "errors.xyz", code=2
+    )
 
 
 # --- info, version, help -------------------------------------------------------------------------------------------
@@ -682,7 +825,9 @@ def test_info_as_json(run, model):
 
 
 def test_info_of_a_network_without_neurons(run, folder):
-    onnx.save_model(onnx_model("(float[2] x) => (float[2] y) { y = Identity (x) }"), folder / "identity.onnx")
+    onnx.save_model(
+        onnx_model("(float[2] x) => (float[2] y) { y = Identity (x) }"), folder / "identity.onnx"
+    )
     assert re.search(r"^gates +none$", run("info", folder / "identity.onnx").stdout, re.MULTILINE)
 
 
@@ -745,21 +890,38 @@ def test_what_a_solver_prints_is_kept_out_of_the_answer(run, model, monkeypatch)
 
 
 def test_no_progress_when_quiet(run, model, slow):
-    assert run("solve", model, "--lower", 0, "--upper", 1, "--functional", 0, "--quiet").stderr == ""
+    assert (
+        run("solve", model, "--lower", 0, "--upper", 1, "--functional", 0, "--quiet").stderr == ""
+    )
 
 
 def test_a_terminal_shows_one_line_that_changes(hard):
     """Progress on a terminal at stderr, and plain JSON in the pipe at stdout."""
     control, terminal = pytest.importorskip("pty").openpty()
-    command = [sys.executable, "-m", "lipexact", "solve", str(hard), "--lower", "-1", "--upper", "1", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "lipexact",
+        "solve",
+        str(hard),
+        "--lower",
+        "-1",
+        "--upper",
+        "1",
+        "--json",
+    ]
     environment = PLAIN | {"TERM": "xterm-256color", "COLUMNS": "40"}
     shown, told = b"", False
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=terminal) as running:
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=terminal
+    ) as running:
         os.close(terminal)
         try:
             while part := os.read(control, 65536):
                 shown += part
-                if not told and all(word in shown for word in (b"lower", b"upper", b"gap", b"\x1b[")):
+                if not told and all(
+                    word in shown for word in (b"lower", b"upper", b"gap", b"\x1b[")
+                ):
                     running.send_signal(signal.SIGINT)
                     told = True
         except OSError:  # the terminal is gone, and all of it is read
@@ -785,8 +947,21 @@ def test_an_interrupt_before_there_is_an_answer_is_code_130(fails, model, monkey
 def test_ctrl_c_leaves_an_interval(hard):
     """The signal comes with the first line of progress."""
     script = "import lipexact.cli.app as cli; cli._SECONDS_BETWEEN_LINES = 0.0; cli.main()"
-    command = [sys.executable, "-c", script, "solve", str(hard), "--lower", "-1", "--upper", "1", "--json"]
-    with subprocess.Popen(command, env=PLAIN, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    command = [
+        sys.executable,
+        "-c",
+        script,
+        "solve",
+        str(hard),
+        "--lower",
+        "-1",
+        "--upper",
+        "1",
+        "--json",
+    ]
+    with subprocess.Popen(
+        command, env=PLAIN, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
         assert "lower" in running.stderr.readline()
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=300)
@@ -799,7 +974,14 @@ def test_ctrl_c_leaves_an_interval(hard):
 
 def test_a_process_of_its_own(model):
     result = process(
-        "solve", model, "--center", "-0.5", "--radius", "0.1", "--functional=-1,1", env=PLAIN | {"COLUMNS": "20"}
+        "solve",
+        model,
+        "--center",
+        "-0.5",
+        "--radius",
+        "0.1",
+        "--functional=-1,1",
+        env=PLAIN | {"COLUMNS": "20"},
     )
     assert (result.returncode, result.stderr) == (0, "")
     assert "\x1b" not in result.stdout

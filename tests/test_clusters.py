@@ -46,12 +46,17 @@ class Dask:
     def start(self) -> None:
         options = "--host=127.0.0.1", f"--port={self.port}", "--no-dashboard", "--no-jupyter"
         self.scheduler = self.process("dask_scheduler", *options)
-        self.workers = [self.process("dask_worker", self.address, "--nthreads=1", "--no-dashboard") for _ in range(2)]
+        self.workers = [
+            self.process("dask_worker", self.address, "--nthreads=1", "--no-dashboard")
+            for _ in range(2)
+        ]
 
     def process(self, name: str, *options: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", f"distributed.cli.{name}", *options]
         log = self.stack.enter_context((self.folder / f"{name}.log").open("ab"))
-        process = self.stack.enter_context(subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log))
+        process = self.stack.enter_context(
+            subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
+        )
         self.stack.callback(process.kill)
         return process
 
@@ -74,7 +79,9 @@ def hard() -> tuple[lx.Network, lx.Domain]:
     return net, lx.Box(-np.ones(3), np.ones(3))
 
 
-def one_constant(executor: Executor, monkeypatch: pytest.MonkeyPatch, *, certificate: bool = False) -> None:
+def one_constant(
+    executor: Executor, monkeypatch: pytest.MonkeyPatch, *, certificate: bool = False
+) -> None:
     """A hard constant, with its certificate, is that of one machine."""
     from lipexact.bab import tree
 
@@ -99,7 +106,9 @@ def test_dask(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     with dask(tmp_path) as (cluster, client):
         executor = client.get_executor()
-        results = lx.lipschitz_many(network(), balls(), functional=0, executor=executor, jobs=1, checkpoint=path)
+        results = lx.lipschitz_many(
+            network(), balls(), functional=0, executor=executor, jobs=1, checkpoint=path
+        )
         found = [next(results)]
         for pid in client.run(os.getpid).values():
             os.kill(pid, signal.SIGKILL)
@@ -140,7 +149,9 @@ def test_mpi(tmp_path: Path) -> None:
     several = ["mpiexec", *root, "--oversubscribe", "-n", "3"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     command = [*several, sys.executable, "-m", "mpi4py.futures", str(script)]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    ended = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
     assert ended.returncode == 0, ended.stderr
     workers, found, shared, message = json.loads(ended.stdout.splitlines()[-1])
     assert workers == 2

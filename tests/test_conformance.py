@@ -59,7 +59,9 @@ def test_the_program_with_a_pinned_input_reproduces_the_output(example: Example)
     network = lx.load(example.model())
     d = network.input.size
     functional = np.cos(np.arange(network.output.size))
-    composition = lx.build(network, lx.Box(np.full(d, -1.0), np.full(d, 1.5)), functional=functional)
+    composition = lx.build(
+        network, lx.Box(np.full(d, -1.0), np.full(d, 1.5)), functional=functional
+    )
     point = np.random.default_rng(1).uniform(-1.0, 1.5, d)
     pin = composition.model.pin = pyo.ConstraintList()
     for variable, value in zip(composition.input, point.tolist(), strict=True):
@@ -109,13 +111,17 @@ REFUSED = {
     "start_greater_than_end": "is empty",
     "start_out_of_bounds": "is empty",
     **dict.fromkeys(("elements_with_reduction_m", "scatternd_m"), "knows 'none' and 'add'"),
-    **dict.fromkeys(("to_FLOAT8", "to_FLOAT4", "to_UINT", "to_INT"), "floating-point type of 16 bits"),
+    **dict.fromkeys(
+        ("to_FLOAT8", "to_FLOAT4", "to_UINT", "to_INT"), "floating-point type of 16 bits"
+    ),
 }
 
 
 def arrays_of(values: list) -> list[np.ndarray]:
     return [
-        onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
+        onnx.numpy_helper.to_array(value)
+        if isinstance(value, onnx.TensorProto)
+        else np.asarray(value)
         for value in values
     ]
 
@@ -134,7 +140,9 @@ def test_node_tests_of_onnx(key: tuple[str, str]) -> None:
         graph = case.model.graph
         ((inputs, outputs),) = case.data_sets
         feeds = dict(zip([info.name for info in graph.input], arrays_of(inputs), strict=True))
-        floats = [info.name for info in graph.input if info.type.tensor_type.elem_type in FLOAT_TYPES]
+        floats = [
+            info.name for info in graph.input if info.type.tensor_type.elem_type in FLOAT_TYPES
+        ]
         if not floats or (floats[0] != graph.input[0].name and key[1] != "Where"):
             continue  # integers and strings are no input of a network
         x = feeds.pop(floats[0])
@@ -163,7 +171,13 @@ def test_node_tests_of_onnx(key: tuple[str, str]) -> None:
                 known = finite.ravel() & np.isfinite(wanted)  # in a smaller type some are too large
                 found, wanted = found[known], wanted[known]
             # One expects a number that was written down in five digits.
-            tolerance = 1e-2 if "16" in str(x.dtype) + case.name else 1e-4 if "starts_on_pad" in case.name else 1e-5
+            tolerance = (
+                1e-2
+                if "16" in str(x.dtype) + case.name
+                else 1e-4
+                if "starts_on_pad" in case.name
+                else 1e-5
+            )
             np.testing.assert_allclose(
                 found, wanted, rtol=tolerance, atol=tolerance * max(1.0, np.abs(wanted).max(initial=0.0)),
                 err_msg=case.name,

@@ -23,7 +23,9 @@ Exact = list[Fraction]
 
 
 def relaxed(max_examples: int) -> settings:
-    return settings(deadline=None, max_examples=max_examples, suppress_health_check=[HealthCheck.too_slow])
+    return settings(
+        deadline=None, max_examples=max_examples, suppress_health_check=[HealthCheck.too_slow]
+    )
 
 
 # --- The same sets in exact arithmetic -----------------------------------------------------------------------------
@@ -62,7 +64,11 @@ def between(lower: Sequence[float] | None, upper: Sequence[float] | None, d: int
     for sign, corner in ((1, upper), (-1, lower)):
         for i, side in enumerate([] if corner is None else np.broadcast_to(corner, (d,))):
             if np.isfinite(side):
-                halves.append(Half([Fraction(sign * (i == j)) for j in range(d)], sign * Fraction(float(side))))
+                halves.append(
+                    Half(
+                        [Fraction(sign * (i == j)) for j in range(d)], sign * Fraction(float(side))
+                    )
+                )
     return halves
 
 
@@ -95,7 +101,8 @@ def determinant(rows: Sequence[Sequence[int]]) -> int:
     if len(rows) == 1:
         return rows[0][0]
     minors = (
-        (-1) ** i * row[0] * determinant([r[1:] for k, r in enumerate(rows) if k != i]) for i, row in enumerate(rows)
+        (-1) ** i * row[0] * determinant([r[1:] for k, r in enumerate(rows) if k != i])
+        for i, row in enumerate(rows)
     )
     return sum(minors)
 
@@ -112,7 +119,9 @@ def vertices(halves: list[Half]) -> list[Exact]:
         below = determinant([row[:d] for row in chosen])
         if below == 0:
             continue
-        above = [determinant([(*row[:i], row[d], *row[i + 1 : d]) for row in chosen]) for i in range(d)]
+        above = [
+            determinant([(*row[:i], row[d], *row[i + 1 : d]) for row in chosen]) for i in range(d)
+        ]
         if below < 0:
             below, above = -below, [-value for value in above]
         if all(dot(row[:d], above) <= row[d] * below for row in whole):
@@ -122,7 +131,10 @@ def vertices(halves: list[Half]) -> list[Exact]:
 
 def exact_margin(halves: list[Half], x: Exact) -> Fraction:
     """The radius of the largest linf ball around x; negative outside."""
-    return min((b - dot(a, x)) / sum(map(abs, a)) if any(a) else (Fraction(10**9) if b >= 0 else b) for a, b in halves)
+    return min(
+        (b - dot(a, x)) / sum(map(abs, a)) if any(a) else (Fraction(10**9) if b >= 0 else b)
+        for a, b in halves
+    )
 
 
 def holds(halves: list[Half], x: Exact) -> bool:
@@ -134,7 +146,9 @@ def depth(halves: list[Half]) -> Fraction | None:
     corners = vertices(halves)
     if not corners:
         return None
-    return exact_margin(halves, [sum(values, Fraction(0)) / len(corners) for values in zip(*corners, strict=True)])
+    return exact_margin(
+        halves, [sum(values, Fraction(0)) / len(corners) for values in zip(*corners, strict=True)]
+    )
 
 
 # --- Random recipes ------------------------------------------------------------------------------------------------
@@ -153,7 +167,9 @@ def bounded(draw: st.DrawFn, d: int, inner: list[float] | None = None) -> Recipe
     number = draw(numbers)
     vector = st.lists(number, min_size=d, max_size=d)
     positive = number.map(lambda x: abs(x) + 0.125)
-    kind = draw(st.sampled_from(["box", "diamond", "clipped", "in a box", "one corner", "rows only"]))
+    kind = draw(
+        st.sampled_from(["box", "diamond", "clipped", "in a box", "one corner", "rows only"])
+    )
 
     def limits(rows: list[list[float]]) -> list[float]:
         if inner is None:
@@ -170,7 +186,9 @@ def bounded(draw: st.DrawFn, d: int, inner: list[float] | None = None) -> Recipe
     if kind in ("diamond", "clipped"):
         center = draw(vector)
         distance = 0.0 if inner is None else float(np.abs(np.subtract(center, inner)).sum())
-        return diamond(center, distance + draw(positive), (low, high) if kind == "clipped" else None)
+        return diamond(
+            center, distance + draw(positive), (low, high) if kind == "clipped" else None
+        )
     rows = draw(st.lists(vector, min_size=1, max_size=4))
     if kind == "in a box":
         return polytope(rows, limits(rows), low, high)
@@ -180,7 +198,9 @@ def bounded(draw: st.DrawFn, d: int, inner: list[float] | None = None) -> Recipe
     # A parallelotope or a simplex in skew coordinates closes it.
     skew = np.eye(d) + np.triu(np.array([draw(vector) for _ in range(d)]), 1)
     closing = (
-        [*skew.tolist(), *(-skew).tolist()] if draw(st.booleans()) else [*skew.tolist(), (-skew.sum(axis=0)).tolist()]
+        [*skew.tolist(), *(-skew).tolist()]
+        if draw(st.booleans())
+        else [*skew.tolist(), (-skew.sum(axis=0)).tolist()]
     )
     room = limits(closing) if inner is not None else [draw(positive) for _ in closing]
     return polytope([*rows, *closing], [*limits(rows), *room])
@@ -208,7 +228,14 @@ def built(draw: st.DrawFn, least: int = 1, most: int = 3) -> tuple[Recipe, Domai
 def directions(rng: np.random.Generator, d: int, count: int = 6) -> np.ndarray:
     """Unit vectors, zeros, ties, and Gaussian ones."""
     return np.vstack(
-        [np.eye(d), -np.eye(d), np.zeros(d), np.ones(d), rng.integers(-2, 3, (2, d)), rng.normal(size=(count, d))]
+        [
+            np.eye(d),
+            -np.eye(d),
+            np.zeros(d),
+            np.ones(d),
+            rng.integers(-2, 3, (2, d)),
+            rng.normal(size=(count, d)),
+        ]
     )
 
 
@@ -249,7 +276,9 @@ def test_the_support_is_the_exact_maximum_rounded_up(pair, rng):
     for w, value in zip(weights, domain.support(weights), strict=True):
         true = max(dot(exact(w), corner) for corner in corners)
         assert Fraction(float(value)) >= true
-        assert Fraction(float(value)) <= true + Fraction(1e-9 * float(np.abs(w) @ reach)) + Fraction(1, 10**300)
+        assert Fraction(float(value)) <= true + Fraction(
+            1e-9 * float(np.abs(w) @ reach)
+        ) + Fraction(1, 10**300)
 
 
 @relaxed(20)
@@ -257,7 +286,9 @@ def test_the_support_is_the_exact_maximum_rounded_up(pair, rng):
 def test_sparse_and_dense_weights_have_the_same_support(pair, rng):
     _, domain = pair
     weights = directions(rng, domain.dim)
-    assert domain.support(sp.csr_array(weights)) == pytest.approx(domain.support(weights), rel=1e-12, abs=1e-12)
+    assert domain.support(sp.csr_array(weights)) == pytest.approx(
+        domain.support(weights), rel=1e-12, abs=1e-12
+    )
 
 
 @relaxed(25)
@@ -270,7 +301,9 @@ def test_the_bounding_box_holds_the_exact_set_tightly(pair):
         least, most = (pick(corner[i] for corner in corners) for pick in (min, max))
         assert Fraction(float(domain.lower[i])) <= least
         assert most <= Fraction(float(domain.upper[i]))
-        if kind is Polytope and not others:  # sides that were not given are found by linear programs
+        if (
+            kind is Polytope and not others
+        ):  # sides that were not given are found by linear programs
             if arguments[2] is None:
                 assert float(domain.lower[i]) == pytest.approx(float(least), abs=1e-8)
             if arguments[3] is None:
@@ -283,7 +316,9 @@ def test_the_margin_is_the_radius_of_a_ball_inside_rounded_down(pair, rng):
     recipe, domain = pair
     corners = np.array([[float(value) for value in vertex] for vertex in vertices(recipe.halves)])
     mixed = rng.dirichlet(np.full(len(corners), 0.3), 8) @ corners
-    edges = (corners[rng.integers(len(corners), size=8)] + corners[rng.integers(len(corners), size=8)]) / 2
+    edges = (
+        corners[rng.integers(len(corners), size=8)] + corners[rng.integers(len(corners), size=8)]
+    ) / 2
     around = corners[rng.integers(len(corners), size=8)]
     points = np.vstack(
         [
@@ -302,7 +337,10 @@ def test_the_margin_is_the_radius_of_a_ball_inside_rounded_down(pair, rng):
         true = exact_margin(recipe.halves, x)
         if radius > 0:
             for signs in itertools.product((0, 1, -1), repeat=domain.dim):
-                moved = [value + sign * Fraction(float(radius)) for value, sign in zip(x, signs, strict=True)]
+                moved = [
+                    value + sign * Fraction(float(radius))
+                    for value, sign in zip(x, signs, strict=True)
+                ]
                 assert holds(recipe.halves, moved)
         assert not radius > 0 or true > 0
         if true > Fraction(1, 10**6):
@@ -314,8 +352,14 @@ def test_the_margin_is_the_radius_of_a_ball_inside_rounded_down(pair, rng):
 @given(built(), seeds)
 def test_samples_extremes_and_pulled_points_are_inside(pair, rng):
     recipe, domain = pair
-    wild = np.vstack([rng.normal(size=(5, domain.dim)) * 100, domain.lower, domain.upper, domain.centre])
-    drawn = {"sample": domain.sample(rng, 7), "extremes": domain.extremes(rng, 70), "pull": domain.pull(wild)}
+    wild = np.vstack(
+        [rng.normal(size=(5, domain.dim)) * 100, domain.lower, domain.upper, domain.centre]
+    )
+    drawn = {
+        "sample": domain.sample(rng, 7),
+        "extremes": domain.extremes(rng, 70),
+        "pull": domain.pull(wild),
+    }
     assert [len(points) for points in drawn.values()] == [7, 70, len(wild)]
     for points in drawn.values():
         assert points.shape[1] == domain.dim
@@ -348,10 +392,17 @@ def shadow_holds(which: ConvexSet, point: np.ndarray) -> bool:
     system, n = which.system(), which.dim
     if not ((system.lower[:n] <= point) & (point <= system.upper[:n])).all():
         return False
-    bounds = np.column_stack([np.append(point, system.lower[n:]), np.append(point, system.upper[n:])])
+    bounds = np.column_stack(
+        [np.append(point, system.lower[n:]), np.append(point, system.upper[n:])]
+    )
     rows = system.rows.toarray() if system.limits.size else None
     limits = system.limits if system.limits.size else None
-    return linprog(np.zeros(system.lower.size), A_ub=rows, b_ub=limits, bounds=bounds, method="highs").status == 0
+    return (
+        linprog(
+            np.zeros(system.lower.size), A_ub=rows, b_ub=limits, bounds=bounds, method="highs"
+        ).status
+        == 0
+    )
 
 
 @relaxed(25)
@@ -359,7 +410,10 @@ def shadow_holds(which: ConvexSet, point: np.ndarray) -> bool:
 def test_the_shadow_of_the_system_is_the_domain(pair, rng):
     recipe, domain = pair
     for point in np.vstack(
-        [rng.uniform(domain.lower - 0.1, domain.upper + 0.1, (6, domain.dim)), domain.sample(rng, 2)]
+        [
+            rng.uniform(domain.lower - 0.1, domain.upper + 0.1, (6, domain.dim)),
+            domain.sample(rng, 2),
+        ]
     ):
         true = exact_margin(recipe.halves, exact(point))
         if abs(true) > Fraction(1, 10**6):
@@ -374,8 +428,13 @@ def test_intersections_do_not_depend_on_the_order(data, d):
     weights = directions(np.random.default_rng(0), first.dim)
     there, back = first & second, second & first
     assert there.support(weights) == pytest.approx(back.support(weights), rel=1e-9, abs=1e-9)
-    assert (there.lower.tolist(), there.upper.tolist()) == (back.lower.tolist(), back.upper.tolist())
-    assert (there & first).support(weights) == pytest.approx(there.support(weights), rel=1e-9, abs=1e-9)
+    assert (there.lower.tolist(), there.upper.tolist()) == (
+        back.lower.tolist(),
+        back.upper.tolist(),
+    )
+    assert (there & first).support(weights) == pytest.approx(
+        there.support(weights), rel=1e-9, abs=1e-9
+    )
 
 
 # --- Scale ---------------------------------------------------------------------------------------------------------
@@ -386,8 +445,12 @@ SHAPES = {
     "triangle in a box": lambda s: polytope([[1, 1]], [s], [0, 0], [s, s]),
     "rows only": lambda s: polytope([[1, 2], [-3, 1], [0, -1]], [s, s, s]),
     "diamond": lambda s: diamond([s, 0], s / 2),
-    "diamond, centre outside of the clip": lambda s: diamond([1.25 * s, 0.0], s, ([-s, -s], [s, s])),
-    "diamond and triangle": lambda s: diamond([0.0, 0.0], s) & polytope([[1, 1]], [s / 2], [-s, -s]),
+    "diamond, centre outside of the clip": lambda s: diamond(
+        [1.25 * s, 0.0], s, ([-s, -s], [s, s])
+    ),
+    "diamond and triangle": lambda s: (
+        diamond([0.0, 0.0], s) & polytope([[1, 1]], [s / 2], [-s, -s])
+    ),
     "two diamonds": lambda s: diamond([0.0, 0.0], s) & diamond([s / 2, s / 4], s),
 }
 
@@ -397,7 +460,11 @@ def tight(recipe: Recipe, domain: Domain, weights: np.ndarray) -> None:
     for w, value in zip(weights, domain.support(weights), strict=True):
         true = max(dot(exact(w), corner) for corner in corners)
         size = max(abs(dot(exact(w), corner)) for corner in corners)
-        assert true <= Fraction(float(value)) <= true + size * Fraction(1, 10**6) + Fraction(1, 10**300)
+        assert (
+            true
+            <= Fraction(float(value))
+            <= true + size * Fraction(1, 10**6) + Fraction(1, 10**300)
+        )
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -417,7 +484,10 @@ def test_the_support_is_tight_for_weights_of_every_size(shape, scale):
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("mixed", [False, True])
 def test_the_support_is_tight_for_rows_of_every_size(scale, mixed):
-    rows, limits = np.array([[1.0, 2.0], [-3.0, 1.0], [0.5, -1.0], [1.0, 0.0]]), np.array([1.0, 1.0, 2.0, 0.75])
+    rows, limits = (
+        np.array([[1.0, 2.0], [-3.0, 1.0], [0.5, -1.0], [1.0, 0.0]]),
+        np.array([1.0, 1.0, 2.0, 0.75]),
+    )
     factors = np.array([1.0, scale, 1.0, scale]) if mixed else np.full(4, scale)
     recipe = polytope((rows * factors[:, None]).tolist(), (limits * factors).tolist())
     domain = recipe.build()
@@ -447,8 +517,14 @@ def test_points_are_inside_of_sets_of_every_size(shape, scale):
 @pytest.mark.parametrize("sizes", [(1.0, 1e-8), (1e8, 1.0), (1e4, 1e-4)])
 def test_coordinates_of_other_sizes_have_a_tight_support(sizes):
     long, short = sizes
-    recipe = polytope([[1 / long, 1 / short], [-1 / long, 1 / short]], [1.0, 1.0], [-long, -short], [long, short])
-    tight(recipe, recipe.build(), np.array([[1 / long, 0.5 / short], [0.0, 1 / short], [1 / long, 2 / short]]))
+    recipe = polytope(
+        [[1 / long, 1 / short], [-1 / long, 1 / short]], [1.0, 1.0], [-long, -short], [long, short]
+    )
+    tight(
+        recipe,
+        recipe.build(),
+        np.array([[1 / long, 0.5 / short], [0.0, 1 / short], [1 / long, 2 / short]]),
+    )
 
 
 @pytest.mark.parametrize("width", [10.0**-k for k in range(4, 17)])
@@ -491,17 +567,27 @@ def test_rows_of_all_sizes_keep_the_bounds_on_the_safe_side(d, rng):
 # --- Many dimensions -----------------------------------------------------------------------------------------------
 
 
-def scipy_support(rows: np.ndarray, limits: np.ndarray, lower: np.ndarray, upper: np.ndarray, w: np.ndarray) -> float:
-    return -linprog(-w, A_ub=rows, b_ub=limits, bounds=np.column_stack([lower, upper]), method="highs").fun
+def scipy_support(
+    rows: np.ndarray, limits: np.ndarray, lower: np.ndarray, upper: np.ndarray, w: np.ndarray
+) -> float:
+    return -linprog(
+        -w, A_ub=rows, b_ub=limits, bounds=np.column_stack([lower, upper]), method="highs"
+    ).fun
 
 
-def split_l1(center: np.ndarray, radius: float, lower: np.ndarray, upper: np.ndarray, w: np.ndarray) -> float:
+def split_l1(
+    center: np.ndarray, radius: float, lower: np.ndarray, upper: np.ndarray, w: np.ndarray
+) -> float:
     """max{w x} over x = center + p - q, sum(p + q) <= radius, in the box."""
     d = center.size
     identity = np.eye(d)
-    rows = np.vstack([np.hstack([identity, -identity]), np.hstack([-identity, identity]), np.ones((1, 2 * d))])
+    rows = np.vstack(
+        [np.hstack([identity, -identity]), np.hstack([-identity, identity]), np.ones((1, 2 * d))]
+    )
     limits = np.concatenate([upper - center, center - lower, [radius]])
-    return float(w @ center) + scipy_support(rows, limits, np.zeros(2 * d), np.full(2 * d, np.inf), np.append(w, -w))
+    return float(w @ center) + scipy_support(
+        rows, limits, np.zeros(2 * d), np.full(2 * d, np.inf), np.append(w, -w)
+    )
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -533,8 +619,12 @@ def test_a_polytope_of_many_dimensions_has_the_support_of_its_linear_program(see
         assert true - 1e-7 <= value <= true + 1e-7 * (1 + abs(true))
     ball = Ball(inner, 0.8, "l1")
     both = domain & ball & Ball(inner + 0.01, 0.7, "l1")
-    assert (both.support(weights) <= np.minimum(domain.support(weights), ball.support(weights)) + 1e-9).all()
-    points = np.vstack([both.sample(rng, 20), both.extremes(rng, 20), both.pull(rng.normal(size=(20, d)))])
+    assert (
+        both.support(weights) <= np.minimum(domain.support(weights), ball.support(weights)) + 1e-9
+    ).all()
+    points = np.vstack(
+        [both.sample(rng, 20), both.extremes(rng, 20), both.pull(rng.normal(size=(20, d)))]
+    )
     assert (both.margin(points) > 0).all()
     assert (np.abs(points - inner).sum(axis=1) < 0.8).all()
     assert (np.abs(points - inner - 0.01).sum(axis=1) < 0.7).all()
@@ -591,7 +681,9 @@ def test_a_corner_may_be_a_number_or_half_infinite():
     assert one.lower.tolist() == [0, 0]
     assert other.upper[0] == pytest.approx(1)
     assert other.upper[1] == 0.5
-    assert Polytope([[1, 1], [-1, 0]], [1, 1], lower=[-np.inf, 0], upper=np.inf).lower == pytest.approx([-1, 0])
+    assert Polytope(
+        [[1, 1], [-1, 0]], [1, 1], lower=[-np.inf, 0], upper=np.inf
+    ).lower == pytest.approx([-1, 0])
 
 
 def test_a_domain_does_not_follow_its_arrays():
@@ -619,7 +711,10 @@ def test_boxes_and_their_intersections_stay_boxes(d, rng):
     assert domain.upper.tolist() == high.min(axis=0).tolist()
     system = domain.system()
     assert system.rows.shape == (0, d)
-    assert (system.lower.tolist(), system.upper.tolist()) == (domain.lower.tolist(), domain.upper.tolist())
+    assert (system.lower.tolist(), system.upper.tolist()) == (
+        domain.lower.tolist(),
+        domain.upper.tolist(),
+    )
     points = domain.sample(rng, 50)
     assert (domain.margin(points) > 0).all()
     assert (domain.margin(domain.extremes(rng, 50)) > 0).all()
@@ -663,7 +758,9 @@ def test_the_support_of_a_simplex_is_its_largest_vertex(n, rng):
     assert simplex.support(weights).tolist() == known
     assert simplex.support(sp.csr_array(weights)).tolist() == known
     assert simplex.euclidean_radius is None
-    for point in np.vstack([np.eye(n), np.zeros(n), rng.dirichlet(np.ones(n)), np.full(n, 0.9 / n)]):
+    for point in np.vstack(
+        [np.eye(n), np.zeros(n), rng.dirichlet(np.ones(n)), np.full(n, 0.9 / n)]
+    ):
         assert shadow_holds(simplex, point * (1 - 1e-9))
     for point in np.vstack([np.full(n, 1.1 / n), -0.1 * np.eye(1, n)]):
         assert not shadow_holds(simplex, point)
@@ -691,9 +788,21 @@ TRIANGLE = ([[1, 1]], [1])
 BAD_POLYTOPES = {
     "unbounded": ([[1, 1]], [1], None, None, "unbounded in coordinate 0.*lower= and upper="),
     "unbounded below": ([[1, 1], [1, -1]], [1, 1], None, 5, "unbounded"),
-    "unbounded in the second coordinate": ([[1, 0], [-1, 0]], [1, 1], None, None, "unbounded in coordinate 1"),
+    "unbounded in the second coordinate": (
+        [[1, 0], [-1, 0]],
+        [1, 1],
+        None,
+        None,
+        "unbounded in coordinate 1",
+    ),
     "empty": ([[1, 0], [-1, 0]], [-1, -1], -5, 5, "empty"),
-    "empty, without corners": ([[1, 0], [-1, 0], [0, 1], [0, -1]], [-1, -1, 1, 1], None, None, "empty"),
+    "empty, without corners": (
+        [[1, 0], [-1, 0], [0, 1], [0, -1]],
+        [-1, -1, 1, 1],
+        None,
+        None,
+        "empty",
+    ),
     "empty by a hair": ([[1, 1], [-1, -1]], [0, -1e-9], -1, 1, "empty, flat, or too thin"),
     "flat": ([[1, 1], [-1, -1]], [0.5, -0.5], 0, 1, "flat"),
     "flat along an axis": ([[1, 0], [-1, 0]], [0.5, -0.5], 0, 1, "flat"),
@@ -721,8 +830,18 @@ BAD_POLYTOPES = {
     "b a column": ([[1, 1]], [[1]], 0, 1, "no system"),
     "b too long": ([[1, 1]], [1, 2], 0, 1, "no system"),
     "lower not a number": (*TRIANGLE, np.nan, 1, "lower corner is NaN"),
-    "lower of other size": (*TRIANGLE, [0, 0, 0], 1, "lower corner has 3 entries where A has 2 columns"),
-    "upper of other size": (*TRIANGLE, 0, [1, 1, 1], "upper corner has 3 entries where A has 2 columns"),
+    "lower of other size": (
+        *TRIANGLE,
+        [0, 0, 0],
+        1,
+        "lower corner has 3 entries where A has 2 columns",
+    ),
+    "upper of other size": (
+        *TRIANGLE,
+        0,
+        [1, 1, 1],
+        "upper corner has 3 entries where A has 2 columns",
+    ),
     "upper text": (*TRIANGLE, 0, "x", "upper corner is not an array of numbers"),
     "upper complex": (*TRIANGLE, 0, 1j, "upper corner has complex numbers"),
     "beyond the largest float": ([[10**400, 1]], [1], 0, 1, "A is"),
@@ -763,11 +882,19 @@ def test_an_l1_ball_that_is_none(name):
     [
         (Box([0], [1]), Box([0, 0], [1, 1]), "of 1 and 2 dimensions do not intersect"),
         (Ball([0] * 3, 1, "l1"), Polytope(*TRIANGLE, 0), "of 3 and 2 dimensions"),
-        (Box([0, 0], [1, 1]), Box([2, 0], [3, 1]), "the intersection is empty: lower 2.0 > upper 1.0 in coordinate 0"),
+        (
+            Box([0, 0], [1, 1]),
+            Box([2, 0], [3, 1]),
+            "the intersection is empty: lower 2.0 > upper 1.0 in coordinate 0",
+        ),
         (Box([0, 0], [1, 1]), Box([0, 1], [3, 2]), "the intersection is flat in coordinate 1"),
         (Ball([0, 0], 1, "l1"), Ball([1, 1], 1, "l1"), "the intersection is empty, flat"),
         (Ball([0, 0], 1, "l1"), Ball([0.9, 0.9], 0.5, "l1"), "the intersection is empty, flat"),
-        (Polytope(*TRIANGLE, 0), Polytope([[-1, -1]], [-1], 0, 1), "the intersection is empty, flat"),
+        (
+            Polytope(*TRIANGLE, 0),
+            Polytope([[-1, -1]], [-1], 0, 1),
+            "the intersection is empty, flat",
+        ),
         (Polytope(*TRIANGLE, 0), Ball([1, 1], 0.75, "l1"), "the intersection is empty, flat"),
     ],
 )
@@ -787,18 +914,27 @@ def test_a_domain_intersects_domains_only(other):
 
 @pytest.mark.parametrize("shape", [(12,), (1, 2, 6), (2, 6), (1, 1, 2, 6), (2, 6, 1), (12, 1)])
 def test_axes_of_the_same_order_are_flattened(shape: tuple[int, ...]) -> None:
-    network = lx.load(onnx_model("(float[1,1,2,6] x) => (float[1,12] y) { f = Flatten (x) y = Relu (f) }"))
-    for domain in (lx.Ball(np.ones(shape), 0.5), lx.Box(np.zeros(shape), np.ones(shape)) & lx.Box.unit(12)):
+    network = lx.load(
+        onnx_model("(float[1,1,2,6] x) => (float[1,12] y) { f = Flatten (x) y = Relu (f) }")
+    )
+    for domain in (
+        lx.Ball(np.ones(shape), 0.5),
+        lx.Box(np.zeros(shape), np.ones(shape)) & lx.Box.unit(12),
+    ):
         assert lx.lipschitz(network, domain, functional=0).value == 1
 
 
 @pytest.mark.parametrize("shape", [(6, 2), (3, 4), (6, 2, 1), (2, 2, 3)])
 def test_axes_in_another_order_are_refused(shape: tuple[int, ...]) -> None:
     """Flattened, a transposed image is another image."""
-    network = lx.load(onnx_model("(float[1,1,2,6] x) => (float[1,12] y) { f = Flatten (x) y = Relu (f) }"))
+    network = lx.load(
+        onnx_model("(float[1,1,2,6] x) => (float[1,12] y) { f = Flatten (x) y = Relu (f) }")
+    )
     ball, box = lx.Ball(np.ones(shape), 0.5), lx.Box(np.zeros(shape), np.ones(shape))
     for domain in (ball, box, lx.Box.unit(12) & box):
-        with pytest.raises(lx.DomainError, match=r"the network's input \(1, 2, 6\): transpose them"):
+        with pytest.raises(
+            lx.DomainError, match=r"the network's input \(1, 2, 6\): transpose them"
+        ):
             lx.lipschitz(network, domain, functional=0)
     with pytest.raises(lx.DomainError, match="have other axes"):
         lx.Box(np.zeros((2, 6)), np.ones((2, 6))) & ball

@@ -36,7 +36,12 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 SHARED = Path(__file__).parent.parent.parent / "shared" / "cases"
 
 CHEAP = {"sampling": {"samples": 100}, "clever": {"batches": 10, "samples": 50}}
-RARE = ("best-upper", "clever", "exact", "liplp")  # made of others, without a guarantee, or tested elsewhere
+RARE = (
+    "best-upper",
+    "clever",
+    "exact",
+    "liplp",
+)  # made of others, without a guarantee, or tested elsewhere
 PARTS = 25  # of hundreds of networks
 EACH = int(os.environ.get("LIPEXACT_SEEDS", "8"))
 PAIRS = [(alpha, beta) for alpha in ("linf", "l1", "l2") for beta in ("linf", "l1", "l2")]
@@ -50,7 +55,10 @@ def wrong(found: lx.Estimate, known, rounded: Fraction) -> str | None:
         return None
     if math.isinf(found.value):
         return None if found.guarantee == "upper" else "a lower bound is infinite"
-    value, allowed = Fraction(found.value), rounded + (CLAIMED if found.proof == "solver" else PROVEN)
+    value, allowed = (
+        Fraction(found.value),
+        rounded + (CLAIMED if found.proof == "solver" else PROVEN),
+    )
     below, above = known.at_least(value / (1 + allowed)), known.at_most(value / (1 - allowed))
     if found.guarantee == "exact":
         below, above = known.at_least(value / (1 + CLOSE)), known.at_most(value / (1 - CLOSE))
@@ -79,7 +87,14 @@ def test_guarantees_hold(part):
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("error", RuntimeWarning)
-                    found = lx.estimate(network, asked.domain, name, time_limit=10, **keywords, **CHEAP.get(name, {}))
+                    found = lx.estimate(
+                        network,
+                        asked.domain,
+                        name,
+                        time_limit=10,
+                        **keywords,
+                        **CHEAP.get(name, {}),
+                    )
             except (lx.UnsupportedEstimateError, lx.SolverUnavailableError):
                 continue
             answered += 1
@@ -125,17 +140,33 @@ RATIOS = {
 
 
 @pytest.mark.parametrize("model", ["iris_4_5_5_3", "sd_10_15_10_3"])
-@pytest.mark.skipif(not (SHARED / "expected.json").is_file(), reason="the networks of others are not here")
+@pytest.mark.skipif(
+    not (SHARED / "expected.json").is_file(), reason="the networks of others are not here"
+)
 def test_published_ratios(model):
-    entry = next(one for one in json.loads((SHARED / "expected.json").read_text()) if one["model"] == f"{model}.onnx")
+    entry = next(
+        one
+        for one in json.loads((SHARED / "expected.json").read_text())
+        if one["model"] == f"{model}.onnx"
+    )
     network = lx.load(SHARED / f"{model}.onnx")
     box = lx.Box(entry["lower"], entry["upper"])
-    exact = {one["input_norm"]: one["value"] for one in entry["constants"] if one["input_norm"] == one["output_norm"]}
+    exact = {
+        one["input_norm"]: one["value"]
+        for one in entry["constants"]
+        if one["input_norm"] == one["output_norm"]
+    }
     for (name, words), ratios in RATIOS.items():
         method, *which = words.split()
         # The table's are global bounds; those here make use of the box unless there is none.
         domain = lx.Reals(box.dim) if method.startswith("lipsdp") else box
-        found = lx.estimate(network, domain, method, input_norm=name, **({"preactivations": which[0]} if which else {}))
+        found = lx.estimate(
+            network,
+            domain,
+            method,
+            input_norm=name,
+            **({"preactivations": which[0]} if which else {}),
+        )
         ratio = found.value / exact[name]
         assert ratio <= ratios[model.startswith("sd")] * 1.01, (name, method, ratio)
         assert ratio >= 1 - 1e-12
@@ -204,14 +235,18 @@ def test_spectral_norms_of_convolutions():
     assert known * (1 - 1e-15) <= banded <= known * (1 + 1e-7)
     above = norms._by_absolute_values(abs(small))
     assert (
-        np.linalg.norm(abs(small).toarray(), 2) * (1 - 1e-12) <= above <= 1.05 * np.linalg.norm(abs(small).toarray(), 2)
+        np.linalg.norm(abs(small).toarray(), 2) * (1 - 1e-12)
+        <= above
+        <= 1.05 * np.linalg.norm(abs(small).toarray(), 2)
     )
     large = convolution(24, 4, 1)  # 2,304 rows
     assert min(large.shape) > norms._SMALL
     start = np.random.default_rng(0).normal(size=large.shape[0])
     (known,) = sp.linalg.svds(large, k=1, v0=start, return_singular_vectors=False)
     assert known * (1 - 1e-12) <= norms.spectral_norm(large) <= known * (1 + 1e-6)
-    assert norms.spectral_norm(sp.csr_array(large[:100])) >= np.linalg.norm(large[:100].toarray(), 2) * (1 - 1e-14)
+    assert norms.spectral_norm(sp.csr_array(large[:100])) >= np.linalg.norm(
+        large[:100].toarray(), 2
+    ) * (1 - 1e-14)
 
 
 def test_a_singular_value_that_lanczos_missed_is_no_bound(monkeypatch):
@@ -263,18 +298,32 @@ def numpy_norm(matrix, name):
 def test_naive_is_the_product_of_norms(name):
     weights = random_weights(np.random.default_rng(3), (4, 6, 5, 3))
     found = lx.estimate(to_network(weights), lx.Box.unit(4), "naive", input_norm=name)
-    assert found.value == pytest.approx(math.prod(numpy_norm(weight, name) for weight, _ in weights), rel=1e-12)
-    assert (found.guarantee, found.scope, found.details) == ("upper", "global", {"hidden_norm": name})
+    assert found.value == pytest.approx(
+        math.prod(numpy_norm(weight, name) for weight, _ in weights), rel=1e-12
+    )
+    assert (found.guarantee, found.scope, found.details) == (
+        "upper",
+        "global",
+        {"hidden_norm": name},
+    )
     c = np.array([1.0, -2.0, 0.5])
-    of_one = lx.estimate(to_network(weights), lx.Box.unit(4), "naive", input_norm=name, functional=c)
+    of_one = lx.estimate(
+        to_network(weights), lx.Box.unit(4), "naive", input_norm=name, functional=c
+    )
     dual = {"linf": 1, "l1": np.inf, "l2": 2}[name]
-    product = np.linalg.norm(c @ weights[2][0], dual) * math.prod(numpy_norm(w, name) for w, _ in weights[:2])
-    assert of_one.value == pytest.approx(product, rel=1e-12)  # and not by the norm of c, which may be 1 where it is 2
+    product = np.linalg.norm(c @ weights[2][0], dual) * math.prod(
+        numpy_norm(w, name) for w, _ in weights[:2]
+    )
+    assert of_one.value == pytest.approx(
+        product, rel=1e-12
+    )  # and not by the norm of c, which may be 1 where it is 2
 
 
 def test_naive_between_two_norms():
     weights = random_weights(np.random.default_rng(4), (3, 5, 2))
-    found = lx.estimate(to_network(weights), lx.Box.unit(3), "naive", input_norm="l2", output_norm="linf")
+    found = lx.estimate(
+        to_network(weights), lx.Box.unit(3), "naive", input_norm="l2", output_norm="linf"
+    )
     (first, _), (last, _) = weights
     by_l2 = numpy_norm(first, "l2") * max(np.linalg.norm(row) for row in last)
     by_linf = max(np.linalg.norm(row) for row in first) * numpy_norm(last, "linf")
@@ -298,7 +347,9 @@ def test_naive_takes_a_norm_that_it_has_never_heard_of(monkeypatch):
     known = lx.estimate(net, lx.Box.unit(3), "naive", input_norm="linf", output_norm="linf")
     exact = lx.lipschitz(net, lx.Box.unit(3), input_norm="linf", output_norm="linf")
     for output_norm, scale in (("linf", 10), ("tenth", 1)):
-        found = lx.estimate(net, lx.Box.unit(3), "naive", input_norm="tenth", output_norm=output_norm)
+        found = lx.estimate(
+            net, lx.Box.unit(3), "naive", input_norm="tenth", output_norm=output_norm
+        )
         assert found.details["hidden_norm"] in ("l1", "l2", "linf")
         assert scale * exact.lower <= found.value <= scale * known.value * (1 + 1e-9)
 
@@ -308,7 +359,9 @@ def graph_network(build, inputs: int) -> lx.Network:
     value = build(x)
     from lipexact.network import network
 
-    return network(Graph((x,), (value,)), input_shape=(inputs,), output_shape=(value.size,), name="graph")
+    return network(
+        Graph((x,), (value,)), input_shape=(inputs,), output_shape=(value.size,), name="graph"
+    )
 
 
 @pytest.mark.parametrize("name", ["linf", "l1", "l2"])
@@ -325,14 +378,23 @@ def test_naive_knows_the_usual_pieces_to_be_1_lipschitz(name):
 
     product = numpy_norm(first, name) * numpy_norm(last, name)
     shifted = lambda h: Affine(((np.eye(4), h),), -np.ones(4))  # noqa: E731 - so that signs are open
-    assert between(lambda h: lower.absolute(shifted(h), "abs"), last) == pytest.approx(product, rel=1e-12)
-    assert between(lambda h: lower.leaky_relu(shifted(h), 0.1, "leaky"), last) <= product * (1 + 1e-12)
+    assert between(lambda h: lower.absolute(shifted(h), "abs"), last) == pytest.approx(
+        product, rel=1e-12
+    )
+    assert between(lambda h: lower.leaky_relu(shifted(h), 0.1, "leaky"), last) <= product * (
+        1 + 1e-12
+    )
     # Maxima over all of them, in two rounds, and over two pairs.
     assert between(lower.reduce_max, last[:, :1]) <= (
-        numpy_norm(first, name) * numpy_norm(last[:, :1], name) * (1 if name == "linf" else 2) * (1 + 1e-12)
+        numpy_norm(first, name)
+        * numpy_norm(last[:, :1], name)
+        * (1 if name == "linf" else 2)
+        * (1 + 1e-12)
     )
     pairs = last[:, :2]
-    pooled = between(lambda h: lower.maximum(lower.select([0, 1], h), lower.select([2, 3], h), "max"), pairs)
+    pooled = between(
+        lambda h: lower.maximum(lower.select([0, 1], h), lower.select([2, 3], h), "max"), pairs
+    )
     assert pooled == pytest.approx(numpy_norm(first, name) * numpy_norm(pairs, name), rel=1e-12)
 
 
@@ -340,7 +402,10 @@ def test_naive_adds_up_branches():
     matrix = np.array([[2.0, 1.0], [0.0, 1.0]])
 
     def build(x):
-        return Affine(((np.eye(2), x), (np.eye(2), lower.relu(Affine(((matrix, x),), np.zeros(2)), "r"))), np.zeros(2))
+        return Affine(
+            ((np.eye(2), x), (np.eye(2), lower.relu(Affine(((matrix, x),), np.zeros(2)), "r"))),
+            np.zeros(2),
+        )
 
     net = graph_network(build, 2)
     found = lx.estimate(net, lx.Box.unit(2), "naive").value
@@ -364,26 +429,36 @@ def test_naive_with_gates_that_choose(name):
 
     hidden = graph_network(lambda x: lower.relu(behind(x), "last"), 1)
     exact = lx.lipschitz(hidden, lx.Box([-9], [9]), input_norm=name).value
-    assert lx.estimate(hidden, lx.Box([-9], [9]), "naive", input_norm=name).value >= exact * (1 - 1e-12)
+    assert lx.estimate(hidden, lx.Box([-9], [9]), "naive", input_norm=name).value >= exact * (
+        1 - 1e-12
+    )
 
     for order in ((0, 1), (1, 0)):
 
         def largest(x, order=order):
-            steep = lower.scaled(np.array([5.0, 1.0]), lower.relu(Affine(((np.eye(2), x),), np.ones(2)), "first"))
+            steep = lower.scaled(
+                np.array([5.0, 1.0]), lower.relu(Affine(((np.eye(2), x),), np.ones(2)), "first")
+            )
             first = Affine((steep,), np.zeros(2))
             return lower.relu(lower.maximum(*(lower.select([k], first) for k in order)), "last")
 
         net = graph_network(largest, 2)
         exact = lx.lipschitz(net, lx.Box.unit(2), input_norm=name).value
         assert exact == pytest.approx(5.0)
-        assert 5.0 * (1 - 1e-12) <= lx.estimate(net, lx.Box.unit(2), "naive", input_norm=name).value <= 5.2
+        assert (
+            5.0 * (1 - 1e-12)
+            <= lx.estimate(net, lx.Box.unit(2), "naive", input_norm=name).value
+            <= 5.2
+        )
 
 
 def test_products_that_underflow_on_the_way_are_bounds_still():
     chain = [([[1e-20]], [0])] * 16 + [([[1e20]], [0])] * 15 + [([[1.0]], [0])]
     exact = lx.lipschitz(to_network(chain), lx.Box([-1], [1])).value
     for name in ("naive", "eclipse-fast", "best-upper"):
-        assert lx.estimate(to_network(chain), lx.Reals(1), name, input_norm="l2").value >= exact * (1 - 1e-12)
+        assert lx.estimate(to_network(chain), lx.Reals(1), name, input_norm="l2").value >= exact * (
+            1 - 1e-12
+        )
 
 
 def test_a_constant_network_has_the_constant_0():
@@ -417,7 +492,9 @@ def test_seqlip_is_the_product_of_its_factors():
     assert 0.8 * product < greedy.value <= product * (1 + 1e-12)
     # No pattern of both layers exceeds what bounds them one by one.
     most = max(
-        np.linalg.norm(weights[2] @ (second[:, None] * weights[1]) @ (first[:, None] * weights[0]), 2)
+        np.linalg.norm(
+            weights[2] @ (second[:, None] * weights[1]) @ (first[:, None] * weights[0]), 2
+        )
         for first in masks(4)
         for second in masks(5)
     )
@@ -431,7 +508,11 @@ def test_seqlip_past_the_deadline_is_a_bound_still():
     net = to_network(random_weights(np.random.default_rng(7), (3, 9, 2)))
     brute = lx.estimate(net, lx.Box.unit(3), "seqlip-brute-force", input_norm="l2")
     late = lx.estimate(net, lx.Box.unit(3), "seqlip-brute-force", input_norm="l2", time_limit=1e-9)
-    assert brute.value <= late.value <= lx.estimate(net, lx.Box.unit(3), "naive", input_norm="l2").value * (1 + 1e-9)
+    assert (
+        brute.value
+        <= late.value
+        <= lx.estimate(net, lx.Box.unit(3), "naive", input_norm="l2").value * (1 + 1e-9)
+    )
 
 
 def test_chains_end_and_begin_with_gates_too():
@@ -440,7 +521,11 @@ def test_chains_end_and_begin_with_gates_too():
     value = lower.relu(Affine(((matrix, lower.relu(x, "first")),), np.zeros(2)), "last")
     net = lx.Network(Graph((x,), (value,)), (2,), (2,))
     found = products.chain(net, "test")
-    assert [weight.tolist() for weight in found] == [np.eye(2).tolist(), matrix.tolist(), np.eye(2).tolist()]
+    assert [weight.tolist() for weight in found] == [
+        np.eye(2).tolist(),
+        matrix.tolist(),
+        np.eye(2).tolist(),
+    ]
 
 
 # --- Semidefinite --------------------------------------------------------------------------------------------------
@@ -459,7 +544,9 @@ def test_whatever_the_multipliers_a_bound_that_they_prove_is_one(seed, size):
     multipliers = rng.normal(size=of.gates) * size * 10.0 ** rng.uniform(-2, 2, of.gates) + size
     found = semidefinite.proven(of, multipliers)
     known = max(
-        np.linalg.norm(weights[2][0] @ (b[:, None] * weights[1][0]) @ (a[:, None] * weights[0][0]), 2)
+        np.linalg.norm(
+            weights[2][0] @ (b[:, None] * weights[1][0]) @ (a[:, None] * weights[0][0]), 2
+        )
         for a in masks(3)
         for b in masks(2)
     )
@@ -507,7 +594,8 @@ def test_eclipse_fast_is_its_closed_form():
     assert found.value == pytest.approx(known, rel=1e-6)
     full = lx.estimate(to_network(weights), lx.Box.unit(3), "eclipse", input_norm="l2")
     layer, neuron = (
-        lx.estimate(to_network(weights), lx.Reals(3), name, input_norm="l2") for name in ("lipsdp-layer", "lipsdp")
+        lx.estimate(to_network(weights), lx.Reals(3), name, input_norm="l2")
+        for name in ("lipsdp-layer", "lipsdp")
     )
     # With one hidden layer ECLipsE is LipSDP, and its fast form the best single multiplier.
     assert full.value == pytest.approx(neuron.value, rel=1e-4)
@@ -517,19 +605,23 @@ def test_eclipse_fast_is_its_closed_form():
 def test_lipsdp_uses_the_gates_that_the_domain_settles():
     net = to_network(random_weights(np.random.default_rng(5), (4, 8, 6, 2)))
     ball = lx.Ball([0.3] * 4, 0.05)
-    everywhere, local = (lx.estimate(net, where, "lipsdp", input_norm="l2").value for where in (lx.Reals(4), ball))
+    everywhere, local = (
+        lx.estimate(net, where, "lipsdp", input_norm="l2").value for where in (lx.Reals(4), ball)
+    )
     exact = lx.lipschitz(net, ball, input_norm="l2").value
     assert exact * (1 - 1e-9) <= local < 0.9 * everywhere
-    assert lx.estimate(net, lx.Ball([0.3] * 4, 1e-6), "lipsdp", input_norm="l2").value == pytest.approx(
-        np.linalg.norm(net.jacobian([0.3] * 4), 2), rel=1e-9
-    )
+    assert lx.estimate(
+        net, lx.Ball([0.3] * 4, 1e-6), "lipsdp", input_norm="l2"
+    ).value == pytest.approx(np.linalg.norm(net.jacobian([0.3] * 4), 2), rel=1e-9)
 
 
 def test_lipsdp_of_many_inputs_is_that_of_the_few_directions_that_count():
     (first, bias), *rest = random_weights(np.random.default_rng(8), (2, 5, 2))
     turn = np.linalg.qr(np.random.default_rng(0).normal(size=(30, 2)))[0].T  # orthonormal rows
     narrow = lx.estimate(to_network([(first, bias), *rest]), lx.Reals(2), "lipsdp", input_norm="l2")
-    wide = lx.estimate(to_network([(first @ turn, bias), *rest]), lx.Reals(30), "lipsdp", input_norm="l2")
+    wide = lx.estimate(
+        to_network([(first @ turn, bias), *rest]), lx.Reals(30), "lipsdp", input_norm="l2"
+    )
     assert wide.value == pytest.approx(narrow.value, rel=1e-5)
 
 
@@ -558,10 +650,14 @@ def test_chords_are_closer_than_constants_and_these_than_intervals():
     net = to_network(random_weights(np.random.default_rng(11), (6, 12, 12, 12, 1)))
     ball = lx.Ball([0.1] * 6, 0.1)
     exact = lx.lipschitz(net, ball).value
-    linear, recurjac, fastlip = (lx.estimate(net, ball, name).value for name in ("linear", "recurjac", "fastlip"))
+    linear, recurjac, fastlip = (
+        lx.estimate(net, ball, name).value for name in ("linear", "recurjac", "fastlip")
+    )
     assert exact * (1 - 1e-12) <= linear < 0.99 * recurjac < 0.98 * fastlip
     # Of the largest entry there is no sum that chords are joined in: what is closer are they.
-    chords, constants = (lx.estimate(net, ball, name, input_norm="l1").value for name in ("linear", "recurjac"))
+    chords, constants = (
+        lx.estimate(net, ball, name, input_norm="l1").value for name in ("linear", "recurjac")
+    )
     assert chords < 0.995 * constants
     wide = lx.estimate(net, ball, "fastlip", preactivations="interval").value
     assert fastlip < wide
@@ -578,9 +674,14 @@ def test_sampling_evaluates_jacobians_at_its_points():
     known = np.linalg.norm(net.jacobian(points)[:, 0, :], axis=1).max()
     assert found.value == pytest.approx(known, rel=1e-12)
     assert found.details == {"samples": 2000}
-    climbed = lx.estimate(net, box, "sampling", samples=10, input_norm="l2", functional=0, ascent=True)
+    climbed = lx.estimate(
+        net, box, "sampling", samples=10, input_norm="l2", functional=0, ascent=True
+    )
     exact = lx.lipschitz(net, box, input_norm="l2", functional=0).value
-    assert lx.estimate(net, box, "sampling", samples=10, input_norm="l2", functional=0).value <= climbed.value
+    assert (
+        lx.estimate(net, box, "sampling", samples=10, input_norm="l2", functional=0).value
+        <= climbed.value
+    )
     assert climbed.value == pytest.approx(exact, rel=1e-9)
 
 
@@ -662,7 +763,14 @@ def test_every_operator(start):
         functional = np.cos(np.arange(network.output.size))
         question_ = {"input_norm": ("linf", "l2", "l1")[number % 3], "functional": functional}
         least = lx.estimate(network, box, "sampling", samples=50, ascent=True, **question_).value
-        for name in ("naive", "recurjac", "fastlip", "lipsdp", "seqlip-brute-force", "eclipse-fast"):
+        for name in (
+            "naive",
+            "recurjac",
+            "fastlip",
+            "lipsdp",
+            "seqlip-brute-force",
+            "eclipse-fast",
+        ):
             try:
                 found = lx.estimate(network, box, name, **question_)
             except lx.UnsupportedEstimateError:
@@ -675,7 +783,9 @@ def test_groupsort_and_maxima():
     ball = lx.Ball([0.5] * 13, 0.05)
     exact = lx.lipschitz(net, ball, input_norm="l2", functional=[1.0, -1.0, 0.0]).value
     for name in ("naive", "lipsdp", "linear", "recurjac"):
-        assert lx.estimate(net, ball, name, input_norm="l2", functional=[1.0, -1.0, 0.0]).value >= exact * (1 - 1e-9)
+        assert lx.estimate(
+            net, ball, name, input_norm="l2", functional=[1.0, -1.0, 0.0]
+        ).value >= exact * (1 - 1e-9)
 
 
 # --- The call ------------------------------------------------------------------------------------------------------
@@ -689,7 +799,11 @@ BOX = lx.Box.unit(2)
     [
         ({"method": "magic"}, lx.OptionError, "no estimator"),
         ({"method": 3}, lx.OptionError, "no estimator"),
-        ({"method": "fastlip", "samples": 3}, lx.OptionError, "no option 'samples'.*preactivations"),
+        (
+            {"method": "fastlip", "samples": 3},
+            lx.OptionError,
+            "no option 'samples'.*preactivations",
+        ),
         ({"method": "fastlip", "preactivations": "magic"}, lx.OptionError, "none of"),
         ({"method": "sampling", "samples": 0}, lx.OptionError, "samples must be"),
         ({"method": "sampling", "samples": True}, lx.OptionError, "samples must be"),
@@ -698,16 +812,32 @@ BOX = lx.Box.unit(2)
         ({"method": "clever", "batches": 1.5}, lx.OptionError, "batches must be"),
         ({"method": "liplp", "mode": "both"}, lx.OptionError, "none of"),
         ({"method": "liplp", "solver": ["highs"]}, lx.OptionError, "must be a name"),
-        ({"method": "fastlip", "preactivations": ["linear", "interval"]}, lx.OptionError, "none of"),
+        (
+            {"method": "fastlip", "preactivations": ["linear", "interval"]},
+            lx.OptionError,
+            "none of",
+        ),
         ({"method": "liplp", "solver": "magic"}, lx.OptionError, "unknown solver"),
         ({"method": "linear", "time_limit": 0}, lx.OptionError, "positive number of seconds"),
         ({"method": "linear", "input_norm": "l3"}, lx.NormError, "unknown norm"),
         ({"method": "linear", "functional": 9}, lx.NormError, "names no output"),
         ({"method": "linear", "functional": 0, "output_norm": "l1"}, lx.NormError, "leave it out"),
         ({"method": "lipsdp"}, lx.UnsupportedEstimateError, "input norm must be l2"),
-        ({"method": "eclipse", "input_norm": "l1"}, lx.UnsupportedEstimateError, "input norm must be l2"),
-        ({"method": "seqlip", "input_norm": "linf", "output_norm": "l2"}, lx.UnsupportedEstimateError, "l2"),
-        ({"method": "zonotope", "input_norm": "l2"}, lx.UnsupportedEstimateError, "few vertices|64 vertices"),
+        (
+            {"method": "eclipse", "input_norm": "l1"},
+            lx.UnsupportedEstimateError,
+            "input norm must be l2",
+        ),
+        (
+            {"method": "seqlip", "input_norm": "linf", "output_norm": "l2"},
+            lx.UnsupportedEstimateError,
+            "l2",
+        ),
+        (
+            {"method": "zonotope", "input_norm": "l2"},
+            lx.UnsupportedEstimateError,
+            "few vertices|64 vertices",
+        ),
     ],
 )
 def test_what_is_refused(options, error, text):
@@ -725,7 +855,9 @@ def test_sizes_that_are_refused(monkeypatch):
     with pytest.raises(lx.UnsupportedEstimateError, match="50 open gates, too long"):
         lx.estimate(some, lx.Reals(2), "lipsdp", input_norm="l2", time_limit=0.1)
     late = lx.estimate(some, lx.Reals(2), "eclipse", input_norm="l2", time_limit=0.1).value
-    assert late == pytest.approx(lx.estimate(some, lx.Reals(2), "eclipse-fast", input_norm="l2").value)
+    assert late == pytest.approx(
+        lx.estimate(some, lx.Reals(2), "eclipse-fast", input_norm="l2").value
+    )
     with pytest.raises(lx.UnsupportedEstimateError, match="all patterns of a layer"):
         lx.estimate(wide, lx.Reals(2), "seqlip-brute-force", input_norm="l2")
     monkeypatch.setattr(semidefinite, "_MOST_PROVEN", 100)
@@ -736,26 +868,46 @@ def test_sizes_that_are_refused(monkeypatch):
         lx.estimate(outputs, lx.Reals(2), "lipsdp", input_norm="l2", output_norm="linf")
 
 
-@pytest.mark.parametrize("sizes", [(1e160, 1.0), (1.0, 1e160), (1e-160, 1.0), (1e-160, 1e160), (1e80, 1e80)])
+@pytest.mark.parametrize(
+    "sizes", [(1e160, 1.0), (1.0, 1e160), (1e-160, 1.0), (1e-160, 1e160), (1e80, 1e80)]
+)
 def test_squares_that_overflow_or_underflow(sizes):
     first, last = sizes
     net = to_network([([[first], [-first / 2]], [0, first / 3]), ([[last, last]], [0])])
     known = lx.lipschitz(net, lx.Box([-1], [1])).value
-    for name in ("lipsdp", "lipsdp-layer", "eclipse", "eclipse-fast", "seqlip-brute-force", "naive", "best-upper"):
+    for name in (
+        "lipsdp",
+        "lipsdp-layer",
+        "eclipse",
+        "eclipse-fast",
+        "seqlip-brute-force",
+        "naive",
+        "best-upper",
+    ):
         found = lx.estimate(net, lx.Box([-1], [1]), name, input_norm="l2").value
-        assert known * (1 - 1e-12) <= found <= max(3 * known, 1e-157), (name, found)  # the root of TINY
+        assert known * (1 - 1e-12) <= found <= max(3 * known, 1e-157), (
+            name,
+            found,
+        )  # the root of TINY
 
 
 @pytest.mark.parametrize("size", [1e160, 1e250])
 def test_numbers_that_overflow_are_no_bounds(size):
-    weights = [(weight * size, bias) for weight, bias in random_weights(np.random.default_rng(0), (2, 3, 3, 2))]
+    weights = [
+        (weight * size, bias)
+        for weight, bias in random_weights(np.random.default_rng(0), (2, 3, 3, 2))
+    ]
     net = to_network(weights)
     for pair in (("linf", "linf"), ("l2", "l2"), ("l1", "l2")):
         for name in lx.estimator_names():
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("error", RuntimeWarning)
-                    keywords = {"input_norm": pair[0], "output_norm": pair[1], **CHEAP.get(name, {})}
+                    keywords = {
+                        "input_norm": pair[0],
+                        "output_norm": pair[1],
+                        **CHEAP.get(name, {}),
+                    }
                     found = lx.estimate(net, BOX, name, time_limit=5, **keywords)
             except lx.LipExactError:
                 continue
@@ -763,7 +915,9 @@ def test_numbers_that_overflow_are_no_bounds(size):
 
 
 def test_many_functionals_are_bounded_by_the_entries():
-    net = to_network(random_weights(np.random.default_rng(0), (2, 4, 9)))  # 256 signs for the norm l1
+    net = to_network(
+        random_weights(np.random.default_rng(0), (2, 4, 9))
+    )  # 256 signs for the norm l1
     exact = lx.lipschitz(net, BOX, input_norm="l1").value
     for name in ("fastlip", "recurjac", "linear"):
         found = lx.estimate(net, BOX, name, input_norm="l1").value
@@ -780,10 +934,18 @@ def test_without_cvxpy(monkeypatch):
 
 def test_an_estimate_as_json():
     for name in lx.estimator_names():
-        found = lx.estimate(NET, BOX, name, functional=0, **CHEAP.get(name, {})) if name in RARE else None
+        found = (
+            lx.estimate(NET, BOX, name, functional=0, **CHEAP.get(name, {}))
+            if name in RARE
+            else None
+        )
         if found is not None:
             again = json.loads(found.to_json())
-            assert (again["method"], again["value"], again["guarantee"]) == (name, found.value, found.guarantee)
+            assert (again["method"], again["value"], again["guarantee"]) == (
+                name,
+                found.value,
+                found.guarantee,
+            )
     assert "value" in repr(found)
 
 
@@ -792,7 +954,9 @@ def test_the_best_upper_bound_is_the_least():
         keywords = {"input_norm": pair[0], "output_norm": pair[1]}
         found = lx.estimate(NET, BOX, **keywords)
         least = min(
-            lx.estimate(NET, BOX, name, **keywords).value for name in found.details["upper_bounds"] if name != "liplp"
+            lx.estimate(NET, BOX, name, **keywords).value
+            for name in found.details["upper_bounds"]
+            if name != "liplp"
         )
         assert found.value <= least
         assert found.value == found.details["upper_bounds"][found.details["best"]]
@@ -873,7 +1037,13 @@ def test_a_comparison_says_which_bounds_contradict_each_other(monkeypatch):
 
 
 def test_a_comparison_without_the_exact_constant():
-    found = lx.compare(NET, BOX, ["sampling", "naive", "seqlip"], input_norm="l2", options={"sampling": {"samples": 5}})
+    found = lx.compare(
+        NET,
+        BOX,
+        ["sampling", "naive", "seqlip"],
+        input_norm="l2",
+        options={"sampling": {"samples": 5}},
+    )
     exact = lx.lipschitz(NET, BOX, input_norm="l2").value
     assert found.lower <= exact <= found.upper
     assert not found.closed
@@ -944,6 +1114,10 @@ def test_an_entry_must_say_what_it_promises(monkeypatch):
         with pytest.raises(lx.OptionError, match="of the estimator 'odd' is none of"):
             estimator("odd", *promise, **facts)
     assert "odd" not in lx.estimator_names()
-    monkeypatch.setitem(registry._ESTIMATORS, "number", dataclasses.replace(registry.find("naive"), run=lambda _: 3.0))
+    monkeypatch.setitem(
+        registry._ESTIMATORS,
+        "number",
+        dataclasses.replace(registry.find("naive"), run=lambda _: 3.0),
+    )
     with pytest.raises(lx.OptionError, match=r"must return an Answer, not 3\.0"):
         lx.estimate(to_network([(np.eye(2), np.zeros(2))]), lx.Box.unit(2), "number")

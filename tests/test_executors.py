@@ -12,7 +12,14 @@ import time
 import types
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -97,7 +104,9 @@ class Held(Executor):
         pass
 
 
-def crew_of(executor: Executor | None = None, workers: int | None = None, **shared: Any) -> WorkerPool:
+def crew_of(
+    executor: Executor | None = None, workers: int | None = None, **shared: Any
+) -> WorkerPool:
     return WorkerPool(pickle.dumps(shared), executor, workers)
 
 
@@ -153,7 +162,9 @@ def test_what_is_shared_is_sent_once_to_each_worker() -> None:
 
 def test_a_worker_that_has_not_got_what_is_shared_is_sent_it() -> None:
     here = Here(2)
-    here.next = itertools.chain([0] * 5, itertools.cycle([1]))  # so that the second one sees none of the first tasks
+    here.next = itertools.chain(
+        [0] * 5, itertools.cycle([1])
+    )  # so that the second one sees none of the first tasks
     with crew_of(here, base=7) as crew:
         for k in range(8):
             crew.submit(k, says("base + k"), {"k": k})
@@ -197,7 +208,9 @@ def test_other_workers_of_an_executor_are_seen_in_time(monkeypatch: pytest.Monke
         assert (crew.workers, crew.room) == (2, -1)
 
 
-def test_an_executor_whose_client_is_closed_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_executor_whose_client_is_closed_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(executors, "_SILENCE", 0.01)
     held = Held()
     held._client = SimpleNamespace(status="running", nthreads=lambda: {"a": 1})  # type: ignore[attr-defined]
@@ -256,7 +269,9 @@ def test_what_a_function_raises_comes_back() -> None:
     assert told[3].value == 2
 
 
-@pytest.mark.parametrize(("name", "text"), [("two", "TwoArgumentsError: 1 and 2"), ("lambda", "ValueError: <function")])
+@pytest.mark.parametrize(
+    ("name", "text"), [("two", "TwoArgumentsError: 1 and 2"), ("lambda", "ValueError: <function")]
+)
 def test_errors_that_cannot_be_sent_are_told(name: str, text: str) -> None:
     with crew_of(Here()) as crew:
         crew.submit(0, fail, name)
@@ -386,7 +401,9 @@ def test_what_workers_cannot_import(monkeypatch: pytest.MonkeyPatch) -> None:
         told = outcomes(crew)
     assert type(told[0].error) is ModuleNotFoundError
     assert told[1].value == 1
-    refused(crew_of(None, 1, function=module.alone), "cannot do lipexact's tasks: ModuleNotFoundError")
+    refused(
+        crew_of(None, 1, function=module.alone), "cannot do lipexact's tasks: ModuleNotFoundError"
+    )
 
 
 def test_what_was_done_before_is_told_first() -> None:
@@ -464,8 +481,12 @@ def test_processes_of_ones_own_do_tasks() -> None:
     assert all(map(gone, pids))
 
 
-@pytest.mark.parametrize("death", [pytest.param(EXIT, id="exit"), pytest.param(KILL, id="kill", marks=posix)])
-def test_a_task_that_ends_processes_is_given_up_and_the_others_are_done_once(death: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "death", [pytest.param(EXIT, id="exit"), pytest.param(KILL, id="kill", marks=posix)]
+)
+def test_a_task_that_ends_processes_is_given_up_and_the_others_are_done_once(
+    death: str, tmp_path: Path
+) -> None:
     """Each writes down that it was begun."""
     note = "__import__('os').close(__import__('tempfile').mkstemp(prefix=f'{k}.', dir=folder)[0])"
     with crew_of(None, 2, folder=str(tmp_path)) as crew:
@@ -492,7 +513,10 @@ def test_a_process_that_died_while_it_had_nothing_to_do() -> None:
 
 @posix
 def test_processes_end_when_the_crew_is_closed_whatever_they_do() -> None:
-    for task in ("__import__('time').sleep(600)", "__import__('os').kill(__import__('os').getpid(), 19)"):
+    for task in (
+        "__import__('time').sleep(600)",
+        "__import__('os').kill(__import__('os').getpid(), 19)",
+    ):
         with crew_of(None, 2) as crew:
             for k in range(8):
                 crew.submit(k, says(PID))
@@ -528,7 +552,9 @@ def test_one_process_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
         assert values(crew) == {0: 1}
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "semaphores"), RuntimeError("can't start new thread")])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "semaphores"), RuntimeError("can't start new thread")]
+)
 def test_no_process_is_to_be_had(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def process() -> Executor:
         raise error
@@ -536,7 +562,9 @@ def test_no_process_is_to_be_had(error: Exception, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(executors, "_process", process)
     with pytest.raises(type(error), match=r"semaphores|thread"):
         crew_of(None, 2)
-    refused(crew_of(Here(fault=raises(BrokenExecutor()))), "cannot be handed out: .*(semaphores|thread)")
+    refused(
+        crew_of(Here(fault=raises(BrokenExecutor()))), "cannot be handed out: .*(semaphores|thread)"
+    )
 
 
 def test_processes_that_never_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -571,7 +599,9 @@ def test_tasks_that_an_executor_has_not_done_are_cancelled() -> None:
 @posix
 def test_ctrl_c_is_the_callers_to_handle() -> None:
     own = "__import__('os').kill(__import__('os').getpid(), 2)"
-    callers = "(__import__('os').kill(__import__('os').getppid(), 2), __import__('time').sleep(600))"
+    callers = (
+        "(__import__('os').kill(__import__('os').getppid(), 2), __import__('time').sleep(600))"
+    )
     with crew_of(None, 1) as crew:
 
         def interrupted() -> None:

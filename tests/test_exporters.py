@@ -39,7 +39,9 @@ def points_of(name: str, number: int = 0) -> np.ndarray:
 def assert_values(network: lx.Network, points: np.ndarray, expected: np.ndarray) -> None:
     found = network.evaluate(points.reshape(len(points), -1))
     expected = expected.reshape(len(points), -1).astype(np.float64)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * max(1.0, np.abs(expected).max()))
+    np.testing.assert_allclose(
+        found, expected, rtol=1e-4, atol=1e-5 * max(1.0, np.abs(expected).max())
+    )
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -49,7 +51,10 @@ def test_values_and_derivatives(name: str) -> None:
     points = points_of(name)
     assert_values(network, points, EXPECTED[f"{name}/output0"])
     # Not at the points themselves: some of them are on kinks.
-    assert_jacobian(network, points.astype(np.float64) + 0.01 * np.cos(np.arange(points.size)).reshape(points.shape))
+    assert_jacobian(
+        network,
+        points.astype(np.float64) + 0.01 * np.cos(np.arange(points.size)).reshape(points.shape),
+    )
     assert_names(network)
 
 
@@ -72,10 +77,13 @@ def test_classifiers_up_to_their_logits(name: str, probabilities: int | None) ->
     if logits.shape[1] == 1:  # one minus the Sigmoid, and the Sigmoid
         logits = np.hstack([np.zeros_like(logits), logits])
     found = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(found, EXPECTED[f"{name}/output{probabilities or 0}"][:, 0], atol=1e-5)
+    np.testing.assert_allclose(
+        found, EXPECTED[f"{name}/output{probabilities or 0}"][:, 0], atol=1e-5
+    )
     if probabilities is not None:
         np.testing.assert_array_equal(
-            label.evaluate(points.reshape(len(points), -1)), network.evaluate(points.reshape(len(points), -1))
+            label.evaluate(points.reshape(len(points), -1)),
+            network.evaluate(points.reshape(len(points), -1)),
         )
 
 
@@ -91,7 +99,9 @@ def test_two_inputs_and_two_outputs(name: str, inputs: tuple[str, str]) -> None:
         expected = EXPECTED[f"{name}/output{number}"]
         for free, held in ((0, 1), (1, 0)):
             for k, fixed in enumerate(points_of(name, held)):
-                network = lx.load(path, output=output, input=inputs[free], fixed={inputs[held]: fixed})
+                network = lx.load(
+                    path, output=output, input=inputs[free], fixed={inputs[held]: fixed}
+                )
                 assert_values(network, points_of(name, free)[k : k + 1], expected[k : k + 1])
 
 

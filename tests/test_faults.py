@@ -35,7 +35,14 @@ from lipexact.bab.expand import NodeExpander
 from lipexact.mip import cut_loop as search
 from lipexact.mip import model as compose
 from lipexact.mip.solvers import base as solvers
-from lipexact.mip.solvers.base import SOLVERS, SolverOutcome, SolveOptions, Solver, Termination, Watch
+from lipexact.mip.solvers.base import (
+    SOLVERS,
+    SolverOutcome,
+    SolveOptions,
+    Solver,
+    Termination,
+    Watch,
+)
 from lipexact.workers import WorkerPool
 from tests import oracle
 from tests.conftest import require
@@ -43,7 +50,9 @@ from tests.networks import FAMILIES, case, random_weights, to_network
 from tests.onnx_files import pytorch_mlp
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals, limits and scripts of POSIX")
-PLACES = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+PLACES = os.pathsep.join(
+    filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])
+)
 ENVIRONMENT = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": PLACES}
 
 
@@ -55,7 +64,12 @@ def question(family: str, seed: int) -> tuple[lx.Network, lx.Box, np.ndarray, fl
     """A network, its box, a functional, and the constant by enumeration."""
     weights, low, high = case(family, seed)
     c = np.random.default_rng(seed).normal(size=len(weights[-1][1]))
-    return to_network(weights), lx.Box(low, high), c, oracle.constant(oracle.regions(weights, low, high), c)
+    return (
+        to_network(weights),
+        lx.Box(low, high),
+        c,
+        oracle.constant(oracle.regions(weights, low, high), c),
+    )
 
 
 def binaries(model: Any) -> list[Any]:
@@ -69,7 +83,10 @@ def claims(**changes: Any) -> Lie:
     """The truth with something else in its place; what is callable makes it of the true value."""
 
     def lie(model: Any, true: SolverOutcome, rng: np.random.Generator) -> SolverOutcome:
-        new = {name: made(getattr(true, name)) if callable(made) else made for name, made in changes.items()}
+        new = {
+            name: made(getattr(true, name)) if callable(made) else made
+            for name, made in changes.items()
+        }
         return replace(true, **new)
 
     return lie
@@ -112,10 +129,15 @@ TOO_LOW: dict[str, Lie] = {
     "zero": both(lambda bound: 0.0),
     "half, and a pattern": loads_and_claims(a_pattern, both(lambda bound: bound / 2)),
     "half, out of time": claims(
-        bound=lambda bound: bound / 2, incumbent=lambda incumbent: incumbent / 2, termination=Termination.TIME_LIMIT
+        bound=lambda bound: bound / 2,
+        incumbent=lambda incumbent: incumbent / 2,
+        termination=Termination.TIME_LIMIT,
     ),
     "half, and no solution": claims(
-        bound=lambda bound: bound / 2, incumbent=None, termination=Termination.LIMIT, message="nodes"
+        bound=lambda bound: bound / 2,
+        incumbent=None,
+        termination=Termination.LIMIT,
+        message="nodes",
     ),
 }
 
@@ -200,7 +222,9 @@ class Liar:
         lie = self.choose(self.calls - 1)
         said = true if lie is None else lie(model, true, self.rng)
         with suppress(TypeError, ValueError, AttributeError, OverflowError):
-            self.too_low |= said.termination != Termination.INFEASIBLE and said.bound > true.bound * (1 - 1e-9)
+            self.too_low |= (
+                said.termination != Termination.INFEASIBLE and said.bound > true.bound * (1 - 1e-9)
+            )
         return said
 
 
@@ -215,7 +239,9 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bool | None]:
         monkeypatch.setattr(asking, "best_region", sampled if samples else lambda *_, **__: None)
         net, box, c, truth = question(family, seed)
         try:
-            result = lx.lipschitz(net, box, functional=c, solver="liar", **{"method": "mip"} | options)
+            result = lx.lipschitz(
+                net, box, functional=c, solver="liar", **{"method": "mip"} | options
+            )
         except lx.LipExactError as error:
             assert "liar" in str(error)  # noqa: PT017
             return None
@@ -223,7 +249,9 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bool | None]:
         assert result.lower <= result.upper < math.inf
         assert json.loads(result.to_json())["upper"] == result.upper
         if result.lower > 0:  # shown by a region
-            assert np.abs(c @ result.witness.jacobian).sum() == pytest.approx(result.lower, rel=1e-9)
+            assert np.abs(c @ result.witness.jacobian).sum() == pytest.approx(
+                result.lower, rel=1e-9
+            )
         if truth <= result.upper * (1 + 1e-9):
             return True
         # Nothing that was checked contradicts the claim. It passes for the solver's, and for no one else's.
@@ -241,7 +269,16 @@ def test_a_lie_does_no_harm(name: str, ask: Callable[..., bool | None]) -> None:
     for k, family in enumerate(FAMILIES):
         if k % 4 == list(LIES).index(name) % 4:
             liar = Liar(lambda _: LIES[name], k)
-            assert ask(liar, family, k % 2, samples=bool(k % 2), mode=("forward", "reverse")[k // 2 % 2]) is not False
+            assert (
+                ask(
+                    liar,
+                    family,
+                    k % 2,
+                    samples=bool(k % 2),
+                    mode=("forward", "reverse")[k // 2 % 2],
+                )
+                is not False
+            )
             liar = Liar(lambda _: LIES[name], k)
             assert ask(liar, family, k % 2, samples=bool(k % 2), method="lp") is not False
 
@@ -270,7 +307,9 @@ def test_a_bound_that_is_too_low_is_the_solvers_own(ask: Callable[..., bool | No
 def test_a_second_best_region_that_is_called_the_best(ask: Callable[..., bool | None]) -> None:
     """EXACT and wrong, by a claim that nothing contradicts: `proof` says whose it is."""
     # relu(x) - 2 relu(-x) has the slopes 1 and 2; with 1 known, and a bound of 1, the search is over.
-    net = to_network([(np.array([[1.0], [-1.0]]), np.zeros(2)), (np.array([[1.0, -2.0]]), np.zeros(1))])
+    net = to_network(
+        [(np.array([[1.0], [-1.0]]), np.zeros(2)), (np.array([[1.0, -2.0]]), np.zeros(1))]
+    )
 
     def run(model: Any, options: SolveOptions, watch: Watch) -> SolverOutcome:
         variables = binaries(model)
@@ -305,9 +344,13 @@ def test_truth_and_lies_by_turns(seed: int, ask: Callable[..., bool | None]) -> 
     known: list[Lie | None] = [None, None, both(lambda bound: 1.2 * bound), *LIES.values()]
     if seed % 2:
         known += TOO_LOW.values()
-    liar = Liar(lambda _: known[rng.integers(len(known))] if rng.random() < 0.7 else a_pattern, seed)
+    liar = Liar(
+        lambda _: known[rng.integers(len(known))] if rng.random() < 0.7 else a_pattern, seed
+    )
     family = list(FAMILIES)[seed % len(FAMILIES)]
-    held = ask(liar, family, seed % 3, samples=bool(rng.integers(2)), mode=("forward", "reverse")[seed % 2])
+    held = ask(
+        liar, family, seed % 3, samples=bool(rng.integers(2)), mode=("forward", "reverse")[seed % 2]
+    )
     assert held is not False or seed % 2
 
 
@@ -328,9 +371,14 @@ def test_who_was_caught_is_not_believed_before_or_after(ask: Callable[..., bool 
     assert caught > 3
 
 
-def test_a_solver_without_a_solution_after_one_that_was_settled(ask: Callable[..., bool | None]) -> None:
+def test_a_solver_without_a_solution_after_one_that_was_settled(
+    ask: Callable[..., bool | None],
+) -> None:
     """As SCIP and Gurobi end where their limit comes in the second round."""
-    script = [both(lambda bound: 1.5 * bound), claims(termination=Termination.TIME_LIMIT, incumbent=None)]
+    script = [
+        both(lambda bound: 1.5 * bound),
+        claims(termination=Termination.TIME_LIMIT, incumbent=None),
+    ]
 
     def run(model: Any, options: SolveOptions, watch: Watch) -> Any:
         outcome = liar(model, options, watch)
@@ -347,7 +395,13 @@ def test_a_solver_without_a_solution_after_one_that_was_settled(ask: Callable[..
 def test_the_lies_of_a_running_solver(monkeypatch: pytest.MonkeyPatch) -> None:
     """News that say that all is done stop the solver, and are no answer."""
     net, box, c, truth = question("sign_pairs", 1)
-    for news in ((-1e15, 0.0), (math.nan, math.nan), (0.0, 1e15), (-math.inf, math.inf), (None, 1.0)):
+    for news in (
+        (-1e15, 0.0),
+        (math.nan, math.nan),
+        (0.0, 1e15),
+        (-math.inf, math.inf),
+        (None, 1.0),
+    ):
 
         def run(model: Any, options: SolveOptions, watch: Watch, news: Any = news) -> SolverOutcome:
             done = threading.Event()
@@ -385,11 +439,17 @@ def test_a_time_limit_that_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- Ctrl-C and a lack of memory outside of the solver ------------------------------------------------
 
 
-@pytest.mark.parametrize(("error", "termination"), [(KeyboardInterrupt, "interrupted"), (MemoryError, "limit")])
+@pytest.mark.parametrize(
+    ("error", "termination"), [(KeyboardInterrupt, "interrupted"), (MemoryError, "limit")]
+)
 @pytest.mark.parametrize("method", ["mip", "lp"])
 @pytest.mark.parametrize("where", ["compose", "solve", "matrix_norm", "_reconcile"])
 def test_a_search_that_is_broken_off_anywhere(
-    monkeypatch: pytest.MonkeyPatch, where: str, method: str, error: type[BaseException], termination: str
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    method: str,
+    error: type[BaseException],
+    termination: str,
 ) -> None:
     if (where, method) == ("matrix_norm", "lp"):
         pytest.skip("it looks at no pattern")
@@ -421,7 +481,9 @@ SIZES, KNOWN = (6, 14, 14, 1), 7.867232384781503
 
 @cache
 def slow() -> tuple[lx.Network, lx.Box]:
-    return to_network(random_weights(np.random.default_rng(0), SIZES)), lx.Box(-np.ones(6), np.ones(6))
+    return to_network(random_weights(np.random.default_rng(0), SIZES)), lx.Box(
+        -np.ones(6), np.ones(6)
+    )
 
 
 def holds(result: lx.LipschitzResult, known: float = KNOWN) -> None:
@@ -464,7 +526,9 @@ def stand_in(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
     def install(script: str) -> Path:
         program = folder / "cbc"
-        head = f'#!/bin/sh\nCBC="{original}"; NOTES="{tmp_path}"\n[ $# -lt 3 ] && exec "$CBC" "$@"\n'
+        head = (
+            f'#!/bin/sh\nCBC="{original}"; NOTES="{tmp_path}"\n[ $# -lt 3 ] && exec "$CBC" "$@"\n'
+        )
         program.write_text(head + script + "\n")
         program.chmod(0o755)
         Executable("cbc").set_path(str(program))
@@ -475,9 +539,7 @@ def stand_in(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 
 # What CBC writes its solution to: the names, and the numbers.
-FILES = (
-    'for a in "$@"; do [ "$b" = -solu ] && text=$a; [ "$b" = -saveSolution ] && doubles=$a; b=$a; done; "$CBC" "$@"; '
-)
+FILES = 'for a in "$@"; do [ "$b" = -solu ] && text=$a; [ "$b" = -saveSolution ] && doubles=$a; b=$a; done; "$CBC" "$@"; '
 
 
 @pytest.mark.parametrize(
@@ -521,7 +583,10 @@ def test_something_else_in_the_place_of_cbc(
 
 @pytest.mark.parametrize("limit", [None, 0.5])
 def test_cbc_behind_a_script_that_does_not_pass_signals_on(
-    limit: float | None, stand_in: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    limit: float | None,
+    stand_in: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As in "cbc "$@"" without exec: what the script has started is stopped too, and holds no pipe open."""
     monkeypatch.setattr(solvers, "_GRACE", 0.2)
@@ -557,7 +622,17 @@ def slow_file(tmp_path: Path) -> Path:
 
 
 def command(model: Path, *options: str) -> list[str]:
-    return [sys.executable, "-m", "lipexact", "solve", str(model), "--lower=-1", "--upper=1", "--json", *options]
+    return [
+        sys.executable,
+        "-m",
+        "lipexact",
+        "solve",
+        str(model),
+        "--lower=-1",
+        "--upper=1",
+        "--json",
+        *options,
+    ]
 
 
 def wait_for(path: Path) -> str:
@@ -577,9 +652,14 @@ def test_a_signal_leaves_neither_cbc_nor_its_files(
     program = stand_in('echo $$ > "$NOTES/pid"; exec "$CBC" "$@"')
     files = tmp_path / "files"
     files.mkdir()
-    environment = ENVIRONMENT | {"TMPDIR": str(files), "PATH": f"{program.parent}:{ENVIRONMENT['PATH']}"}
+    environment = ENVIRONMENT | {
+        "TMPDIR": str(files),
+        "PATH": f"{program.parent}:{ENVIRONMENT['PATH']}",
+    }
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command(slow_file, "--solver=cbc"), env=environment, text=True, **pipes) as running:
+    with subprocess.Popen(
+        command(slow_file, "--solver=cbc"), env=environment, text=True, **pipes
+    ) as running:
         pid = int(wait_for(tmp_path / "pid"))
         assert list(files.iterdir())
         time.sleep(0.5)
@@ -600,7 +680,9 @@ def test_a_signal_leaves_neither_cbc_nor_its_files(
 @posix
 @pytest.mark.parametrize("options", [("--solver=highs", "--method=mip"), ("--method=bab",)])
 def test_a_process_that_is_ended_prints_nothing(options: tuple[str, ...], slow_file: Path) -> None:
-    with subprocess.Popen(command(slow_file, *options), env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(
+        command(slow_file, *options), env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    ) as running:
         time.sleep(3)
         running.terminate()
         out, _ = running.communicate(timeout=100)
@@ -623,7 +705,9 @@ def test_handlers_of_signals_are_put_back(stand_in: Callable[[str], Path]) -> No
     lx.lipschitz(net, box, functional=c, solver="cbc")
     assert signal.getsignal(signal.SIGTERM) is before
     answers: list[lx.LipschitzResult] = []
-    thread = threading.Thread(target=lambda: answers.append(lx.lipschitz(net, box, functional=c, solver="cbc")))
+    thread = threading.Thread(
+        target=lambda: answers.append(lx.lipschitz(net, box, functional=c, solver="cbc"))
+    )
     thread.start()
     thread.join()
     assert answers[0].termination == "failed"
@@ -662,7 +746,9 @@ def test_hardly_any_memory(method: str, solver: str, room: float) -> None:
     """A clear error or an honest interval; or, where a library ends the process by itself, no answer at all."""
     require(solver)
     run = [sys.executable, "-c", STARVED, method, solver, str(room)]
-    ended = subprocess.run(run, env=ENVIRONMENT, capture_output=True, text=True, timeout=100, check=False)
+    ended = subprocess.run(
+        run, env=ENVIRONMENT, capture_output=True, text=True, timeout=100, check=False
+    )
     if not ended.stdout:
         assert method == "mip"
         assert ended.returncode not in (0, 1), ended.stderr  # 1 would be a traceback
@@ -751,10 +837,14 @@ main()
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="a file of Linux")
 @pytest.mark.parametrize("number", [signal.SIGTERM, getattr(signal, "SIGKILL", None)])
-def test_other_processes_end_with_the_first_one(number: signal.Signals, slow_file: Path, tmp_path: Path) -> None:
+def test_other_processes_end_with_the_first_one(
+    number: signal.Signals, slow_file: Path, tmp_path: Path
+) -> None:
     options = command(slow_file, "--method=bab", "--threads=2")[3:]
     run = [sys.executable, "-c", IN_OTHERS, *options, str(tmp_path / "pids")]
-    with subprocess.Popen(run, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as running:
+    with subprocess.Popen(
+        run, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as running:
         others = [int(pid) for pid in wait_for(tmp_path / "pids").split()]
         running.send_signal(number)
         out, _ = running.communicate(timeout=100)
@@ -763,7 +853,9 @@ def test_other_processes_end_with_the_first_one(number: signal.Signals, slow_fil
     assert all(map(gone, others))
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "semaphores"), RuntimeError("can't start new thread")])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "semaphores"), RuntimeError("can't start new thread")]
+)
 def test_no_other_process_is_to_be_had(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise error
@@ -796,7 +888,10 @@ def test_branch_and_bound_without_memory(monkeypatch: pytest.MonkeyPatch) -> Non
 
 # --- Time ---------------------------------------------------------------------------------------------
 
-WAYS = [("bab", "highs"), *((method, solver) for method in ("mip", "lp") for solver in solvers.solver_names())]
+WAYS = [
+    ("bab", "highs"),
+    *((method, solver) for method in ("mip", "lp") for solver in solvers.solver_names()),
+]
 
 
 @pytest.mark.parametrize(("method", "solver"), WAYS)
@@ -804,7 +899,9 @@ def test_a_millisecond(method: str, solver: str) -> None:
     require(solver)
     for k, family in enumerate(FAMILIES):
         net, box, c, truth = question(family, k % 2)
-        result = lx.lipschitz(net, box, functional=c, method=method, solver=solver, time_limit=0.001)
+        result = lx.lipschitz(
+            net, box, functional=c, method=method, solver=solver, time_limit=0.001
+        )
         holds(result, truth)
 
 
@@ -814,12 +911,20 @@ def test_a_millisecond_for_a_network_of_the_size_of_digits(method: str, solver: 
     net = to_network(random_weights(np.random.default_rng(0), (64, 20, 20, 20, 2)))
     box = lx.Box(-np.ones(64), np.ones(64))
     for functional, alpha in ((0, "linf"), (None, "l1")):
-        options: dict[str, Any] = {"functional": functional, "input_norm": alpha, "time_limit": 0.001}
+        options: dict[str, Any] = {
+            "functional": functional,
+            "input_norm": alpha,
+            "time_limit": 0.001,
+        }
         result = lx.lipschitz(net, box, method=method, solver=solver, **options)
         assert (result.status, result.termination) == (lx.Status.BOUNDED, "time limit")
         jacobians = net.jacobian(np.random.default_rng(1).uniform(-1, 1, (500, 64)))
         rows = jacobians[:, :1] if functional == 0 else jacobians
-        norms = np.abs(rows[:, 0]).sum(axis=1) if alpha == "linf" else np.abs(rows).sum(axis=1).max(axis=1)
+        norms = (
+            np.abs(rows[:, 0]).sum(axis=1)
+            if alpha == "linf"
+            else np.abs(rows).sum(axis=1).max(axis=1)
+        )
         assert norms.max() <= result.upper
         assert 0 <= result.lower <= result.upper
         if result.witness is not None:
@@ -868,9 +973,15 @@ FAULTS: list[tuple[str, BaseException]] = [
 
 
 @pytest.mark.parametrize("before", [None, OLD])
-@pytest.mark.parametrize(("where", "error"), FAULTS, ids=[f"{where}-{type(error).__name__}" for where, error in FAULTS])
+@pytest.mark.parametrize(
+    ("where", "error"), FAULTS, ids=[f"{where}-{type(error).__name__}" for where, error in FAULTS]
+)
 def test_what_fails_on_the_way_leaves_what_was_there(
-    where: str, error: BaseException, before: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    where: str,
+    error: BaseException,
+    before: bytes | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = tmp_path / "file"
     if before is not None:
@@ -959,7 +1070,9 @@ def test_a_process_that_is_killed_while_it_writes(number: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("path", ["nowhere/file", "folder", "folder/", "", "file/file"])
-def test_paths_that_cannot_be_written_to(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_that_cannot_be_written_to(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_bytes(OLD)

@@ -21,10 +21,16 @@ def test_the_seeds_are_read() -> None:
     assert "read" in kinds
 
 
-@given(st.integers(0, len(SEEDS) - 1), st.randoms(use_true_random=False), st.booleans(), st.booleans())
+@given(
+    st.integers(0, len(SEEDS) - 1), st.randoms(use_true_random=False), st.booleans(), st.booleans()
+)
 @settings(max_examples=400, deadline=None)
-def test_mutated_models_raise_our_errors_only(index: int, rng: random.Random, batched: bool, drop_final: bool) -> None:
-    outcome(mutated(SEEDS[index], rng), batched=batched, drop_final=drop_final and rng.random() < 0.2)
+def test_mutated_models_raise_our_errors_only(
+    index: int, rng: random.Random, batched: bool, drop_final: bool
+) -> None:
+    outcome(
+        mutated(SEEDS[index], rng), batched=batched, drop_final=drop_final and rng.random() < 0.2
+    )
 
 
 # What the long runs found

@@ -18,7 +18,16 @@ from lipexact.graph import lowering as lower
 from lipexact.graph.derivative import forward, reverse
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.folding import fold
-from lipexact.graph.ir import Affine, Conditional, Graph, Input, Switch, Value, operands, topological
+from lipexact.graph.ir import (
+    Affine,
+    Conditional,
+    Graph,
+    Input,
+    Switch,
+    Value,
+    operands,
+    topological,
+)
 from lipexact.graph.lowering import relu, scaled
 from lipexact.network import Network, network
 from tests.networks import FAMILIES, case, to_network
@@ -27,7 +36,9 @@ from tests.networks import forward as plain_forward
 
 def relaxed(max_examples: int = 100) -> settings:
     """No limits on time: a busy machine is no failure."""
-    return settings(deadline=None, max_examples=max_examples, suppress_health_check=[HealthCheck.too_slow])
+    return settings(
+        deadline=None, max_examples=max_examples, suppress_health_check=[HealthCheck.too_slow]
+    )
 
 
 # --- Random programs -------------------------------------------------------------------------------
@@ -80,17 +91,26 @@ def programs(draw: st.DrawFn, exact: bool | None = None, max_steps: int = 6) -> 
         return draw(st.integers(0, len(nodes) - 1))
 
     for _ in range(draw(st.integers(0, max_steps))):
-        kind = draw(st.sampled_from(("affine", "constant", "residual", "unary", "leaky", "binary", "reduce", "select")))
+        kind = draw(
+            st.sampled_from(
+                ("affine", "constant", "residual", "unary", "leaky", "binary", "reduce", "select")
+            )
+        )
         i = pick()
         a = nodes[i]
         node: Value
         if kind in ("affine", "constant"):
-            reads = [i, *(pick() for _ in range(draw(st.integers(0, 2))))] if kind == "affine" else []
+            reads = (
+                [i, *(pick() for _ in range(draw(st.integers(0, 2))))] if kind == "affine" else []
+            )
             rows = draw(st.integers(1, 4))
             weights = [numbers(rows, nodes[j].size) for j in reads]
             bias = numbers(rows)
             sparse = [draw(st.booleans()) for _ in reads]
-            terms = [(sp.csr_array(w) if s else w, nodes[j]) for w, s, j in zip(weights, sparse, reads, strict=True)]
+            terms = [
+                (sp.csr_array(w) if s else w, nodes[j])
+                for w, s, j in zip(weights, sparse, reads, strict=True)
+            ]
             node = Affine(tuple(terms), bias)
             steps.append(
                 lambda v, reads=reads, weights=weights, bias=bias: sum(
@@ -103,7 +123,9 @@ def programs(draw: st.DrawFn, exact: bool | None = None, max_steps: int = 6) -> 
             node = lower.add(scaled(1.0, a), scaled(factors, nodes[j]))
             steps.append(lambda v, i=i, j=j, factors=factors: v[i] + factors * v[j])
         elif kind == "unary":
-            function, plain = draw(st.sampled_from(((relu, lambda z: np.maximum(z, 0)), (lower.absolute, np.abs))))
+            function, plain = draw(
+                st.sampled_from(((relu, lambda z: np.maximum(z, 0)), (lower.absolute, np.abs)))
+            )
             node = function(a)
             steps.append(lambda v, i=i, plain=plain: plain(v[i]))
         elif kind == "leaky":
@@ -113,11 +135,15 @@ def programs(draw: st.DrawFn, exact: bool | None = None, max_steps: int = 6) -> 
             steps.append(lambda v, i=i, slopes=slopes: np.where(v[i] > 0, v[i], slopes * v[i]))
         elif kind == "binary":
             j = draw(st.sampled_from([j for j, other in enumerate(nodes) if other.size == a.size]))
-            function, plain = draw(st.sampled_from(((lower.maximum, np.maximum), (lower.minimum, np.minimum))))
+            function, plain = draw(
+                st.sampled_from(((lower.maximum, np.maximum), (lower.minimum, np.minimum)))
+            )
             node = function(a, nodes[j])
             steps.append(lambda v, i=i, j=j, plain=plain: plain(v[i], v[j]))
         elif kind == "reduce":
-            function, plain = draw(st.sampled_from(((lower.reduce_max, np.max), (lower.reduce_sum, np.sum))))
+            function, plain = draw(
+                st.sampled_from(((lower.reduce_max, np.max), (lower.reduce_sum, np.sum)))
+            )
             node = function(a)
             steps.append(lambda v, i=i, plain=plain: np.array([plain(v[i])]))
         else:
@@ -136,9 +162,13 @@ def jacobians(graph: Graph, x: Input, points: np.ndarray) -> tuple[np.ndarray, n
     by_column = np.empty((len(points), output.size, x.size))
     by_row = np.empty_like(by_column)
     for j, unit in enumerate(np.eye(x.size)):
-        by_column[:, :, j] = evaluate(Graph((x, v), (tangent,)), {x: points, v: unit[None]})[tangent]
+        by_column[:, :, j] = evaluate(Graph((x, v), (tangent,)), {x: points, v: unit[None]})[
+            tangent
+        ]
     for i, unit in enumerate(np.eye(output.size)):
-        by_row[:, i, :] = evaluate(Graph((x, c), (cotangent,)), {x: points, c: unit[None]})[cotangent]
+        by_row[:, i, :] = evaluate(Graph((x, c), (cotangent,)), {x: points, c: unit[None]})[
+            cotangent
+        ]
     return by_column, by_row
 
 
@@ -149,7 +179,9 @@ def gate_values(graph: Graph, x: Input, points: np.ndarray) -> list[np.ndarray]:
 
 def scale(graph: Graph, x: Input, points: np.ndarray) -> float:
     """The largest size of an intermediate value, at least 1: what rounding is relative to."""
-    return max(1.0, *(float(np.abs(value).max()) for value in evaluate(graph, {x: points}).values()))
+    return max(
+        1.0, *(float(np.abs(value).max()) for value in evaluate(graph, {x: points}).values())
+    )
 
 
 # --- Construction ----------------------------------------------------------------------------------
@@ -163,12 +195,24 @@ def test_an_input_needs_an_entry():
 @pytest.mark.parametrize(
     ("terms", "bias", "message"),
     [
-        (lambda x: ((np.ones((2, 4)), x),), np.zeros(2), r"affine 'A': a weight of shape \(2, 4\) does not map 3"),
+        (
+            lambda x: ((np.ones((2, 4)), x),),
+            np.zeros(2),
+            r"affine 'A': a weight of shape \(2, 4\) does not map 3",
+        ),
         (lambda x: ((np.ones((1, 3)), x),), np.zeros(2), "does not map 3 entries to 2"),
         (lambda x: ((sp.csr_array((3, 3)), x),), np.zeros(2), "does not map 3 entries to 2"),
-        (lambda x: ((np.ones((2, 3)), x), (np.ones((2, 2)), x)), np.zeros(2), "does not map 3 entries to 2"),
+        (
+            lambda x: ((np.ones((2, 3)), x), (np.ones((2, 2)), x)),
+            np.zeros(2),
+            "does not map 3 entries to 2",
+        ),
         (lambda x: ((np.ones(3), x),), np.zeros(2), r"must be a matrix, not of shape \(3,\)"),
-        (lambda x: ((np.ones((2, 3)), x),), np.zeros((2, 1)), "affine 'A': the bias must be a vector"),
+        (
+            lambda x: ((np.ones((2, 3)), x),),
+            np.zeros((2, 1)),
+            "affine 'A': the bias must be a vector",
+        ),
         (lambda x: ((np.ones((2, 3)), x),), np.array(0.0), "the bias must be a vector"),
         (
             lambda x: ((np.full((2, 3), np.nan), x),),
@@ -201,7 +245,11 @@ def test_a_graph_lists_the_inputs_that_it_reads():
 
 def test_weights_of_any_number_type_become_float64():
     x = Input(2)
-    for weight in ([[1, 2]], np.array([[1, 2]], dtype=np.int8), sp.coo_array(np.array([[1, 2]], dtype=np.float32))):
+    for weight in (
+        [[1, 2]],
+        np.array([[1, 2]], dtype=np.int8),
+        sp.coo_array(np.array([[1, 2]], dtype=np.float32)),
+    ):
         ((stored, _),) = Affine(((weight, x),), [0]).terms
         assert stored.dtype == np.float64
         assert not sp.issparse(stored) or stored.format == "csr"
@@ -250,7 +298,9 @@ def test_a_deep_graph_does_not_exhaust_the_stack():
     graph = Graph((x,), (value,))
     assert len(graph.nodes) == 6001
     assert evaluate(graph, {x: np.ones((1, 1))})[value] == 1.0
-    np.testing.assert_array_equal(jacobians(fold(graph), x, np.array([[1.0], [-1.0]])), [[[[1]], [[0]]]] * 2)
+    np.testing.assert_array_equal(
+        jacobians(fold(graph), x, np.array([[1.0], [-1.0]])), [[[[1]], [[0]]]] * 2
+    )
 
 
 def test_wide_sharing_is_visited_once():
@@ -267,7 +317,9 @@ def test_wide_sharing_is_visited_once():
 @given(programs(), st.integers(0, 99))
 def test_evaluation_matches_a_loop_in_plain_numpy(program, seed):
     points = program.points(7, seed)
-    values = np.broadcast_to(evaluate(program.graph, {program.x: points})[program.output], (7, program.output.size))
+    values = np.broadcast_to(
+        evaluate(program.graph, {program.x: points})[program.output], (7, program.output.size)
+    )
     expected = np.array([program.run(point) for point in points])
     if program.exact:
         np.testing.assert_array_equal(values, expected)
@@ -286,7 +338,9 @@ def test_gates_are_one_only_where_positive():
 def test_a_switch_may_have_the_gate_of_another_value():
     x, y = Input(3, "x"), Input(3, "y")
     node = Switch(x, Conditional(y))
-    values = evaluate(Graph((x, y), (node,)), {x: np.array([[-5.0, 6.0, 7.0]]), y: np.array([[1.0, -1.0, 2.0]])})
+    values = evaluate(
+        Graph((x, y), (node,)), {x: np.array([[-5.0, 6.0, 7.0]]), y: np.array([[1.0, -1.0, 2.0]])}
+    )
     np.testing.assert_array_equal(values[node], [[-5, 0, 7]])
 
 
@@ -311,7 +365,9 @@ def test_both_modes_give_the_same_jacobian_on_kinks_too(program, seed):
     if program.exact:
         np.testing.assert_array_equal(by_column, by_row)
     else:
-        np.testing.assert_allclose(by_column, by_row, rtol=0, atol=1e-12 * max(1.0, np.abs(by_row).max()))
+        np.testing.assert_allclose(
+            by_column, by_row, rtol=0, atol=1e-12 * max(1.0, np.abs(by_row).max())
+        )
 
 
 @relaxed(max_examples=200)
@@ -327,7 +383,9 @@ def test_derivatives_match_finite_differences_off_kinks(program, seed):
     for j, unit in enumerate(np.eye(program.x.size)):
         ahead, behind = points + step * unit, points - step * unit
         same = np.ones(len(points), dtype=bool)
-        for left, right in zip(*(gate_values(program.graph, program.x, ends) for ends in (ahead, behind)), strict=True):
+        for left, right in zip(
+            *(gate_values(program.graph, program.x, ends) for ends in (ahead, behind)), strict=True
+        ):
             same &= (left == right).all(axis=1)
         quotient = (values(ahead) - values(behind)) / (2 * step)
         tolerance = 1e-11 * scale(program.graph, program.x, points) / step
@@ -358,9 +416,15 @@ def test_derivatives_share_the_gates_and_are_linear_in_their_argument(program, s
     assert not zero[tangent].any()
     assert not zero[cotangent].any()
     # <c, J v> = <J^T c, v>
-    left, right = (functionals * values[tangent]).sum(axis=1), (values[cotangent] * directions).sum(axis=1)
+    left, right = (
+        (functionals * values[tangent]).sum(axis=1),
+        (values[cotangent] * directions).sum(axis=1),
+    )
     np.testing.assert_allclose(
-        left, right, rtol=0, atol=1e-11 * max(1.0, *(np.abs(value).max() for value in values.values()))
+        left,
+        right,
+        rtol=0,
+        atol=1e-11 * max(1.0, *(np.abs(value).max() for value in values.values())),
     )
 
 
@@ -373,20 +437,27 @@ def test_derivatives_with_respect_to_one_of_several_inputs():
     v, c = Input(3, "v"), Input(2, "c")
     tangent, cotangent = forward(graph, output, y, v), reverse(graph, output, y, c)
     np.testing.assert_array_equal(
-        evaluate(Graph((x, y, v), (tangent,)), {**point, v: np.array([[1.0, 0.0, -1.0]])})[tangent], [[-2, -2]]
+        evaluate(Graph((x, y, v), (tangent,)), {**point, v: np.array([[1.0, 0.0, -1.0]])})[tangent],
+        [[-2, -2]],
     )
     np.testing.assert_array_equal(
-        evaluate(Graph((x, y, c), (cotangent,)), {**point, c: np.array([[1.0, 1.0]])})[cotangent], [[5, 7, 9]]
+        evaluate(Graph((x, y, c), (cotangent,)), {**point, c: np.array([[1.0, 1.0]])})[cotangent],
+        [[5, 7, 9]],
     )
     cotangent = reverse(graph, output, x, c)
     np.testing.assert_array_equal(
-        evaluate(Graph((x, y, c), (cotangent,)), {**point, c: np.array([[3.0, 4.0]])})[cotangent], [[3, 0]]
+        evaluate(Graph((x, y, c), (cotangent,)), {**point, c: np.array([[3.0, 4.0]])})[cotangent],
+        [[3, 0]],
     )
 
 
 def test_derivative_of_a_value_that_does_not_depend_on_the_input_is_zero():
     x, y = Input(2, "x"), Input(3, "y")
-    for output in (relu(y), Affine((), np.ones(3)), Switch(y, Conditional(lower.select([0, 1, 0], x)))):
+    for output in (
+        relu(y),
+        Affine((), np.ones(3)),
+        Switch(y, Conditional(lower.select([0, 1, 0], x))),
+    ):
         graph = Graph((x, y), (output,))
         for node, size in (
             (forward(graph, output, x, Input(2, "v")), 3),
@@ -402,7 +473,9 @@ def test_derivative_of_an_inner_value_and_of_the_input_itself():
     graph = Graph((x,), (relu(inner), lower.add(scaled(5.0, inner))))
     v, c = Input(2, "v"), Input(2, "c")
     tangent, cotangent = forward(graph, inner, x, v), reverse(graph, inner, x, c)
-    values = evaluate(Graph((v, c), (tangent, cotangent)), {v: np.array([[1.0, 0.0]]), c: np.array([[1.0, 0.0]])})
+    values = evaluate(
+        Graph((v, c), (tangent, cotangent)), {v: np.array([[1.0, 0.0]]), c: np.array([[1.0, 0.0]])}
+    )
     np.testing.assert_array_equal(values[tangent], [[1, 3]])
     np.testing.assert_array_equal(values[cotangent], [[1, 2]])
     assert forward(graph, x, x, v) is v
@@ -422,7 +495,10 @@ def test_a_derivative_can_be_differentiated_again():
         graph = Graph((net.input, argument), (node,))
         unit = Input(argument.size, "unit")
         again = forward(graph, node, argument, unit)
-        columns = evaluate(Graph((net.input, argument, unit), (again,)), {net.input: x, unit: np.eye(argument.size)})
+        columns = evaluate(
+            Graph((net.input, argument, unit), (again,)),
+            {net.input: x, unit: np.eye(argument.size)},
+        )
         np.testing.assert_allclose(columns[again].T, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -435,12 +511,16 @@ entries = st.integers(-20, 20).map(lambda n: n / 4)
 def run(build: Callable[..., Value], *arrays: np.ndarray) -> np.ndarray:
     inputs = [Input(len(array)) for array in arrays]
     node = build(*inputs)
-    return evaluate(Graph(tuple(inputs), (node,)), {x: a[None] for x, a in zip(inputs, arrays, strict=True)})[node][0]
+    return evaluate(
+        Graph(tuple(inputs), (node,)), {x: a[None] for x, a in zip(inputs, arrays, strict=True)}
+    )[node][0]
 
 
 def vectors(count: int = 1, min_size: int = 1) -> st.SearchStrategy[tuple[np.ndarray, ...]]:
     return st.integers(min_size, 9).flatmap(
-        lambda size: st.tuples(*[st.lists(entries, min_size=size, max_size=size).map(np.array)] * count)
+        lambda size: st.tuples(
+            *[st.lists(entries, min_size=size, max_size=size).map(np.array)] * count
+        )
     )
 
 
@@ -452,11 +532,16 @@ def test_lowerings_of_one_value(drawn, slope):
     np.testing.assert_array_equal(run(lower.absolute, x), np.abs(x))
     np.testing.assert_array_equal(run(lower.reduce_sum, x), [x.sum()])
     np.testing.assert_allclose(
-        run(lambda value: lower.leaky_relu(value, slope), x), np.where(x > 0, x, slope * x), rtol=1e-15
+        run(lambda value: lower.leaky_relu(value, slope), x),
+        np.where(x > 0, x, slope * x),
+        rtol=1e-15,
     )
     slopes = np.linspace(-1, 1, len(x))
     np.testing.assert_allclose(
-        run(lambda value: lower.leaky_relu(value, slopes), x), np.where(x > 0, x, slopes * x), rtol=1e-14, atol=1e-14
+        run(lambda value: lower.leaky_relu(value, slopes), x),
+        np.where(x > 0, x, slopes * x),
+        rtol=1e-14,
+        atol=1e-14,
     )
 
 
@@ -466,7 +551,9 @@ def test_lowerings_of_two_values(drawn):
     x, y = drawn
     np.testing.assert_array_equal(run(lower.maximum, x, y), np.maximum(x, y))
     np.testing.assert_array_equal(run(lower.minimum, x, y), np.minimum(x, y))
-    np.testing.assert_array_equal(run(lambda a, b: lower.add(scaled(2.0, a), scaled(y, b)), x, y), 2 * x + y * y)
+    np.testing.assert_array_equal(
+        run(lambda a, b: lower.add(scaled(2.0, a), scaled(y, b)), x, y), 2 * x + y * y
+    )
 
 
 @pytest.mark.parametrize("size", range(1, 18))
@@ -518,13 +605,17 @@ def test_fusing_keeps_values_and_derivatives(program, seed):
     assert fused.inputs == program.graph.inputs
     assert len(affine_nodes(fused)) <= len(affine_nodes(program.graph))
     # Equal ones are merged.
-    assert not Counter(gate.size for gate in fused.gates) - Counter(gate.size for gate in program.graph.gates)
+    assert not Counter(gate.size for gate in fused.gates) - Counter(
+        gate.size for gate in program.graph.gates
+    )
     shape = (len(points), program.output.size)
     before = np.broadcast_to(evaluate(program.graph, {x: points})[program.output], shape)
     after = np.broadcast_to(evaluate(fused, {x: points})[fused.outputs[0]], shape)
     if program.exact:  # so are the products of the weights: gates on kinks stay as they are
         np.testing.assert_array_equal(after, before)
-        for old, new in zip(jacobians(program.graph, x, points), jacobians(fused, x, points), strict=True):
+        for old, new in zip(
+            jacobians(program.graph, x, points), jacobians(fused, x, points), strict=True
+        ):
             np.testing.assert_array_equal(new, old)
         return
     tolerance = 1e-12 * scale(program.graph, x, points)
@@ -532,9 +623,15 @@ def test_fusing_keeps_values_and_derivatives(program, seed):
     values = evaluate(program.graph, {x: points})
     clear = np.ones(len(points), dtype=bool)
     for gate in program.graph.gates:
-        clear &= (np.abs(np.broadcast_to(values[gate.x], (len(points), gate.size))) > tolerance).all(axis=1)
-    for old, new in zip(jacobians(program.graph, x, points), jacobians(fused, x, points), strict=True):
-        np.testing.assert_allclose(new[clear], old[clear], rtol=0, atol=1e-12 * max(1.0, np.abs(old).max()))
+        clear &= (
+            np.abs(np.broadcast_to(values[gate.x], (len(points), gate.size))) > tolerance
+        ).all(axis=1)
+    for old, new in zip(
+        jacobians(program.graph, x, points), jacobians(fused, x, points), strict=True
+    ):
+        np.testing.assert_allclose(
+            new[clear], old[clear], rtol=0, atol=1e-12 * max(1.0, np.abs(old).max())
+        )
 
 
 def test_a_chain_of_affine_nodes_becomes_one():
@@ -563,21 +660,28 @@ def test_selections_scalings_and_constants_fold_into_every_reader():
     hidden = relu(x)
     shared = lower.add(scaled(np.array([2.0, -3.0]), hidden), bias=np.array([1.0, 1.0]))
     constant = Affine((), np.array([4.0, 5.0]))
-    outputs = tuple(lower.add((np.full((1, 2), k), shared), (np.ones((1, 2)), constant)) for k in (1.0, 2.0))
+    outputs = tuple(
+        lower.add((np.full((1, 2), k), shared), (np.ones((1, 2)), constant)) for k in (1.0, 2.0)
+    )
     fused = fold(Graph((x,), outputs))
     assert len(affine_nodes(fused)) == 2
     (kept,) = [node for node in fused.nodes if isinstance(node, Switch)]
     for k, output in zip((1.0, 2.0), fused.outputs, strict=True):
         ((weight, below),) = output.terms
         assert below is kept
-        np.testing.assert_array_equal(weight if not sp.issparse(weight) else weight.toarray(), [[2 * k, -3 * k]])
+        np.testing.assert_array_equal(
+            weight if not sp.issparse(weight) else weight.toarray(), [[2 * k, -3 * k]]
+        )
         np.testing.assert_array_equal(output.bias, [2 * k + 9])
 
 
 def test_a_dense_node_with_two_readers_is_kept():
     x = Input(2)
     shared = Affine(((np.array([[1.0, 2.0], [3.0, 4.0]]), x),), np.zeros(2))
-    outputs = (Affine(((np.ones((1, 2)), shared),), np.zeros(1)), Affine(((-np.ones((1, 2)), shared),), np.zeros(1)))
+    outputs = (
+        Affine(((np.ones((1, 2)), shared),), np.zeros(1)),
+        Affine(((-np.ones((1, 2)), shared),), np.zeros(1)),
+    )
     assert len(affine_nodes(fold(Graph((x,), outputs)))) == 3
 
 
@@ -601,7 +705,9 @@ def test_gates_stay_shared_after_fusing():
     both = Graph((x, c), (*graph.outputs, reverse(graph, graph.outputs[0], x, c)))
     fused = fold(both)
     assert len(fused.gates) == len(both.gates) == 1
-    assert Counter(node.gate for node in fused.nodes if isinstance(node, Switch)) == {fused.gates[0]: 2}
+    assert Counter(node.gate for node in fused.nodes if isinstance(node, Switch)) == {
+        fused.gates[0]: 2
+    }
 
 
 # --- Network ---------------------------------------------------------------------------------------
@@ -664,7 +770,9 @@ def test_networks_of_plain_weights(family):
         assert net.relus == sum(len(bias) for _, bias in weights[:-1])
         assert [gate.size for gate in net.gates] == [len(bias) for _, bias in weights[:-1]]
         points = rng.uniform(lower_corner, upper_corner, (20, len(lower_corner)))
-        np.testing.assert_allclose(net.evaluate(points), plain_forward(weights, points), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(
+            net.evaluate(points), plain_forward(weights, points), rtol=1e-12, atol=1e-12
+        )
 
 
 def test_a_constant_network_and_the_identity():
@@ -678,7 +786,9 @@ def test_a_constant_network_and_the_identity():
 
 
 def test_the_jacobian_on_a_kink_has_the_gates_off():
-    net = to_network([(np.array([[1.0], [-1.0]]), np.zeros(2)), (np.array([[1.0, -1.0]]), np.zeros(1))])
+    net = to_network(
+        [(np.array([[1.0], [-1.0]]), np.zeros(2)), (np.array([[1.0, -1.0]]), np.zeros(1))]
+    )
     np.testing.assert_array_equal(net.jacobian([0.0]), [[0]])
     np.testing.assert_array_equal(net.jacobian([[-1.0], [1.0]]), [[[1]], [[1]]])
 

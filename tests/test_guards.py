@@ -59,7 +59,17 @@ def test_a_vertex_on_one_side_and_programs_on_the_other(monkeypatch):
 
 def result(lower, upper, target):
     return LipschitzResult(
-        lower, upper, Status.BOUNDED, "target", "float", None, target, "mip", "forward", "highs", 0.0
+        lower,
+        upper,
+        Status.BOUNDED,
+        "target",
+        "float",
+        None,
+        target,
+        "mip",
+        "forward",
+        "highs",
+        0.0,
     )
 
 
@@ -96,7 +106,10 @@ def test_the_ball_of_a_search_holds_the_whole_ball():
         which = lx.PolyhedralNorm(halfspaces=np.vstack([half, -half]))
         ball = _ball(x, r, which, None)
         for row, limit in zip(ball.rows, ball.limits, strict=True):
-            assert Fraction(float(limit)) >= sum(Fraction(float(a)) * v for a, v in zip(row, c, strict=True)) + R
+            assert (
+                Fraction(float(limit))
+                >= sum(Fraction(float(a)) * v for a, v in zip(row, c, strict=True)) + R
+            )
 
 
 @pytest.mark.unwatched
@@ -105,19 +118,25 @@ def test_the_radius_is_rounded_down():
         rng = np.random.default_rng(seed)
         W, b, x = rng.normal(size=(3, 2)), rng.normal(size=3), rng.normal(size=2)
         out = [
-            sum(Fraction(float(a)) * Fraction(float(v)) for a, v in zip(row, x, strict=True)) + Fraction(float(o))
+            sum(Fraction(float(a)) * Fraction(float(v)) for a, v in zip(row, x, strict=True))
+            + Fraction(float(o))
             for row, o in zip(W, b, strict=True)
         ]
         k = max(range(3), key=lambda i: out[i])
         exact = min(
             (out[k] - out[j])
-            / sum(abs(Fraction(float(p)) - Fraction(float(q))) for p, q in zip(W[k], W[j], strict=True))
+            / sum(
+                abs(Fraction(float(p)) - Fraction(float(q)))
+                for p, q in zip(W[k], W[j], strict=True)
+            )
             for j in range(3)
             if j != k
         )
         found = certified_radius(to_network([(W, b)]), x)
         assert Fraction(found.radius) <= exact, seed
-        assert all(Fraction(float(m)) <= out[k] - out[j] for j, m in enumerate(found.margins) if j != k)
+        assert all(
+            Fraction(float(m)) <= out[k] - out[j] for j, m in enumerate(found.margins) if j != k
+        )
 
 
 def test_what_a_clip_leaves_is_in_the_ball():
@@ -153,12 +172,21 @@ def test_a_region_whose_norm_is_not_known_keeps_the_bound_open(monkeypatch):
 def test_the_bound_of_a_relaxation_is_believed_up_to_its_accuracy(fake):  # noqa: F811
     def run(model, options, watch):
         found = HIGHS(model, options, watch)
-        return replace(found, bound=found.bound * (1 - 5e-8), incumbent=found.incumbent * (1 - 5e-8))
+        return replace(
+            found, bound=found.bound * (1 - 5e-8), incumbent=found.incumbent * (1 - 5e-8)
+        )
 
     fake(run)
     problem = stated(to_network(RELU), Box([-1.0], [1.0]), [1.0], "linf", "forward", "linf")
     bracket = SearchState(0.0, 2.0, None)
-    solve_lp_relaxation(problem, bound_nodes(problem.graph, problem.sets), bracket, "fake", SolveOptions(), deadline=math.inf)
+    solve_lp_relaxation(
+        problem,
+        bound_nodes(problem.graph, problem.sets),
+        bracket,
+        "fake",
+        SolveOptions(),
+        deadline=math.inf,
+    )
     assert 1.0 <= bracket.upper <= 1 + 1e-6
 
 
@@ -191,7 +219,9 @@ def test_the_support_of_a_cone_in_a_wide_box():
     for seed in range(150):
         rng = np.random.default_rng(seed)
         rows = rng.normal(size=(3, 2))
-        recipe = polytope(rows, np.zeros(3) if seed % 2 else rng.uniform(0, 1e-9, 3), -np.ones(2), np.ones(2))
+        recipe = polytope(
+            rows, np.zeros(3) if seed % 2 else rng.uniform(0, 1e-9, 3), -np.ones(2), np.ones(2)
+        )
         try:
             domain = recipe.build()
         except lx.DomainError:
@@ -248,7 +278,9 @@ def test_a_gradient_that_keeps_its_signs_in_l2():
     first = (np.array([[3.0, 3.0], [1.0, -1.0], [1.0, 1.0]]), np.array([100.0, 0.0, 0.0]))
     net = to_network([first, (np.ones((1, 3)), np.zeros(1))])
     for mode in ("reverse", "auto"):
-        result = lx.lipschitz(net, lx.Box([-1, -1], [1, 1]), input_norm="l2", solver=solver, mode=mode)
+        result = lx.lipschitz(
+            net, lx.Box([-1, -1], [1, 1]), input_norm="l2", solver=solver, mode=mode
+        )
         assert result.status is lx.Status.EXACT, result
         assert result.value == pytest.approx(math.sqrt(34), rel=1e-9)
         assert result.proof == "solver"
@@ -267,17 +299,25 @@ def test_the_witness_radius_is_exact(at):
     step = float(np.nextafter(at, np.inf) - at) if at else 1e-12
     for k in (1, 2, 3, 50):
         end = at + k * step
-        weights = [(np.array([[1.0], [1.0]]), np.array([-at, -end])), (np.array([[5.0, -5.0]]), np.zeros(1))]
+        weights = [
+            (np.array([[1.0], [1.0]]), np.array([-at, -end])),
+            (np.array([[5.0, -5.0]]), np.zeros(1)),
+        ]
         # written with a rotation, so that rounding matters
         first = (np.array([[0.1, 0.7], [0.1, 0.7]]), np.array([-0.8 * at, -0.8 * end]))
         for net, box in (
             (weights, lx.Box([at - 1], [at + 1])),
-            ([first, (np.array([[5.0, -5.0]]), np.zeros(1))], lx.Box(np.full(2, at - 1), np.full(2, at + 1))),
+            (
+                [first, (np.array([[5.0, -5.0]]), np.zeros(1))],
+                lx.Box(np.full(2, at - 1), np.full(2, at + 1)),
+            ),
         ):
             witness = lx.lipschitz(to_network(net), box).witness
             x, r = [Fraction(float(v)) for v in witness.point], Fraction(witness.radius)
             for row, bias, on in zip(*net[0], witness.pattern[0], strict=True):
-                z = sum(Fraction(float(a)) * v for a, v in zip(row, x, strict=True)) + Fraction(float(bias))
+                z = sum(Fraction(float(a)) * v for a, v in zip(row, x, strict=True)) + Fraction(
+                    float(bias)
+                )
                 reach = r * sum(abs(Fraction(float(a))) for a in row)
                 if r:
                     assert z >= reach if on else z <= -reach
@@ -340,7 +380,9 @@ def test_the_bounding_box_holds_with_multipliers_that_are_off(monkeypatch):
     monkeypatch.setattr(LinearProgram, "maximise", off)
     for seed in range(20):
         draw = np.random.default_rng(seed)
-        recipe = polytope(np.vstack([draw.normal(size=(4, 2)), np.eye(2), -np.eye(2)]), draw.uniform(0.5, 2, 8))
+        recipe = polytope(
+            np.vstack([draw.normal(size=(4, 2)), np.eye(2), -np.eye(2)]), draw.uniform(0.5, 2, 8)
+        )
         domain = recipe.build()
         for corner in vertices(recipe.halves):
             assert all(
@@ -372,7 +414,10 @@ def test_a_forced_mode_keeps_the_bound_of_the_other():
         net = to_network(random_weights(np.random.default_rng(seed), (4, 8, 8, 3)))
         box = lx.Box(-np.ones(4), np.ones(4))
         measures = programs.checked_norm_sets(net, box, "linf", None, None)
-        roots = [program.root_bound for program in programs.formulate(net, box, *measures, "auto", np.inf)]
+        roots = [
+            program.root_bound
+            for program in programs.formulate(net, box, *measures, "auto", np.inf)
+        ]
         different += abs(roots[0] - roots[1]) > 1e-6
         for mode in ("forward", "reverse"):
             assert lx.lipschitz(net, box, mode=mode, gap=0.999999).upper <= min(roots) * (1 + 1e-12)
@@ -389,7 +434,9 @@ def test_the_box_around_half_spaces_holds_the_body():
 def test_the_relaxation_is_asked_in_both_modes(monkeypatch):
     asked, real = [], solve_lp_relaxation
     monkeypatch.setattr(
-        search, "relax", lambda problem, *rest, **more: asked.append(problem.mode) or real(problem, *rest, **more)
+        search,
+        "relax",
+        lambda problem, *rest, **more: asked.append(problem.mode) or real(problem, *rest, **more),
     )
     net = to_network(random_weights(np.random.default_rng(0), (4, 8, 8, 3)))
     lx.lipschitz(net, lx.Box(-np.ones(4), np.ones(4)), method="lp")
@@ -407,7 +454,10 @@ def test_a_gap_is_not_exact():
 def test_the_length_may_be_the_largest_that_bounds_allow():
     # the gradient is (3, 4) everywhere
     model = lx.build(
-        to_network([(np.array([[3.0, 4.0]]), np.zeros(1))]), lx.Box.unit(2), input_norm="l2", mode="reverse"
+        to_network([(np.array([[3.0, 4.0]]), np.zeros(1))]),
+        lx.Box.unit(2),
+        input_norm="l2",
+        mode="reverse",
     )
     assert model.top >= 5.0
 

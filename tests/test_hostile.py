@@ -54,15 +54,26 @@ def to_onnx(weights, dtype=np.float64) -> onnx.ModelProto:
 def solve(model, domain, *, weights=None, **options) -> lx.LipschitzResult:
     """`lx.lipschitz`, its result checked for what holds of every result."""
     result = lx.lipschitz(model, domain, **options)
-    check(result, lx.load(model), domain, options.get("input_norm", "linf"), options.get("gap", 0.0), weights)
+    check(
+        result,
+        lx.load(model),
+        domain,
+        options.get("input_norm", "linf"),
+        options.get("gap", 0.0),
+        weights,
+    )
     return result
 
 
 def check(result, net, domain, input_norm="linf", gap=0.0, weights=None) -> None:
     assert 0 <= result.lower <= result.upper < math.inf
-    assert (result.status is lx.Status.EXACT) == (result.upper - result.lower <= 1e-9 * result.upper)
+    assert (result.status is lx.Status.EXACT) == (
+        result.upper - result.lower <= 1e-9 * result.upper
+    )
     assert result.value == (result.lower if result.status is lx.Status.EXACT else result.upper)
-    assert result.gap == (0 if result.upper == 0 else pytest.approx(1 - result.lower / result.upper, abs=1e-12))
+    assert result.gap == (
+        0 if result.upper == 0 else pytest.approx(1 - result.lower / result.upper, abs=1e-12)
+    )
     if result.termination == "gap":
         assert result.gap <= gap
     assert result.proof in ("solver", "float")
@@ -73,7 +84,9 @@ def check(result, net, domain, input_norm="linf", gap=0.0, weights=None) -> None
         assert result.lower == 0 < result.upper
         return
     gradient = witness.functional @ witness.jacobian
-    assert np.linalg.norm(gradient, DUAL_ORDER[input_norm]) == pytest.approx(result.lower, rel=1e-12, abs=0)
+    assert np.linalg.norm(gradient, DUAL_ORDER[input_norm]) == pytest.approx(
+        result.lower, rel=1e-12, abs=0
+    )
     assert np.linalg.norm(witness.direction, ORDER[input_norm]) == pytest.approx(1, rel=1e-12)
     assert gradient @ witness.direction == pytest.approx(result.lower, rel=1e-12, abs=0)
     assert witness.radius >= 0
@@ -82,7 +95,9 @@ def check(result, net, domain, input_norm="linf", gap=0.0, weights=None) -> None
     if witness.radius > 0:
         assert (domain.lower < witness.point).all()
         assert (witness.point < domain.upper).all()
-        np.testing.assert_allclose(net.jacobian(witness.point), witness.jacobian, rtol=1e-9, atol=1e-300)
+        np.testing.assert_allclose(
+            net.jacobian(witness.point), witness.jacobian, rtol=1e-9, atol=1e-300
+        )
         assert [layer.size for layer in witness.pattern] == [gate.size for gate in net.gates]
     if weights is not None:
         check_differences(witness, weights, domain)
@@ -97,17 +112,28 @@ def check_differences(witness, weights, domain) -> None:
     point = [Fraction(x) for x in witness.point.tolist()]
     start = trace(weights, point)[-1]
     for _ in range(3):
-        steps = [Fraction(s * witness.radius) for s in rng.choice([-1.0, 0.5, 1.0], witness.point.size).tolist()]
+        steps = [
+            Fraction(s * witness.radius)
+            for s in rng.choice([-1.0, 0.5, 1.0], witness.point.size).tolist()
+        ]
         moved = [x + step for x, step in zip(point, steps, strict=True)]
         limits = zip(domain.lower.tolist(), moved, domain.upper.tolist(), strict=True)
         assert all(low <= x <= high for low, x, high in limits)
         rise = [end - begin for end, begin in zip(trace(weights, moved)[-1], start, strict=True)]
-        for entry, slopes, bound in zip(rise, witness.jacobian.tolist(), size.sum(axis=1).tolist(), strict=True):
-            expected = sum(Fraction(slope) * step for slope, step in zip(slopes, steps, strict=True))
-            assert abs(entry - expected) <= Fraction(1e-12) * Fraction(bound) * Fraction(witness.radius)
+        for entry, slopes, bound in zip(
+            rise, witness.jacobian.tolist(), size.sum(axis=1).tolist(), strict=True
+        ):
+            expected = sum(
+                Fraction(slope) * step for slope, step in zip(slopes, steps, strict=True)
+            )
+            assert abs(entry - expected) <= Fraction(1e-12) * Fraction(bound) * Fraction(
+                witness.radius
+            )
 
 
-def agree(weights, lower, upper, c=None, *, model=None, norms=NORMS, modes=MODES, **options) -> float:
+def agree(
+    weights, lower, upper, c=None, *, model=None, norms=NORMS, modes=MODES, **options
+) -> float:
     """EXACT and equal to the oracle's answer, in both modes and norms; returns the linf one."""
     weights = [(np.array(matrix, float), np.array(bias, float)) for matrix, bias in weights]
     box = lx.Box(lower, upper)
@@ -141,7 +167,9 @@ def hard():
         (rng.normal(size=(n, m)) / np.sqrt(m), rng.normal(size=n) / 4)
         for m, n in itertools.pairwise((8, 24, 24, 24, 1))
     ]
-    return SimpleNamespace(network=to_network(weights), box=lx.Box(-np.ones(8), np.ones(8)), weights=weights)
+    return SimpleNamespace(
+        network=to_network(weights), box=lx.Box(-np.ones(8), np.ones(8)), weights=weights
+    )
 
 
 @pytest.fixture(scope="module")
@@ -193,18 +221,25 @@ def test_no_outputs_and_two():
     del model.graph.output[:]
     with pytest.raises(lx.ModelError, match="no output"):
         lx.load(model)
-    two = onnx_model("(double[N,2] x) => (double[N,2] y, double[N,2] z) { y = Relu (x)\n z = Relu (x) }")
+    two = onnx_model(
+        "(double[N,2] x) => (double[N,2] y, double[N,2] z) { y = Relu (x)\n z = Relu (x) }"
+    )
     with pytest.raises(lx.ModelError, match="2 outputs"):
         lx.load(two)
 
 
 def test_layers_that_do_not_fit():
-    model = onnx_model("(double[N,2] x) => (double[N,1] y) { y = Gemm <transB = 1> (x, W) }", {"W": np.ones((1, 3))})
+    model = onnx_model(
+        "(double[N,2] x) => (double[N,1] y) { y = Gemm <transB = 1> (x, W) }",
+        {"W": np.ones((1, 3))},
+    )
     with pytest.raises(lx.ModelError):
         lx.load(model)
 
 
-@pytest.mark.parametrize("content", [b"", b"\0", b"not a model", b"\xff" * 100, b"PK\x03\x04", b"{}"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\0", b"not a model", b"\xff" * 100, b"PK\x03\x04", b"{}"]
+)
 @pytest.mark.parametrize("name", ["model.onnx", "model", "model.txt", "with space.onnx"])
 def test_a_file_that_is_no_model(tmp_path, content, name):
     path = tmp_path / name
@@ -241,7 +276,9 @@ def test_a_file_with_wrong_bytes(tmp_path, seed):
     assert np.isfinite(net.evaluate(np.zeros(net.input.size))).all()
 
 
-@pytest.mark.parametrize("path", ["nowhere.onnx", "", ".", "a\0b", "x" * 5000, None, 1, 1.5, b"x", [], object()])
+@pytest.mark.parametrize(
+    "path", ["nowhere.onnx", "", ".", "a\0b", "x" * 5000, None, 1, 1.5, b"x", [], object()]
+)
 def test_a_path_that_leads_nowhere(path):
     with pytest.raises(lx.ModelError):
         lx.lipschitz(path, lx.Box.unit(2))
@@ -249,7 +286,13 @@ def test_a_path_that_leads_nowhere(path):
 
 def test_weights_in_a_file_beside_the_model_that_is_missing(tmp_path):
     path = tmp_path / "model.onnx"
-    onnx.save_model(to_onnx(general()), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    onnx.save_model(
+        to_onnx(general()),
+        path,
+        save_as_external_data=True,
+        location="weights.bin",
+        size_threshold=0,
+    )
     assert lx.load(path).input.size == 2
     (tmp_path / "weights.bin").unlink()
     with pytest.raises(lx.ModelError):
@@ -274,7 +317,8 @@ def test_no_hidden_layer():
 @both_modes
 def test_a_constant_network(body, mode):
     model = onnx_model(
-        f"(double[1,2] x) => (double[1,2] y) {{ {body} }}", {"W": np.ones((1, 2)), "Z": np.zeros((1, 2))}
+        f"(double[1,2] x) => (double[1,2] y) {{ {body} }}",
+        {"W": np.ones((1, 2)), "Z": np.zeros((1, 2))},
     )
     for functional in (0, 1, [1, -1]):
         result = solve(model, lx.Box.unit(2), functional=functional, mode=mode)
@@ -319,7 +363,13 @@ def test_neurons_above_kinks_on_the_border_of_the_box():
 def test_layers_without_bias(seed, lower):
     """All kinks meet at 0: the box's centre, or its corner."""
     weights = [(matrix, np.zeros(len(matrix))) for matrix, _ in general(seed, (2, 4, 3, 1))]
-    agree(weights, [lower] * 2, [1, 1], model=to_onnx([(matrix, None) for matrix, _ in weights]), norms=["linf"])
+    agree(
+        weights,
+        [lower] * 2,
+        [1, 1],
+        model=to_onnx([(matrix, None) for matrix, _ in weights]),
+        norms=["linf"],
+    )
 
 
 def test_one_input_one_neuron_one_output():
@@ -364,7 +414,10 @@ def test_neurons_that_are_equal_and_cancel():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_all_weights_huge_or_tiny(scale, dtype):
     weights = [
-        ((scale * matrix).astype(dtype).astype(float), (scale ** (layer + 1) * bias).astype(dtype).astype(float))
+        (
+            (scale * matrix).astype(dtype).astype(float),
+            (scale ** (layer + 1) * bias).astype(dtype).astype(float),
+        )
         for layer, (matrix, bias) in enumerate(general(1))
     ]
     agree(weights, [-1, -1], [1, 1], model=to_onnx(weights, dtype), norms=["linf"])
@@ -377,7 +430,10 @@ def test_entries_of_1e_minus_8_and_1e8_in_one_matrix(seed, mode):
     """Values that tie up to 1e-8, and regions 1e-17 wide: the constant, or an interval that holds it."""
     rng = np.random.default_rng(seed)
     weights = [
-        (matrix * 10.0 ** rng.choice([-8, 0, 8], matrix.shape), bias * 10.0 ** rng.choice([-8, 0, 8], bias.shape))
+        (
+            matrix * 10.0 ** rng.choice([-8, 0, 8], matrix.shape),
+            bias * 10.0 ** rng.choice([-8, 0, 8], bias.shape),
+        )
         for matrix, bias in general(seed)
     ]
     known = constant(regions(weights, [-1, -1], [1, 1]))
@@ -411,7 +467,9 @@ def test_neurons_of_size_1e_minus_8_and_1e8_in_one_layer(seed):
 def test_scaling_the_last_layer_scales_the_constant(scale, mode):
     *below, (matrix, bias) = general()
     before = solve(to_network([*below, (matrix, bias)]), lx.Box([-1, -1], [1, 1]), mode=mode)
-    after = solve(to_network([*below, (matrix * scale, bias * scale)]), lx.Box([-1, -1], [1, 1]), mode=mode)
+    after = solve(
+        to_network([*below, (matrix * scale, bias * scale)]), lx.Box([-1, -1], [1, 1]), mode=mode
+    )
     assert before.status is after.status is lx.Status.EXACT
     assert after.value == pytest.approx(scale * before.value, rel=1e-9, abs=0)
 
@@ -444,7 +502,9 @@ def test_products_that_underflow_before_they_grow(seed, scales, method):
     size = 2.0 ** sum(scales)
     assert result.lower / size <= known * (1 + 1e-9)
     assert result.upper / size >= known * (1 - 1e-9)
-    assert result.status is lx.Status.BOUNDED or result.value / size == pytest.approx(known, rel=1e-9)
+    assert result.status is lx.Status.BOUNDED or result.value / size == pytest.approx(
+        known, rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("domain", [lx.Box.unit(2), lx.Reals(2)])
@@ -452,7 +512,9 @@ def test_products_that_underflow_before_they_grow(seed, scales, method):
 def test_squares_that_overflow_or_underflow(size, domain):
     first, last = np.array([[1.0, 2], [3, -1], [1, 1]]), np.array([[1.0, 2, -1], [1, -1, 2]])
     bias = np.array([0.1, 0, -0.2])
-    exact = lx.lipschitz(lx.Network.from_layers([(first, bias), (last, np.zeros(2))]), domain, input_norm="l2")
+    exact = lx.lipschitz(
+        lx.Network.from_layers([(first, bias), (last, np.zeros(2))]), domain, input_norm="l2"
+    )
     scaled = lx.Network.from_layers([(first * size, bias * size), (last, np.zeros(2))])
     result = lx.lipschitz(scaled, domain, input_norm="l2")
     assert result.status is exact.status is lx.Status.EXACT
@@ -465,7 +527,10 @@ def test_squares_that_overflow_or_underflow(size, domain):
         ([([[1.0], [2.0**-700]], [2.0**-390, 0.0]), ([[1.0, 2.0**700]], [0.0])], 2.0),
         ([([[1.0], [1.7 * 2.0**-690]], [2.0**-384, 0.0]), ([[1.0, 2.0**690]], [0.0])], 2.7),
         ([([[2.0**350]], [0.0]), ([[2.0**-550]], [0.0]), ([[2.0**-550]], [0.0])], 2.0**-750),
-        ([([[1.0]], [0.0]), ([[1e-20]], [-1e300]), ([[1.0]], [0.0])], 1e-20),  # the kink is at 1e320
+        (
+            [([[1.0]], [0.0]), ([[1e-20]], [-1e300]), ([[1.0]], [0.0])],
+            1e-20,
+        ),  # the kink is at 1e320
         ([([[1e200]], [1e-200]), ([[1e-100]], [0.0])], 1e100),
     ],
 )
@@ -482,7 +547,10 @@ def test_leaky_relu_equals_two_relus(slope, mode):
     (first, bias), (last, offset) = general(3, (2, 4, 1))
     x = Input(2)
     net = graph_of(x, Affine(((last, leaky_relu(Affine(((first, x),), bias), slope)),), offset))
-    expanded = [(np.vstack([first, -first]), np.append(bias, -bias)), (np.hstack([last, -slope * last]), offset)]
+    expanded = [
+        (np.vstack([first, -first]), np.append(bias, -bias)),
+        (np.hstack([last, -slope * last]), offset),
+    ]
     known = constant(regions(expanded, [-1, -1], [1, 1]))
     result = solve(net, lx.Box([-1, -1], [1, 1]), mode=mode)
     assert result.status is lx.Status.EXACT
@@ -495,16 +563,24 @@ def test_absolute_value_equals_two_relus(seed, mode):
     (first, bias), (last, offset) = general(seed, (2, 4, 1))
     x = Input(2)
     net = graph_of(x, Affine(((last, absolute(Affine(((first, x),), bias))),), offset))
-    expanded = [(np.vstack([first, -first]), np.append(bias, -bias)), (np.hstack([last, last]), offset)]
+    expanded = [
+        (np.vstack([first, -first]), np.append(bias, -bias)),
+        (np.hstack([last, last]), offset),
+    ]
     known = constant(regions(expanded, [-1, -1], [1, 1]))
-    assert solve(net, lx.Box([-1, -1], [1, 1]), mode=mode).value == pytest.approx(known, rel=1e-9, abs=0)
+    assert solve(net, lx.Box([-1, -1], [1, 1]), mode=mode).value == pytest.approx(
+        known, rel=1e-9, abs=0
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
 @both_modes
 def test_maximum_and_minimum_equal_relus(seed, mode):
     """max(p, q) = q + relu(p - q), min(p, q) = p - relu(p - q), and q = relu(q) - relu(-q)."""
-    (first, bias), (second, offset), (last, end) = (*general(seed, (2, 3, 1)), *general(seed + 9, (2, 3, 3)))[:3]
+    (first, bias), (second, offset), (last, end) = (
+        *general(seed, (2, 3, 1)),
+        *general(seed + 9, (2, 3, 3)),
+    )[:3]
     second, offset, last, end = last, end, np.random.default_rng(seed).normal(size=(2, 3)), 0.25
     x = Input(2)
     p, q = Affine(((first, x),), bias, "p"), Affine(((second, x),), offset, "q")
@@ -517,7 +593,9 @@ def test_maximum_and_minimum_equal_relus(seed, mode):
         (np.hstack([last[:1] - last[1:], last[1:], -last[1:], last[:1], -last[:1]]), [end]),
     ]
     known = constant(regions(expanded, [-1, -1], [1, 1]))
-    assert solve(net, lx.Box([-1, -1], [1, 1]), mode=mode).value == pytest.approx(known, rel=1e-9, abs=0)
+    assert solve(net, lx.Box([-1, -1], [1, 1]), mode=mode).value == pytest.approx(
+        known, rel=1e-9, abs=0
+    )
 
 
 def graph_of(x, y):
@@ -649,7 +727,9 @@ def test_a_unit_cube_of_no_dimension(size):
 
 
 @pytest.mark.parametrize("call", [lx.lipschitz, lx.build])
-@pytest.mark.parametrize("domain", [lx.Box.unit(2), lx.Box.unit(4), None, ([0] * 3, [1] * 3), "box", np.zeros((2, 3))])
+@pytest.mark.parametrize(
+    "domain", [lx.Box.unit(2), lx.Box.unit(4), None, ([0] * 3, [1] * 3), "box", np.zeros((2, 3))]
+)
 def test_a_domain_that_does_not_fit(small, call, domain):
     with pytest.raises(lx.DomainError):
         call(small, domain, functional=0)
@@ -783,7 +863,9 @@ def test_an_input_norm_is_needed(small):
 def test_an_output_norm_is_the_absolute_value_on_one_output(norm):
     weights = random_weights(np.random.default_rng(0), (3, 5, 1))
     known = solve(to_network(weights), lx.Box.unit(3), functional=0).value
-    assert solve(to_network(weights), lx.Box.unit(3), output_norm=norm).value == pytest.approx(known, rel=1e-12)
+    assert solve(to_network(weights), lx.Box.unit(3), output_norm=norm).value == pytest.approx(
+        known, rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("norm", ["linf", "l1", "l2"])
@@ -831,28 +913,54 @@ def test_a_functional_that_does_not_fit(small, call, name):
 
 @pytest.mark.parametrize(
     "functional",
-    [1, -1, np.int64(1), np.uint8(1), np.int32(-1), [0, 1], (0.0, 1.0), np.array([0, 1], np.int8), np.float32([0, 1])],
+    [
+        1,
+        -1,
+        np.int64(1),
+        np.uint8(1),
+        np.int32(-1),
+        [0, 1],
+        (0.0, 1.0),
+        np.array([0, 1], np.int8),
+        np.float32([0, 1]),
+    ],
 )
 def test_one_output_in_many_words(small, functional):
     known = constant(regions(general(0, (3, 4, 2)), [0] * 3, [1] * 3), [0, 1])
-    assert solve(small, lx.Box.unit(3), functional=functional).value == pytest.approx(known, rel=1e-9)
+    assert solve(small, lx.Box.unit(3), functional=functional).value == pytest.approx(
+        known, rel=1e-9
+    )
 
 
 @pytest.mark.unwatched
 @both_modes
-@pytest.mark.parametrize(("input_norm", "output_norm"), [*itertools.product(NORMS, NORMS), ("l1", None)])
+@pytest.mark.parametrize(
+    ("input_norm", "output_norm"), [*itertools.product(NORMS, NORMS), ("l1", None)]
+)
 def test_a_functional_that_is_missing_means_the_whole_output(small, mode, input_norm, output_norm):
     cells = regions(general(0, (3, 4, 2)), [0] * 3, [1] * 3)
     known = constant(cells, None, input_norm, output_norm)
     result = solve(small, lx.Box.unit(3), input_norm=input_norm, output_norm=output_norm, mode=mode)
     assert result.status is lx.Status.EXACT
     assert result.value == pytest.approx(known, rel=1e-9)
-    assert lx.build(small, lx.Box.unit(3), input_norm=input_norm, output_norm=output_norm, mode=mode).model is not None
+    assert (
+        lx.build(
+            small, lx.Box.unit(3), input_norm=input_norm, output_norm=output_norm, mode=mode
+        ).model
+        is not None
+    )
 
 
 @pytest.mark.unwatched
 @pytest.mark.parametrize(
-    "functional", [[[1, 2]], [[1, 2], [1, 2]], [[1, 2], [-1, -2]], [[1, 2], [0, 0]], np.float32([[1, 2], [0.5, 1]])]
+    "functional",
+    [
+        [[1, 2]],
+        [[1, 2], [1, 2]],
+        [[1, 2], [-1, -2]],
+        [[1, 2], [0, 0]],
+        np.float32([[1, 2], [0.5, 1]]),
+    ],
 )
 @both_modes
 def test_a_matrix_of_functionals_that_says_no_more_than_one(small, mode, functional):
@@ -871,7 +979,9 @@ def test_cross_lipschitz_in_other_words(small, mode):
         lx.CrossLipschitz(-1),
         lx.CrossLipschitz(np.int64(1)),
     ):
-        assert solve(small, lx.Box.unit(3), functional=functional, mode=mode).value == pytest.approx(known, rel=1e-9)
+        assert solve(
+            small, lx.Box.unit(3), functional=functional, mode=mode
+        ).value == pytest.approx(known, rel=1e-9)
 
 
 def test_cross_lipschitz_needs_two_outputs():
@@ -960,7 +1070,9 @@ def test_hardly_any_time_leaves_an_honest_interval(hard, limit, mode):
     assert result.termination == "time limit"
     assert 0 < result.lower < result.upper
     assert result.seconds < 60  # on any machine, and far from the minutes without a limit
-    gradients = np.abs(hard.network.jacobian(hard.box.sample(np.random.default_rng(1), 2000))[:, 0]).sum(axis=1)
+    gradients = np.abs(
+        hard.network.jacobian(hard.box.sample(np.random.default_rng(1), 2000))[:, 0]
+    ).sum(axis=1)
     assert gradients.max() <= result.upper
 
 
@@ -978,7 +1090,12 @@ def test_the_gap_is_kept_and_the_interval_holds_the_constant(gap):
 
 def test_a_node_limit_leaves_an_honest_interval():
     weights = general(0, (4, 8, 8, 1))
-    result = solve(to_network(weights), lx.Box([-1] * 4, [1] * 4), weights=weights, solver_options={"mip_max_nodes": 1})
+    result = solve(
+        to_network(weights),
+        lx.Box([-1] * 4, [1] * 4),
+        weights=weights,
+        solver_options={"mip_max_nodes": 1},
+    )
     assert result.status is lx.Status.BOUNDED
     assert result.termination == "limit"
 
@@ -1045,7 +1162,10 @@ def test_an_interrupt_leaves_an_honest_interval(hard):
 def some(examples):
     """A few examples, always the same: a busy machine is no failure, and neither is another day."""
     return settings(
-        deadline=None, max_examples=examples, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+        deadline=None,
+        max_examples=examples,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow],
     )
 
 
@@ -1102,7 +1222,9 @@ def test_turning_the_inputs_around(drawn, random, mode, norm):
     order, signs = random.sample(range(d), d), np.array(random.choices([-1.0, 1.0], k=d))
     (matrix, bias), *above = drawn.weights
     corners = signs * drawn.lower[order], signs * drawn.upper[order]
-    turned = Case([(matrix[:, order] * signs, bias), *above], np.minimum(*corners), np.maximum(*corners))
+    turned = Case(
+        [(matrix[:, order] * signs, bias), *above], np.minimum(*corners), np.maximum(*corners)
+    )
     assert value(turned, c, mode, norm) == close(value(drawn, c, mode, norm))
 
 
@@ -1111,7 +1233,9 @@ def test_turning_the_inputs_around(drawn, random, mode, norm):
 def test_a_smaller_box_has_no_larger_constant(drawn, random, mode, norm):
     c = functional_of(drawn)
     width = drawn.upper - drawn.lower
-    inset = [width * [random.uniform(0, 0.45) * random.choice([0, 1]) for _ in width] for _ in range(2)]
+    inset = [
+        width * [random.uniform(0, 0.45) * random.choice([0, 1]) for _ in width] for _ in range(2)
+    ]
     smaller = drawn._replace(lower=drawn.lower + inset[0], upper=drawn.upper - inset[1])
     assert value(smaller, c, mode, norm) <= value(drawn, c, mode, norm) * (1 + 1e-9) + 1e-12
 
@@ -1125,7 +1249,9 @@ def test_permuting_hidden_neurons(drawn, random, mode, norm):
         (matrix, bias), (above, offset) = weights[layer : layer + 2]
         order = random.sample(range(len(bias)), len(bias))
         weights[layer : layer + 2] = [(matrix[order], bias[order]), (above[:, order], offset)]
-    assert value(drawn._replace(weights=weights), c, mode, norm) == close(value(drawn, c, mode, norm))
+    assert value(drawn._replace(weights=weights), c, mode, norm) == close(
+        value(drawn, c, mode, norm)
+    )
 
 
 @some(6)
@@ -1135,13 +1261,17 @@ def test_adding_dead_neurons(drawn, random, mode, norm):
     weights = list(drawn.weights)
     layer = random.randrange(len(weights) - 1)
     (matrix, bias), (above, offset) = weights[layer : layer + 2]
-    dead = np.array([[random.choice([-1.0, 0.0, 1.0]) for _ in matrix[0]], np.zeros(matrix.shape[1])])
+    dead = np.array(
+        [[random.choice([-1.0, 0.0, 1.0]) for _ in matrix[0]], np.zeros(matrix.shape[1])]
+    )
     strong = np.array([[random.uniform(-9, 9) for _ in range(2)] for _ in offset])
     weights[layer : layer + 2] = [
         (np.vstack([matrix, dead]), np.append(bias, [-1e6, 0.0])),
         (np.hstack([above, strong]), offset),
     ]
-    assert value(drawn._replace(weights=weights), c, mode, norm) == close(value(drawn, c, mode, norm))
+    assert value(drawn._replace(weights=weights), c, mode, norm) == close(
+        value(drawn, c, mode, norm)
+    )
 
 
 @some(6)
@@ -1175,7 +1305,11 @@ def test_the_same_call_gives_the_same_answer():
 def test_the_arrays_of_the_caller_stay_as_they_are():
     c, center = np.array([1.0, -1.0]), np.zeros(3)
     rows, limits, corner = np.ones((1, 3)), np.ones(1), np.full(3, 2.0)
-    domains = [lx.Ball(center, 1), lx.Ball(center, 1, "l1", (-corner, corner)), lx.Polytope(rows, limits, -1, corner)]
+    domains = [
+        lx.Ball(center, 1),
+        lx.Ball(center, 1, "l1", (-corner, corner)),
+        lx.Polytope(rows, limits, -1, corner),
+    ]
     for domain in (*domains, domains[0] & domains[1] & domains[2]):
         for functional in (c, c[None]):
             lx.lipschitz(to_network(general(0, (3, 4, 2))), domain, functional=functional)
@@ -1205,7 +1339,12 @@ def test_build_of_a_hostile_model_fails_as_lipschitz_does(tmp_path):
 @both_modes
 def test_skip_branches_that_cancel_where_they_are_folded(mode):
     """y = a1 h1 + a2 h2 + e relu(h1 - t) + e relu(h2 - t), h = b sum(x): a1 b1 + a2 b2 is rounding, and so small."""
-    (a1, b1), (a2, b2), e, t = (0.97, 0.75), (-0.59, 1.23305085483), -2.1748499667850752e-17, 1.49999999999985
+    (a1, b1), (a2, b2), e, t = (
+        (0.97, 0.75),
+        (-0.59, 1.23305085483),
+        -2.1748499667850752e-17,
+        1.49999999999985,
+    )
     x = Input(2)
     first, second = (Affine(((np.full((1, 2), b), x),), np.zeros(1)) for b in (b1, b2))
     kinks = [relu(Affine(((np.eye(1), h),), np.array([-t]))) for h in (first, second)]
@@ -1213,7 +1352,9 @@ def test_skip_branches_that_cancel_where_they_are_folded(mode):
     y = Affine(tuple((np.array([[w]]), h) for w, h in terms), np.zeros(1))
     net = network(Graph((x,), (y,)), input_shape=(2,), output_shape=(1,), name="cancels")
     slope = Fraction(a1) * Fraction(b1) + Fraction(a2) * Fraction(b2)
-    exact = 2 * abs(slope + Fraction(e) * (Fraction(b1) + Fraction(b2)))  # where both kinks are passed
+    exact = 2 * abs(
+        slope + Fraction(e) * (Fraction(b1) + Fraction(b2))
+    )  # where both kinks are passed
     result = lx.lipschitz(net, lx.Box.unit(2), functional=0, mode=mode)
     holds(result, exact)
     assert result.upper <= float(exact) * (1 + 1e-4)
@@ -1231,7 +1372,13 @@ def test_a_residual_of_two_branches_is_rounded_once():
 
 
 @pytest.mark.parametrize(
-    "scales", [(1e250, 1e-200, 1e-200), (1.25e-160, 1e-160, 1.25e200), (1e-200, 1e-200, 1e300), (1e-320, 1.0, 1.0)]
+    "scales",
+    [
+        (1e250, 1e-200, 1e-200),
+        (1.25e-160, 1e-160, 1.25e200),
+        (1e-200, 1e-200, 1e300),
+        (1e-320, 1.0, 1.0),
+    ],
 )
 @both_modes
 def test_products_of_weights_that_underflow_on_the_way(scales, mode):

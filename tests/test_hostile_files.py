@@ -75,7 +75,9 @@ def sizes(*values: int, name: str = "s") -> TensorProto:
 
 
 def external(name: str = "w", dims: Sequence[int] = (4,), **entries: object) -> TensorProto:
-    found = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=dims, data_location=TensorProto.EXTERNAL)
+    found = TensorProto(
+        name=name, data_type=TensorProto.FLOAT, dims=dims, data_location=TensorProto.EXTERNAL
+    )
     for key, value in entries.items():
         found.external_data.add(key=key, value=str(value))
     return found
@@ -151,7 +153,9 @@ def folder(tmp_path: Path) -> Path:
         ({"location": "huge", "dims": (2**62, 4)}, "more than 4 GiB"),
     ],
 )
-def test_data_that_is_not_in_a_file_of_the_folder(folder: Path, entries: dict[str, object], message: str) -> None:
+def test_data_that_is_not_in_a_file_of_the_folder(
+    folder: Path, entries: dict[str, object], message: str
+) -> None:
     proto = adds(external(**entries))
     with pytest.raises(ModelError, match=message) as caught:
         read_onnx(saved(folder, proto))
@@ -161,7 +165,9 @@ def test_data_that_is_not_in_a_file_of_the_folder(folder: Path, entries: dict[st
         read_onnx(proto)
 
 
-@pytest.mark.parametrize("length", [{}, {"length": 16}, {"offset": 0, "length": 16, "checksum": "?", "junk": "?"}])
+@pytest.mark.parametrize(
+    "length", [{}, {"length": 16}, {"offset": 0, "length": 16, "checksum": "?", "junk": "?"}]
+)
 def test_data_beside_the_model_is_read(folder: Path, length: dict[str, object]) -> None:
     (folder / "sub" / "weights").write_bytes(BYTES)
     (folder / "alias").symlink_to("sub/weights")
@@ -182,7 +188,10 @@ def placed(where: str, weight: TensorProto) -> onnx.ModelProto:
         return model([make_node("F", ["x"], ["y"], domain="local")], functions=[body])
     if where == "subgraph":
         branch = make_graph(constant, "branch", [], [make_empty_tensor_value_info("y")])
-        return model([make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)], [tensor("c", True, bool)])
+        return model(
+            [make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)],
+            [tensor("c", True, bool)],
+        )
     proto = model([make_node("Add", ["x", "w"], ["y"])])
     sparse = proto.graph.sparse_initializer.add(dims=[4], values=weight, indices=sizes(0, 1, 2, 3))
     sparse.values.name = "w"
@@ -198,10 +207,14 @@ def test_data_of_tensors_of_all_kinds(folder: Path, where: str) -> None:
         read_onnx(placed(where, external(location="../secret")))
 
 
-def test_no_file_is_read_for_a_model_in_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_file_is_read_for_a_model_in_memory(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not even by the reference implementation, which evaluates nodes on constants."""
     monkeypatch.chdir(folder)
-    filled = make_node("ConstantOfShape", ["s"], ["w"], value=external(dims=[1], location="weights", length=4))
+    filled = make_node(
+        "ConstantOfShape", ["s"], ["w"], value=external(dims=[1], location="weights", length=4)
+    )
     with pytest.raises(ModelError, match="pass the path"):
         read_onnx(model([filled, make_node("Add", ["x", "w"], ["y"])], [sizes(4)]))
 
@@ -223,12 +236,18 @@ def test_no_file_is_read_for_a_model_in_memory(folder: Path, monkeypatch: pytest
         ({"dims": [-1], "float_data": [1, 2, 3, 4]}, r"shape \[-1\]"),
         ({"dims": [8], "float_data": [1, 2, 3, 4]}, "cannot reshape"),
         ({"dims": [4], "double_data": [1, 2, 3, 4]}, "cannot reshape"),
-        ({"dims": [4], "raw_data": BYTES, "float_data": [9, 9, 9, 9]}, "several times, in raw_data and float_data"),
+        (
+            {"dims": [4], "raw_data": BYTES, "float_data": [9, 9, 9, 9]},
+            "several times, in raw_data and float_data",
+        ),
         ({"dims": [4], "raw_data": BYTES, "data_type": 99}, r"UNDEFINED \(99\)"),
         ({"dims": [4], "raw_data": BYTES, "data_type": 0}, "UNDEFINED"),
         ({"dims": [2], "raw_data": BYTES, "data_type": TensorProto.INT4}, "1 bytes by its shape"),
         ({"dims": [10**11], "raw_data": BYTES, "data_type": TensorProto.UINT4}, "by its shape"),
-        ({"dims": [4], "string_data": [b"a"] * 4, "data_type": TensorProto.STRING}, "not of real numbers"),
+        (
+            {"dims": [4], "string_data": [b"a"] * 4, "data_type": TensorProto.STRING},
+            "not of real numbers",
+        ),
         ({"dims": [4], "string_data": [b"\xff"] * 4, "data_type": TensorProto.STRING}, "corrupt"),
         ({"dims": [1] * 100, "raw_data": BYTES[:4]}, "corrupt"),
     ],
@@ -238,9 +257,13 @@ def test_tensors_that_hold_something_else(fields: dict[str, object], message: st
         read_onnx(adds(TensorProto(**{"name": "w", "data_type": TensorProto.FLOAT, **fields})))
 
 
-def sparse(dims: Sequence[int], indices: object, held: object = (1.0, 2.0), dtype: object = np.int64) -> TensorProto:
+def sparse(
+    dims: Sequence[int], indices: object, held: object = (1.0, 2.0), dtype: object = np.int64
+) -> TensorProto:
     proto = model([make_node("Add", ["x", "w"], ["y"])])
-    proto.graph.sparse_initializer.add(dims=dims, values=tensor("w", held), indices=tensor("i", indices, dtype))
+    proto.graph.sparse_initializer.add(
+        dims=dims, values=tensor("w", held), indices=tensor("i", indices, dtype)
+    )
     return proto
 
 
@@ -275,7 +298,9 @@ def test_sparse_tensors_that_do_not_fit(proto: onnx.ModelProto, message: str) ->
 HUGE = 10**12
 
 
-def folded(*nodes: onnx.NodeProto, tensors: Sequence[TensorProto] = (), opset: int = 17) -> onnx.ModelProto:
+def folded(
+    *nodes: onnx.NodeProto, tensors: Sequence[TensorProto] = (), opset: int = 17
+) -> onnx.ModelProto:
     """A network that adds the largest entry of w, which the nodes compute from constants."""
     last = [make_node("ReduceMax", ["w"], ["m"]), make_node("Add", ["x", "m"], ["y"])]
     return model([*nodes, *last], tensors, opset=opset)
@@ -288,14 +313,18 @@ def doubling(operator: str, first: str, **attributes: object) -> onnx.ModelProto
     return model(nodes, [tensor("c", [1.0] * 4)])
 
 
-def grown(operator: str, *values: int, x: Sequence[int] = (1, 4), count: int = 0) -> onnx.ModelProto:
+def grown(
+    operator: str, *values: int, x: Sequence[int] = (1, 4), count: int = 0
+) -> onnx.ModelProto:
     """An operator on x whose second (or later) input says how large its output is."""
     return model([make_node(operator, ["x", *[""] * count, "s"], ["y"])], [sizes(*values)], x=x)
 
 
 def many(operator: str, *tensors: TensorProto) -> onnx.ModelProto:
     """Sixty large tensors at once, none of which is too large by itself."""
-    nodes = [make_node(operator, [each.name or "x" for each in tensors], [f"a{k}"]) for k in range(60)]
+    nodes = [
+        make_node(operator, [each.name or "x" for each in tensors], [f"a{k}"]) for k in range(60)
+    ]
     nodes += [make_node("ReduceMax", [f"a{k}"], [f"b{k}"]) for k in range(60)]
     nodes += [make_node("Sum", ["x", *(f"b{k}" for k in range(60))], ["y"])]
     return model(nodes, [each for each in tensors if each.name])
@@ -311,15 +340,24 @@ GIANTS: dict[str, tuple[Callable[[], object], str]] = {
     "input of many axes": (lambda: model([relu()], x=(1,) * 1000), "1000 axes"),
     "wide input": (lambda: model([relu()], x=(1, 10**8)), "has more than"),
     "fixed": (lambda: fixed(model([make_node("Add", ["x", "z"], ["y"])])), "has more than"),
-    "ConstantOfShape": (lambda: folded(make_node("ConstantOfShape", ["s"], ["w"]), tensors=[sizes(HUGE)]), "1e"),
+    "ConstantOfShape": (
+        lambda: folded(make_node("ConstantOfShape", ["s"], ["w"]), tensors=[sizes(HUGE)]),
+        "1e",
+    ),
     "Expand": (lambda: grown("Expand", HUGE, 1), "coefficients"),
     "Tile": (lambda: grown("Tile", 1, HUGE), "coefficients"),
     "wide Tile": (lambda: grown("Tile", 1, 10**7), "entries"),
     "Pad": (lambda: grown("Pad", 0, HUGE, 0, 0), "coefficients"),
     "wide Pad": (lambda: grown("Pad", 0, 10**8, 0, 0), "entries"),
     "Reshape": (lambda: grown("Reshape", 2**62, 2**62, 4), "does not fit"),
-    "Resize": (lambda: grown("Resize", 1, 1, 10**6, 10**6, x=(1, 1, 2, 2), count=2), "coefficients"),
-    "long Resize": (lambda: grown("Resize", 1, 1, 1, 10**7, x=(1, 1, 1, 2), count=2), "coefficients"),
+    "Resize": (
+        lambda: grown("Resize", 1, 1, 10**6, 10**6, x=(1, 1, 2, 2), count=2),
+        "coefficients",
+    ),
+    "long Resize": (
+        lambda: grown("Resize", 1, 1, 1, 10**7, x=(1, 1, 1, 2), count=2),
+        "coefficients",
+    ),
     "Unsqueeze": (lambda: grown("Unsqueeze", *range(60000)), "axes"),
     "Reshape of a long shape": (
         lambda: model(
@@ -340,24 +378,36 @@ GIANTS: dict[str, tuple[Callable[[], object], str]] = {
         "entries",
     ),
     "MaxPool": (
-        lambda: model([make_node("MaxPool", ["x"], ["y"], kernel_shape=[2], pads=[HUGE] * 2)], x=(1, 1, 8)),
+        lambda: model(
+            [make_node("MaxPool", ["x"], ["y"], kernel_shape=[2], pads=[HUGE] * 2)], x=(1, 1, 8)
+        ),
         "coefficients",
     ),
     "MatMul": (
-        lambda: model([make_node("MatMul", ["c", "x"], ["y"])], [tensor("c", np.ones((5000, 1)))], x=(1, 4000)),
+        lambda: model(
+            [make_node("MatMul", ["c", "x"], ["y"])], [tensor("c", np.ones((5000, 1)))], x=(1, 4000)
+        ),
         "entries",
     ),
     "Range": (
         lambda: folded(
             make_node("Range", ["a", "b", "d"], ["w"]),
-            tensors=[tensor("a", 0, np.int64), tensor("b", HUGE, np.int64), tensor("d", 1, np.int64)],
+            tensors=[
+                tensor("a", 0, np.int64),
+                tensor("b", HUGE, np.int64),
+                tensor("d", 1, np.int64),
+            ],
         ),
         "coefficients",
     ),
     "Range of small floats": (
         lambda: folded(
             make_node("Range", ["a", "b", "d"], ["w"]),
-            tensors=[tensor("a", 0, np.float16), tensor("b", 6e4, np.float16), tensor("d", 6e-5, np.float16)],
+            tensors=[
+                tensor("a", 0, np.float16),
+                tensor("b", 6e4, np.float16),
+                tensor("d", 6e-5, np.float16),
+            ],
         ),
         "ONNX cannot tell",
     ),
@@ -370,8 +420,19 @@ GIANTS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "RoiAlign": (
         lambda: folded(
-            make_node("RoiAlign", ["c", "r", "i"], ["w"], output_height=2, output_width=2, sampling_ratio=10**6),
-            tensors=[tensor("c", np.ones((1, 1, 2, 2))), tensor("r", np.ones((1, 4))), sizes(0, name="i")],
+            make_node(
+                "RoiAlign",
+                ["c", "r", "i"],
+                ["w"],
+                output_height=2,
+                output_width=2,
+                sampling_ratio=10**6,
+            ),
+            tensors=[
+                tensor("c", np.ones((1, 1, 2, 2))),
+                tensor("r", np.ones((1, 4))),
+                sizes(0, name="i"),
+            ],
         ),
         "any time or memory",
     ),
@@ -386,10 +447,15 @@ GIANTS: dict[str, tuple[Callable[[], object], str]] = {
     "Concat of itself": (lambda: doubling("Concat", "x", axis=1), "0.25 GiB"),
     "Concat of a constant with itself": (lambda: doubling("Concat", "c", axis=0), "coefficients"),
     "Concat of a constant, many times": (
-        lambda: folded(make_node("Concat", ["c"] * 20000, ["w"], axis=0), tensors=[tensor("c", np.ones(40000))]),
+        lambda: folded(
+            make_node("Concat", ["c"] * 20000, ["w"], axis=0), tensors=[tensor("c", np.ones(40000))]
+        ),
         "coefficients",
     ),
-    "Concat of many": (lambda: model([make_node("Concat", ["x"] * 20000, ["y"], axis=1)]), "coefficients"),
+    "Concat of many": (
+        lambda: model([make_node("Concat", ["x"] * 20000, ["y"], axis=1)]),
+        "coefficients",
+    ),
     "many constants": (lambda: many("ConstantOfShape", sizes(25 * 10**6)), "0.25 GiB"),
     "many tensors": (lambda: many("Tile", TensorProto(), sizes(1, 500000)), "0.25 GiB"),
 }
@@ -450,9 +516,16 @@ def test_giants_are_refused_before_they_take_memory(outcomes: dict[str, str], na
 def function(name: str, *calls: str) -> onnx.FunctionProto:
     """A function that calls others, one after the other; Relu if there are none."""
     names = ["a", *(f"t{k}" for k in range(len(calls) - 1)), "b"]
-    nodes = [make_node(call, [names[k]], [names[k + 1]], domain="local") for k, call in enumerate(calls)]
+    nodes = [
+        make_node(call, [names[k]], [names[k + 1]], domain="local") for k, call in enumerate(calls)
+    ]
     return make_function(
-        "local", name, ["a"], ["b"], nodes or [relu("a", "b")], [make_opsetid("", 17), make_opsetid("local", 1)]
+        "local",
+        name,
+        ["a"],
+        ["b"],
+        nodes or [relu("a", "b")],
+        [make_opsetid("", 17), make_opsetid("local", 1)],
     )
 
 
@@ -466,7 +539,9 @@ def nested(depth: int) -> onnx.ModelProto:
     graph = proto.graph
     for _ in range(depth):
         node = graph.node.add(op_type="If", input=["c"], output=["y"])
-        node.attribute.add(name="else_branch", type=onnx.AttributeProto.GRAPH).g.output.add(name="x")
+        node.attribute.add(name="else_branch", type=onnx.AttributeProto.GRAPH).g.output.add(
+            name="x"
+        )
         graph = node.attribute.add(name="then_branch", type=onnx.AttributeProto.GRAPH).g
         graph.output.add(name="y")
     graph.node.add(op_type="Relu", input=["x"], output=["y"])
@@ -474,21 +549,34 @@ def nested(depth: int) -> onnx.ModelProto:
 
 
 def changed(change: Callable[[onnx.ModelProto], object], *nodes: onnx.NodeProto) -> onnx.ModelProto:
-    proto = model(nodes or [make_node("Add", ["x", "w"], ["y"])], [] if nodes else [tensor("w", WEIGHTS)])
+    proto = model(
+        nodes or [make_node("Add", ["x", "w"], ["y"])], [] if nodes else [tensor("w", WEIGHTS)]
+    )
     change(proto)
     return proto
 
 
 def chain(length: int, first: str) -> list[onnx.NodeProto]:
-    return [relu(first, "a0"), *(relu(f"a{k}", f"a{k + 1}") for k in range(length - 1)), relu(f"a{length - 1}")]
+    return [
+        relu(first, "a0"),
+        *(relu(f"a{k}", f"a{k + 1}") for k in range(length - 1)),
+        relu(f"a{length - 1}"),
+    ]
 
 
 @pytest.mark.parametrize(
     ("proto", "message"),
     [
-        (changed(lambda p: p.graph.initializer.append(tensor("w", [7.0]))), "initializers, of the name 'w'"),
         (
-            changed(lambda p: p.graph.sparse_initializer.add(dims=[4], values=tensor("w", [5.0]), indices=sizes(1))),
+            changed(lambda p: p.graph.initializer.append(tensor("w", [7.0]))),
+            "initializers, of the name 'w'",
+        ),
+        (
+            changed(
+                lambda p: p.graph.sparse_initializer.add(
+                    dims=[4], values=tensor("w", [5.0]), indices=sizes(1)
+                )
+            ),
             "initializers, of the name 'w'",
         ),
         (changed(lambda p: p.graph.input.append(p.graph.input[0])), "several inputs"),
@@ -513,8 +601,14 @@ def chain(length: int, first: str) -> list[onnx.NodeProto]:
         (model(chain(20000, "a19999")), "a cycle through 'a0', .* and 19991 others"),
         (calling(function("F0", "F0")), "in a circle: 'local.F0'"),
         (calling(function("F0", "F1"), function("F1", "F0")), "in a circle"),
-        (calling(*(function(f"F{k}", f"F{k + 1}") for k in range(3000)), function("F3000")), "inlined"),
-        (calling(*(function(f"F{k}", *[f"F{k + 1}"] * 2) for k in range(40)), function("F40")), "so often"),
+        (
+            calling(*(function(f"F{k}", f"F{k + 1}") for k in range(3000)), function("F3000")),
+            "inlined",
+        ),
+        (
+            calling(*(function(f"F{k}", *[f"F{k + 1}"] * 2) for k in range(40)), function("F40")),
+            "so often",
+        ),
         (nested(200), "graphs within graphs"),
         (nested(10000), "graphs within graphs"),
     ],
@@ -548,7 +642,10 @@ def test_errors_are_short_lines_whatever_the_names(name: str) -> None:
             read_onnx(proto)
         assert str(caught.value).isprintable()
         assert len(str(caught.value)) <= 2000
-    assert all(len(node.name) < 1000 for node in read_onnx(model([relu("x", name), relu(name)])).graph.nodes)
+    assert all(
+        len(node.name) < 1000
+        for node in read_onnx(model([relu("x", name), relu(name)])).graph.nodes
+    )
 
 
 def test_errors_list_a_few_names_of_many() -> None:
@@ -564,7 +661,13 @@ def test_errors_list_a_few_names_of_many() -> None:
 def test_only_regular_files_of_a_possible_size_are_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.onnx")
     (tmp_path / "link.onnx").symlink_to("pipe.onnx")
-    for path in (tmp_path, tmp_path / "pipe.onnx", tmp_path / "link.onnx", "/dev/zero", "/dev/null"):
+    for path in (
+        tmp_path,
+        tmp_path / "pipe.onnx",
+        tmp_path / "link.onnx",
+        "/dev/zero",
+        "/dev/null",
+    ):
         with pytest.raises(ModelError, match=r"cannot read .* not a regular file"):
             read_onnx(path)
     with (tmp_path / "zeros.onnx").open("wb") as stream:
@@ -599,7 +702,12 @@ def test_files_of_other_kinds(tmp_path: Path, content: bytes, ending: str) -> No
 
 
 def test_unknown_operators_are_not_run() -> None:
-    proto = model([make_node("PyOp", ["w"], ["v"], domain="ai.onnx.contrib"), make_node("Add", ["x", "v"], ["y"])])
+    proto = model(
+        [
+            make_node("PyOp", ["w"], ["v"], domain="ai.onnx.contrib"),
+            make_node("Add", ["x", "v"], ["y"]),
+        ]
+    )
     proto.graph.initializer.append(tensor("w", WEIGHTS))
     with pytest.raises(UnsupportedOperatorError):
         read_onnx(proto)

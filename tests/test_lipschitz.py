@@ -40,7 +40,13 @@ def check(network: Case, c: np.ndarray, norm: str, mode: str, solver: str = "hig
     known = constant(regions(weights, lower, upper), c, norm)
     net = to_network(weights)
     result = lx.lipschitz(
-        net, lx.Box(lower, upper), functional=c, input_norm=norm, mode=mode, method="mip", solver=solver
+        net,
+        lx.Box(lower, upper),
+        functional=c,
+        input_norm=norm,
+        mode=mode,
+        method="mip",
+        solver=solver,
     )
     assert result.status is lx.Status.EXACT, result
     assert result.value == pytest.approx(known, rel=1e-9, abs=0.0), result
@@ -48,7 +54,9 @@ def check(network: Case, c: np.ndarray, norm: str, mode: str, solver: str = "hig
     witness = result.witness
     assert witness is not None
     assert ((lower < witness.point) & (witness.point < upper)).all()
-    assert witness.functional @ witness.jacobian @ witness.direction == pytest.approx(known, rel=1e-12, abs=0.0)
+    assert witness.functional @ witness.jacobian @ witness.direction == pytest.approx(
+        known, rel=1e-12, abs=0.0
+    )
     if witness.radius > 0:
         assert net.jacobian(witness.point) == pytest.approx(witness.jacobian, rel=1e-9, abs=1e-300)
 
@@ -79,7 +87,9 @@ def test_the_degenerate_networks_are_hard() -> None:
     for family in DEGENERATE:
         weights, lower, upper = case(family, 1)
         c = functional(len(weights[-1][1]), 1)
-        over += naive_constant(weights, lower, upper, c) > 1.001 * constant(regions(weights, lower, upper), c)
+        over += naive_constant(weights, lower, upper, c) > 1.001 * constant(
+            regions(weights, lower, upper), c
+        )
     assert over >= len(DEGENERATE) // 2
 
 
@@ -93,11 +103,17 @@ def test_the_identity_with_a_kink_is_1(solver: str) -> None:
 @pytest.mark.parametrize("gap", [1e-30, 1e-15, 1e-12, 1e-9, 1e-6])
 def test_a_thin_region_counts(gap: float) -> None:
     """relu(x) + relu(gap - x) - 1 has slopes -1 and 1; relu(x) - relu(gap - x) has slope 2 between 0 and gap."""
-    weights = [(np.array([[1.0], [-1.0]]), np.array([0.0, gap])), (np.array([[1.0, -1.0]]), np.zeros(1))]
+    weights = [
+        (np.array([[1.0], [-1.0]]), np.array([0.0, gap])),
+        (np.array([[1.0, -1.0]]), np.zeros(1)),
+    ]
     for mode in MODES:
         result = lx.lipschitz(to_network(weights), lx.Box([-1], [1]), mode=mode)
         assert (result.status, result.value) == (lx.Status.EXACT, 2.0)
-    weights = [(np.array([[1.0], [-1.0]]), np.array([0.0, -gap])), (np.array([[1.0, -1.0]]), np.zeros(1))]
+    weights = [
+        (np.array([[1.0], [-1.0]]), np.array([0.0, -gap])),
+        (np.array([[1.0, -1.0]]), np.zeros(1)),
+    ]
     for mode in MODES:
         result = lx.lipschitz(to_network(weights), lx.Box([-1], [1]), mode=mode)
         assert (result.status, result.value) == (lx.Status.EXACT, 1.0)
@@ -113,7 +129,11 @@ def saws(rng: np.random.Generator, spread: float) -> Case:
             rows += [np.eye(2)[coordinate]] * 2
             biases += [-first, -last]
             out += [slope, -slope]
-    return Case([(np.array(rows), np.array(biases)), (np.array([out]), np.zeros(1))], np.zeros(2), np.ones(2))
+    return Case(
+        [(np.array(rows), np.array(biases)), (np.array([out]), np.zeros(1))],
+        np.zeros(2),
+        np.ones(2),
+    )
 
 
 @pytest.mark.unwatched
@@ -127,11 +147,15 @@ def test_a_solver_does_not_settle_for_the_second_best(spread: float, solver: str
         weights, lower, upper = saws(np.random.default_rng(seed), spread)
         known = constant(regions(weights, lower, upper), [1.0], "linf")
         network, box = to_network(weights), lx.Box(lower, upper)
-        problem = lipschitz_problem(network, box, Hull(np.ones((1, 1))), norm_of("linf").ball(2), MODES[seed % 2])
+        problem = lipschitz_problem(
+            network, box, Hull(np.ones((1, 1))), norm_of("linf").ball(2), MODES[seed % 2]
+        )
         assert problem is not None
         bounds = bound_nodes(problem.graph, problem.sets)
         start = SearchState(0.0, float(bounds[problem.objective][1][0]), None)
-        found = solve_by_cuts(problem, bounds, start, solver, SolveOptions(), StoppingRule(), deadline=np.inf)
+        found = solve_by_cuts(
+            problem, bounds, start, solver, SolveOptions(), StoppingRule(), deadline=np.inf
+        )
         assert found.upper >= known * (1 - 1e-12)
         assert found.lower == pytest.approx(known, rel=1e-9)
 
@@ -154,7 +178,9 @@ def test_gradients_that_cancel(inner: list[float], outer: list[float]) -> None:
         assert result.upper >= known * (1 - 1e-12)
 
 
-@pytest.mark.parametrize(("rows", "c"), [([1.0, 1.0, 1.0], [1e16, 1, -1e16]), ([0.3, 0.3 + 1e-9], [0.1, -0.1])])
+@pytest.mark.parametrize(
+    ("rows", "c"), [([1.0, 1.0, 1.0], [1e16, 1, -1e16]), ([0.3, 0.3 + 1e-9], [0.1, -0.1])]
+)
 def test_functionals_that_cancel(rows: list[float], c: list[float]) -> None:
     weights = [(np.ones((1, 1)), np.zeros(1)), (np.array(rows)[:, None], np.zeros(len(rows)))]
     known = constant(regions(weights, [-1.0], [1.0]), c, "linf")
@@ -170,15 +196,21 @@ def test_constant_cotangents_are_no_noise(solver: str) -> None:
     rng = np.random.default_rng(0)
     for _ in range(6):
         sizes = (4, 5, 4, 2)
-        weights = [(rng.normal(size=(n, m)), rng.normal(size=n)) for m, n in itertools.pairwise(sizes)]
-        check(Case(weights, np.zeros(4), np.ones(4)), np.array([1.0, -1.0]), "l1", "reverse", solver)
+        weights = [
+            (rng.normal(size=(n, m)), rng.normal(size=n)) for m, n in itertools.pairwise(sizes)
+        ]
+        check(
+            Case(weights, np.zeros(4), np.ones(4)), np.array([1.0, -1.0]), "l1", "reverse", solver
+        )
 
 
 def test_products_that_underflow() -> None:
     weights = [(np.array([[w]]), np.zeros(1)) for w in (1e-160, 1e-160, 1e300)]
     result = lx.lipschitz(to_network(weights), lx.Box([-1], [1]))
     assert result.upper >= 1e-20 * (1 - 1e-9)
-    assert result.status is lx.Status.BOUNDED or result.value == pytest.approx(1e-20, rel=1e-9, abs=0.0)
+    assert result.status is lx.Status.BOUNDED or result.value == pytest.approx(
+        1e-20, rel=1e-9, abs=0.0
+    )
 
 
 @pytest.mark.unwatched
@@ -198,7 +230,10 @@ def test_all_solvers_and_modes_agree_on_the_example(norm: str, solver: str) -> N
 def test_a_time_limit_leaves_an_honest_interval(solver: str) -> None:
     rng = np.random.default_rng(0)
     sizes = (8, 24, 24, 24, 1)
-    weights = [(rng.normal(size=(n, m)) / np.sqrt(m), rng.normal(size=n) / 4) for m, n in itertools.pairwise(sizes)]
+    weights = [
+        (rng.normal(size=(n, m)) / np.sqrt(m), rng.normal(size=n) / 4)
+        for m, n in itertools.pairwise(sizes)
+    ]
     network = to_network(weights)
     box = lx.Box(-np.ones(8), np.ones(8))
     result = lx.lipschitz(network, box, time_limit=1.0, method="mip", solver=solver)
@@ -209,7 +244,9 @@ def test_a_time_limit_leaves_an_honest_interval(solver: str) -> None:
     # No sampled gradient is above the upper bound, and the lower bound is one.
     gradients = np.abs(network.jacobian(box.sample(rng, 5000))[:, 0]).sum(axis=1)
     assert gradients.max() <= result.upper
-    assert np.abs(network.jacobian(result.witness.point)).sum() == pytest.approx(result.lower, rel=1e-12)
+    assert np.abs(network.jacobian(result.witness.point)).sum() == pytest.approx(
+        result.lower, rel=1e-12
+    )
 
 
 def test_a_gap_stops_early() -> None:
@@ -246,6 +283,8 @@ def test_known_constants(folder: Path, known: dict) -> None:
         alpha, beta, c = entry["input_norm"], entry.get("output_norm"), entry.get("functional")
         solver = require("scip") if "l2" in (alpha, beta) else "highs"
         for options in ({"method": "bab"}, {"method": "mip", "solver": solver}):
-            result = lx.lipschitz(network, box, input_norm=alpha, output_norm=beta, functional=c, **options)
+            result = lx.lipschitz(
+                network, box, input_norm=alpha, output_norm=beta, functional=c, **options
+            )
             assert result.status is lx.Status.EXACT
             assert result.value == pytest.approx(entry["value"], rel=1e-9)

@@ -50,18 +50,24 @@ def test_outputs_by_name() -> None:
 
 def test_inner_tensors_are_outputs() -> None:
     np.testing.assert_allclose(lx.load(two_inputs(), output="l").evaluate(X), X @ W)
-    model = onnx_model("(double[1,3] x) => (double[1,3] y) { hidden_1 = Relu (x)\n y = Exp (hidden_1) }")
+    model = onnx_model(
+        "(double[1,3] x) => (double[1,3] y) { hidden_1 = Relu (x)\n y = Exp (hidden_1) }"
+    )
     np.testing.assert_array_equal(lx.load(model, output="hidden_1").evaluate([1, -1, 2]), [1, 0, 2])
     with pytest.raises(lx.ModelError, match="did you mean 'hidden_1'"):
         lx.load(model, output="hidden1")
     np.testing.assert_array_equal(lx.load(model, output="x").jacobian(np.zeros(3)), np.eye(3))
 
 
-@pytest.mark.parametrize("fixed", [V[:, 0], V[:, 0][None], list(V[:, 0]), V[:, 0].astype(np.float32)])
+@pytest.mark.parametrize(
+    "fixed", [V[:, 0], V[:, 0][None], list(V[:, 0]), V[:, 0].astype(np.float32)]
+)
 def test_inputs_are_fixed(fixed) -> None:
     network = lx.load(two_inputs(), output="q", fixed={"b": fixed})
     assert network.input.name == "a"
-    np.testing.assert_allclose(network.evaluate(X), np.maximum(X @ W + np.asarray(fixed).reshape(1, 3) @ V, 0))
+    np.testing.assert_allclose(
+        network.evaluate(X), np.maximum(X @ W + np.asarray(fixed).reshape(1, 3) @ V, 0)
+    )
     assert lx.load(two_inputs(), output="q", input="b", fixed={"a": np.zeros(3)}).input.name == "b"
 
 
@@ -110,7 +116,11 @@ def test_a_number_too_large_for_its_type() -> None:
 def test_one_number_for_all_entries_and_matrices_without_a_batch_axis() -> None:
     model = onnx_model("(double[N,2,2] x, double[N,2,2] b) => (double[N,2,2] y) { y = Add (x, b) }")
     grid = np.arange(4.0).reshape(2, 2)
-    for fixed, expected in ((7.0, np.full(4, 7.0)), (grid, grid.ravel()), (grid[None], grid.ravel())):
+    for fixed, expected in (
+        (7.0, np.full(4, 7.0)),
+        (grid, grid.ravel()),
+        (grid[None], grid.ravel()),
+    ):
         network = lx.load(model, input="x", fixed={"b": fixed})
         np.testing.assert_array_equal(network.evaluate(np.zeros((2, 2))), expected)
     with pytest.raises(lx.ModelError, match="shape"):
@@ -118,7 +128,14 @@ def test_one_number_for_all_entries_and_matrices_without_a_batch_axis() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"input": 1}, {"output": b"q"}, {"fixed": [1.0]}, {"drop_final": "no"}, {"batched": np.ones(2)}]
+    "options",
+    [
+        {"input": 1},
+        {"output": b"q"},
+        {"fixed": [1.0]},
+        {"drop_final": "no"},
+        {"batched": np.ones(2)},
+    ],
 )
 def test_options_of_other_types(options: dict) -> None:
     with pytest.raises(lx.OptionError):
@@ -143,7 +160,9 @@ def test_the_constant_of_an_identity(operator: str) -> None:
 
 
 def test_an_output_that_is_a_probability_is_suggested() -> None:
-    model = onnx_model("(double[1,3] x) => (int64[1,1] label, double[1,3] p) { p = Softmax (x)\n label = ArgMax (p) }")
+    model = onnx_model(
+        "(double[1,3] x) => (int64[1,1] label, double[1,3] p) { p = Softmax (x)\n label = ArgMax (p) }"
+    )
     with pytest.raises(lx.ModelError, match=r"output='p'.*drop_final=True"):
         lx.load(model)
 
@@ -163,7 +182,10 @@ def test_an_input_that_is_an_integer_can_be_fixed() -> None:
 
 def test_an_initializer_that_is_an_input_can_be_fixed() -> None:
     model = onnx_model(
-        "(double[1,3] x) => (double[1,2] y) { y = MatMul (x, W) }", {"W": W}, ir_version=3, weights_are_inputs=True
+        "(double[1,3] x) => (double[1,2] y) { y = MatMul (x, W) }",
+        {"W": W},
+        ir_version=3,
+        weights_are_inputs=True,
     )
     np.testing.assert_allclose(lx.load(model, fixed={"W": V}).evaluate(X), X @ V)
 
@@ -182,7 +204,9 @@ def test_without_a_batch_axis() -> None:
 # What is left out
 
 
-@pytest.mark.parametrize("final", ["Softmax", "LogSoftmax", "Sigmoid", "Tanh", "Softplus", "ArgMax", "Hardmax"])
+@pytest.mark.parametrize(
+    "final", ["Softmax", "LogSoftmax", "Sigmoid", "Tanh", "Softplus", "ArgMax", "Hardmax"]
+)
 def test_drop_final(final: str) -> None:
     text = f"(double[1,3] x) => (double[1,2] y) {{ l = MatMul (x, W)\n y = {final} (l) }}"
     model = onnx_model(text, {"W": W})
@@ -216,7 +240,9 @@ def test_drop_final_before_a_dynamic_reshape() -> None:
         y = Reshape (p, t)
     }"""
     constants = {"W": W, "zero": np.array(0), "axes": np.array([0]), "rest": np.array([-1])}
-    np.testing.assert_allclose(lx.load(onnx_model(text, constants), drop_final=True).evaluate(X), X @ W)
+    np.testing.assert_allclose(
+        lx.load(onnx_model(text, constants), drop_final=True).evaluate(X), X @ W
+    )
 
 
 @pytest.mark.parametrize(
@@ -275,7 +301,9 @@ def test_a_condition_that_depends_on_the_input_is_refused() -> None:
 
 
 def test_a_second_output_that_nobody_computes() -> None:
-    model = onnx_model("(double[1,4] x) => (int64[1,2] i) { v, i = TopK (x, k) }", {"k": np.array([2])})
+    model = onnx_model(
+        "(double[1,4] x) => (int64[1,2] i) { v, i = TopK (x, k) }", {"k": np.array([2])}
+    )
     assert lx.load(model, output="v").output_shape == (2,)
     with pytest.raises(lx.UnsupportedOperatorError, match=r"TopK.*output 'i'"):
         lx.load(model)
@@ -291,12 +319,17 @@ def test_a_second_output_that_nobody_computes() -> None:
             "e = Range (zero, n, one)\n y = Add (x, e)",
             {"zero": np.array(0.0), "n": np.array(1e12), "one": np.array(1.0)},
         ),
-        ("e = MatMul (o, p)\n y = Add (x, e)", {"o": np.ones((10**5, 1)), "p": np.ones((1, 10**5))}),
+        (
+            "e = MatMul (o, p)\n y = Add (x, e)",
+            {"o": np.ones((10**5, 1)), "p": np.ones((1, 10**5))},
+        ),
         ("y = MatMul (o, x)", {"o": np.ones((LARGEST // 20000 + 1, 1))}),
         ("y = Add (x, o)", {"o": np.ones((LARGEST // 20000 + 1, 1))}),
     ],
 )
-def test_blown_up_tensors_are_refused_before_they_are_made(body: str, constants: dict[str, np.ndarray]) -> None:
+def test_blown_up_tensors_are_refused_before_they_are_made(
+    body: str, constants: dict[str, np.ndarray]
+) -> None:
     with pytest.raises(lx.UnsupportedOperatorError, match="coefficients"):
         lx.load(onnx_model(f"(double[1,20000] x) => (double y) {{ {body} }}", constants))
 

@@ -31,7 +31,11 @@ def random_system(rng: np.random.Generator) -> System:
     whole = rng.random() < 0.5
     rows = rng.integers(-3, 4, (k, n)).astype(np.float64) if whole else rng.normal(size=(k, n))
     inner = rng.integers(-2, 3, n).astype(np.float64)
-    limits = rows @ inner + (rng.integers(0, 4, k) if whole else rng.random(k)) - (3.0 if rng.random() < 0.15 else 0.0)
+    limits = (
+        rows @ inner
+        + (rng.integers(0, 4, k) if whole else rng.random(k))
+        - (3.0 if rng.random() < 0.15 else 0.0)
+    )
     lower, upper = inner - rng.integers(0, 4, n), inner + rng.integers(0, 4, n)
     return System(
         np.where(rng.random(n) < 0.2, -np.inf, lower),
@@ -64,7 +68,12 @@ def test_the_maximum_is_that_of_scipy_and_its_multipliers_prove_it(rng):
     system = random_system(rng)
     program = LinearProgram(system)
     n = system.lower.size
-    for weights in (rng.normal(size=n), rng.integers(-2, 3, n).astype(np.float64), np.zeros(n), rng.normal(size=n)):
+    for weights in (
+        rng.normal(size=n),
+        rng.integers(-2, 3, n).astype(np.float64),
+        np.zeros(n),
+        rng.normal(size=n),
+    ):
         known, found = by_scipy(system, weights), program.maximise(weights)
         assert (known is None) == (found is None)
         if found is None:
@@ -86,7 +95,10 @@ def test_the_maximum_is_that_of_scipy_and_its_multipliers_prove_it(rng):
 @given(seeds)
 def test_the_order_of_the_questions_does_not_matter(rng):
     system = random_system(rng)
-    program, asked = LinearProgram(system), rng.integers(-2, 3, (6, system.lower.size)).astype(np.float64)
+    program, asked = (
+        LinearProgram(system),
+        rng.integers(-2, 3, (6, system.lower.size)).astype(np.float64),
+    )
     for weights in [*asked, *asked[::-1]]:
         again, alone = program.maximise(weights), LinearProgram(system).maximise(weights)
         assert (again is None) == (alone is None)
@@ -95,20 +107,28 @@ def test_the_order_of_the_questions_does_not_matter(rng):
 
 
 def test_no_point_and_no_end_are_none_and_leave_the_next_question_alone():
-    empty = LinearProgram(System(np.zeros(1), np.ones(1), sp.csr_array([[1.0], [-1.0]]), np.array([0.25, -0.75])))
+    empty = LinearProgram(
+        System(np.zeros(1), np.ones(1), sp.csr_array([[1.0], [-1.0]]), np.array([0.25, -0.75]))
+    )
     assert empty.maximise(np.ones(1)) is None
     assert empty.maximise(np.zeros(1)) is None
-    half = LinearProgram(System(np.array([0.0]), np.array([np.inf]), sp.csr_array((0, 1)), np.zeros(0)))
+    half = LinearProgram(
+        System(np.array([0.0]), np.array([np.inf]), sp.csr_array((0, 1)), np.zeros(0))
+    )
     for _ in range(2):
         assert half.maximise(np.ones(1)) is None
         assert half.maximise(-np.ones(1))[0].tolist() == [0.0]
-    wedge = LinearProgram(System(np.full(2, -np.inf), np.full(2, np.inf), sp.csr_array([[1.0, 1.0]]), np.ones(1)))
+    wedge = LinearProgram(
+        System(np.full(2, -np.inf), np.full(2, np.inf), sp.csr_array([[1.0, 1.0]]), np.ones(1))
+    )
     assert wedge.maximise(np.array([1.0, 0.0])) is None
     assert wedge.maximise(np.array([2.0, 2.0]))[1] == pytest.approx([2.0])
 
 
 def test_a_box_without_rows_has_its_corners():
-    program = LinearProgram(System(np.array([-1.0, 2.0]), np.array([1.0, 5.0]), sp.csr_array((0, 2)), np.zeros(0)))
+    program = LinearProgram(
+        System(np.array([-1.0, 2.0]), np.array([1.0, 5.0]), sp.csr_array((0, 2)), np.zeros(0))
+    )
     point, duals = program.maximise(np.array([1.0, -1.0]))
     assert point.tolist() == [1.0, 2.0]
     assert duals.shape == (0,)
@@ -128,7 +148,9 @@ def test_the_size_of_the_weights_does_not_matter(scale):
 
 
 def test_weights_of_integers_are_taken():
-    program = LinearProgram(System(np.zeros(2), np.ones(2), sp.csr_array([[1.0, 1.0]]), np.array([1.5])))
+    program = LinearProgram(
+        System(np.zeros(2), np.ones(2), sp.csr_array([[1.0, 1.0]]), np.array([1.5]))
+    )
     assert program.maximise(np.array([2, 1]))[0].tolist() == [1.0, 0.5]
 
 
@@ -138,8 +160,16 @@ def test_weights_of_integers_are_taken():
 def forms(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Forms with points where all are positive, and without; some constant, opposite, or of other sizes."""
     n, k = int(rng.integers(1, 6)), int(rng.integers(1, 8))
-    linear = rng.integers(-3, 4, (k, n)).astype(np.float64) if rng.random() < 0.5 else rng.normal(size=(k, n))
-    constant = rng.integers(-2, 5, k).astype(np.float64) if rng.random() < 0.5 else rng.normal(size=k) + 0.5
+    linear = (
+        rng.integers(-3, 4, (k, n)).astype(np.float64)
+        if rng.random() < 0.5
+        else rng.normal(size=(k, n))
+    )
+    constant = (
+        rng.integers(-2, 5, k).astype(np.float64)
+        if rng.random() < 0.5
+        else rng.normal(size=k) + 0.5
+    )
     kind = rng.choice(["plain", "constant", "opposite", "sizes"])
     if kind == "constant":
         linear[0] = 0
@@ -159,7 +189,13 @@ def slack_by_scipy(linear: np.ndarray, constant: np.ndarray) -> float:
     scale = np.where(flat, np.where(constant == 0, 1, np.abs(constant)), size)
     rows = np.column_stack([-linear / scale[:, None], np.ones(k)])
     bounds = [(-1, 1)] * n + [(None, 1)]
-    found = linprog(np.append(np.zeros(n), -1), A_ub=rows, b_ub=constant / scale, bounds=bounds, method="highs-ipm")
+    found = linprog(
+        np.append(np.zeros(n), -1),
+        A_ub=rows,
+        b_ub=constant / scale,
+        bounds=bounds,
+        method="highs-ipm",
+    )
     return -found.fun
 
 
@@ -199,7 +235,10 @@ def test_a_positive_combination_that_is_nowhere_positive_leaves_no_slack(rng):
     linear, constant, weights = rng.normal(size=(k, n)), rng.normal(size=k), rng.uniform(0.1, 1, k)
     gap = float(rng.choice([0.0, 0.5]))
     last = weights[:-1] @ linear[:-1]
-    linear[-1], constant[-1] = -last / weights[-1], (-gap - weights[:-1] @ constant[:-1]) / weights[-1]
+    linear[-1], constant[-1] = (
+        -last / weights[-1],
+        (-gap - weights[:-1] @ constant[:-1]) / weights[-1],
+    )
     found = largest_slack(linear, constant)
     assert found.slack <= TOLERANCE - gap / (weights @ np.abs(linear).sum(axis=1)) / 2
     assert np.abs(found.weights @ linear).sum() + found.weights @ constant <= 1e-6
@@ -212,7 +251,9 @@ def test_no_forms_have_all_the_slack():
 
 @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
 def test_a_form_and_its_opposite_have_no_slack_and_cancel(scale):
-    found = largest_slack(np.array([[1.0, 2.0], [-1.0, -2.0]]) * scale, np.array([0.5, -0.5]) * scale)
+    found = largest_slack(
+        np.array([[1.0, 2.0], [-1.0, -2.0]]) * scale, np.array([0.5, -0.5]) * scale
+    )
     assert found.slack == pytest.approx(0, abs=TOLERANCE)
     assert found.weights[0] == pytest.approx(found.weights[1])
     assert found.weights[0] > 0

@@ -89,9 +89,9 @@ def test_the_constants_are_those_of_single_calls() -> None:
 @pytest.mark.parametrize("method", ["bab", "mip"])
 def test_threads_share_what_is_sent(method: str) -> None:
     with ThreadPoolExecutor(3) as pool:
-        assert values(lx.lipschitz_many(network(), balls(), functional=0, executor=pool, method=method)) == (
-            pytest.approx(alone(), rel=1e-9)
-        )
+        assert values(
+            lx.lipschitz_many(network(), balls(), functional=0, executor=pool, method=method)
+        ) == (pytest.approx(alone(), rel=1e-9))
         pool.submit(int).result()  # it stays open
 
 
@@ -165,27 +165,39 @@ def test_a_process_that_is_killed_costs_nothing() -> None:
 def test_what_goes_wrong_with_a_domain_is_its_result() -> None:
     reason = lx.DomainError("no data")
     domains = [balls()[0], lx.Box.unit(5), reason, None, balls()[1]]
-    results = list(lx.lipschitz_many(network(), domains, functional=0, executor=Here(), ordered=True))  # type: ignore[list-item]
+    results = list(
+        lx.lipschitz_many(network(), domains, functional=0, executor=Here(), ordered=True)
+    )  # type: ignore[list-item]
     assert [one.result is not None for one in results] == [True, False, False, False, True]
     assert results[2].error is reason
     assert [type(one.error) for one in results[1:4]] == [lx.DomainError] * 3
     assert "5 dimensions" in str(results[1].error)
-    assert results[1].to_dict() == {"index": 1, "error": {"type": "DomainError", "message": str(results[1].error)}}
+    assert results[1].to_dict() == {
+        "index": 1,
+        "error": {"type": "DomainError", "message": str(results[1].error)},
+    }
     assert "DomainError" in repr(results[1])
 
 
 def test_an_error_in_a_worker_has_its_own_class() -> None:
     net = lx.Network.from_layers([([[1e200]], [0]), ([[1e200]], [0])])
-    results = list(lx.lipschitz_many(net, [lx.Ball([0.0], 1e200), lx.Ball([0.0], 1e-200)], executor=Here()))
+    results = list(
+        lx.lipschitz_many(net, [lx.Ball([0.0], 1e200), lx.Ball([0.0], 1e-200)], executor=Here())
+    )
     assert any(isinstance(one.error, lx.ModelError) for one in results)
 
 
 def test_order() -> None:
     last = Here(pick=lambda count: count - 1, hold=2)
-    loose = [one.index for one in lx.lipschitz_many(network(), balls()[:5], functional=0, executor=Still(last))]
+    loose = [
+        one.index
+        for one in lx.lipschitz_many(network(), balls()[:5], functional=0, executor=Still(last))
+    ]
     assert loose != sorted(loose)
     last = Here(pick=lambda count: count - 1, hold=2)
-    results = lx.lipschitz_many(network(), balls()[:5], functional=0, executor=Still(last), ordered=True)
+    results = lx.lipschitz_many(
+        network(), balls()[:5], functional=0, executor=Still(last), ordered=True
+    )
     assert [one.index for one in results] == list(range(5))
 
 
@@ -230,14 +242,26 @@ def test_domains_are_taken_as_they_are_needed() -> None:
 def test_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(many, "_HEARTBEAT", 0.0)
     moments: list[lx.BatchProgress] = []
-    list(lx.lipschitz_many(network(), balls()[:4], functional=0, executor=Here(), progress=moments.append))
+    list(
+        lx.lipschitz_many(
+            network(), balls()[:4], functional=0, executor=Here(), progress=moments.append
+        )
+    )
     assert [moment.done for moment in moments] == sorted(moment.done for moment in moments)
     last = moments[-1]
     assert (last.done, last.closed, last.failed, last.total, last.remaining) == (4, 4, 0, 4, 0.0)
     assert "4 of 4 done, 4 exact" in str(last)
-    some = list(lx.lipschitz_many(network(), balls(), functional=0, executor=Here(), progress=lambda one: one.done > 2))
+    some = list(
+        lx.lipschitz_many(
+            network(), balls(), functional=0, executor=Here(), progress=lambda one: one.done > 2
+        )
+    )
     assert 2 < len(some) < COUNT
-    list(lx.lipschitz_many(network(), iter(balls()[:2]), functional=0, executor=Here(), progress=True))
+    list(
+        lx.lipschitz_many(
+            network(), iter(balls()[:2]), functional=0, executor=Here(), progress=True
+        )
+    )
     assert "2 done, 2 exact" in capsys.readouterr().err
 
 
@@ -262,7 +286,9 @@ def test_durations() -> None:
         ({"time_limit": -1}, lx.OptionError, "time_limit"),
     ],
 )
-def test_a_wrong_question_is_refused_at_once(options: dict[str, Any], error: type[Exception], text: str) -> None:
+def test_a_wrong_question_is_refused_at_once(
+    options: dict[str, Any], error: type[Exception], text: str
+) -> None:
     with pytest.raises(error, match=text):
         lx.lipschitz_many(network(), balls(), **options)
 
@@ -296,7 +322,9 @@ def test_solvers_keep_to_their_share_of_the_cores(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(search, "narrow", narrow)
     for threads in (None, 2):
-        found = lx.lipschitz_many(network(), balls()[:4], executor=Here(), method="mip", threads=threads)
+        found = lx.lipschitz_many(
+            network(), balls()[:4], executor=Here(), method="mip", threads=threads
+        )
         assert all(one.error is None for one in found)
     assert set(asked[: len(asked) // 2]) == {1}
     assert set(asked[len(asked) // 2 :]) == {2}
@@ -306,7 +334,9 @@ def test_solvers_keep_to_their_share_of_the_cores(monkeypatch: pytest.MonkeyPatc
 
 
 def test_certificates_go_to_a_folder(tmp_path: Path) -> None:
-    results = lx.lipschitz_many(network(), balls()[:2], functional=0, executor=Here(), certificate=tmp_path)
+    results = lx.lipschitz_many(
+        network(), balls()[:2], functional=0, executor=Here(), certificate=tmp_path
+    )
     for one in results:
         assert one.result is not None
         assert one.result.proof == "certificate"
@@ -315,25 +345,33 @@ def test_certificates_go_to_a_folder(tmp_path: Path) -> None:
     assert Counter(path.suffix for path in tmp_path.iterdir()) == {".lxc": 2}
 
 
-def test_a_certificate_that_cannot_be_written_is_in_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_certificate_that_cannot_be_written_is_in_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(self: lx.Certificate, path: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(lx.Certificate, "save", full)
-    results = lx.lipschitz_many(network(), balls()[:2], functional=0, executor=Here(), certificate=tmp_path)
+    results = lx.lipschitz_many(
+        network(), balls()[:2], functional=0, executor=Here(), certificate=tmp_path
+    )
     with pytest.warns(RuntimeWarning, match="No space"):
         found = list(results)
     assert all(one.result is not None and one.result.certificate is not None for one in found)
 
 
 def test_ctrl_c_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(self: executors.WorkerPool, seconds: float | None) -> list[executors.TaskOutcome]:
+    def interrupted(
+        self: executors.WorkerPool, seconds: float | None
+    ) -> list[executors.TaskOutcome]:
         raise KeyboardInterrupt
 
     closed: list[executors.WorkerPool] = []
     close = executors.WorkerPool.close
     monkeypatch.setattr(executors.WorkerPool, "wait", interrupted)
-    monkeypatch.setattr(executors.WorkerPool, "close", lambda self: (closed.append(self), close(self)))
+    monkeypatch.setattr(
+        executors.WorkerPool, "close", lambda self: (closed.append(self), close(self))
+    )
     with pytest.raises(KeyboardInterrupt):
         list(lx.lipschitz_many(network(), balls(), executor=Here()))
     assert closed

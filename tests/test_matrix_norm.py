@@ -24,7 +24,9 @@ SIZES = [(1, 1), (1, 4), (3, 1), (2, 3), (4, 3), (3, 5)]
 ROOM = 1e-13
 
 
-def bodies(jacobian: np.ndarray, alpha: str | PolyhedralNorm, beta: str | PolyhedralNorm) -> tuple[SymmetricSet, SymmetricSet]:
+def bodies(
+    jacobian: np.ndarray, alpha: str | PolyhedralNorm, beta: str | PolyhedralNorm
+) -> tuple[SymmetricSet, SymmetricSet]:
     """The functionals and directions between whose norms the Jacobian's is taken."""
     m, d = jacobian.shape
     return norm(beta).polar(m), norm(alpha).ball(d)
@@ -42,10 +44,14 @@ def jacobians(kind: str, m: int, d: int) -> list[np.ndarray]:
         case "sizes":
             return [rng.normal(size=(m, d)) * 10.0 ** rng.uniform(-8, 8, (m, d)) for _ in range(4)]
         case _:  # ties, and nothing at all
-            return [rng.integers(-1, 2, (m, d)).astype(np.float64) for _ in range(3)] + [np.zeros((m, d))]
+            return [rng.integers(-1, 2, (m, d)).astype(np.float64) for _ in range(3)] + [
+                np.zeros((m, d))
+            ]
 
 
-def norm_of(jacobian: np.ndarray, functionals: SymmetricSet, directions: SymmetricSet) -> OperatorNorm:
+def norm_of(
+    jacobian: np.ndarray, functionals: SymmetricSet, directions: SymmetricSet
+) -> OperatorNorm:
     """`matrix_norm` of a network that is linear, checked for what holds of every answer."""
     net = to_network([(jacobian, np.ones(len(jacobian)))])
     found = jacobian_norm(net, functionals, directions, ())
@@ -53,7 +59,9 @@ def norm_of(jacobian: np.ndarray, functionals: SymmetricSet, directions: Symmetr
     assert found.functional.shape == (functionals.dim,)
     assert found.direction.shape == (directions.dim,)
     reached = found.functional @ jacobian @ found.direction
-    assert reached == pytest.approx(found.lower, rel=1e-12, abs=1e-12 * float(np.abs(jacobian).max()))
+    assert reached == pytest.approx(
+        found.lower, rel=1e-12, abs=1e-12 * float(np.abs(jacobian).max())
+    )
     return found
 
 
@@ -95,7 +103,11 @@ def test_many_dimensions_leave_the_norm_from_linf_to_l2_open():
     found = norm_of(wide, *bodies(wide, "linf", "l2"))
     # |J|_2 <= |J|_{linf -> l2} <= sqrt(d) |J|_2, and the functional says what it reaches.
     assert found.upper == np.inf
-    assert np.linalg.norm(wide @ rng.choice([-1.0, 1.0], 40)) < found.lower <= np.sqrt(40) * np.linalg.norm(wide, 2)
+    assert (
+        np.linalg.norm(wide @ rng.choice([-1.0, 1.0], 40))
+        < found.lower
+        <= np.sqrt(40) * np.linalg.norm(wide, 2)
+    )
     assert length(found.functional, "l2") == pytest.approx(1.0)
     assert np.abs(found.direction).max() == 1.0
     # Few outputs, or few inputs, are no matter.
@@ -110,7 +122,9 @@ def test_many_dimensions_leave_the_norm_from_linf_to_l2_open():
 
 
 @pytest.mark.parametrize("alpha", NAMES)
-@pytest.mark.parametrize("functional", [1, [1.0, -2.0, 0.5, 0.0], "several", CrossLipschitz(), CrossLipschitz(2)])
+@pytest.mark.parametrize(
+    "functional", [1, [1.0, -2.0, 0.5, 0.0], "several", CrossLipschitz(), CrossLipschitz(2)]
+)
 def test_functionals(functional, alpha):
     for jacobian in jacobians("gaussian", 4, 3) + jacobians("sizes", 4, 3):
         match functional:
@@ -138,9 +152,14 @@ def polyhedral(seed: int, n: int) -> np.ndarray:
 def test_polyhedral_norms(by):
     for kind, (m, d) in itertools.product(("gaussian", "sizes"), [(1, 2), (3, 2), (2, 3)]):
         for jacobian in jacobians(kind, m, d):
-            pair = [{which: polyhedral(seed, n)} for seed, which, n in zip((1, 2), by, (d, m), strict=True)]
+            pair = [
+                {which: polyhedral(seed, n)}
+                for seed, which, n in zip((1, 2), by, (d, m), strict=True)
+            ]
             found = norm_of(jacobian, *bodies(jacobian, *(PolyhedralNorm(**rows) for rows in pair)))
-            truth = oracle.operator_norm(exact(jacobian), *(oracle.Polyhedral(**rows) for rows in pair))
+            truth = oracle.operator_norm(
+                exact(jacobian), *(oracle.Polyhedral(**rows) for rows in pair)
+            )
             assert_encloses(found, truth, tight=True)
 
 
@@ -161,7 +180,11 @@ def test_the_jacobian_is_that_of_the_pattern():
     for gates in itertools.product((0, 1), repeat=2):
         jacobian = weights[1][0] * gates
         for alpha, beta in PAIRS:
-            found = jacobian_norm(to_network(weights), *bodies(jacobian, alpha, beta), (np.array(gates, dtype=np.int8),))
+            found = jacobian_norm(
+                to_network(weights),
+                *bodies(jacobian, alpha, beta),
+                (np.array(gates, dtype=np.int8),),
+            )
             assert_encloses(found, oracle.operator_norm(exact(jacobian), alpha, beta), tight=True)
 
 

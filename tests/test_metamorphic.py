@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 
 import lipexact as lx
 from tests.conftest import require
-from tests.networks import Case, Layers, cases, duplicate, integer_cases, linearize, random_weights, to_network
+from tests.networks import (
+    Case,
+    Layers,
+    cases,
+    duplicate,
+    integer_cases,
+    linearize,
+    random_weights,
+    to_network,
+)
 
 pytestmark = pytest.mark.unwatched
 
@@ -89,15 +98,28 @@ def rows(draw: st.DrawFn, count: int, size: int) -> np.ndarray:
 @st.composite
 def polyhedral(draw: st.DrawFn, size: int) -> lx.PolyhedralNorm:
     """Weights along the axes, and up to two more pairs of rows."""
-    weights = np.array(draw(st.lists(st.sampled_from((0.5, 1.0, 3.0)), min_size=size, max_size=size)))
-    half = np.vstack([np.diag(weights), rows(draw, draw(st.integers(0, 2)), size).reshape(-1, size)])
-    return lx.PolyhedralNorm(**{draw(st.sampled_from(("halfspaces", "vertices"))): np.vstack([half, -half])})
+    weights = np.array(
+        draw(st.lists(st.sampled_from((0.5, 1.0, 3.0)), min_size=size, max_size=size))
+    )
+    half = np.vstack(
+        [np.diag(weights), rows(draw, draw(st.integers(0, 2)), size).reshape(-1, size)]
+    )
+    return lx.PolyhedralNorm(
+        **{draw(st.sampled_from(("halfspaces", "vertices"))): np.vstack([half, -half])}
+    )
 
 
 @st.composite
 def outputs_asked(draw: st.DrawFn, size: int) -> dict[str, Any]:
     """The keywords for an output of that size."""
-    kinds = ["norm", "polyhedral", "index", "vector", "matrix", *(["cross", "targeted"] if size > 1 else [])]
+    kinds = [
+        "norm",
+        "polyhedral",
+        "index",
+        "vector",
+        "matrix",
+        *(["cross", "targeted"] if size > 1 else []),
+    ]
     match draw(st.sampled_from(kinds)):
         case "norm":
             return {"output_norm": draw(st.sampled_from(LINEAR))}
@@ -127,7 +149,10 @@ def questions(draw: st.DrawFn, named: bool = False, whole: bool = False) -> Ques
 
 def coarse(network: Case) -> Case:
     """Its weights and biases as multiples of 1/64."""
-    weights = [(np.round(GRID * matrix) / GRID, np.round(GRID * bias) / GRID) for matrix, bias in network.weights]
+    weights = [
+        (np.round(GRID * matrix) / GRID, np.round(GRID * bias) / GRID)
+        for matrix, bias in network.weights
+    ]
     return Case(weights, network.lower, network.upper)
 
 
@@ -149,13 +174,17 @@ def test_scaling_the_output_by_a_power_of_2_scales_the_constant_exactly(
     matrix, bias = network.weights[-1]
     factor = sign * 2.0**exponent
     known = value(network.weights, box(network), **keywords)
-    scaled = solve(last(network.weights, factor * matrix, factor * bias + offset), box(network), **keywords)
+    scaled = solve(
+        last(network.weights, factor * matrix, factor * bias + offset), box(network), **keywords
+    )
     assert scaled.value == 2.0**exponent * known
 
 
 @few(6)
 @given(questions(), st.floats(1e-9, 1e9), st.sampled_from((1.0, -1.0)))
-def test_scaling_the_output_scales_the_constant(question: Question, factor: float, sign: float) -> None:
+def test_scaling_the_output_scales_the_constant(
+    question: Question, factor: float, sign: float
+) -> None:
     network, keywords = question
     matrix, bias = network.weights[-1]
     known = value(network.weights, box(network), **keywords)
@@ -165,40 +194,56 @@ def test_scaling_the_output_scales_the_constant(question: Question, factor: floa
 
 @few(6)
 @given(questions(), st.integers(-20, 20))
-def test_scaling_the_input_and_the_domain_divides_the_constant(question: Question, exponent: int) -> None:
+def test_scaling_the_input_and_the_domain_divides_the_constant(
+    question: Question, exponent: int
+) -> None:
     network, keywords = question
     matrix, bias = network.weights[0]
     factor = 2.0**exponent
     known = value(network.weights, box(network), **keywords)
     domain = lx.Box(factor * network.lower, factor * network.upper)
-    assert value(first(network.weights, matrix / factor, bias), domain, **keywords) == same(known / factor)
+    assert value(first(network.weights, matrix / factor, bias), domain, **keywords) == same(
+        known / factor
+    )
 
 
 @few(6)
 @given(questions(), st.integers(-20, 20))
-def test_scaling_a_hidden_layer_and_undoing_it_changes_nothing(question: Question, exponent: int) -> None:
+def test_scaling_a_hidden_layer_and_undoing_it_changes_nothing(
+    question: Question, exponent: int
+) -> None:
     network, keywords = question
     (matrix, bias), (above, offset), *rest = network.weights
     factor = 2.0**exponent
     scaled = [(factor * matrix, factor * bias), (above / factor, offset), *rest]
-    assert value(scaled, box(network), **keywords) == same(value(network.weights, box(network), **keywords))
+    assert value(scaled, box(network), **keywords) == same(
+        value(network.weights, box(network), **keywords)
+    )
 
 
 @few(6)
 @given(questions(), st.data())
-def test_shifting_the_input_and_the_domain_changes_nothing(question: Question, data: st.DataObject) -> None:
+def test_shifting_the_input_and_the_domain_changes_nothing(
+    question: Question, data: st.DataObject
+) -> None:
     network, keywords = coarse(question.case), question.keywords
     size = network.lower.size
-    shift = np.array(data.draw(st.lists(st.integers(-400, 400), min_size=size, max_size=size))) / GRID
+    shift = (
+        np.array(data.draw(st.lists(st.integers(-400, 400), min_size=size, max_size=size))) / GRID
+    )
     matrix, bias = network.weights[0]
     shifted = first(network.weights, matrix, bias - matrix @ shift)
     domain = lx.Box(network.lower + shift, network.upper + shift)
-    assert value(shifted, domain, **keywords) == same(value(network.weights, box(network), **keywords))
+    assert value(shifted, domain, **keywords) == same(
+        value(network.weights, box(network), **keywords)
+    )
 
 
 @few(6)
 @given(questions(), st.data())
-def test_the_constant_does_not_grow_on_a_smaller_domain(question: Question, data: st.DataObject) -> None:
+def test_the_constant_does_not_grow_on_a_smaller_domain(
+    question: Question, data: st.DataObject
+) -> None:
     network, keywords = question
     inputs = network.lower.size
     cuts = st.lists(st.integers(0, 7), min_size=inputs, max_size=inputs)
@@ -206,22 +251,33 @@ def test_the_constant_does_not_grow_on_a_smaller_domain(question: Question, data
     width = network.upper - network.lower
     smaller = lx.Box(network.lower + low * width, network.upper - high * width)
     inner = lx.Ball(smaller.centre, float(min(smaller.upper - smaller.lower)) / 2, norm="l1")
-    whole, part, ball = (value(network.weights, each, **keywords) for each in (box(network), smaller, inner))
+    whole, part, ball = (
+        value(network.weights, each, **keywords) for each in (box(network), smaller, inner)
+    )
     assert ball <= at_most(part)
     assert part <= at_most(whole)
 
 
 @few(6)
 @given(questions(), st.data())
-def test_the_constant_is_the_larger_one_of_the_two_parts_of_a_domain(question: Question, data: st.DataObject) -> None:
+def test_the_constant_is_the_larger_one_of_the_two_parts_of_a_domain(
+    question: Question, data: st.DataObject
+) -> None:
     """The cut goes through a point of the middle, where kinks of many families meet."""
     network, keywords = question
     inputs = network.lower.size
-    row = np.array(data.draw(st.lists(st.integers(-3, 3), min_size=inputs, max_size=inputs).filter(any)), dtype=float)
+    row = np.array(
+        data.draw(st.lists(st.integers(-3, 3), min_size=inputs, max_size=inputs).filter(any)),
+        dtype=float,
+    )
     share = np.array(data.draw(st.lists(st.integers(2, 6), min_size=inputs, max_size=inputs))) / 8
     limit = float(row @ (network.lower + share * (network.upper - network.lower)))
     parts = [
-        value(network.weights, lx.Polytope([sign * row], [sign * limit], network.lower, network.upper), **keywords)
+        value(
+            network.weights,
+            lx.Polytope([sign * row], [sign * limit], network.lower, network.upper),
+            **keywords,
+        )
         for sign in (1.0, -1.0)
     ]
     assert max(parts) == same(value(network.weights, box(network), **keywords))
@@ -236,7 +292,9 @@ def test_permuting_neurons_changes_nothing(question: Question, random: Any) -> N
         (matrix, bias), (above, offset) = weights[layer], weights[layer + 1]
         order = random.sample(range(len(bias)), len(bias))
         weights[layer], weights[layer + 1] = (matrix[order], bias[order]), (above[:, order], offset)
-    assert value(weights, box(network), **keywords) == same(value(network.weights, box(network), **keywords))
+    assert value(weights, box(network), **keywords) == same(
+        value(network.weights, box(network), **keywords)
+    )
 
 
 @few(6)
@@ -247,8 +305,12 @@ def test_signed_permutations_of_inputs_and_outputs_change_nothing(
     network, keywords = question
     inputs, outputs = sizes(network)
     before, after = random.sample(range(inputs), inputs), random.sample(range(outputs), outputs)
-    flips = np.array(data.draw(st.lists(st.sampled_from((1.0, -1.0)), min_size=inputs, max_size=inputs)))
-    signs = np.array(data.draw(st.lists(st.sampled_from((1.0, -1.0)), min_size=outputs, max_size=outputs)))
+    flips = np.array(
+        data.draw(st.lists(st.sampled_from((1.0, -1.0)), min_size=inputs, max_size=inputs))
+    )
+    signs = np.array(
+        data.draw(st.lists(st.sampled_from((1.0, -1.0)), min_size=outputs, max_size=outputs))
+    )
     matrix, bias = network.weights[0]
     turned = first(network.weights, matrix[:, before] * flips, bias)
     matrix, bias = turned[-1]
@@ -260,7 +322,9 @@ def test_signed_permutations_of_inputs_and_outputs_change_nothing(
         keywords = {"input_norm": keywords["input_norm"], "functional": lx.CrossLipschitz()}
         matrix, bias = network.weights[-1]
         known = value(network.weights, box(network), **keywords)
-        assert value(last(network.weights, -matrix[after], bias), box(network), **keywords) == same(known)
+        assert value(last(network.weights, -matrix[after], bias), box(network), **keywords) == same(
+            known
+        )
 
 
 def rotation(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -296,19 +360,28 @@ def test_rotations_of_the_output_change_nothing_in_l2(seed: int, alpha: str) -> 
 
 @few(6)
 @given(questions(), st.integers(0, 100), st.integers(0, 100))
-def test_a_neuron_twice_with_half_its_weights_changes_nothing(question: Question, layer: int, neuron: int) -> None:
+def test_a_neuron_twice_with_half_its_weights_changes_nothing(
+    question: Question, layer: int, neuron: int
+) -> None:
     network, keywords = question
     layer %= len(network.weights) - 1
     neuron %= len(network.weights[layer][1])
     half = -network.weights[layer + 1][0][:, neuron] / 2
     doubled = duplicate(network.weights, layer, neuron, half)
-    assert value(doubled, box(network), **keywords) == same(value(network.weights, box(network), **keywords))
+    assert value(doubled, box(network), **keywords) == same(
+        value(network.weights, box(network), **keywords)
+    )
 
 
-def widened(weights: Layers, matrix: np.ndarray, bias: np.ndarray, above: np.ndarray, offset: np.ndarray) -> Layers:
+def widened(
+    weights: Layers, matrix: np.ndarray, bias: np.ndarray, above: np.ndarray, offset: np.ndarray
+) -> Layers:
     """With further neurons in the first layer."""
     (below, low), (high, top), *rest = weights
-    wider = (np.vstack([below, matrix]), np.append(low, bias)), (np.column_stack([high, above]), top + offset)
+    wider = (
+        (np.vstack([below, matrix]), np.append(low, bias)),
+        (np.column_stack([high, above]), top + offset),
+    )
     return [*wider, *rest]
 
 
@@ -320,7 +393,9 @@ def test_dead_neurons_and_pairs_that_are_always_on_change_nothing(
     """relu(z) + relu(c - z) = c for 0 <= z <= c; `tight`: they touch 0 in a corner of the box."""
     network, keywords = coarse(question.case), question.keywords
     size = network.lower.size
-    row = np.array(data.draw(st.lists(st.integers(-3, 3), min_size=size, max_size=size)), dtype=float)
+    row = np.array(
+        data.draw(st.lists(st.integers(-3, 3), min_size=size, max_size=size)), dtype=float
+    )
     strong = data.draw(st.sampled_from((1.0, -8.0, 32.0)))
     room = 0.0 if tight else 1.0
     most = float(np.maximum(row * network.lower, row * network.upper).sum()) + room
@@ -334,7 +409,9 @@ def test_dead_neurons_and_pairs_that_are_always_on_change_nothing(
         above,
         np.full(count, -strong * (most - least)),
     )
-    assert value(changed, box(network), **keywords) == same(value(network.weights, box(network), **keywords))
+    assert value(changed, box(network), **keywords) == same(
+        value(network.weights, box(network), **keywords)
+    )
 
 
 @pytest.mark.parametrize("mode", ["auto", "forward", "reverse"])
@@ -350,7 +427,9 @@ def test_weights_that_cancel_leave_a_constant_of_0(mode: str) -> None:
 
 @few(6)
 @given(questions(), st.integers(0, 100), st.booleans())
-def test_a_neuron_without_its_relu_written_in_two_ways(question: Question, neuron: int, tight: bool) -> None:
+def test_a_neuron_without_its_relu_written_in_two_ways(
+    question: Question, neuron: int, tight: bool
+) -> None:
     """z as relu(z) - relu(-z), and as relu(z + c) - c with z + c >= 0 on the box."""
     network, keywords = coarse(question.case), question.keywords
     (matrix, bias), (above, offset), *rest = network.weights
@@ -369,7 +448,10 @@ def test_a_neuron_without_its_relu_written_in_two_ways(question: Question, neuro
 @given(networks())
 def test_inequalities_between_linf_and_l1(network: Case) -> None:
     inputs, outputs = sizes(network)
-    found = {pair: value(network.weights, box(network), input_norm=pair[0], output_norm=pair[1]) for pair in PAIRS}
+    found = {
+        pair: value(network.weights, box(network), input_norm=pair[0], output_norm=pair[1])
+        for pair in PAIRS
+    }
     for other in LINEAR:
         assert found["l1", other] <= at_most(found["linf", other])
         assert found["linf", other] <= at_most(inputs * found["l1", other])
@@ -385,7 +467,10 @@ def test_l2_lies_between_linf_and_l1(seed: int) -> None:
     weights = random_weights(np.random.default_rng(seed), (inputs, 5, outputs))
     domain = lx.Box(-np.ones(inputs), np.ones(inputs))
     names = itertools.product(("l1", "l2", "linf"), ("l1", "l2", "linf"))
-    found = {pair: value(weights, domain, input_norm=pair[0], output_norm=pair[1], solver="scip") for pair in names}
+    found = {
+        pair: value(weights, domain, input_norm=pair[0], output_norm=pair[1], solver="scip")
+        for pair in names
+    }
     for other in ("l1", "l2", "linf"):
         assert found["l1", other] <= at_most(found["l2", other])
         assert found["l2", other] <= at_most(found["linf", other])
@@ -405,10 +490,16 @@ def test_cross_lipschitz_constants(question: Question) -> None:
     norm, outputs = {"input_norm": keywords["input_norm"]}, sizes(network)[1]
     cross = value(network.weights, box(network), functional=lx.CrossLipschitz(), **norm)
     labels = [
-        value(network.weights, box(network), functional=lx.CrossLipschitz(label), **norm) for label in range(outputs)
+        value(network.weights, box(network), functional=lx.CrossLipschitz(label), **norm)
+        for label in range(outputs)
     ]
     pairs = [
-        value(network.weights, box(network), functional=np.eye(outputs)[i] - np.eye(outputs)[j], **norm)
+        value(
+            network.weights,
+            box(network),
+            functional=np.eye(outputs)[i] - np.eye(outputs)[j],
+            **norm,
+        )
         for i, j in itertools.combinations(range(outputs), 2)
     ]
     assert max(labels) == same(cross)
@@ -441,20 +532,30 @@ def test_functionals(question: Question, data: st.DataObject, factor: int) -> No
 def matrix_norm(matrix: np.ndarray, alpha: str, beta: str) -> float:
     """max ||M v||_beta over the vertices v of alpha's ball."""
     size = matrix.shape[1]
-    corners = np.eye(size) if alpha == "l1" else np.array(list(itertools.product((-1.0, 1.0), repeat=size)))
+    corners = (
+        np.eye(size)
+        if alpha == "l1"
+        else np.array(list(itertools.product((-1.0, 1.0), repeat=size)))
+    )
     images = np.abs(corners @ matrix.T)
     return float((images.max(axis=1) if beta == "linf" else images.sum(axis=1)).max())
 
 
 @few(6)
 @given(questions(named=True, whole=True), st.data(), st.sampled_from(PAIRS))
-def test_affine_maps_before_and_after(question: Question, data: st.DataObject, pair: tuple[str, str]) -> None:
+def test_affine_maps_before_and_after(
+    question: Question, data: st.DataObject, pair: tuple[str, str]
+) -> None:
     """||B f(A x)|| has at most the constant ||B|| L ||A||, with L on the image of the domain."""
     network, keywords = question
     inputs, outputs = sizes(network)
     entries = st.integers(-2, 2)
-    before = np.array(data.draw(st.lists(entries, min_size=2 * inputs, max_size=2 * inputs))).reshape(inputs, 2)
-    after = np.array(data.draw(st.lists(entries, min_size=2 * outputs, max_size=2 * outputs))).reshape(2, outputs)
+    before = np.array(
+        data.draw(st.lists(entries, min_size=2 * inputs, max_size=2 * inputs))
+    ).reshape(inputs, 2)
+    after = np.array(
+        data.draw(st.lists(entries, min_size=2 * outputs, max_size=2 * outputs))
+    ).reshape(2, outputs)
     matrix, bias = network.weights[0]
     composed = first(network.weights, matrix @ before, bias)
     matrix, bias = composed[-1]
@@ -472,21 +573,30 @@ def test_affine_maps_before_and_after(question: Question, data: st.DataObject, p
 
 @few(3)
 @given(questions(), questions(), st.sampled_from(PAIRS))
-def test_the_constant_of_a_sum_is_at_most_the_sum(one: Question, two: Question, pair: tuple[str, str]) -> None:
+def test_the_constant_of_a_sum_is_at_most_the_sum(
+    one: Question, two: Question, pair: tuple[str, str]
+) -> None:
     """f(x) + g(y) too, over the box of both, with linf: the sum of both constants."""
     (matrix, bias), (above, offset) = shallow(one.case)
     (below, shift), (over, rise) = shallow(two.case)
     (inputs, _), (others, _) = sizes(one.case), sizes(two.case)
     joint = [
         (
-            np.block([[matrix, np.zeros((len(bias), others))], [np.zeros((len(shift), inputs)), below]]),
+            np.block(
+                [[matrix, np.zeros((len(bias), others))], [np.zeros((len(shift), inputs)), below]]
+            ),
             np.append(bias, shift),
         ),
         (np.hstack([above, over]), offset + rise),
     ]
-    domain = lx.Box(np.append(one.case.lower, two.case.lower), np.append(one.case.upper, two.case.upper))
+    domain = lx.Box(
+        np.append(one.case.lower, two.case.lower), np.append(one.case.upper, two.case.upper)
+    )
     alpha = pair[0]
-    parts = [value(shallow(each), box(each), input_norm=alpha, output_norm="linf") for each in (one.case, two.case)]
+    parts = [
+        value(shallow(each), box(each), input_norm=alpha, output_norm="linf")
+        for each in (one.case, two.case)
+    ]
     found = value(joint, domain, input_norm=alpha, output_norm="linf")
     assert found == same(sum(parts) if alpha == "linf" else max(parts))
 
@@ -530,5 +640,8 @@ def test_the_relaxation_is_no_smaller_in_either_mode(question: Question) -> None
 @given(questions())
 def test_forward_and_reverse_mode_agree(question: Question) -> None:
     network, keywords = question
-    forward, reverse = (value(network.weights, box(network), mode=mode, **keywords) for mode in ("forward", "reverse"))
+    forward, reverse = (
+        value(network.weights, box(network), mode=mode, **keywords)
+        for mode in ("forward", "reverse")
+    )
     assert forward == same(reverse)

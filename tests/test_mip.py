@@ -27,7 +27,14 @@ from lipexact.mip import cut_loop as search
 from lipexact.mip.blocks import Port, emit_affine, emit_conditional, emit_input, emit_switch
 from lipexact.mip.cut_loop import solve_by_cuts
 from lipexact.mip.model import Composition, compose
-from lipexact.mip.solvers.base import SOLVERS, SolverOutcome, SolveOptions, Solver, Termination, solve
+from lipexact.mip.solvers.base import (
+    SOLVERS,
+    SolverOutcome,
+    SolveOptions,
+    Solver,
+    Termination,
+    solve,
+)
 from lipexact.network import Network, network
 from lipexact.problem.problem import Problem, lipschitz_problem
 from lipexact.regions.feasibility import Undecided
@@ -37,14 +44,26 @@ from lipexact.sets.functionals import functional_body
 from lipexact.sets.norms import norm
 from lipexact.state import SearchState, StoppingRule
 from tests import oracle
-from tests.networks import CUTS, FAMILIES, Layers, case, cut_domain, forward, halfspaces_of, random_weights, to_network
+from tests.networks import (
+    CUTS,
+    FAMILIES,
+    Layers,
+    case,
+    cut_domain,
+    forward,
+    halfspaces_of,
+    random_weights,
+    to_network,
+)
 
 MODES = ("forward", "reverse")
 NORMS = ("linf", "l1")
 WAYS = [(mode, alpha) for mode in MODES for alpha in NORMS]
 # Of one functional, of the largest of two, and of the whole output in a norm.
 QUESTIONS = ("functional", "two", *NORMS)
-TIGHT = SolveOptions(extra={"mip_feasibility_tolerance": 1e-9, "primal_feasibility_tolerance": 1e-9})
+TIGHT = SolveOptions(
+    extra={"mip_feasibility_tolerance": 1e-9, "primal_feasibility_tolerance": 1e-9}
+)
 
 
 def stated(
@@ -58,13 +77,18 @@ def stated(
     keep_output: bool = False,
 ) -> Problem:
     """The problem of a functional, or with None of the whole output from one norm to another."""
-    functionals, directions = functional_body(functional, beta, net.output.size), norm(alpha).ball(net.input.size)
+    functionals, directions = (
+        functional_body(functional, beta, net.output.size),
+        norm(alpha).ball(net.input.size),
+    )
     problem = lipschitz_problem(net, domain, functionals, directions, mode, keep_output=keep_output)  # type: ignore[arg-type]
     assert problem is not None
     return problem
 
 
-def composed(net: Network, domain: Domain, functional: Any, *args: str, **options: Any) -> Composition:
+def composed(
+    net: Network, domain: Domain, functional: Any, *args: str, **options: Any
+) -> Composition:
     """The program of the same question as `stated` takes."""
     problem = stated(net, domain, functional, *args, **options)
     return compose(problem, bound_nodes(problem.graph, problem.sets))
@@ -83,7 +107,10 @@ def question(which: str, outputs: int, seed: int) -> tuple[Any, str]:
 
 
 def blocks_of(model: Any) -> dict[str, Any]:
-    return {block.local_name: block for block in model.component_data_objects(pyo.Block, descend_into=False)}
+    return {
+        block.local_name: block
+        for block in model.component_data_objects(pyo.Block, descend_into=False)
+    }
 
 
 # --- One primitive ---------------------------------------------------------------------------------
@@ -96,7 +123,14 @@ class Rig:
     """A conditional and a switch of one coordinate on x in [low, high], x in units of `scale` around `offset`."""
 
     def __init__(
-        self, low: float, high: float, *, own: bool, scale: float = 1.0, offset: float = 0.0, implied: bool = False
+        self,
+        low: float,
+        high: float,
+        *,
+        own: bool,
+        scale: float = 1.0,
+        offset: float = 0.0,
+        implied: bool = False,
     ) -> None:
         self.model, self.scale, self.offset = pyo.ConcreteModel(), scale, offset
         self.model.x = pyo.Var(bounds=((low - offset) / scale, (high - offset) / scale))
@@ -104,7 +138,9 @@ class Rig:
         gate = Conditional(x if own else Input(1, "other"))
         bounds = np.array([low]), np.array([high])
         port = Port([self.model.x], np.full(1, scale), np.full(1, offset))
-        self.model.gate, a = emit_conditional(gate, port, bounds, np.full(1, np.nan), ALL, implied or not own)
+        self.model.gate, a = emit_conditional(
+            gate, port, bounds, np.full(1, np.nan), ALL, implied or not own
+        )
         self.model.switch, self.y = emit_switch(Switch(x, gate), port, a, bounds, ALL)
         self.a = a.entries[0]
         self.model.cost = pyo.Objective(expr=0.0 * self.model.x)
@@ -218,7 +254,10 @@ def test_decided_gates_and_unread_entries_cost_nothing():
 def test_an_affine_block_is_its_equation():
     rng = np.random.default_rng(0)
     for sparse, scale in itertools.product((False, True), (1.0, 2.0**20, 2.0**-20)):
-        weight, bias = rng.normal(size=(3, 4)) * (rng.random((3, 4)) < 0.7) * scale, rng.normal(size=3)
+        weight, bias = (
+            rng.normal(size=(3, 4)) * (rng.random((3, 4)) < 0.7) * scale,
+            rng.normal(size=3),
+        )
         weight[0] = [0.0, 1.0, -2.0, 0.5]
         box = Box(-np.ones(4), np.ones(4))
         x = Input(4)
@@ -242,7 +281,9 @@ def test_an_affine_block_is_its_equation():
             assert pyo.value(row.upper) == pyo.value(row.lower)
             truth = weight[i] @ point + bias[i]
             assert y.offset[i] + y.scale[i] * solution == pytest.approx(truth, rel=1e-9)
-            low, high = (y.offset[i] + y.scale[i] * pyo.value(limit) for limit in y.entries[i].bounds)
+            low, high = (
+                y.offset[i] + y.scale[i] * pyo.value(limit) for limit in y.entries[i].bounds
+            )
             assert low <= truth + 1e-9 * abs(truth)
             assert high >= truth - 1e-9 * abs(truth)
 
@@ -252,7 +293,10 @@ def test_coefficients_too_small_for_a_solver_cut_nothing_off():
     rng = np.random.default_rng(0)
     box, x = Box(-np.ones(4), np.ones(4)), Input(4)
     for size in (1e-7, 1e-9, 1e-11):
-        node = Affine(((np.array([[1.0, -size, size, -0.7 * size], [-1.0, size, -0.3 * size, 0.5]]), x),), np.ones(2))
+        node = Affine(
+            ((np.array([[1.0, -size, size, -0.7 * size], [-1.0, size, -0.3 * size, 0.5]]), x),),
+            np.ones(2),
+        )
         bounds = bound_nodes(Graph((x,), (node,)), {x: box})
         model = pyo.ConcreteModel()
         model.inputs, port = emit_input(x, box)
@@ -261,7 +305,9 @@ def test_coefficients_too_small_for_a_solver_cut_nothing_off():
             values = np.asarray(node.terms[0][0] @ point + node.bias)
             for which, coordinates in ((port, point), (y, values)):
                 for i, entry in enumerate(which.entries):
-                    entry.set_value((coordinates[i] - which.offset[i]) / which.scale[i], skip_validation=True)
+                    entry.set_value(
+                        (coordinates[i] - which.offset[i]) / which.scale[i], skip_validation=True
+                    )
             assert feasible(model)
         for row in model.affine.equation.values():
             repn = generate_standard_repn(row.body)
@@ -273,11 +319,17 @@ SETS: list[tuple[ConvexSet, Callable[[float, float], bool]]] = [
     (Box([-1.0, 0.5], [3.0, 0.75]), lambda x, y: -1 <= x <= 3 and 0.5 <= y <= 0.75),
     (Simplex(2), lambda x, y: x >= 0 and y >= 0 and x + y <= 1),
     (EuclideanBall(2), lambda x, y: x * x + y * y <= 1),
-    (Polytope([[1, 1], [2, -1]], [1, 1], -1, 3), lambda x, y: min(x, y) >= -1 and x + y <= 1 and 2 * x - y <= 1),
+    (
+        Polytope([[1, 1], [2, -1]], [1, 1], -1, 3),
+        lambda x, y: min(x, y) >= -1 and x + y <= 1 and 2 * x - y <= 1,
+    ),
 ]
 LIFTED: list[tuple[Domain, Callable[[float, float], bool]]] = [
     (UNIT_BALL, lambda x, y: abs(x) + abs(y) <= 1),
-    (Ball([0.25, 0.5], 0.75, "l1", clip=(0, 1)), lambda x, y: min(x, y) >= 0 and abs(x - 0.25) + abs(y - 0.5) <= 0.75),
+    (
+        Ball([0.25, 0.5], 0.75, "l1", clip=(0, 1)),
+        lambda x, y: min(x, y) >= 0 and abs(x - 0.25) + abs(y - 0.5) <= 0.75,
+    ),
     (
         UNIT_BALL & Polytope([[1, 1], [2, -1]], [1, 1], -1, 3),
         lambda x, y: abs(x) + abs(y) <= 1 and x + y <= 1 and 2 * x - y <= 1,
@@ -292,7 +344,9 @@ LIFTED: list[tuple[Domain, Callable[[float, float], bool]]] = [
 def set_point(port: Port, point: Iterable[float]) -> bool:
     """Set the entries to a point; whether it is within their bounds."""
     bounded = True
-    for entry, scale, offset, value in zip(port.entries, port.scale, port.offset, point, strict=True):
+    for entry, scale, offset, value in zip(
+        port.entries, port.scale, port.offset, point, strict=True
+    ):
         entry.set_value((value - offset) / scale, skip_validation=True)
         bounded &= entry.lb - 1e-12 <= entry.value <= entry.ub + 1e-12
     return bounded
@@ -362,7 +416,9 @@ def test_one_primitive_is_one_block(mode):
         # A node that nothing reads has no block; here, all of forward mode is read.
         assert count == of_kind if mode == "forward" else 0 < count <= of_kind
     # Nothing but blocks, the objective and the list of cuts.
-    own = [c for c in comp.model.component_objects(descend_into=False) if not isinstance(c, pyo.Block)]
+    own = [
+        c for c in comp.model.component_objects(descend_into=False) if not isinstance(c, pyo.Block)
+    ]
     assert sorted(c.local_name for c in own) == ["excluded", "objective"]
 
 
@@ -382,7 +438,10 @@ def test_names_are_readable_and_written(mode, tmp_path):
         assert name in text, name
     assert ("v_y(1)" in text) == (mode == "forward")
     # Each variable of the model under its own name.
-    variables = {v.name.replace(".", "_").replace("[", "(").replace("]", ")") for v in variables_of(comp.model)}
+    variables = {
+        v.name.replace(".", "_").replace("[", "(").replace("]", ")")
+        for v in variables_of(comp.model)
+    }
     assert len(variables) == comp.sizes["variables"]
     assert all(re.search(rf"(?<!\w){re.escape(name)}", text) for name in variables)
 
@@ -397,7 +456,8 @@ def named(*names: str) -> Network:
     rng = np.random.default_rng(0)
     for k, name in enumerate(names):
         value = relu(
-            Affine(((rng.normal(size=(2, 2)), value),), rng.normal(size=2), name), f"{name}" if k % 2 else "relu"
+            Affine(((rng.normal(size=(2, 2)), value),), rng.normal(size=2), name),
+            f"{name}" if k % 2 else "relu",
         )
     output = Affine(((np.ones((1, 2)), value),), [0.0], "out")
     return network(Graph((x,), (output,)), input_shape=(2,), output_shape=(1,), name="named")
@@ -427,9 +487,15 @@ def test_any_names_will_do(names, mode, tmp_path):
     assert comp.sizes == plain.sizes
     assert len(blocks_of(comp.model)) == len(blocks_of(plain.model))
     comp.model.write(str(tmp_path / "x.lp"), io_options={"symbolic_solver_labels": True})
-    comp.park_region((np.full(2, ON, dtype=np.int8), *(np.full(2, FREE, dtype=np.int8) for _ in names[1:])), 1.0)
-    plain.park_region((np.full(2, ON, dtype=np.int8), *(np.full(2, FREE, dtype=np.int8) for _ in names[1:])), 1.0)
-    assert solve(comp.model, "highs").bound == pytest.approx(solve(plain.model, "highs").bound, rel=1e-6)
+    comp.park_region(
+        (np.full(2, ON, dtype=np.int8), *(np.full(2, FREE, dtype=np.int8) for _ in names[1:])), 1.0
+    )
+    plain.park_region(
+        (np.full(2, ON, dtype=np.int8), *(np.full(2, FREE, dtype=np.int8) for _ in names[1:])), 1.0
+    )
+    assert solve(comp.model, "highs").bound == pytest.approx(
+        solve(plain.model, "highs").bound, rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -482,13 +548,21 @@ def test_a_layer_that_nothing_reads_has_the_states_that_bounds_decide(mode):
     one = np.ones((1, 1))
     z = Affine(((one, ten), (one, minus), (20 * one, bent)), np.array([-5.0]))
     net = network(
-        Graph((x,), (Affine(((one, relu(z, "top")),), np.zeros(1)),)), input_shape=(1,), output_shape=(1,), name="net"
+        Graph((x,), (Affine(((one, relu(z, "top")),), np.zeros(1)),)),
+        input_shape=(1,),
+        output_shape=(1,),
+        name="net",
     )
     comp = composed(net, Box([-1.0], [1.0]), [1.0], mode=mode)
     assert solve(comp.model, "highs").termination is Termination.OPTIMAL
     names = [gate.name for gate in net.gates]
     states = {name: int(layer[0]) for name, layer in zip(names, comp.pattern(), strict=True)}
-    assert (states["ten_gate"], states["minus_gate"], states["bent_gate"], states["top_gate"]) == (ON, OFF, ON, ON)
+    assert (states["ten_gate"], states["minus_gate"], states["bent_gate"], states["top_gate"]) == (
+        ON,
+        OFF,
+        ON,
+        ON,
+    )
 
 
 def test_sizes_count_what_the_model_holds():
@@ -516,7 +590,9 @@ def test_sizes_count_what_the_model_holds():
 )
 def test_a_network_of_mnist_size_makes_a_program_of_its_size(mode, keep, most):
     net = to_network(random_weights(np.random.default_rng(0), (784, 20, 20, 20, 2)))
-    comp = composed(net, Box(np.full(784, 0.4), np.full(784, 0.6)), [1.0, -1.0], mode=mode, keep_output=keep)
+    comp = composed(
+        net, Box(np.full(784, 0.4), np.full(784, 0.6)), [1.0, -1.0], mode=mode, keep_output=keep
+    )
     assert all(comp.sizes[what] <= limit for what, limit in most.items()), comp.sizes
 
 
@@ -530,7 +606,9 @@ def test_a_pinned_input_gives_the_output_and_the_norm(mode, alpha, which):
         rng = np.random.default_rng(seed)
         net = to_network(random_weights(rng, (3, 5, 4, 2)))
         functional, beta = question(which, 2, seed)
-        comp = composed(net, Box(-np.ones(3), np.ones(3)), functional, alpha, mode, beta, keep_output=True)
+        comp = composed(
+            net, Box(-np.ones(3), np.ones(3)), functional, alpha, mode, beta, keep_output=True
+        )
         pin = comp.model.pin = pyo.ConstraintList()
         point = rng.uniform(-1, 1, 3)
         for variable, value in zip(comp.input, point.tolist(), strict=True):
@@ -544,14 +622,22 @@ def test_a_pinned_input_gives_the_output_and_the_norm(mode, alpha, which):
             truth = norm(alpha).ball(3).support(np.atleast_2d(functional) @ jacobian).max()
         assert comp.to_norm(outcome.bound) == pytest.approx(truth, rel=1e-6)
         assert pyo.value(comp.objective) == pytest.approx(truth, rel=1e-6)
-        assert [pyo.value(y) for y in comp.output] == pytest.approx(net.evaluate(point).tolist(), rel=1e-6, abs=1e-6)
+        assert [pyo.value(y) for y in comp.output] == pytest.approx(
+            net.evaluate(point).tolist(), rel=1e-6, abs=1e-6
+        )
         found = np.concatenate(comp.pattern())
-        exact = np.concatenate([[z > 0 for z in layer] for layer in oracle.trace(weights_of(net), point.tolist())[:-1]])
+        exact = np.concatenate(
+            [[z > 0 for z in layer] for layer in oracle.trace(weights_of(net), point.tolist())[:-1]]
+        )
         assert ((found == FREE) | (found == exact)).all()
 
 
 def weights_of(net: Network) -> Layers:
-    return [(np.asarray(node.terms[0][0]), node.bias) for node in net.graph.nodes if isinstance(node, Affine)]
+    return [
+        (np.asarray(node.terms[0][0]), node.bias)
+        for node in net.graph.nodes
+        if isinstance(node, Affine)
+    ]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -561,7 +647,9 @@ def test_a_pinned_input_of_a_graph_with_branches(mode):
     a = Affine(((rng.normal(size=(3, 2)), x),), rng.normal(size=3))
     b = lower.add((np.eye(3), lower.leaky_relu(a, 0.1)), (rng.normal(size=(3, 2)), x))
     c = lower.maximum(lower.absolute(b), a)
-    output = Affine(((rng.normal(size=(2, 3)), c), (rng.normal(size=(2, 2)), relu(x, "of_x"))), np.ones(2))
+    output = Affine(
+        ((rng.normal(size=(2, 3)), c), (rng.normal(size=(2, 2)), relu(x, "of_x"))), np.ones(2)
+    )
     net = network(Graph((x,), (output,)), input_shape=(2,), output_shape=(2,), name="branched")
     for point in rng.uniform(-1, 1, (5, 2)):
         comp = composed(net, Box(-np.ones(2), np.ones(2)), [1.0, -2.0], mode=mode, keep_output=True)
@@ -571,7 +659,9 @@ def test_a_pinned_input_of_a_graph_with_branches(mode):
         assert solve(comp.model, "highs", TIGHT).termination is Termination.OPTIMAL
         truth = np.abs(np.array([1.0, -2.0]) @ net.jacobian(point)).sum()
         assert pyo.value(comp.objective) == pytest.approx(truth, rel=1e-6)
-        assert [pyo.value(y) for y in comp.output] == pytest.approx(net.evaluate(point).tolist(), rel=1e-6, abs=1e-6)
+        assert [pyo.value(y) for y in comp.output] == pytest.approx(
+            net.evaluate(point).tolist(), rel=1e-6, abs=1e-6
+        )
 
 
 def assert_between(weights: Layers, domain: Domain, which: str, alpha: str, mode: str) -> None:
@@ -804,7 +894,9 @@ def searched_on(
     problem = stated(to_network(weights), domain, c, alpha, mode, beta)
     bounds = bound_nodes(problem.graph, problem.sets)
     start = SearchState(lower, length_bound(bounds[problem.objective]), None)
-    found = solve_by_cuts(problem, bounds, start, solver, SolveOptions(), StoppingRule(gap, target), deadline=deadline)
+    found = solve_by_cuts(
+        problem, bounds, start, solver, SolveOptions(), StoppingRule(gap, target), deadline=deadline
+    )
     cells = oracle.regions(weights, domain.lower, domain.upper, halfspaces_of(domain))
     return found, oracle.constant(cells, c, alpha, beta)
 
@@ -843,7 +935,9 @@ def root(model: Any) -> float:
 def set_binaries(model: Any, choose: Callable[[int], int]) -> None:
     """Set the gates, and that the solution is none of those that were settled."""
     settled = model.component("settled")
-    for k, variable in enumerate(v for v in variables_of(model) if v.is_binary() and v is not settled):
+    for k, variable in enumerate(
+        v for v in variables_of(model) if v.is_binary() and v is not settled
+    ):
         variable.set_value(choose(k))
     if settled is not None:
         settled.set_value(0)
@@ -903,7 +997,10 @@ def test_a_region_above_a_constant_neuron_is_not_missed():
     width = 1e-7
     weights = [
         (np.array([[0.0], [1.0], [-1.0]]), np.array([10.0, 0.0, 0.0])),
-        (np.array([[1.0, 20.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]), np.array([-5.0, -0.5, -0.5 - width])),
+        (
+            np.array([[1.0, 20.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]),
+            np.array([-5.0, -0.5, -0.5 - width]),
+        ),
         (np.array([[1.0, 50.0, -50.0]]), np.zeros(1)),
     ]
     for mode in MODES:
@@ -955,7 +1052,9 @@ def test_a_gap_ends_the_search_early():
 
 
 def test_infeasible_is_a_lie(fake):
-    calls = fake(lambda model, options, watch: SolverOutcome(Termination.INFEASIBLE, math.inf, None, 0, 0.0))
+    calls = fake(
+        lambda model, options, watch: SolverOutcome(Termination.INFEASIBLE, math.inf, None, 0, 0.0)
+    )
     found = on_kink(solver="fake", lower=1.0)
     assert (found.lower, found.termination, found.proof) == (1.0, "failed", "float")
     assert found.upper == pytest.approx(2.0)
@@ -980,7 +1079,9 @@ def test_infeasible_in_a_later_round_is_a_lie(fake):
 @pytest.mark.parametrize("claim", [0.0, 0.5, 0.999])
 def test_a_bound_below_an_attained_value_is_refused(fake, claim):
     def run(model, options, watch):
-        return SolverOutcome(Termination.OPTIMAL, claim * root(model) / 2, claim * root(model) / 2, 0, 0.0)
+        return SolverOutcome(
+            Termination.OPTIMAL, claim * root(model) / 2, claim * root(model) / 2, 0, 0.0
+        )
 
     fake(run)
     assert_refused(lambda: on_kink(solver="fake", lower=1.0))
@@ -1059,7 +1160,9 @@ def narrow_all(solver: str) -> None:
     searched(weights, low, high, np.ones(len(weights[-1][1])), solver=solver)
 
 
-@pytest.mark.parametrize("ending", [Termination.TIME_LIMIT, Termination.INTERRUPTED, Termination.LIMIT])
+@pytest.mark.parametrize(
+    "ending", [Termination.TIME_LIMIT, Termination.INTERRUPTED, Termination.LIMIT]
+)
 def test_what_an_interrupted_solver_found_counts(fake, ending):
     # Both gates off are no region, x > 0 is one: its value 1 is certified, and the bound is the solver's.
     def run(model, options, watch):
@@ -1107,7 +1210,9 @@ def test_a_solver_that_loads_nothing_gives_no_more_than_it_shows(fake):
 
 @pytest.mark.unwatched
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("family", ["general", "sign_pairs", "duplicated", "late_coincidence", "relu_of_relu"])
+@pytest.mark.parametrize(
+    "family", ["general", "sign_pairs", "duplicated", "late_coincidence", "relu_of_relu"]
+)
 def test_random_patterns_never_make_a_wrong_constant(fake, family, mode):
     # Bounds that are true but loose, and patterns that are real by chance only.
     for seed in range(3):
@@ -1127,12 +1232,16 @@ def test_random_patterns_never_make_a_wrong_constant(fake, family, mode):
         assert_honest(found, truth)
 
 
-@pytest.mark.parametrize("family", ["sign_pairs", "duplicated", "late_coincidence", "relu_of_relu", "bias_free"])
+@pytest.mark.parametrize(
+    "family", ["sign_pairs", "duplicated", "late_coincidence", "relu_of_relu", "bias_free"]
+)
 def test_a_solver_that_is_right_with_loose_bounds_never_closes_a_gap_wrongly(fake, family):
     def run(model, options, watch):
         true = HIGHS(model, options, watch)
         assert true.bound is not None
-        return SolverOutcome(Termination.OPTIMAL, true.bound - 0.01 * abs(true.bound), true.incumbent, 0, 0.0)
+        return SolverOutcome(
+            Termination.OPTIMAL, true.bound - 0.01 * abs(true.bound), true.incumbent, 0, 0.0
+        )
 
     fake(run)
     for seed in range(2):
@@ -1145,7 +1254,9 @@ def test_a_solver_that_is_right_with_loose_bounds_never_closes_a_gap_wrongly(fak
 
 def test_lies_reach_the_public_result(fake):
     box, net = lx.Box([-1.0], [1.0]), to_network(KINK)
-    fake(lambda model, options, watch: SolverOutcome(Termination.INFEASIBLE, math.inf, None, 0, 0.0))
+    fake(
+        lambda model, options, watch: SolverOutcome(Termination.INFEASIBLE, math.inf, None, 0, 0.0)
+    )
     result = lx.lipschitz(net, box, solver="fake")
     assert result.status is lx.Status.BOUNDED
     assert result.lower == 1.0
@@ -1176,7 +1287,16 @@ def test_progress_is_reported_in_the_problems_own_units(fake):
     problem = stated(to_network(KINK), Box([-1.0], [1.0]), np.ones(1))
     bounds = bound_nodes(problem.graph, problem.sets)
     start = SearchState(0.0, 2.0, None)
-    solve_by_cuts(problem, bounds, start, "fake", SolveOptions(), StoppingRule(), deadline=math.inf, on_progress=report)
+    solve_by_cuts(
+        problem,
+        bounds,
+        start,
+        "fake",
+        SolveOptions(),
+        StoppingRule(),
+        deadline=math.inf,
+        on_progress=report,
+    )
     assert seen
     assert seen[0].incumbent == pytest.approx(1.0)
     assert seen[0].bound == pytest.approx(1.5)
@@ -1186,7 +1306,10 @@ def test_progress_is_reported_in_the_problems_own_units(fake):
 def test_stats_say_what_was_done():
     found = on_kink()
     assert found.stats["binaries"] == 2
-    assert found.stats["rounds"] == found.stats["excluded"] or found.stats["rounds"] == found.stats["excluded"] + 1
+    assert (
+        found.stats["rounds"] == found.stats["excluded"]
+        or found.stats["rounds"] == found.stats["excluded"] + 1
+    )
     assert {
         "variables",
         "constraints",

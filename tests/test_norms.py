@@ -47,7 +47,13 @@ def both_signs(rows: np.ndarray) -> np.ndarray:
 
 def most_in_halves(rows: np.ndarray, form: np.ndarray) -> float:
     """max{w z : -1 <= h z <= 1 for all rows h}, by scipy."""
-    found = linprog(-form, A_ub=both_signs(rows), b_ub=np.ones(2 * len(rows)), bounds=(None, None), method="highs-ds")
+    found = linprog(
+        -form,
+        A_ub=both_signs(rows),
+        b_ub=np.ones(2 * len(rows)),
+        bounds=(None, None),
+        method="highs-ds",
+    )
     return float(form @ found.x)
 
 
@@ -81,7 +87,11 @@ def symmetric_rows(rng: np.random.Generator, n: int) -> np.ndarray:
     """Rows that span R^n: whole numbers with ties and redundant rows, or Gaussian ones."""
     while True:
         k = n + int(rng.integers(0, 5))
-        rows = rng.integers(-2, 3, (k, n)).astype(np.float64) if rng.random() < 0.5 else rng.normal(size=(k, n))
+        rows = (
+            rng.integers(-2, 3, (k, n)).astype(np.float64)
+            if rng.random() < 0.5
+            else rng.normal(size=(k, n))
+        )
         if np.linalg.matrix_rank(rows) == n:
             return rows[rows.any(axis=1)]
 
@@ -99,10 +109,14 @@ BODIES: dict[str, Callable[[np.random.Generator, int], SymmetricSet]] = {
 }
 
 
-def body_and_forms(name: str, rng: np.random.Generator, least: int = 2, most: int = 4) -> tuple[SymmetricSet, np.ndarray]:
+def body_and_forms(
+    name: str, rng: np.random.Generator, least: int = 2, most: int = 4
+) -> tuple[SymmetricSet, np.ndarray]:
     body = BODIES[name](rng, int(rng.integers(least, most + 1)))
     n = body.dim
-    return body, np.vstack([rng.normal(size=(6, n)), rng.integers(-2, 3, (4, n)), np.eye(n), np.zeros(n), -np.ones(n)])
+    return body, np.vstack(
+        [rng.normal(size=(6, n)), rng.integers(-2, 3, (4, n)), np.eye(n), np.zeros(n), -np.ones(n)]
+    )
 
 
 def in_body(body: SymmetricSet, point: np.ndarray) -> bool:
@@ -152,7 +166,9 @@ def test_the_vertices_are_in_the_body_and_make_its_value(name, rng):
     body, forms = body_and_forms(name, rng)
     corners = np.vstack(list(body.vertices()))
     assert body.vertex_count == len(corners)
-    assert np.abs(forms @ corners.T).max(axis=1) == pytest.approx(body.support(forms), rel=1e-9, abs=1e-12)
+    assert np.abs(forms @ corners.T).max(axis=1) == pytest.approx(
+        body.support(forms), rel=1e-9, abs=1e-12
+    )
     assert all(in_body(body, corner) for corner in corners)
     if name not in ("hull", "flat hull", "one point"):  # these keep the points that they were given
         assert len(np.unique(both_signs(corners).round(8) + 0.0, axis=0)) == 2 * len(corners)
@@ -171,12 +187,17 @@ def members(which: ConvexSet, rng: np.random.Generator) -> np.ndarray:
             return np.vstack([directions, directions * rng.random((3000, 1))])
         case Box():
             return np.vstack(
-                [np.array(list(itertools.product(*zip(which.lower, which.upper, strict=True)))), which.sample(rng, 20)]
+                [
+                    np.array(list(itertools.product(*zip(which.lower, which.upper, strict=True)))),
+                    which.sample(rng, 20),
+                ]
             )
         case Domain():
             # Of the inequalities that are tight at a vertex, the sum is largest there alone.
             normals = np.vstack([which.rows, np.eye(n), -np.eye(n)])
-            sums = normals[np.array(list(itertools.combinations(range(len(normals)), n)))].sum(axis=1)
+            sums = normals[np.array(list(itertools.combinations(range(len(normals)), n)))].sum(
+                axis=1
+            )
             return np.vstack([which.maximisers(sums), which.sample(rng, 20)])
         case _:
             raise NotImplementedError
@@ -270,7 +291,9 @@ def test_every_named_norm_is_tested():
 @pytest.mark.parametrize("name", norm_names())
 def test_the_value_of_a_unit_ball_is_the_dual_norm_and_that_of_its_polar_the_norm(name, n):
     rng = np.random.default_rng(n)
-    forms = np.vstack([rng.normal(size=(20, n)), np.eye(n), np.zeros(n), rng.integers(-1, 2, (5, n))])
+    forms = np.vstack(
+        [rng.normal(size=(20, n)), np.eye(n), np.zeros(n), rng.integers(-1, 2, (5, n))]
+    )
     which = norm(name)
     assert which.name == name
     assert norm(which) is which
@@ -298,13 +321,17 @@ def test_all_norms_are_one_in_one_dimension(name):
 def test_norms_of_tiny_and_huge_vectors(name, scale):
     forms = np.random.default_rng(0).normal(size=(5, 3))
     for body in (norm(name).ball(3), norm(name).polar(3)):
-        assert body.support(forms * scale) == pytest.approx(body.support(forms) * scale, rel=1e-12, abs=0)
+        assert body.support(forms * scale) == pytest.approx(
+            body.support(forms) * scale, rel=1e-12, abs=0
+        )
         assert body.argmax(forms * scale) == pytest.approx(body.argmax(forms), rel=1e-12)
 
 
 @pytest.mark.parametrize("which", [None, "l3", "", 1, [1], np.inf, {"l1": 1}])
 def test_a_norm_that_is_none(which):
-    with pytest.raises(lx.NormError, match=r"unknown norm .*; supported: l1, l2, linf, or a PolyhedralNorm"):
+    with pytest.raises(
+        lx.NormError, match=r"unknown norm .*; supported: l1, l2, linf, or a PolyhedralNorm"
+    ):
         norm(which)
 
 
@@ -354,17 +381,24 @@ def test_a_skew_or_stretched_cube_has_half_spaces_and_vertices(n, seed):
     skew, forms = rng.normal(size=(n, n)), rng.normal(size=(20, n))
     for matrix in (np.eye(n), np.diag(rng.uniform(0.1, 3, n)), skew, np.linalg.qr(skew)[0]):
         which = PolyhedralNorm(vertices=cube_corners(n) @ matrix)
-        known = np.abs(np.linalg.solve(matrix.T, forms.T)).max(axis=0)  # of x = z M the norm |z|_inf
+        known = np.abs(np.linalg.solve(matrix.T, forms.T)).max(
+            axis=0
+        )  # of x = z M the norm |z|_inf
         assert which.polar(n).support(forms) == pytest.approx(known, rel=1e-9)
         assert which.polar(n).vertex_count == n
-        assert which.ball(n).support(forms) == pytest.approx(np.abs(forms @ matrix.T).sum(axis=1), rel=1e-9)
+        assert which.ball(n).support(forms) == pytest.approx(
+            np.abs(forms @ matrix.T).sum(axis=1), rel=1e-9
+        )
 
 
 @pytest.mark.parametrize("n", [3, 4])
 def test_half_spaces_with_redundant_ones_on_edges_and_faces(n):
     grid = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=n)))
     rows = grid[grid.any(axis=1)]  # all but the corners are in faces of the polar
-    body, forms = PolyhedralNorm(halfspaces=rows).ball(n), np.random.default_rng(n).normal(size=(20, n))
+    body, forms = (
+        PolyhedralNorm(halfspaces=rows).ball(n),
+        np.random.default_rng(n).normal(size=(20, n)),
+    )
     assert body.support(forms) == pytest.approx(np.abs(forms).max(axis=1), rel=1e-9)
     assert body.vertex_count == n
 
@@ -391,7 +425,9 @@ def test_half_spaces_of_other_sizes(n, scale, one):
     known = HalfSpaces(rows).support(forms)
     which = PolyhedralNorm(halfspaces=both_signs(rows * factors))
     assert which.ball(n).support(forms * factors) == pytest.approx(known, rel=1e-9)
-    assert which.polar(n).support(forms / factors) == pytest.approx(np.abs(forms @ rows.T).max(axis=1), rel=1e-9)
+    assert which.polar(n).support(forms / factors) == pytest.approx(
+        np.abs(forms @ rows.T).max(axis=1), rel=1e-9
+    )
     ranged = which.ball(n).as_variables("v")
     (domain,) = ranged.sets.values()
     assert domain.support(forms * factors) == pytest.approx(known, rel=1e-6)
@@ -477,23 +513,39 @@ def test_the_value_by_linear_programs_is_right_for_forms_of_every_size(scale):
     n, rng = 30, np.random.default_rng(1)
     radii, _, body = weighted(rng, n)
     forms = rng.normal(size=(10, n))
-    assert body.support(forms * scale) == pytest.approx(np.abs(forms) @ radii * scale, rel=1e-9, abs=0)
-    assert body.support_upper(forms * scale) == pytest.approx(np.abs(forms) @ radii * scale, rel=1e-9, abs=0)
+    assert body.support(forms * scale) == pytest.approx(
+        np.abs(forms) @ radii * scale, rel=1e-9, abs=0
+    )
+    assert body.support_upper(forms * scale) == pytest.approx(
+        np.abs(forms) @ radii * scale, rel=1e-9, abs=0
+    )
 
 
 BAD_POLYHEDRA = {
     "both": ({"halfspaces": [[1], [-1]], "vertices": [[1], [-1]]}, "either halfspaces=H"),
     "none": ({}, "either halfspaces=H"),
-    "not symmetric": ({"halfspaces": [[1, 0], [-1, 0], [0, 1]]}, "halfspaces must come in pairs h and -h"),
-    "not symmetric vertices": ({"vertices": [[1, 0], [-1, 0], [0, 1], [0, -2]]}, "vertices must come in pairs"),
+    "not symmetric": (
+        {"halfspaces": [[1, 0], [-1, 0], [0, 1]]},
+        "halfspaces must come in pairs h and -h",
+    ),
+    "not symmetric vertices": (
+        {"vertices": [[1, 0], [-1, 0], [0, 1], [0, -2]]},
+        "vertices must come in pairs",
+    ),
     "almost symmetric": ({"vertices": [[1], [-1 - 1e-15]]}, "vertices must come in pairs"),
-    "unbounded": ({"halfspaces": [[1, 0], [-1, 0]]}, "bounded, with interior; these halfspaces leave it unbounded"),
+    "unbounded": (
+        {"halfspaces": [[1, 0], [-1, 0]]},
+        "bounded, with interior; these halfspaces leave it unbounded",
+    ),
     "unbounded slab": ({"halfspaces": [[1, 1], [-1, -1], [2, 2], [-2, -2]]}, "leave it unbounded"),
     "flat": ({"vertices": [[1, 1], [-1, -1]]}, "these vertices leave it flat"),
     "only zero": ({"vertices": [[0, 0]]}, "flat"),
     "not a number": ({"vertices": [[np.nan], [1]]}, "matrix of vertices is NaN"),
     "infinite": ({"halfspaces": [[np.inf], [-np.inf]]}, "finite matrix"),
-    "a vector": ({"halfspaces": [1, -1]}, "finite matrix of shape \\(k, n\\), not of shape \\(2,\\)"),
+    "a vector": (
+        {"halfspaces": [1, -1]},
+        "finite matrix of shape \\(k, n\\), not of shape \\(2,\\)",
+    ),
     "three axes": ({"halfspaces": np.ones((2, 2, 2))}, "not of shape \\(2, 2, 2\\)"),
     "no rows": ({"vertices": np.zeros((0, 2))}, "matrix of vertices is empty"),
     "text": ({"vertices": [["a"], ["b"]]}, "not an array of numbers"),
@@ -520,10 +572,15 @@ def test_a_polyhedral_norm_measures_its_own_dimension_only():
 
 
 def test_zero_rows_and_doubled_rows_do_not_count():
-    which = PolyhedralNorm(halfspaces=[[0, 0], [1, 0], [-1, -0.0], [1, 0], [0, 2], [0, -2], [-0.0, 0]])
+    which = PolyhedralNorm(
+        halfspaces=[[0, 0], [1, 0], [-1, -0.0], [1, 0], [0, 2], [0, -2], [-0.0, 0]]
+    )
     assert repr(which) == "PolyhedralNorm(4 half-spaces in 2 dimensions)"
     assert which.ball(2).support(np.array([[1.0, 1.0]])).tolist() == [1.5]
-    assert repr(PolyhedralNorm(vertices=[[1.0], [-1.0]])) == "PolyhedralNorm(2 vertices in 1 dimensions)"
+    assert (
+        repr(PolyhedralNorm(vertices=[[1.0], [-1.0]]))
+        == "PolyhedralNorm(2 vertices in 1 dimensions)"
+    )
 
 
 # --- Functionals ---------------------------------------------------------------------------------------------------
@@ -561,7 +618,9 @@ def test_a_functional_is_the_hull_of_its_vectors(name):
 def test_the_whole_output_is_the_polar_of_its_norm(name, outputs):
     forms = np.random.default_rng(0).normal(size=(20, outputs))
     body = functional_body(None, name, outputs)
-    assert body.support(forms) == pytest.approx([DUAL[POLAR[name]](form) for form in forms], rel=1e-12)
+    assert body.support(forms) == pytest.approx(
+        [DUAL[POLAR[name]](form) for form in forms], rel=1e-12
+    )
 
 
 def test_the_whole_output_may_have_a_polyhedral_norm():
@@ -582,7 +641,10 @@ def test_differences_have_the_largest_difference_of_any_pair(n, rng):
     assert body.vertex_count == math.comb(n, 2)
     label = int(rng.integers(-n, n))
     targeted = CrossLipschitz(label).body(n)
-    known = [max(abs(form[label] - value) for k, value in enumerate(form) if k != label % n) for form in forms]
+    known = [
+        max(abs(form[label] - value) for k, value in enumerate(form) if k != label % n)
+        for form in forms
+    ]
     assert targeted.support(forms) == pytest.approx(known, abs=1e-15)
     assert targeted.vertex_count == n - 1
 
@@ -597,7 +659,9 @@ def test_a_polytope_of_functionals_is_the_hull_of_its_vertices(outputs, rng):
     polytope = Polytope(rows, limits, lower=inner - 1, upper=inner + 0.5)
     body, forms = functional_body(polytope, "linf", outputs), rng.normal(size=(6, outputs))
     sides = [
-        linprog(sign * form, A_ub=rows, b_ub=limits, bounds=np.column_stack([inner - 1, inner + 0.5])).fun
+        linprog(
+            sign * form, A_ub=rows, b_ub=limits, bounds=np.column_stack([inner - 1, inner + 0.5])
+        ).fun
         for form in forms
         for sign in (1, -1)
     ]
@@ -634,7 +698,10 @@ BAD_FUNCTIONALS = {
     "complex": ([1j, 0, 0], "complex"),
     "complex array": (np.array([1j, 0, 0]), "complex"),
     "beyond the largest float": ([10**400, 0, 0], "not an array of numbers"),
-    "label too large": (CrossLipschitz(3), "CrossLipschitz\\(label=3\\) names no output: the network has 3"),
+    "label too large": (
+        CrossLipschitz(3),
+        "CrossLipschitz\\(label=3\\) names no output: the network has 3",
+    ),
     "label too small": (CrossLipschitz(-4), "CrossLipschitz\\(label=-4\\) names no output"),
     "label a float": (CrossLipschitz(1.0), "CrossLipschitz\\(label=1.0\\) names no output"),
     "label a truth value": (CrossLipschitz(True), "CrossLipschitz\\(label=True\\) names no output"),
@@ -675,5 +742,7 @@ def test_the_constant_of_a_linear_map_in_a_polyhedral_norm(n, form):
         g = rng.normal(size=n)
         known = most_in_halves(rows, g) if form == "halfspaces" else np.abs(rows @ g).max()
         which = PolyhedralNorm(**{form: rows})
-        result = lx.lipschitz(to_network([(g[None, :], [0.0])]), Box.unit(n), functional=0, input_norm=which)
+        result = lx.lipschitz(
+            to_network([(g[None, :], [0.0])]), Box.unit(n), functional=0, input_norm=which
+        )
         assert result.value == pytest.approx(known, rel=1e-9)

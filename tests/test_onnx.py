@@ -40,11 +40,15 @@ EXAMPLES = [
 ]
 
 
-def assert_agrees(network: Network, model: onnx.ModelProto, points: np.ndarray, tolerance: float = 1e-12) -> None:
+def assert_agrees(
+    network: Network, model: onnx.ModelProto, points: np.ndarray, tolerance: float = 1e-12
+) -> None:
     """The network and the model have the same values; `points` are inputs with their batch axis."""
     expected = reference(model, points)
     found = network.evaluate(points.reshape(len(points), -1))
-    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * max(1.0, np.abs(expected).max()))
+    np.testing.assert_allclose(
+        found, expected, rtol=tolerance, atol=tolerance * max(1.0, np.abs(expected).max())
+    )
 
 
 def assert_jacobian(network: Network, points: np.ndarray) -> None:
@@ -52,7 +56,9 @@ def assert_jacobian(network: Network, points: np.ndarray) -> None:
     step = 1e-6
     for point in points.reshape(len(points), -1):
         steps = step * np.eye(point.size)
-        differences = (network.evaluate(point + steps) - network.evaluate(point - steps)).T / (2 * step)
+        differences = (network.evaluate(point + steps) - network.evaluate(point - steps)).T / (
+            2 * step
+        )
         np.testing.assert_allclose(
             network.jacobian(point), differences, atol=1e-8 * max(1.0, np.abs(differences).max())
         )
@@ -91,7 +97,9 @@ def test_operator_agrees_with_the_reference(name: str, example: Example) -> None
 @pytest.mark.parametrize(("name", "example"), EXAMPLES)
 def test_operator_with_an_unknown_attribute_is_refused(name: str, example: Example) -> None:
     model = example.model()
-    node = next(node for node in model.graph.node if name in (node.op_type, f"{node.domain}.{node.op_type}"))
+    node = next(
+        node for node in model.graph.node if name in (node.op_type, f"{node.domain}.{node.op_type}")
+    )
     node.attribute.append(onnx.helper.make_attribute("fancy", 1))
     with pytest.raises(UnsupportedOperatorError, match="fancy"):
         read_onnx(model)
@@ -109,7 +117,11 @@ def test_an_operator_is_registered_once() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, "bfloat16"])
 def test_weights_are_read_exactly(dtype: str | type) -> None:
-    kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)) if dtype != "bfloat16" else onnx.TensorProto.BFLOAT16
+    kind = (
+        onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        if dtype != "bfloat16"
+        else onnx.TensorProto.BFLOAT16
+    )
     weights = onnx.helper.make_tensor("W", kind, [3, 1], [0.1, -1 / 3, 2.5])
     names = {1: "float", 10: "float16", 11: "double", 16: "bfloat16"}
     model = onnx_model(f"({names[kind]}[1,3] x) => ({names[kind]}[1,1] y) {{ y = MatMul (x, W) }}")
@@ -119,7 +131,9 @@ def test_weights_are_read_exactly(dtype: str | type) -> None:
 
 
 def test_sparse_weights() -> None:
-    model = onnx_model("(double[1,3] x) => (double[1,2] y) { p = MatMul (x, W)\n c = Constant()\n y = Add (p, c) }")
+    model = onnx_model(
+        "(double[1,3] x) => (double[1,2] y) { p = MatMul (x, W)\n c = Constant()\n y = Add (p, c) }"
+    )
     values = onnx.helper.make_tensor("W", onnx.TensorProto.DOUBLE, [2], [2.0, 3.0])
     positions = onnx.helper.make_tensor("i", onnx.TensorProto.INT64, [2], [1, 4])
     model.graph.sparse_initializer.append(onnx.helper.make_sparse_tensor(values, positions, [3, 2]))
@@ -140,11 +154,17 @@ def test_constants_are_folded_in_the_types_of_the_model() -> None:
 
 def test_what_the_reference_folds_wrongly_is_lowered() -> None:
     # In opset 9 the reference takes the default momentum for a request to train.
-    text = (
-        "(double[1,2] x) => (double[1,2] y) { n = BatchNormalization <epsilon = 0.0> (c, s, b, m, v)\n y = Add (x, n) }"
+    text = "(double[1,2] x) => (double[1,2] y) { n = BatchNormalization <epsilon = 0.0> (c, s, b, m, v)\n y = Add (x, n) }"
+    constants = {
+        "c": [[4.0, 5.0]],
+        "s": [2.0, 3.0],
+        "b": [0.0, 1.0],
+        "m": [1.0, 2.0],
+        "v": [4.0, 9.0],
+    }
+    model = onnx_model(
+        text, {name: np.array(values) for name, values in constants.items()}, opset=9
     )
-    constants = {"c": [[4.0, 5.0]], "s": [2.0, 3.0], "b": [0.0, 1.0], "m": [1.0, 2.0], "v": [4.0, 9.0]}
-    model = onnx_model(text, {name: np.array(values) for name, values in constants.items()}, opset=9)
     np.testing.assert_allclose(read_onnx(model).evaluate([0.0, 0.0]), [3.0, 4.0])
 
 
@@ -186,7 +206,9 @@ def test_shapes_are_without_the_batch_axis(
     text: str, input_shape: tuple[int, ...], output_shape: tuple[int, ...]
 ) -> None:
     constants = {"s": np.array([3, 2]), "a": np.array([0]), "w": np.ones(3)}
-    network = read_onnx(onnx_model(text, {name: array for name, array in constants.items() if f"{name})" in text}))
+    network = read_onnx(
+        onnx_model(text, {name: array for name, array in constants.items() if f"{name})" in text})
+    )
     assert network.input_shape == input_shape
     assert network.output_shape == output_shape
 
@@ -201,7 +223,9 @@ def test_a_batch_axis_of_unknown_length_is_one(length: int) -> None:
 # Whole networks
 
 
-@pytest.mark.parametrize("build", [pytorch_mlp, keras_mlp, sklearn_regressor, nnet_mlp, pytorch_view])
+@pytest.mark.parametrize(
+    "build", [pytorch_mlp, keras_mlp, sklearn_regressor, nnet_mlp, pytorch_view]
+)
 def test_models_of_exporters(build, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     model = build(rng)
@@ -252,12 +276,16 @@ def test_only_what_the_output_depends_on_is_read() -> None:
 
 def test_nodes_in_any_order() -> None:
     text = "(double[1,3] x) => (double[1,3] y) { y = Relu (h)\n h = Add (x, c) }"
-    np.testing.assert_array_equal(read_onnx(onnx_model(text, {"c": np.ones(3)})).evaluate([1, -2, 0]), [2, 0, 1])
+    np.testing.assert_array_equal(
+        read_onnx(onnx_model(text, {"c": np.ones(3)})).evaluate([1, -2, 0]), [2, 0, 1]
+    )
 
 
 def test_empty_constants_and_outputs_without_a_name() -> None:
     body = "d, m = Dropout (x)\n h, n = Dropout (d)\n i = Identity (s)\n y = Reshape (h, i)"
-    model = onnx_model(f"(double[1] x) => (double[] y) {{ {body} }}", {"s": np.zeros(0, np.int64)}, opset=11)
+    model = onnx_model(
+        f"(double[1] x) => (double[] y) {{ {body} }}", {"s": np.zeros(0, np.int64)}, opset=11
+    )
     for node in model.graph.node[:2]:
         node.output[1] = ""
     network = read_onnx(model)
@@ -268,14 +296,22 @@ def test_names_are_unique_letters_digits_and_underscores() -> None:
     model = onnx_model(
         "(double[1,2] x) => (double[1,2] y) { a = Relu (x)\n b = Relu (a)\n c = Relu (b)\n y = Relu (c) }"
     )
-    for old, new in {"a": "/net/relu:0", "b": "net_relu.0", "c": "net_relu_0_gate", "y": "9"}.items():
+    for old, new in {
+        "a": "/net/relu:0",
+        "b": "net_relu.0",
+        "c": "net_relu_0_gate",
+        "y": "9",
+    }.items():
         for node in model.graph.node:
             node.input[:] = [new if name == old else name for name in node.input]
             node.output[:] = [new if name == old else name for name in node.output]
     model.graph.output[0].name = "9"
     network = read_onnx(model)
     assert_names(network)
-    assert [node.name for node in network.graph.nodes if not node.name.endswith("gate")][:2] == ["x", "net_relu_0"]
+    assert [node.name for node in network.graph.nodes if not node.name.endswith("gate")][:2] == [
+        "x",
+        "net_relu_0",
+    ]
     assert network.output.name == "t9"
 
 
@@ -306,7 +342,10 @@ def random_model(steps: list[str], width: int, seed: int) -> onnx.ModelProto:
         row = rng.choice([1, width])
         match step:
             case "gemm" | "matmul":
-                constants |= {c: rng.normal(size=(width, wider)), d: rng.normal(size=rng.choice([1, wider]))}
+                constants |= {
+                    c: rng.normal(size=(width, wider)),
+                    d: rng.normal(size=rng.choice([1, wider])),
+                }
                 body.append(
                     f"{new} = Gemm <alpha = 0.7, beta = -1.5> ({h}, {c}, {d})"
                     if step == "gemm"
@@ -316,7 +355,10 @@ def random_model(steps: list[str], width: int, seed: int) -> onnx.ModelProto:
             case "gemm_transposed":
                 # The network is a column on the way.
                 constants |= {c: rng.normal(size=(width, wider))}
-                body += [f"t{new} = Gemm <transA = 1, transB = 1> ({c}, {h})", f"{new} = Reshape (t{new}, last)"]
+                body += [
+                    f"t{new} = Gemm <transA = 1, transB = 1> ({c}, {h})",
+                    f"{new} = Reshape (t{new}, last)",
+                ]
                 width = wider
             case "matmul_left":
                 constants |= {c: rng.normal(size=(wider, width)), d: np.array([-1, 1])}
@@ -339,12 +381,17 @@ def random_model(steps: list[str], width: int, seed: int) -> onnx.ModelProto:
             case "cast":
                 body.append(f"{new} = Cast <to = 11> ({h})")
             case "residual" | "difference":
-                body += [f"t{new} = Relu ({h})", f"{new} = {'Add' if step == 'residual' else 'Sub'} (t{new}, {h})"]
+                body += [
+                    f"t{new} = Relu ({h})",
+                    f"{new} = {'Add' if step == 'residual' else 'Sub'} (t{new}, {h})",
+                ]
             case _:
                 body.append(f"{new} = {step.capitalize()} ({h})")
         names.append(new)
     body.append(f"y = Identity ({names[-1]})")
-    return onnx_model(f"(double[N,{SIZE}] x) => (double[N,{width}] y) {{ {chr(10).join(body)} }}", constants)
+    return onnx_model(
+        f"(double[N,{SIZE}] x) => (double[N,{width}] y) {{ {chr(10).join(body)} }}", constants
+    )
 
 
 SIZE = 4
@@ -366,10 +413,18 @@ def test_random_networks_agree_with_the_reference(steps: list[str], seed: int) -
 @pytest.mark.parametrize(
     ("text", "constants", "message"),
     [
-        ("(double[1,3] x, double[1,3] z) => (double[1,3] y) { y = Add (x, z) }", {}, "2 inputs .*'x', 'z'"),
+        (
+            "(double[1,3] x, double[1,3] z) => (double[1,3] y) { y = Add (x, z) }",
+            {},
+            "2 inputs .*'x', 'z'",
+        ),
         ("() => (double[1,3] y) { y = Relu (c) }", {"c": np.ones((1, 3))}, "no input"),
         ("(double[1,3] x) => () { y = Relu (x) }", {}, "no output"),
-        ("(double[1,3] x) => (double[1,3] y, double[1,3] z) { y = Relu (x)\n z = Relu (y) }", {}, "2 outputs"),
+        (
+            "(double[1,3] x) => (double[1,3] y, double[1,3] z) { y = Relu (x)\n z = Relu (y) }",
+            {},
+            "2 outputs",
+        ),
         ("(int64[1,3] x) => (int64[1,3] y) { y = Identity (x) }", {}, "INT64"),
         ("(seq(double[1,3]) x) => (double[1,3] y) { y = Identity (x) }", {}, "sequence_type"),
         ("(double[N] x) => (double[N] y) { y = Relu (x) }", {}, r"shape \[N\]"),
@@ -380,32 +435,100 @@ def test_random_networks_agree_with_the_reference(steps: list[str], seed: int) -
         ("(double[1,3] x) => (double[1,3] z) { y = Relu (x) }", {}, "tensor 'z'"),
         ("(double[1,3] x) => (double[1,3] y) { y = Relu (x)\n y = Relu (x) }", {}, "'y' twice"),
         ("(double[1,3] x) => (double[1,3] y) { a = Add (x, y)\n y = Relu (a) }", {}, "cycle"),
-        ("(double[1,3] x) => (double[1,2] y) { y = MatMul (x, W) }", {"W": np.ones((4, 2))}, r"\(1, 3\) and \(4, 2\)"),
-        ("(double[1,3] x) => (double[1,2] y) { y = Gemm (x, W) }", {"W": np.ones((2, 3))}, r"\(1, 3\) and \(2, 3\)"),
+        (
+            "(double[1,3] x) => (double[1,2] y) { y = MatMul (x, W) }",
+            {"W": np.ones((4, 2))},
+            r"\(1, 3\) and \(4, 2\)",
+        ),
+        (
+            "(double[1,3] x) => (double[1,2] y) { y = Gemm (x, W) }",
+            {"W": np.ones((2, 3))},
+            r"\(1, 3\) and \(2, 3\)",
+        ),
         (
             "(double[1,3] x) => (double[1,2] y) { y = Gemm (x, W, c) }",
             {"W": np.ones((3, 2)), "c": np.ones((4, 2))},
             "C of",
         ),
-        ("(double[1,3,1] x) => (double[1,2] y) { y = Gemm (x, W) }", {"W": np.ones((3, 2))}, "must be matrices"),
-        ("(double[1,3] x) => (double[1,3] y) { y = Add (x, c) }", {"c": np.ones(4)}, "do not broadcast"),
-        ("(double[1,3] x) => (double[1,0] y) { y = MatMul (x, W) }", {"W": np.ones((3, 0))}, "is empty"),
+        (
+            "(double[1,3,1] x) => (double[1,2] y) { y = Gemm (x, W) }",
+            {"W": np.ones((3, 2))},
+            "must be matrices",
+        ),
+        (
+            "(double[1,3] x) => (double[1,3] y) { y = Add (x, c) }",
+            {"c": np.ones(4)},
+            "do not broadcast",
+        ),
+        (
+            "(double[1,3] x) => (double[1,0] y) { y = MatMul (x, W) }",
+            {"W": np.ones((3, 0))},
+            "is empty",
+        ),
         ("(double[1,3] x) => (double[0] y) { y = Identity (c) }", {"c": np.ones(0)}, "is empty"),
-        ("(double[1,3] x) => (double[1,3] y) { y = MatMul (x, c) }", {"c": np.array(2.0)}, "scalar"),
-        ("(double[1,3] x) => (double[1,3] y) { y = Add (x, c) }", {"c": np.array([1, np.nan, 1])}, "NaN or infinite"),
-        ("(double[1,3] x) => (double[1,3] y) { y = Mul (x, c) }", {"c": np.array(np.inf)}, "NaN or infinite"),
-        ("(double[1,3] x) => (double[1,3] y) { y = Div (x, c) }", {"c": np.array([1.0, 0, 1])}, "divides by zero"),
-        ("(double[1,3] x) => (double[1,3] y) { y = Div (x, c) }", {"c": np.array(1e-320)}, "NaN or infinite"),
-        ("(double[1,3] x) => (double[1,3] y) { y = Reshape (x, s) }", {"s": np.array([2, 2])}, "does not fit"),
-        ("(double[1,3] x) => (double[1,3] y) { y = Reshape (x, s) }", {"s": np.array([-1, -1])}, "not a shape"),
-        ("(double[1,3] x) => (double[1,3] y) { y = Reshape (x, s) }", {"s": np.array([1, 3, 0])}, "copies an axis"),
-        ("(double[1,3] x) => (double[1,3] y) { y = Reshape (x, s) }", {"s": np.array([1.0])}, "integers"),
+        (
+            "(double[1,3] x) => (double[1,3] y) { y = MatMul (x, c) }",
+            {"c": np.array(2.0)},
+            "scalar",
+        ),
+        (
+            "(double[1,3] x) => (double[1,3] y) { y = Add (x, c) }",
+            {"c": np.array([1, np.nan, 1])},
+            "NaN or infinite",
+        ),
+        (
+            "(double[1,3] x) => (double[1,3] y) { y = Mul (x, c) }",
+            {"c": np.array(np.inf)},
+            "NaN or infinite",
+        ),
+        (
+            "(double[1,3] x) => (double[1,3] y) { y = Div (x, c) }",
+            {"c": np.array([1.0, 0, 1])},
+            "divides by zero",
+        ),
+        (
+            "(double[1,3] x) => (double[1,3] y) { y = Div (x, c) }",
+            {"c": np.array(1e-320)},
+            "NaN or infinite",
+        ),
+        (
+            "(double[1,3] x) => (double[1,3] y) { y = Reshape (x, s) }",
+            {"s": np.array([2, 2])},
+            "does not fit",
+        ),
+        (
+            "(double[1,3] x) => (double[1,3] y) { y = Reshape (x, s) }",
+            {"s": np.array([-1, -1])},
+            "not a shape",
+        ),
+        (
+            "(double[1,3] x) => (double[1,3] y) { y = Reshape (x, s) }",
+            {"s": np.array([1, 3, 0])},
+            "copies an axis",
+        ),
+        (
+            "(double[1,3] x) => (double[1,3] y) { y = Reshape (x, s) }",
+            {"s": np.array([1.0])},
+            "integers",
+        ),
         ("(double[1,3] x) => (double[1,3] y) { y = Reshape (x) }", {}, "'shape' is missing"),
         ("(double[1,3] x) => (double[1,3] y) { y = Unsqueeze (x) }", {}, "'axes' is missing"),
-        ("(double[1,3] x) => (double[1,3] y) { y = Unsqueeze (x, a) }", {"a": np.array([7])}, "axes"),
-        ("(double[1,3] x) => (double[1,3] y) { y = Squeeze (x, a) }", {"a": np.array([1])}, "does not fit"),
+        (
+            "(double[1,3] x) => (double[1,3] y) { y = Unsqueeze (x, a) }",
+            {"a": np.array([7])},
+            "axes",
+        ),
+        (
+            "(double[1,3] x) => (double[1,3] y) { y = Squeeze (x, a) }",
+            {"a": np.array([1])},
+            "does not fit",
+        ),
         ("(double[1,3] x) => (double[1,3] y) { y = Flatten <axis = 5> (x) }", {}, "axis 5"),
-        ("(double[1,3] x) => (double[1,3] y) { y = Flatten <axis = 0.5> (x) }", {}, "type INT, not FLOAT"),
+        (
+            "(double[1,3] x) => (double[1,3] y) { y = Flatten <axis = 0.5> (x) }",
+            {},
+            "type INT, not FLOAT",
+        ),
         ("(double[1,3] x) => (double[1,3] y) { y = Cast (x) }", {}, "'to' is missing"),
         ("(double[1,3] x) => (double[1,3] y) { y = Relu () }", {}, "input 1, 'x', is missing"),
         (
@@ -413,7 +536,11 @@ def test_random_networks_agree_with_the_reference(steps: list[str], seed: int) -
             {"s": np.array(["a"], object)},
             "not of real numbers",
         ),
-        ("(double[1,3] x) => (double[1,3] y) { y = Add (x, c) }", {"c": np.array(1j)}, "not of real numbers"),
+        (
+            "(double[1,3] x) => (double[1,3] y) { y = Add (x, c) }",
+            {"c": np.array(1j)},
+            "not of real numbers",
+        ),
         (
             "(double[1,3] x) => (double[1,3] y) { y = Add (x, s) }",
             {"s": np.array(["a"], object)},
@@ -432,9 +559,17 @@ def test_malformed_models(text: str, constants: dict[str, np.ndarray], message: 
         ("y = Sigmoid (x)", {}, r"\(Sigmoid, opset 17\).*not piecewise linear.*Gemm, .*Relu"),
         ("y = Floor (x)", {}, "not continuous"),
         ("y = Scan (x)", {}, "Scan is not supported"),
-        ("y = com.microsoft.FusedGemm (x, c)", {"c": np.ones((3, 3))}, r"operator com.microsoft.FusedGemm is not"),
+        (
+            "y = com.microsoft.FusedGemm (x, c)",
+            {"c": np.ones((3, 3))},
+            r"operator com.microsoft.FusedGemm is not",
+        ),
         ("r = Relu (x)\n y = Mul (x, r)", {}, "product .* not piecewise linear"),
-        ("r = Relu (x)\n t = Reshape (r, s)\n y = MatMul (x, t)", {"s": np.array([3, 1])}, "product"),
+        (
+            "r = Relu (x)\n t = Reshape (r, s)\n y = MatMul (x, t)",
+            {"s": np.array([3, 1])},
+            "product",
+        ),
         ("y = Div (c, x)", {"c": np.ones(3)}, "quotient .* not piecewise linear"),
         ("y = Dropout (x, r, t)", {"r": np.array(0.5), "t": np.array(True)}, "training mode"),
         ("y = Cast <to = 7> (x)", {}, "floating-point"),
@@ -442,15 +577,31 @@ def test_malformed_models(text: str, constants: dict[str, np.ndarray], message: 
         ("y = Relu (x, x)", {}, "with 2 inputs"),
         ("y = Relu <alpha = 1.0> (x)", {}, "attributes alpha"),
         ("r = RandomNormal <shape = [3]> ()\n y = Add (x, r)", {}, "RandomNormal is not supported"),
-        ("r = RandomNormalLike (c)\n y = Add (x, r)", {"c": np.ones(3)}, "RandomNormalLike is not supported"),
-        ("r = Transpose <perm = [5]> (c)\n y = Add (x, r)", {"c": np.ones(3)}, "cannot be evaluated"),
-        ('c = Constant <value_string = "a"> ()\n r = StringNormalizer (c)\n y = Add (x, r)', {}, "cannot be evaluated"),
+        (
+            "r = RandomNormalLike (c)\n y = Add (x, r)",
+            {"c": np.ones(3)},
+            "RandomNormalLike is not supported",
+        ),
+        (
+            "r = Transpose <perm = [5]> (c)\n y = Add (x, r)",
+            {"c": np.ones(3)},
+            "cannot be evaluated",
+        ),
+        (
+            'c = Constant <value_string = "a"> ()\n r = StringNormalizer (c)\n y = Add (x, r)',
+            {},
+            "cannot be evaluated",
+        ),
     ],
 )
 def test_unsupported_models(text: str, constants: dict[str, np.ndarray], message: str) -> None:
     with pytest.raises(UnsupportedOperatorError, match=re.compile(message, re.DOTALL)):
         read_onnx(
-            onnx_model(f"(double[1,3] x) => (double[1,3] y) {{ {text} }}", constants, imports={"com.microsoft": 1})
+            onnx_model(
+                f"(double[1,3] x) => (double[1,3] y) {{ {text} }}",
+                constants,
+                imports={"com.microsoft": 1},
+            )
         )
 
 
@@ -469,7 +620,11 @@ def test_old_dropout_in_training_mode() -> None:
 
 def test_newer_opset() -> None:
     with pytest.raises(UnsupportedOperatorError, match=f"opset {NEWEST_OPSET + 1}"):
-        read_onnx(onnx_model("(double[1,3] x) => (double[1,3] y) { y = Relu (x) }", opset=NEWEST_OPSET + 1))
+        read_onnx(
+            onnx_model(
+                "(double[1,3] x) => (double[1,3] y) { y = Relu (x) }", opset=NEWEST_OPSET + 1
+            )
+        )
 
 
 def test_unknown_rank() -> None:
@@ -493,7 +648,9 @@ def test_initializer_of_the_wrong_size() -> None:
         read_onnx(model)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello, world", bytes(100), b"\x08\x07", bytes(range(256))])
+@pytest.mark.parametrize(
+    "content", [b"", b"hello, world", bytes(100), b"\x08\x07", bytes(range(256))]
+)
 def test_files_that_are_not_onnx(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "bad.onnx"
     path.write_bytes(content)
@@ -540,7 +697,9 @@ def runtime(path: Path, points: np.ndarray) -> np.ndarray:
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     source = session.get_inputs()[0]
     dtype = np.float64 if source.type == "tensor(double)" else np.float32
-    return np.array([session.run(None, {source.name: point.astype(dtype)})[0].ravel() for point in points])
+    return np.array(
+        [session.run(None, {source.name: point.astype(dtype)})[0].ravel() for point in points]
+    )
 
 
 FILES = [
@@ -568,5 +727,7 @@ def test_shared_weights_between_models() -> None:
         random_weights(np.random.default_rng(0), (2, 2), np.float64),
     )
     before = model.SerializeToString()
-    np.testing.assert_array_equal(read_onnx(model).jacobian([1, 1]), read_onnx(model).jacobian([1, 1]))
+    np.testing.assert_array_equal(
+        read_onnx(model).jacobian([1, 1]), read_onnx(model).jacobian([1, 1])
+    )
     assert model.SerializeToString() == before

@@ -29,7 +29,12 @@ Ints = Sequence[int]
 
 
 def model(
-    operator: str, shape: Ints, *constants: Array, opset: int = 22, outputs: Sequence[str] = ("y",), **attributes: Any
+    operator: str,
+    shape: Ints,
+    *constants: Array,
+    opset: int = 22,
+    outputs: Sequence[str] = ("y",),
+    **attributes: Any,
 ) -> onnx.ModelProto:
     names = [f"c{k}" for k in range(len(constants))]
     graph = onnx.helper.make_graph(
@@ -37,9 +42,14 @@ def model(
         "g",
         [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.DOUBLE, shape)],
         [onnx.helper.make_empty_tensor_value_info(outputs[-1])],
-        [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in zip(names, constants, strict=True)],
+        [
+            onnx.numpy_helper.from_array(np.asarray(array), name)
+            for name, array in zip(names, constants, strict=True)
+        ],
     )
-    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=8)
+    return onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=8
+    )
 
 
 def read(operator: str, shape: Ints, *constants: Array, **options: Any) -> Network:
@@ -60,7 +70,9 @@ def windows(shape: Ints, kernel: Ints, strides: Ints, dilations: Ints) -> Iterat
         yield (..., *at), (..., *(slice(i * s, i * s + (k - 1) * d + 1, d) for i, k, s, d in where))
 
 
-def convolution(x: Array, W: Array, b: Array, groups: int, strides: Ints, dilations: Ints, pads: Ints) -> Array:
+def convolution(
+    x: Array, W: Array, b: Array, groups: int, strides: Ints, dilations: Ints, pads: Ints
+) -> Array:
     rank = W.ndim - 2
     x = padded(x, pads[:rank], pads[rank:])
     spans = [(k - 1) * d + 1 for k, d in zip(W.shape[2:], dilations, strict=True)]
@@ -75,11 +87,20 @@ def convolution(x: Array, W: Array, b: Array, groups: int, strides: Ints, dilati
 
 
 def transposed(
-    x: Array, W: Array, b: Array, groups: int, strides: Ints, dilations: Ints, pads: Ints, extra: Ints
+    x: Array,
+    W: Array,
+    b: Array,
+    groups: int,
+    strides: Ints,
+    dilations: Ints,
+    pads: Ints,
+    extra: Ints,
 ) -> Array:
     rank = W.ndim - 2
     spans = [(k - 1) * d + 1 for k, d in zip(W.shape[2:], dilations, strict=True)]
-    full = [(n - 1) * s + w + e for n, s, w, e in zip(x.shape[2:], strides, spans, extra, strict=True)]
+    full = [
+        (n - 1) * s + w + e for n, s, w, e in zip(x.shape[2:], strides, spans, extra, strict=True)
+    ]
     y = np.zeros((x.shape[0], W.shape[1] * groups, *full))
     for c, m in itertools.product(range(x.shape[1]), range(W.shape[1])):
         channel = c // (x.shape[1] // groups) * W.shape[1] + m
@@ -103,7 +124,10 @@ def pooled(
     beyond = [s * k + w for s, k, w in zip(strides, shape, spans, strict=True)]
     inside = padded(np.ones_like(x), pads[:rank], pads[rank:])
     weights = padded(np.ones_like(inside) if include else inside, [0] * rank, beyond)
-    inside, values = (padded(padded(a, pads[:rank], pads[rank:]), [0] * rank, beyond) for a in (np.ones_like(x), x))
+    inside, values = (
+        padded(padded(a, pads[:rank], pads[rank:]), [0] * rank, beyond)
+        for a in (np.ones_like(x), x)
+    )
     average = np.empty((*x.shape[:2], *shape))
     maximum = np.empty_like(average)
     axes = tuple(range(2, 2 + rank))
@@ -116,7 +140,10 @@ def pooled(
 
 def same_pads(mode: str, lengths: Ints, kernel: Ints, strides: Ints, dilations: Ints) -> list[int]:
     spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-    totals = [max((-(-n // s) - 1) * s + w - n, 0) for n, w, s in zip(lengths, spans, strides, strict=True)]
+    totals = [
+        max((-(-n // s) - 1) * s + w - n, 0)
+        for n, w, s in zip(lengths, spans, strides, strict=True)
+    ]
     less, more = [total // 2 for total in totals], [total - total // 2 for total in totals]
     return [*less, *more] if mode == "SAME_UPPER" else [*more, *less]
 
@@ -126,7 +153,9 @@ def same_pads(mode: str, lengths: Ints, kernel: Ints, strides: Ints, dilations: 
 def test_random_attributes_agree_with_plain_loops(seed: int) -> None:
     rng = np.random.default_rng(seed)
     rank = int(rng.choice([1, 1, 2, 2, 3]))
-    kernel, strides, dilations, extra = (rng.integers(1, high, rank).tolist() for high in (4, 4, 4, 3))
+    kernel, strides, dilations, extra = (
+        rng.integers(1, high, rank).tolist() for high in (4, 4, 4, 3)
+    )
     lengths, groups = rng.integers(1, 6, rank).tolist(), int(rng.integers(1, 4))
     inner, outer = (int(count) for count in rng.integers(1, 3, 2))
     x = rng.normal(size=(int(rng.integers(1, 3)), inner * groups, *lengths))
@@ -135,17 +164,31 @@ def test_random_attributes_agree_with_plain_loops(seed: int) -> None:
     match operator := str(rng.choice(["Conv", "ConvTranspose", "AveragePool", "MaxPool"])):
         case "Conv":
             mode = str(rng.choice(["NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"]))
-            W, b = rng.normal(size=(outer * groups, inner, *kernel)), rng.normal(size=outer * groups)
+            W, b = (
+                rng.normal(size=(outer * groups, inner, *kernel)),
+                rng.normal(size=outer * groups),
+            )
             if mode == "VALID":
                 pads = [0] * len(pads)
             elif mode != "NOTSET":
                 pads = same_pads(mode, lengths, kernel, strides, dilations)
-            constants, expected = (W, b), lambda: convolution(x, W, b, groups, strides, dilations, pads)
-            options |= {"group": groups, "auto_pad": mode} | ({"pads": pads} if mode == "NOTSET" else {})
+            constants, expected = (
+                (W, b),
+                lambda: convolution(x, W, b, groups, strides, dilations, pads),
+            )
+            options |= {"group": groups, "auto_pad": mode} | (
+                {"pads": pads} if mode == "NOTSET" else {}
+            )
         case "ConvTranspose":
-            W, b = rng.normal(size=(inner * groups, outer, *kernel)), rng.normal(size=outer * groups)
+            W, b = (
+                rng.normal(size=(inner * groups, outer, *kernel)),
+                rng.normal(size=outer * groups),
+            )
             extra = [min(e - 1, s - 1) for e, s in zip(extra, strides, strict=True)]
-            constants, expected = (W, b), lambda: transposed(x, W, b, groups, strides, dilations, pads, extra)
+            constants, expected = (
+                (W, b),
+                lambda: transposed(x, W, b, groups, strides, dilations, pads, extra),
+            )
             options |= {"group": groups, "output_padding": extra, "pads": pads}
         case _:
             up, include = (int(flag) for flag in rng.integers(0, 2, 2))
@@ -154,12 +197,16 @@ def test_random_attributes_agree_with_plain_loops(seed: int) -> None:
             options |= {"count_include_pad": include} if operator == "AveragePool" else {}
 
             def expected() -> Array:
-                return pooled(x, kernel, strides, dilations, pads, up, include)[operator == "MaxPool"]
+                return pooled(x, kernel, strides, dilations, pads, up, include)[
+                    operator == "MaxPool"
+                ]
 
     spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
     room = [n + p + q for n, p, q in zip(lengths, pads[:rank], pads[rank:], strict=True)]
     short = [s if options.get("ceil_mode") else 1 for s in strides]
-    if operator != "ConvTranspose" and any(n - w <= -s for n, w, s in zip(room, spans, short, strict=True)):
+    if operator != "ConvTranspose" and any(
+        n - w <= -s for n, w, s in zip(room, spans, short, strict=True)
+    ):
         with pytest.raises(ModelError, match="does not fit into axis"):
             read(operator, x.shape, *constants, **options)
         return
@@ -179,7 +226,9 @@ def test_global_pooling_of_a_batch(operator: str) -> None:
     network = read(operator, x.shape)
     assert network.output_shape == (2, 3, 1, 1, 1)
     plain = x.max if operator == "GlobalMaxPool" else x.mean
-    np.testing.assert_allclose(network.evaluate(x.ravel()), plain(axis=(2, 3, 4)).ravel(), rtol=1e-14)
+    np.testing.assert_allclose(
+        network.evaluate(x.ravel()), plain(axis=(2, 3, 4)).ravel(), rtol=1e-14
+    )
 
 
 def test_batch_normalization_of_float32_constants_is_in_float64() -> None:
@@ -187,7 +236,9 @@ def test_batch_normalization_of_float32_constants_is_in_float64() -> None:
     network = read("BatchNormalization", (1, 1, 1), s, b, m, v, opset=15, epsilon=0.01)
     s, b, m, v, epsilon = (float(np.float32(value)) for value in (0.1, 0.3, 0.7, 1.1, 0.01))
     assert network.jacobian([0.0])[0, 0] == pytest.approx(s / math.sqrt(v + epsilon), rel=1e-15)
-    assert network.evaluate([0.0])[0] == pytest.approx(b - m * s / math.sqrt(v + epsilon), rel=1e-14)
+    assert network.evaluate([0.0])[0] == pytest.approx(
+        b - m * s / math.sqrt(v + epsilon), rel=1e-14
+    )
 
 
 def test_batch_normalization_of_one_axis() -> None:
@@ -217,7 +268,9 @@ def test_a_convolution_is_one_sparse_matrix_without_zeros() -> None:
 
 
 def test_a_convolution_needs_little_memory_beside_its_matrix() -> None:
-    convolutional = model("Conv", (1, 16, 16, 16), np.ones((16, 16, 3, 3), np.float32), pads=[1, 1, 1, 1])
+    convolutional = model(
+        "Conv", (1, 16, 16, 16), np.ones((16, 16, 3, 3), np.float32), pads=[1, 1, 1, 1]
+    )
     read_onnx(convolutional)
     tracemalloc.start()
     try:
@@ -243,8 +296,12 @@ def test_window_maximum(seed: int) -> None:
     points = rng.normal(size=(5, size))
     graph = Graph((x,), (largest,))
     expected = np.stack([points[:, row[row >= 0]].max(axis=1) for row in positions], axis=1)
-    np.testing.assert_allclose(evaluate(graph, {x: points})[largest], expected, rtol=1e-14, atol=1e-14)
-    assert sum(gate.size for gate in graph.gates) <= sum(len(set(row[row >= 0].tolist())) - 1 for row in positions)
+    np.testing.assert_allclose(
+        evaluate(graph, {x: points})[largest], expected, rtol=1e-14, atol=1e-14
+    )
+    assert sum(gate.size for gate in graph.gates) <= sum(
+        len(set(row[row >= 0].tolist())) - 1 for row in positions
+    )
 
 
 def test_window_maximum_over_nothing_is_refused() -> None:
@@ -263,7 +320,10 @@ def test_window_maximum_over_nothing_is_refused() -> None:
         ({"kernel_shape": [2, 2], "strides": [3, 3]}, 3 * 4),
         # Two gates along each row that is read, of which windows share each; then two for each window.
         ({"kernel_shape": [3, 3]}, 2 * 4 * 6 + 2 * 4 * 4),
-        ({"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 0, 0]}, 2 * 3 * 6 - 6 + 2 * 3 * 3 - 3),
+        (
+            {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 0, 0]},
+            2 * 3 * 6 - 6 + 2 * 3 * 3 - 3,
+        ),
         ({"kernel_shape": [1, 1], "strides": [2, 1]}, 0),
         # Windows of 1 to 6 entries from the first one on: 3 pairs, then 2 and 2.
         ({"kernel_shape": [6, 6], "pads": [5, 0, 0, 0]}, 6 * 5 + 7),
@@ -282,11 +342,23 @@ ONES = np.ones(1)
 @pytest.mark.parametrize(
     ("operator", "constants", "options", "error", "message"),
     [
-        ("Conv", [KERNEL], {"strides": [-1, 1]}, ModelError, "'strides' should be 2 positive integers"),
+        (
+            "Conv",
+            [KERNEL],
+            {"strides": [-1, 1]},
+            ModelError,
+            "'strides' should be 2 positive integers",
+        ),
         ("Conv", [KERNEL], {"dilations": [1]}, ModelError, "'dilations' should be 2 positive"),
         ("Conv", [KERNEL], {"pads": [1, 1]}, ModelError, "'pads' should be 4 integers"),
         ("Conv", [KERNEL], {"pads": [-1, 0, 0, 0]}, ModelError, "'pads' should be 4 integers"),
-        ("Conv", [KERNEL], {"pads": [1, 1, 1, 1], "auto_pad": "VALID"}, ModelError, "both the pads"),
+        (
+            "Conv",
+            [KERNEL],
+            {"pads": [1, 1, 1, 1], "auto_pad": "VALID"},
+            ModelError,
+            "both the pads",
+        ),
         ("Conv", [KERNEL], {"auto_pad": "SAME"}, ModelError, "'auto_pad' should be NOTSET"),
         ("Conv", [KERNEL], {"group": 2}, ModelError, "1 channels in 2 groups"),
         ("Conv", [KERNEL], {"group": 0}, ModelError, "in 0 groups"),
@@ -295,15 +367,45 @@ ONES = np.ones(1)
         ("Conv", [np.ones((1, 2, 3, 3))], {}, ModelError, "does not fit an input with 1 channels"),
         ("Conv", [np.ones((1, 1, 3))], {}, ModelError, "does not fit an input of shape"),
         ("Conv", [np.ones((0, 1, 3, 3))], {}, ModelError, "does not fit an input of shape"),
-        ("Conv", [np.ones((1, 1, 5, 5))], {}, ModelError, "spans 5 entries does not fit into axis 2 of 4"),
+        (
+            "Conv",
+            [np.ones((1, 1, 5, 5))],
+            {},
+            ModelError,
+            "spans 5 entries does not fit into axis 2 of 4",
+        ),
         ("Conv", [KERNEL, np.ones(2)], {}, ModelError, "one number for each of the 1 channels"),
         ("Conv", [KERNEL * np.inf], {}, ModelError, "NaN or infinite"),
         ("Conv", [KERNEL], {"pads": [10**9] * 4}, UnsupportedOperatorError, "coefficients"),
-        ("Conv", [KERNEL], {"pads": [2**62] * 4, "strides": [2**62] * 2}, UnsupportedOperatorError, "coefficients"),
+        (
+            "Conv",
+            [KERNEL],
+            {"pads": [2**62] * 4, "strides": [2**62] * 2},
+            UnsupportedOperatorError,
+            "coefficients",
+        ),
         ("Conv", [KERNEL], {"dilations": [10**12] * 2}, ModelError, "spans 2000000000001 entries"),
-        ("ConvTranspose", [KERNEL], {"output_padding": [1, 0]}, ModelError, "less than stride or dilation"),
-        ("ConvTranspose", [KERNEL], {"output_shape": [1, 1, 6, 6]}, ModelError, "'output_shape' should be 2"),
-        ("ConvTranspose", [KERNEL], {"output_shape": [8, 6]}, UnsupportedOperatorError, "runtimes disagree"),
+        (
+            "ConvTranspose",
+            [KERNEL],
+            {"output_padding": [1, 0]},
+            ModelError,
+            "less than stride or dilation",
+        ),
+        (
+            "ConvTranspose",
+            [KERNEL],
+            {"output_shape": [1, 1, 6, 6]},
+            ModelError,
+            "'output_shape' should be 2",
+        ),
+        (
+            "ConvTranspose",
+            [KERNEL],
+            {"output_shape": [8, 6]},
+            UnsupportedOperatorError,
+            "runtimes disagree",
+        ),
         (
             "ConvTranspose",
             [KERNEL],
@@ -311,12 +413,30 @@ ONES = np.ones(1)
             UnsupportedOperatorError,
             "disagree",
         ),
-        ("ConvTranspose", [KERNEL], {"pads": [6, 0, 0, 0]}, ModelError, "leave nothing of the 6 entries"),
-        ("ConvTranspose", [KERNEL], {"strides": [10**12, 1]}, UnsupportedOperatorError, "coefficients"),
+        (
+            "ConvTranspose",
+            [KERNEL],
+            {"pads": [6, 0, 0, 0]},
+            ModelError,
+            "leave nothing of the 6 entries",
+        ),
+        (
+            "ConvTranspose",
+            [KERNEL],
+            {"strides": [10**12, 1]},
+            UnsupportedOperatorError,
+            "coefficients",
+        ),
         ("ConvTranspose", [np.ones((2, 1, 3, 3))], {}, ModelError, "1 channels in 1 groups"),
         ("AveragePool", [], {}, ModelError, "'kernel_shape' is missing"),
         ("AveragePool", [], {"kernel_shape": [0, 1]}, ModelError, "'kernel_shape' should be"),
-        ("AveragePool", [], {"kernel_shape": [1, 1], "pads": [1, 0, 0, 0]}, ModelError, "in the padding altogether"),
+        (
+            "AveragePool",
+            [],
+            {"kernel_shape": [1, 1], "pads": [1, 0, 0, 0]},
+            ModelError,
+            "in the padding altogether",
+        ),
         (
             "AveragePool",
             [],
@@ -324,8 +444,20 @@ ONES = np.ones(1)
             UnsupportedOperatorError,
             "coeffic",
         ),
-        ("MaxPool", [], {"kernel_shape": [2, 2], "pads": [2, 0, 0, 0]}, ModelError, "padding of axis 2 altogether"),
-        ("MaxPool", [], {"kernel_shape": [2, 2], "pads": [10**9] * 4}, UnsupportedOperatorError, "coefficients"),
+        (
+            "MaxPool",
+            [],
+            {"kernel_shape": [2, 2], "pads": [2, 0, 0, 0]},
+            ModelError,
+            "padding of axis 2 altogether",
+        ),
+        (
+            "MaxPool",
+            [],
+            {"kernel_shape": [2, 2], "pads": [10**9] * 4},
+            UnsupportedOperatorError,
+            "coefficients",
+        ),
         (
             "MaxPool",
             [],
@@ -347,14 +479,30 @@ ONES = np.ones(1)
             UnsupportedOperatorError,
             "disagree on auto_pad SAME_UPPER",
         ),
-        ("BatchNormalization", [ONES] * 4, {"training_mode": 1}, UnsupportedOperatorError, "training"),
+        (
+            "BatchNormalization",
+            [ONES] * 4,
+            {"training_mode": 1},
+            UnsupportedOperatorError,
+            "training",
+        ),
         ("BatchNormalization", [ONES] * 4, {"opset": 6}, UnsupportedOperatorError, "training"),
-        ("BatchNormalization", [ONES, ONES, ONES, -ONES], {}, ModelError, "variance is not positive"),
+        (
+            "BatchNormalization",
+            [ONES, ONES, ONES, -ONES],
+            {},
+            ModelError,
+            "variance is not positive",
+        ),
         ("BatchNormalization", [ONES, ONES, np.ones(2), ONES], {}, ModelError, "'mean' of shape"),
     ],
 )
 def test_refused(
-    operator: str, constants: list[Array], options: dict[str, Any], error: type[LipExactError], message: str
+    operator: str,
+    constants: list[Array],
+    options: dict[str, Any],
+    error: type[LipExactError],
+    message: str,
 ) -> None:
     with pytest.raises(error, match=message):
         read(operator, (1, 1, 4, 4), *constants, **options)

@@ -27,7 +27,9 @@ Constants = Mapping[str, np.ndarray]
 HUGE = np.iinfo(np.int64)
 
 
-def model_of(body: str, shape: tuple[int, ...], constants: Constants | None = None, opset: int = 17) -> onnx.ModelProto:
+def model_of(
+    body: str, shape: tuple[int, ...], constants: Constants | None = None, opset: int = 17
+) -> onnx.ModelProto:
     text = f"(double[{','.join(map(str, shape))}] x) => (double y) {{ {body} }}"
     imports = {domain: 1 for domain in ("ai.onnx.ml", "com.microsoft") if domain in body}
     model = onnx_model(text, constants, opset=opset, imports=imports)
@@ -35,11 +37,15 @@ def model_of(body: str, shape: tuple[int, ...], constants: Constants | None = No
     return model
 
 
-def read(body: str, shape: tuple[int, ...], constants: Constants | None = None, opset: int = 17) -> Network:
+def read(
+    body: str, shape: tuple[int, ...], constants: Constants | None = None, opset: int = 17
+) -> Network:
     return read_onnx(model_of(body, shape, constants, opset), batched=False)
 
 
-def value(body: str, x: np.ndarray, constants: Constants | None = None, opset: int = 17) -> np.ndarray:
+def value(
+    body: str, x: np.ndarray, constants: Constants | None = None, opset: int = 17
+) -> np.ndarray:
     """The output of a body at x, in its shape."""
     x = np.asarray(x, np.float64)
     network = read(body, x.shape, constants, opset)
@@ -69,18 +75,33 @@ def test_prelu_slopes() -> None:
     channels = np.array([0.5, 4.0])
     expected = [[[-0.5, -0.5], [-4, -4]]]
     np.testing.assert_array_equal(value("y = PRelu (x, s)", x, {"s": channels}, opset=6), expected)
-    np.testing.assert_array_equal(value("y = PRelu (x, s)", x, {"s": channels[:, None]}, opset=9), expected)
+    np.testing.assert_array_equal(
+        value("y = PRelu (x, s)", x, {"s": channels[:, None]}, opset=9), expected
+    )
 
 
 @pytest.mark.parametrize(
     ("low", "high"),
-    [(-1.0, 2.0), (2.0, -1.0), (None, 0.5), (0.5, None), (-np.inf, np.inf), (-1e30, 1e30), (0.0, 1e300), (0.0, 0.0)],
+    [
+        (-1.0, 2.0),
+        (2.0, -1.0),
+        (None, 0.5),
+        (0.5, None),
+        (-np.inf, np.inf),
+        (-1e30, 1e30),
+        (0.0, 1e300),
+        (0.0, 0.0),
+    ],
 )
 def test_clip(low: float | None, high: float | None) -> None:
     x = np.array([-1e9, -3.0, -1.0, -1e-7, 0.0, 0.3, 2.0, 5.0, 1e9])
-    constants = {name: np.array(bound) for name, bound in (("l", low), ("h", high)) if bound is not None}
+    constants = {
+        name: np.array(bound) for name, bound in (("l", low), ("h", high)) if bound is not None
+    }
     body = f"y = Clip (x, {'l' if low is not None else ''}{', h' if high is not None else ''})"
-    expected = np.minimum(np.maximum(x, -np.inf if low is None else low), np.inf if high is None else high)
+    expected = np.minimum(
+        np.maximum(x, -np.inf if low is None else low), np.inf if high is None else high
+    )
     np.testing.assert_allclose(value(body, x, constants), expected, rtol=1e-15, atol=1e-15)
 
 
@@ -105,7 +126,9 @@ def test_maximum_of_many_broadcasts() -> None:
     body = "r = Neg (x)\n t = Mul (x, c)\n y = OP (c, x, r, t, d)"
     for operator, function in (("Max", np.max), ("Min", np.min)):
         expected = function(np.array(np.broadcast_arrays(c, x, -x, x * c, d)), axis=0)
-        np.testing.assert_allclose(value(body.replace("OP", operator), x, {"c": c, "d": d}), expected, atol=1e-15)
+        np.testing.assert_allclose(
+            value(body.replace("OP", operator), x, {"c": c, "d": d}), expected, atol=1e-15
+        )
 
 
 @pytest.mark.parametrize(
@@ -121,12 +144,16 @@ def test_maximum_and_minimum_of_a_pair_share_their_gate(body: str) -> None:
     assert gate.size == 3
     points = np.random.default_rng(0).normal(size=(5, 2, 3))
     expected = np.stack([points.max(axis=1), points.min(axis=1)], axis=1)
-    np.testing.assert_allclose(network.evaluate(points.reshape(5, 6)), expected.reshape(5, 6), atol=1e-15)
+    np.testing.assert_allclose(
+        network.evaluate(points.reshape(5, 6)), expected.reshape(5, 6), atol=1e-15
+    )
 
 
 def test_soft_shrink() -> None:
     x = np.array([-2.0, -0.5, 0.0, 0.25, 3.0])
-    np.testing.assert_array_equal(value("y = Shrink <lambd = 0.5, bias = 0.5> (x)", x), [-1.5, 0, 0, 0, 2.5])
+    np.testing.assert_array_equal(
+        value("y = Shrink <lambd = 0.5, bias = 0.5> (x)", x), [-1.5, 0, 0, 0, 2.5]
+    )
 
 
 # Arithmetic
@@ -140,7 +167,9 @@ def test_where_broadcasts_all_three() -> None:
     c = np.array([[[1.0, 2.0], [np.inf, -np.inf]]])
     x = np.array([5.0, 6.0])
     expected = np.where(condition, c, x)
-    np.testing.assert_array_equal(value("y = Where (m, c, x)", x, {"m": condition, "c": c}), expected)
+    np.testing.assert_array_equal(
+        value("y = Where (m, c, x)", x, {"m": condition, "c": c}), expected
+    )
 
 
 def test_linear_models_of_scikit_learn() -> None:
@@ -167,13 +196,22 @@ def test_linear_models_of_scikit_learn() -> None:
 )
 def test_einsum(equation: str, shape: tuple[int, ...], others: list[tuple[int, ...]]) -> None:
     rng = np.random.default_rng(0)
-    x, constants = rng.normal(size=shape), {f"c{k}": rng.normal(size=each) for k, each in enumerate(others)}
+    x, constants = (
+        rng.normal(size=shape),
+        {f"c{k}": rng.normal(size=each) for k, each in enumerate(others)},
+    )
     for order in (["x", *constants], [*constants, "x"]):
         terms, arrow, output = equation.partition("->")
-        turned = ",".join(terms.split(",") if order[0] == "x" else [*terms.split(",")[1:], terms.split(",")[0]])
-        found = value(f'y = Einsum <equation = "{turned}{arrow}{output}"> ({", ".join(order)})', x, constants)
+        turned = ",".join(
+            terms.split(",") if order[0] == "x" else [*terms.split(",")[1:], terms.split(",")[0]]
+        )
+        found = value(
+            f'y = Einsum <equation = "{turned}{arrow}{output}"> ({", ".join(order)})', x, constants
+        )
         arrays = [x if name == "x" else constants[name] for name in order]
-        np.testing.assert_allclose(found, np.einsum(f"{turned}{arrow}{output}", *arrays), atol=1e-14)
+        np.testing.assert_allclose(
+            found, np.einsum(f"{turned}{arrow}{output}", *arrays), atol=1e-14
+        )
 
 
 # Shapes
@@ -185,8 +223,12 @@ def test_slice_as_the_standard_says(data: st.DataObject) -> None:
     shape = tuple(data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=3)))
     axes = data.draw(st.lists(st.sampled_from(range(len(shape))), unique=True, min_size=1))
     bound = st.integers(-7, 7) | st.sampled_from([HUGE.max, HUGE.min, 2**31 - 1, -(2**31)])
-    starts, ends = (data.draw(st.lists(bound, min_size=len(axes), max_size=len(axes))) for _ in "se")
-    steps = data.draw(st.lists(st.sampled_from([-3, -2, -1, 1, 2, 5]), min_size=len(axes), max_size=len(axes)))
+    starts, ends = (
+        data.draw(st.lists(bound, min_size=len(axes), max_size=len(axes))) for _ in "se"
+    )
+    steps = data.draw(
+        st.lists(st.sampled_from([-3, -2, -1, 1, 2, 5]), min_size=len(axes), max_size=len(axes))
+    )
     x = arange(*shape)
     expected = x
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
@@ -196,7 +238,12 @@ def test_slice_as_the_standard_says(data: st.DataObject) -> None:
         last = min(max(stop, 0 if step > 0 else -1), n if step > 0 else n - 1)
         expected = np.take(expected, np.arange(first, last, step), axis)
     signed = [axis - len(shape) if data.draw(st.booleans()) else axis for axis in axes]
-    constants = {"s": np.array(starts), "e": np.array(ends), "a": np.array(signed), "t": np.array(steps)}
+    constants = {
+        "s": np.array(starts),
+        "e": np.array(ends),
+        "a": np.array(signed),
+        "t": np.array(steps),
+    }
     if expected.size:
         np.testing.assert_array_equal(value("y = Slice (x, s, e, a, t)", x, constants), expected)
     else:
@@ -206,7 +253,12 @@ def test_slice_as_the_standard_says(data: st.DataObject) -> None:
 
 def test_a_step_backwards_from_before_the_beginning() -> None:
     # The standard clamps the start into the axis, as onnxruntime does; the reference implementation gives nothing.
-    constants = {"s": np.array([-9]), "e": np.array([HUGE.min]), "a": np.array([0]), "t": np.array([-1])}
+    constants = {
+        "s": np.array([-9]),
+        "e": np.array([HUGE.min]),
+        "a": np.array([0]),
+        "t": np.array([-1]),
+    }
     np.testing.assert_array_equal(value("y = Slice (x, s, e, a, t)", arange(3), constants), [1])
 
 
@@ -216,16 +268,23 @@ def test_pad_takes_away_and_then_adds(data: st.DataObject) -> None:
     shape = tuple(data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))
     mode = data.draw(st.sampled_from(["constant", "edge", "reflect", "wrap"]))
     widths = [[data.draw(st.integers(-1, 5)) for _ in range(2)] for _ in shape]
-    kept = [n + min(before, 0) + min(after, 0) for n, (before, after) in zip(shape, widths, strict=True)]
+    kept = [
+        n + min(before, 0) + min(after, 0) for n, (before, after) in zip(shape, widths, strict=True)
+    ]
     x = arange(*shape)
     body = f'y = Pad <mode = "{mode}"> (x, p, {"v" * (mode == "constant")})'
-    constants = {"p": np.array(widths).T.ravel(), **({"v": np.array(-7.0)} if mode == "constant" else {})}
+    constants = {
+        "p": np.array(widths).T.ravel(),
+        **({"v": np.array(-7.0)} if mode == "constant" else {}),
+    }
     if min(kept) < 1:
         try:
             read(body, shape, constants)
         except ModelError:
             return
-    cropped = x[tuple(slice(max(-b, 0), n - max(-a, 0)) for n, (b, a) in zip(shape, widths, strict=True))]
+    cropped = x[
+        tuple(slice(max(-b, 0), n - max(-a, 0)) for n, (b, a) in zip(shape, widths, strict=True))
+    ]
     more = {"constant_values": -7.0} if mode == "constant" else {}
     expected = np.pad(cropped, np.maximum(widths, 0), mode=mode, **more)
     np.testing.assert_array_equal(value(body, x, constants, opset=19), expected)
@@ -240,26 +299,36 @@ def test_gather_tile_and_expand(data: st.DataObject) -> None:
     axis = data.draw(st.integers(-rank, rank - 1))
     index = st.integers(-shape[axis], shape[axis] - 1)
     indices = np.array(
-        data.draw(index | st.lists(index, min_size=1) | st.lists(st.lists(index, min_size=2, max_size=2), min_size=1))
+        data.draw(
+            index
+            | st.lists(index, min_size=1)
+            | st.lists(st.lists(index, min_size=2, max_size=2), min_size=1)
+        )
     )
     found = value(f"y = Gather <axis = {axis}> (x, i)", x, {"i": indices})
     np.testing.assert_array_equal(found, np.take(x, indices, axis))
-    lengths = [data.draw(st.integers(1, 2)) if each == axis % rank else n for each, n in enumerate(shape)]
-    several = np.array(data.draw(st.lists(index, min_size=math.prod(lengths), max_size=math.prod(lengths)))).reshape(
-        lengths
-    )
+    lengths = [
+        data.draw(st.integers(1, 2)) if each == axis % rank else n for each, n in enumerate(shape)
+    ]
+    several = np.array(
+        data.draw(st.lists(index, min_size=math.prod(lengths), max_size=math.prod(lengths)))
+    ).reshape(lengths)
     found = value(f"y = GatherElements <axis = {axis}> (x, i)", x, {"i": several})
     np.testing.assert_array_equal(
         found, np.take_along_axis(x, np.where(several < 0, several + shape[axis], several), axis)
     )
     repeats = data.draw(st.lists(st.integers(1, 3), min_size=rank, max_size=rank))
-    np.testing.assert_array_equal(value("y = Tile (x, r)", x, {"r": np.array(repeats)}), np.tile(x, repeats))
+    np.testing.assert_array_equal(
+        value("y = Tile (x, r)", x, {"r": np.array(repeats)}), np.tile(x, repeats)
+    )
     wanted = [data.draw(st.sampled_from([1, n] if n > 1 else [1, 2, 3])) for n in shape][
         data.draw(st.integers(0, rank)) :
     ]
     wanted = [*data.draw(st.lists(st.integers(1, 2), max_size=2 * (len(wanted) == rank))), *wanted]
     expected = x * np.ones(wanted)
-    np.testing.assert_array_equal(value("y = Expand (x, s)", x, {"s": np.array(wanted, np.int64)}), expected)
+    np.testing.assert_array_equal(
+        value("y = Expand (x, s)", x, {"s": np.array(wanted, np.int64)}), expected
+    )
 
 
 def test_gather_elements_reads_the_first_rows_only() -> None:
@@ -281,7 +350,9 @@ def test_what_is_empty_is_a_constant() -> None:
 
 
 def test_rearrangements_without_effect_cost_nothing() -> None:
-    body = "t = Transpose <perm = [1, 0, 2]> (x)\n e = Expand (t, s)\n n = Pad (e, p)\n y = Relu (n)"
+    body = (
+        "t = Transpose <perm = [1, 0, 2]> (x)\n e = Expand (t, s)\n n = Pad (e, p)\n y = Relu (n)"
+    )
     network = read(body, (1, 3, 2), {"s": np.array([3, 1, 2]), "p": np.zeros(6, np.int64)})
     assert len(network.graph.nodes) == 3
 
@@ -317,8 +388,16 @@ def test_reductions(data: st.DataObject) -> None:
     }
     operator = data.draw(st.sampled_from(sorted(functions)))
     axes = data.draw(st.none() | st.lists(st.integers(0, rank - 1), unique=True))
-    signed = None if axes is None else [axis - rank if data.draw(st.booleans()) else axis for axis in axes]
-    keepdims, noop, opset = data.draw(st.booleans()), data.draw(st.booleans()), data.draw(st.sampled_from([12, 18]))
+    signed = (
+        None
+        if axes is None
+        else [axis - rank if data.draw(st.booleans()) else axis for axis in axes]
+    )
+    keepdims, noop, opset = (
+        data.draw(st.booleans()),
+        data.draw(st.booleans()),
+        data.draw(st.sampled_from([12, 18])),
+    )
     x = np.random.default_rng(0).normal(size=shape)
     settings = [f"keepdims = {int(keepdims)}"]
     constants = {}
@@ -341,13 +420,16 @@ def test_topk(length: int, data: st.DataObject) -> None:
     largest = data.draw(st.booleans())
     # Many ties: of equal entries each is as good as the other.
     x = np.random.default_rng(length).integers(-3, 4, np.insert([2, 3], axis, length)).astype(float)
-    found = value(f"y, i = TopK <axis = {axis - 3}, largest = {int(largest)}> (x, k)", x, {"k": np.array([k])})
+    found = value(
+        f"y, i = TopK <axis = {axis - 3}, largest = {int(largest)}> (x, k)", x, {"k": np.array([k])}
+    )
     ordered = np.sort(x, axis) if not largest else -np.sort(-x, axis)
     np.testing.assert_array_equal(found, np.take(ordered, np.arange(k), axis))
 
 
 @pytest.mark.parametrize(
-    ("wires", "count", "gates"), [(8, 8, 19), (16, 16, 63), (8, 1, 7), (9, 1, 8), (4, 2, 5), (1, 1, 0)]
+    ("wires", "count", "gates"),
+    [(8, 8, 19), (16, 16, 63), (8, 1, 7), (9, 1, 8), (4, 2, 5), (1, 1, 0)],
 )
 def test_sorting_takes_the_gates_of_batchers_network(wires: int, count: int, gates: int) -> None:
     x = Input(2 * wires)
@@ -361,7 +443,9 @@ def test_sorting_is_right_for_every_order_of_zeros_and_ones() -> None:
         x = Input(wires)
         y = lower.largest(x, np.arange(wires)[None], wires)
         points = (np.arange(2**wires)[:, None] >> np.arange(wires) & 1).astype(float)
-        np.testing.assert_array_equal(evaluate(Graph((x,), (y,)), {x: points})[y], -np.sort(-points))
+        np.testing.assert_array_equal(
+            evaluate(Graph((x,), (y,)), {x: points})[y], -np.sort(-points)
+        )
 
 
 @pytest.mark.parametrize(
@@ -375,7 +459,9 @@ def test_sorting_is_right_for_every_order_of_zeros_and_ones() -> None:
 def test_group_sort_in_all_its_exports(body: str) -> None:
     x = np.random.default_rng(0).normal(size=(1, 8))
     text = f"t = Reshape (x, s)\n {body.replace('y', 'z')}\n y = Flatten (z)"
-    found = value(text, x, {"s": np.array([1, 4, 2]), **({"two": np.array([2])} if "two" in body else {})})
+    found = value(
+        text, x, {"s": np.array([1, 4, 2]), **({"two": np.array([2])} if "two" in body else {})}
+    )
     np.testing.assert_allclose(found, -np.sort(-x.reshape(4, 2)).reshape(1, 8), atol=1e-15)
 
 
@@ -400,7 +486,11 @@ def test_group_sort_in_all_its_exports(body: str) -> None:
         ("y = Concat <axis = 1> (x, c)", {"c": np.ones(2)}, "differ in more than axis 1"),
         ("y = Concat <axis = 0> ()", {}, "no input"),
         ("y, z = Split <axis = 1> (x)", {}, "does not split into 2 equal parts"),
-        ("y, z = Split <axis = 1> (x, s)", {"s": np.array([1, 1])}, r"lengths \[1, 1\] do not split"),
+        (
+            "y, z = Split <axis = 1> (x, s)",
+            {"s": np.array([1, 1])},
+            r"lengths \[1, 1\] do not split",
+        ),
         ("y, z = Split <axis = 1> (x, s)", {"s": np.array([4, -1])}, "do not split"),
         ("y, z = Split <axis = 1> (x, s)", {"s": np.array([1.0, 2.0])}, "integers"),
         ("y = Slice (x, s, e, a, t)", {"s": [0], "e": [2], "a": [1], "t": [0]}, "a step is 0"),
@@ -446,9 +536,17 @@ def test_group_sort_in_all_its_exports(body: str) -> None:
         ("y = ScatterND (x, i, u)", {"i": [[0, 1], [0, 1]], "u": np.ones(2)}, "an entry twice"),
         ("y = ScatterND (x, i, u)", {"i": [[0, 3]], "u": np.ones(1)}, "index 3"),
         ("y = ScatterND (x, i, u)", {"i": [[0, 1]], "u": np.ones(2)}, "do not fit"),
-        ("y = ScatterElements <axis = 1> (x, i, u)", {"i": [[0, -3]], "u": np.ones((1, 2))}, "an entry twice"),
+        (
+            "y = ScatterElements <axis = 1> (x, i, u)",
+            {"i": [[0, -3]], "u": np.ones((1, 2))},
+            "an entry twice",
+        ),
         ("y = ScatterElements (x, i, u)", {"i": [0], "u": np.ones(1)}, "do not fit"),
-        ("y = ScatterElements <axis = 1> (x, i, u)", {"i": [[0], [1]], "u": np.ones((2, 1))}, "do not fit"),
+        (
+            "y = ScatterElements <axis = 1> (x, i, u)",
+            {"i": [[0], [1]], "u": np.ones((2, 1))},
+            "do not fit",
+        ),
         ("y = ReduceSum (x, a)", {"a": [0, -2]}, "distinct"),
         ("y = ReduceSum (x, a)", {"a": [0.5]}, "integers"),
         ("y = ReduceMean (x, a)", {"a": [0]}, "attribute, not an input"),
@@ -458,7 +556,11 @@ def test_group_sort_in_all_its_exports(body: str) -> None:
         ("y, i = TopK (x, k)", {"k": [1, 2]}, "one integer"),
         ("y, i = TopK (x)", {}, "'K' is missing"),
         ("y = ai.onnx.ml.Scaler <scale = [1.0, 2.0]> (x)", {}, "2 scales do not fit"),
-        ("y = ai.onnx.ml.LinearRegressor <coefficients = [1.0, 2.0]> (x)", {}, "cannot be multiplied"),
+        (
+            "y = ai.onnx.ml.LinearRegressor <coefficients = [1.0, 2.0]> (x)",
+            {},
+            "cannot be multiplied",
+        ),
         (
             "y = ai.onnx.ml.LinearRegressor <coefficients = [1.0, 2.0, 3.0], targets = 2> (x)",
             {},
@@ -481,7 +583,11 @@ def test_malformed_nodes(body: str, constants: Mapping[str, list], message: str)
         ("r = Relu (x)\n y = Clip (x, r)", {}, "'low', depends on the input"),
         ("y = Gather (x, x)", {}, "'indices', depends on the input"),
         ('y = Pad <mode = "fancy"> (x, p)', {"p": [0, 1, 0, 1]}, "mode 'fancy'"),
-        ('y = ScatterND <reduction = "max"> (x, i, u)', {"i": [[0, 1]], "u": np.ones(1)}, "reduction 'max'"),
+        (
+            'y = ScatterND <reduction = "max"> (x, i, u)',
+            {"i": [[0, 1]], "u": np.ones(1)},
+            "reduction 'max'",
+        ),
         ('r = Relu (x)\n y = Einsum <equation = "ij,ij"> (x, r)', {}, "product of two tensors"),
         ("y, i = TopK <sorted = 0> (x, k)", {"k": [2]}, "order of its output is not defined"),
         ("v, y = TopK (x, k)", {"k": [2]}, "does not compute its output 'y'"),
@@ -494,7 +600,11 @@ def test_malformed_nodes(body: str, constants: Mapping[str, list], message: str)
             {"z": [0.0]},
             "Greater is not supported because it is not continuous",
         ),
-        ('y = ai.onnx.ml.Normalizer <norm = "L2"> (x)', {}, "Normalizer is not supported because it is not piecewise"),
+        (
+            'y = ai.onnx.ml.Normalizer <norm = "L2"> (x)',
+            {},
+            "Normalizer is not supported because it is not piecewise",
+        ),
         ("y = ai.onnx.ml.TreeEnsembleRegressor (x)", {}, "not continuous"),
         (
             'y = ai.onnx.ml.LinearRegressor <coefficients = [1.0, 1.0, 1.0], post_transform = "LOGISTIC"> (x)',
@@ -529,7 +639,10 @@ def test_what_to_do_about_a_final_layer(operator: str) -> None:
         ("y = Pad (x, p)", {"p": [HUGE.max, HUGE.max, HUGE.max, HUGE.max]}),
         ('y = Pad <mode = "wrap"> (x, p)', {"p": [0, 10**12, 0, 10**12]}),
         ("y = Pad (x, p)", {"p": [HUGE.min, HUGE.min, HUGE.min, HUGE.min]}),
-        ("y = Slice (x, s, e, a, t)", {"s": [HUGE.min], "e": [HUGE.max], "a": [0], "t": [HUGE.min]}),
+        (
+            "y = Slice (x, s, e, a, t)",
+            {"s": [HUGE.min], "e": [HUGE.max], "a": [0], "t": [HUGE.min]},
+        ),
         ('y = Einsum <equation = "ij,kl,mn"> (x, c, c)', {"c": np.ones((1000, 1000))}),
         ("t = Expand (x, s)\n y = CumSum (t, a)", {"s": [10**5, 3], "a": np.array(0)}),
         ("t = Expand (x, s)\n y, i = TopK <axis = 0> (t, k)", {"s": [10**6, 3], "k": [10**6]}),
@@ -568,8 +681,12 @@ def test_opsets_before_and_after(body: str, constants: Constants) -> None:
 # Interpolation, against numpy's own
 
 
-@pytest.mark.parametrize(("old", "new"), [(5, 8), (7, 10), (7, 3), (4, 6), (6, 9), (3, 1), (1, 4), (9, 2)])
-@pytest.mark.parametrize("rule", ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"])
+@pytest.mark.parametrize(
+    ("old", "new"), [(5, 8), (7, 10), (7, 3), (4, 6), (6, 9), (3, 1), (1, 4), (9, 2)]
+)
+@pytest.mark.parametrize(
+    "rule", ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"]
+)
 def test_linear_resize_is_that_of_numpy(old: int, new: int, rule: str) -> None:
     text = f"""(double[1,1,{old}] x) => (double[1,1,{new}] y) {{
         y = Resize <mode = "linear", coordinate_transformation_mode = "{rule}"> (x, , , n)
@@ -582,7 +699,9 @@ def test_linear_resize_is_that_of_numpy(old: int, new: int, rule: str) -> None:
         "asymmetric": np.arange(new) * old / new,
     }[rule]
     x = np.random.default_rng(old).normal(size=old)
-    np.testing.assert_allclose(network.evaluate(x), np.interp(places, np.arange(old), x), atol=1e-12)
+    np.testing.assert_allclose(
+        network.evaluate(x), np.interp(places, np.arange(old), x), atol=1e-12
+    )
 
 
 def test_nearest_resize() -> None:
@@ -606,7 +725,9 @@ def test_nearest_resize() -> None:
         ('mode = "linear"', 1e12, 18, "coefficients"),
     ],
 )
-def test_resize_is_refused_where_runtimes_differ(attributes: str, scale: float, opset: int, message: str) -> None:
+def test_resize_is_refused_where_runtimes_differ(
+    attributes: str, scale: float, opset: int, message: str
+) -> None:
     inputs = "x, s" if opset == 10 else "x, , s"
     text = f"(double[1,1,7] x) => (double[1,1,M] y) {{ y = Resize <{attributes}> ({inputs}) }}"
     with pytest.raises(LipExactError, match=message):
@@ -614,6 +735,9 @@ def test_resize_is_refused_where_runtimes_differ(attributes: str, scale: float, 
 
 
 def test_reshape_with_allowzero_takes_a_zero_for_a_length() -> None:
-    model = onnx_model("(double[1,3] x) => (double y) { y = Reshape <allowzero = 1> (x, s) }", {"s": np.array([0, 3])})
+    model = onnx_model(
+        "(double[1,3] x) => (double y) { y = Reshape <allowzero = 1> (x, s) }",
+        {"s": np.array([0, 3])},
+    )
     with pytest.raises(LipExactError):
         read_onnx(model)

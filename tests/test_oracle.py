@@ -49,7 +49,9 @@ IDENTITY = [([[1], [-1]], [0, 0]), ([[1, -1]], [0])]  # relu(x) - relu(-x)
 
 def relaxed(max_examples: int = 100) -> settings:
     """No limits on time: a busy machine is no failure."""
-    return settings(deadline=None, max_examples=max_examples, suppress_health_check=[HealthCheck.too_slow])
+    return settings(
+        deadline=None, max_examples=max_examples, suppress_health_check=[HealthCheck.too_slow]
+    )
 
 
 every_family = pytest.mark.parametrize("family", sorted(FAMILIES))
@@ -91,7 +93,9 @@ def check_exactly(region: Region, weights):
             else:
                 assert max(values) <= 0
                 assert inside[layer][neuron] < 0 or min(values) == 0
-    for vertex, values in zip((*region.vertices, region.point), (*at_vertices, inside), strict=True):
+    for vertex, values in zip(
+        (*region.vertices, region.point), (*at_vertices, inside), strict=True
+    ):
         affine = [
             sum(a * x for a, x in zip(row, vertex, strict=True)) + offset
             for row, offset in zip(region.jacobian, region.offset, strict=True)
@@ -150,7 +154,10 @@ def test_vertices_are_extreme_points_of_cells_that_are_not_simple(family):
 def test_vertices_are_extreme_points_in_four_dimensions(seed):
     """Two vertices of a cone that is not simple may share three facets without being adjacent."""
     rng = np.random.default_rng(seed)
-    weights = [(rng.integers(-1, 2, (7, 4)), np.zeros(7, dtype=int)), (np.ones((1, 7), dtype=int), [0])]
+    weights = [
+        (rng.integers(-1, 2, (7, 4)), np.zeros(7, dtype=int)),
+        (np.ones((1, 7), dtype=int), [0]),
+    ]
     for region in regions(weights, [-1] * 4, [1] * 4):
         vertices = np.array(region.vertices, dtype=float)
         assert len(ConvexHull(vertices).vertices) == len(vertices)
@@ -166,10 +173,16 @@ def test_sampling_sees_regions_of_the_oracle_and_no_other(family):
         seen = {gates(weights, x) for x in rng.uniform(lower, upper, (600, len(lower)))} - {None}
         assert seen <= set(known)
         for pattern in seen:
-            np.testing.assert_allclose(chain_rule(weights, pattern), known[pattern].jacobian_float, atol=1e-12)
+            np.testing.assert_allclose(
+                chain_rule(weights, pattern), known[pattern].jacobian_float, atol=1e-12
+            )
         sampled = max(np.abs(chain_rule(weights, pattern)).sum(axis=1).max() for pattern in seen)
         assert sampled <= constant(found) * (1 + 1e-12)
-        large = {pattern for pattern, region in known.items() if volume(region) > 0.03 * np.prod(upper - lower)}
+        large = {
+            pattern
+            for pattern, region in known.items()
+            if volume(region) > 0.03 * np.prod(upper - lower)
+        }
         assert large
         assert large <= seen
         if seen == set(known):
@@ -185,7 +198,9 @@ def test_difference_quotients_stay_below_the_constant(family, input_norm):
         weights, lower, upper = case(family, seed)
         bound = constant(regions(weights, lower, upper), None, input_norm)
         x = rng.uniform(lower, upper, (300, len(lower)))
-        y = np.clip(x + rng.normal(size=x.shape) * 10.0 ** rng.uniform(-3, 0, (300, 1)), lower, upper)
+        y = np.clip(
+            x + rng.normal(size=x.shape) * 10.0 ** rng.uniform(-3, 0, (300, 1)), lower, upper
+        )
         rise = np.linalg.norm(forward(weights, x) - forward(weights, y), order, axis=1)
         assert (rise <= bound * np.linalg.norm(x - y, order, axis=1) * (1 + 1e-9) + 1e-12).all()
 
@@ -210,12 +225,17 @@ def test_identity_written_with_two_relus_has_constant_one():
 )
 def test_one_input_one_layer_by_sorted_breakpoints(neurons, lower, upper):
     found = regions(
-        [([[w] for w, _, _ in neurons], [b for _, b, _ in neurons]), ([[v for *_, v in neurons]], [0])],
+        [
+            ([[w] for w, _, _ in neurons], [b for _, b, _ in neurons]),
+            ([[v for *_, v in neurons]], [0]),
+        ],
         [lower],
         [upper],
     )
     kinks = {Fraction(-b, w) for w, b, _ in neurons if w}
-    ends = sorted({Fraction(lower), Fraction(upper), *(kink for kink in kinks if lower < kink < upper)})
+    ends = sorted(
+        {Fraction(lower), Fraction(upper), *(kink for kink in kinks if lower < kink < upper)}
+    )
     middles = [(a + b) / 2 for a, b in itertools.pairwise(ends)]
     slopes = [sum(v * w for w, b, v in neurons if w * x + b > 0) for x in middles]
     by_position = sorted(found, key=lambda region: region.point)
@@ -245,7 +265,10 @@ def test_hyperplanes_in_general_position_make_the_known_number_of_regions(dimens
 @pytest.mark.parametrize("count", [1, 2, 5, 9])
 def test_lines_through_one_point(count):
     angles = np.arange(count) + 0.5
-    weights = [(np.column_stack([np.cos(angles), np.sin(angles)]), np.zeros(count)), (np.ones((1, count)), [0])]
+    weights = [
+        (np.column_stack([np.cos(angles), np.sin(angles)]), np.zeros(count)),
+        (np.ones((1, count)), [0]),
+    ]
     assert len(regions(weights, [-1, -1], [1, 1])) == 2 * count
     assert len(closed_patterns(weights, [-1, -1], [1, 1])) == 2**count
 
@@ -293,7 +316,10 @@ def test_scaling_the_last_layer_scales_the_constant(scale):
     value = constant(regions(weights, lower, upper))
     scaled = [*weights[:-1], (weights[-1][0] * scale, weights[-1][1])]
     assert constant(regions(scaled, lower, upper)) == value * scale
-    rescaled = [(weights[0][0] * scale, weights[0][1] * scale), *[(w, b * scale) for w, b in weights[1:]]]
+    rescaled = [
+        (weights[0][0] * scale, weights[0][1] * scale),
+        *[(w, b * scale) for w, b in weights[1:]],
+    ]
     assert constant(regions(rescaled, lower, upper)) == value * scale
 
 
@@ -304,7 +330,11 @@ def test_order_of_neurons_does_not_matter_and_a_smaller_box_has_no_larger_consta
     value = constant(regions(*drawn))
     order = list(range(len(weights[0][1])))
     random.shuffle(order)
-    permuted = [(weights[0][0][order], weights[0][1][order]), (weights[1][0][:, order], weights[1][1]), *weights[2:]]
+    permuted = [
+        (weights[0][0][order], weights[0][1][order]),
+        (weights[1][0][:, order], weights[1][1]),
+        *weights[2:],
+    ]
     assert constant(regions(permuted, lower, upper)) == value
     assert constant(regions(weights, lower, (lower + upper) / 2)) <= value
 
@@ -315,20 +345,38 @@ def test_rewritten_networks_keep_their_constant(seed):
     weights = random_weights(rng, (2, 4, 3, 2))
     box = ([-1, -1], [1, 1])
     value = constant(regions(weights, *box))
-    assert constant(regions(duplicate(weights, 0, 1, 5 * np.ones(3)), *box)) == pytest.approx(value, rel=1e-12)
-    assert constant(regions(duplicate(weights, 1, 2, -5 * np.ones(2)), *box)) == pytest.approx(value, rel=1e-12)
+    assert constant(regions(duplicate(weights, 0, 1, 5 * np.ones(3)), *box)) == pytest.approx(
+        value, rel=1e-12
+    )
+    assert constant(regions(duplicate(weights, 1, 2, -5 * np.ones(2)), *box)) == pytest.approx(
+        value, rel=1e-12
+    )
     points = rng.uniform(-1, 1, (20, 2))
-    plain = [weights[0], (weights[1][0][:2], weights[1][1][:2]), (weights[2][0][:, :2], weights[2][1])]
+    plain = [
+        weights[0],
+        (weights[1][0][:2], weights[1][1][:2]),
+        (weights[2][0][:, :2], weights[2][1]),
+    ]
     pair = linearize(weights, 1, 2)
-    added = np.maximum(points @ weights[0][0].T + weights[0][1], 0) @ weights[1][0][2] + weights[1][1][2]
+    added = (
+        np.maximum(points @ weights[0][0].T + weights[0][1], 0) @ weights[1][0][2]
+        + weights[1][1][2]
+    )
     np.testing.assert_allclose(
-        forward(pair, points), forward(plain, points) + added[:, None] * weights[2][0][:, 2], atol=1e-12
+        forward(pair, points),
+        forward(plain, points) + added[:, None] * weights[2][0][:, 2],
+        atol=1e-12,
     )
 
 
 @pytest.mark.parametrize(
     ("lower", "upper"),
-    [([0.0, 0.0], [1.0, 0.0]), ([0.0, 2.0], [1.0, 1.0]), ([0.0], [1.0]), ([0.0, math.nan], [1.0, 1.0])],
+    [
+        ([0.0, 0.0], [1.0, 0.0]),
+        ([0.0, 2.0], [1.0, 1.0]),
+        ([0.0], [1.0]),
+        ([0.0, math.nan], [1.0, 1.0]),
+    ],
 )
 def test_a_box_that_is_flat_or_of_another_dimension_is_refused(lower, upper):
     with pytest.raises(ValueError, match=r"box|shapes"):
@@ -346,7 +394,10 @@ def test_layers_that_do_not_fit_are_refused():
 def halfspaces_through(rng, lower, upper, count):
     """Random half-spaces that cut the box and leave its centre inside."""
     normals = rng.normal(size=(count, len(lower)))
-    offsets = normals @ ((lower + upper) / 2) + rng.uniform(0.1, 0.8, count) * (np.abs(normals) @ (upper - lower)) / 2
+    offsets = (
+        normals @ ((lower + upper) / 2)
+        + rng.uniform(0.1, 0.8, count) * (np.abs(normals) @ (upper - lower)) / 2
+    )
     return list(zip(normals, offsets, strict=True))
 
 
@@ -355,10 +406,16 @@ def halfspaces_through(rng, lower, upper, count):
 def test_redundant_halfspaces_change_nothing(family, seed):
     weights, lower, upper = case(family, seed)
     signs = list(itertools.product((-1, 1), repeat=len(lower)))
-    touching = [(a, sum(max(s * lo, s * hi) for s, lo, hi in zip(a, lower, upper, strict=True))) for a in signs]
+    touching = [
+        (a, sum(max(s * lo, s * hi) for s, lo, hi in zip(a, lower, upper, strict=True)))
+        for a in signs
+    ]
     facets = [(row, hi) for row, hi in zip(np.eye(len(lower)), upper, strict=True)]
     away = [(np.ones(len(lower)), 1e6), (np.zeros(len(lower)), 0)]
-    plain, cut = regions(weights, lower, upper), regions(weights, lower, upper, [*touching, *facets, *away])
+    plain, cut = (
+        regions(weights, lower, upper),
+        regions(weights, lower, upper, [*touching, *facets, *away]),
+    )
     assert {(r.pattern, r.jacobian, frozenset(r.vertices)) for r in plain} == {
         (r.pattern, r.jacobian, frozenset(r.vertices)) for r in cut
     }
@@ -391,14 +448,19 @@ def test_a_polytope_is_tiled_and_sampling_sees_its_regions_and_no_other(family, 
     inside = [x for x in points if all(a @ x < b for a, b in halfspaces)]
     seen = {gates(weights, x) for x in inside} - {None}
     assert seen <= {region.pattern for region in found}
-    assert {region.pattern for region in found if volume(region) > 0.05 * np.prod(upper - lower)} <= seen
+    assert {
+        region.pattern for region in found if volume(region) > 0.05 * np.prod(upper - lower)
+    } <= seen
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3, 4])
 def test_the_l1_ball(dimension):
     center = np.random.default_rng(dimension).normal(size=dimension)
     (ball,) = regions(
-        [(np.ones((1, dimension)), [0])], center - 1, center + 1, l1_ball_halfspaces(center, Fraction(3, 4))
+        [(np.ones((1, dimension)), [0])],
+        center - 1,
+        center + 1,
+        l1_ball_halfspaces(center, Fraction(3, 4)),
     )
     exact = tuple(map(Fraction, center.tolist()))
     corners = {
@@ -426,7 +488,9 @@ def test_a_domain_cut_at_a_kink_loses_the_region_behind_it():
     assert len(closed_patterns(weights, [0, 0], [1, 1], [([-1, 1], -0.5)])) == 1
 
 
-@pytest.mark.parametrize("halfspaces", [[([1, 0], -0.5)], [([1, 0], 0)], [([1, 1], 1), ([-1, -1], -1)], [([0, 0], -1)]])
+@pytest.mark.parametrize(
+    "halfspaces", [[([1, 0], -0.5)], [([1, 0], 0)], [([1, 1], 1), ([-1, -1], -1)], [([0, 0], -1)]]
+)
 def test_a_cut_that_leaves_no_interior_is_refused(halfspaces):
     with pytest.raises(ValueError, match="interior"):
         regions([([[1, 1]], [0])], [0, 0], [1, 1], halfspaces)
@@ -470,7 +534,9 @@ def test_operator_norm_against_directions_and_duality(input_norm, output_norm, s
     exact = tuple(tuple(map(Fraction, row)) for row in matrix.tolist())
     value = operator_norm(exact, input_norm, output_norm)
     transposed = tuple(zip(*exact, strict=True))
-    assert value == pytest.approx(operator_norm(transposed, dual[output_norm], dual[input_norm]), rel=1e-12)
+    assert value == pytest.approx(
+        operator_norm(transposed, dual[output_norm], dual[input_norm]), rel=1e-12
+    )
     dense = rng.normal(size=(20_000, shape[1]))
     corners = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=shape[1]))[:-1])
     directions = np.vstack([dense, corners[np.abs(corners).sum(axis=1) > 0]])
@@ -489,7 +555,9 @@ def test_a_functional_takes_the_dual_norm_of_the_gradient(input_norm, dual):
     expected = max(np.linalg.norm(functional @ region.jacobian_float, dual) for region in found)
     assert constant(found, functional, input_norm) == pytest.approx(expected, rel=1e-12)
     composed = [*weights[:-1], (functional[None, :] @ weights[-1][0], [0.0])]
-    assert constant(regions(composed, lower, upper), None, input_norm) == pytest.approx(expected, rel=1e-12)
+    assert constant(regions(composed, lower, upper), None, input_norm) == pytest.approx(
+        expected, rel=1e-12
+    )
 
 
 def cube(size):
@@ -534,26 +602,38 @@ def test_cube_and_cross_polytope_in_both_forms_are_the_named_norms(inputs, outpu
         expected = operator_norm(exact, alpha, beta)
         for left, right in itertools.product(twins[alpha], twins[beta]):
             value = operator_norm(exact, left(inputs), right(outputs))
-            assert value == (pytest.approx(expected, rel=1e-14) if "l2" in (alpha, beta) else expected)
+            assert value == (
+                pytest.approx(expected, rel=1e-14) if "l2" in (alpha, beta) else expected
+            )
     for name in ("linf", "l1"):
-        assert {vector_norm(exact[0], twin(inputs)) for twin in twins[name]} == {vector_norm(exact[0], name)}
+        assert {vector_norm(exact[0], twin(inputs)) for twin in twins[name]} == {
+            vector_norm(exact[0], name)
+        }
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 @pytest.mark.parametrize("form", ["halfspaces", "vertices"])
 def test_a_polyhedral_norm_is_the_dual_of_its_dual_and_the_same_in_the_other_form(size, form):
     norm = polyhedral(size, form)
-    other = Polyhedral(vertices=norm.corners) if form == "halfspaces" else Polyhedral(halfspaces=norm.polar.corners)
+    other = (
+        Polyhedral(vertices=norm.corners)
+        if form == "halfspaces"
+        else Polyhedral(halfspaces=norm.polar.corners)
+    )
     for vector in np.random.default_rng(0).normal(size=(5, size)).tolist():
         exact = list(map(Fraction, vector))
         length = vector_norm(exact, norm)
         assert length == vector_norm(exact, other) == vector_norm(exact, dual(dual(norm)))
-        assert vector_norm(exact, dual(norm)) == max(sum(map(Fraction.__mul__, exact, v)) for v in norm.corners)
+        assert vector_norm(exact, dual(norm)) == max(
+            sum(map(Fraction.__mul__, exact, v)) for v in norm.corners
+        )
         assert vector_norm([entry / length for entry in exact], norm) == 1
     assert {vector_norm(corner, norm) for corner in other.corners} <= {1} or form == "vertices"
 
 
-@pytest.mark.parametrize(("input_norm", "output_norm"), list(itertools.product(ALL_NORMS, ALL_NORMS)))
+@pytest.mark.parametrize(
+    ("input_norm", "output_norm"), list(itertools.product(ALL_NORMS, ALL_NORMS))
+)
 @pytest.mark.parametrize("shape", [(1, 2), (2, 1), (3, 2), (2, 3), (3, 3)])
 def test_operator_norm_of_all_norms_against_directions_and_duality(input_norm, output_norm, shape):
     alpha, beta = norm_of(input_norm, shape[1]), norm_of(output_norm, shape[0])
@@ -562,7 +642,9 @@ def test_operator_norm_of_all_norms_against_directions_and_duality(input_norm, o
     exact = tuple(tuple(map(Fraction, row)) for row in matrix.tolist())
     value = operator_norm(exact, alpha, beta)
     swapped = operator_norm(tuple(zip(*exact, strict=True)), dual(beta), dual(alpha))
-    assert value == (pytest.approx(swapped, rel=1e-12) if "l2" in (input_norm, output_norm) else swapped)
+    assert value == (
+        pytest.approx(swapped, rel=1e-12) if "l2" in (input_norm, output_norm) else swapped
+    )
     directions = rng.normal(size=(20_000, shape[1]))
     reached = (lengths(directions @ matrix.T, beta) / lengths(directions, alpha)).max()
     assert reached <= value * (1 + 1e-12)
@@ -583,7 +665,9 @@ def test_difference_quotients_in_all_norms_stay_below_the_constant(input_norm, o
     assert naive_constant(weights, low, high, None, alpha, beta, halfspaces) >= bound
     x, y = rng.uniform(low, high, (2, 1000, 2))
     y[500:] = x[500:] + 1e-3 * y[500:]
-    inside = np.all([(z @ a < b) & (np.abs(z) < 1).all(axis=1) for a, b in halfspaces for z in (x, y)], axis=0)
+    inside = np.all(
+        [(z @ a < b) & (np.abs(z) < 1).all(axis=1) for a, b in halfspaces for z in (x, y)], axis=0
+    )
     x, y = x[inside], y[inside]
     ratios = lengths(forward(weights, x) - forward(weights, y), beta) / lengths(x - y, alpha)
     assert ratios.max() <= bound * (1 + 1e-9)
@@ -628,7 +712,11 @@ def test_several_functionals_give_the_largest_over_their_hull(input_norm):
     vectors = rng.normal(size=(4, 3))
     each = [constant(found, vector, norm) for vector in vectors]
     value = constant(found, vectors, norm)
-    assert value == max(each) == constant(found, [tuple(map(Fraction, v)) for v in vectors.tolist()], norm)
+    assert (
+        value
+        == max(each)
+        == constant(found, [tuple(map(Fraction, v)) for v in vectors.tolist()], norm)
+    )
     for shares in rng.dirichlet(np.ones(4), 5):
         assert constant(found, shares @ vectors, norm) <= value * (1 + 1e-12)
 
@@ -636,11 +724,17 @@ def test_several_functionals_give_the_largest_over_their_hull(input_norm):
 @pytest.mark.parametrize("label", [None, 0, 2])
 def test_cross_functionals_are_the_pairs(label):
     vectors = cross_functionals(4, label)
-    pairs = [(i, j) for i in range(4) for j in range(4) if (i < j if label is None else i == label != j)]
+    pairs = [
+        (i, j) for i in range(4) for j in range(4) if (i < j if label is None else i == label != j)
+    ]
     assert vectors == [list(np.eye(4)[i] - np.eye(4)[j]) for i, j in pairs]
     found = regions(random_weights(np.random.default_rng(1), (2, 5, 4)), [-1, -1], [1, 1])
-    differences = [region.jacobian_float[i] - region.jacobian_float[j] for region in found for i, j in pairs]
-    assert constant(found, vectors) == pytest.approx(np.abs(differences).sum(axis=1).max(), rel=1e-12)
+    differences = [
+        region.jacobian_float[i] - region.jacobian_float[j] for region in found for i, j in pairs
+    ]
+    assert constant(found, vectors) == pytest.approx(
+        np.abs(differences).sum(axis=1).max(), rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("functional", [[1.0], [[1.0, 2.0, 3.0]], []])
@@ -668,7 +762,10 @@ def test_free_gates_are_exact_in_general_position(family, seed):
 
 @pytest.mark.parametrize("family", DEGENERATE)
 def test_free_gates_overestimate_on_degenerate_families(family):
-    pairs = [(naive_constant(*one), constant(regions(*one))) for one in (case(family, seed) for seed in range(20))]
+    pairs = [
+        (naive_constant(*one), constant(regions(*one)))
+        for one in (case(family, seed) for seed in range(20))
+    ]
     assert all(naive >= value for naive, value in pairs)
     assert sum(naive > value * (1 + 1e-6) for naive, value in pairs) >= 5
 
@@ -678,7 +775,9 @@ def test_free_gates_overestimate_on_degenerate_families(family):
 def test_free_gates_never_underestimate(drawn: Case, input_norm, output_norm):
     found = regions(*drawn)
     assert closed_patterns(*drawn) >= {region.pattern for region in found}
-    assert naive_constant(*drawn, None, input_norm, output_norm) >= constant(found, None, input_norm, output_norm)
+    assert naive_constant(*drawn, None, input_norm, output_norm) >= constant(
+        found, None, input_norm, output_norm
+    )
 
 
 # --- The robust radius -----------------------------------------------------------------------------
@@ -697,7 +796,11 @@ def classifier(seed, sizes):
         ("l1", 1, Fraction(5, 4)),
         ("l2", math.sqrt(0.5), math.sqrt(17) / 4),
         # Nearest are (1/3, 2/3) and (-1/4, 1).
-        (Polyhedral(halfspaces=[[1, 0], [-1, 0], [0, 0.5], [0, -0.5]]), Fraction(1, 3), Fraction(1, 2)),
+        (
+            Polyhedral(halfspaces=[[1, 0], [-1, 0], [0, 0.5], [0, -0.5]]),
+            Fraction(1, 3),
+            Fraction(1, 2),
+        ),
     ],
 )
 def test_radius_where_the_rival_is_a_sum_of_relus(norm, expected, below):
@@ -726,10 +829,15 @@ def test_a_rival_that_ties_everywhere_is_at_distance_zero_and_one_output_has_no_
 def test_radius_in_four_dimensions():
     x = np.array([0.5, 0.25, -0.25, 0.0])
     normal = np.array([4.0, -2.0, 1.0, 1.0])
-    weights = [(np.vstack([normal, -normal]), [0, 0]), ([[1, -1], [0, 0]], [0, 0])]  # normal x against 0
+    weights = [
+        (np.vstack([normal, -normal]), [0, 0]),
+        ([[1, -1], [0, 0]], [0, 0]),
+    ]  # normal x against 0
     for norm, other in (("linf", 1), ("l1", np.inf), ("l2", 2)):
         expected = normal @ x / np.linalg.norm(normal, other)
-        assert robust_radius(weights, x, -np.ones(4), np.ones(4), norm) == pytest.approx(expected, rel=1e-14)
+        assert robust_radius(weights, x, -np.ones(4), np.ones(4), norm) == pytest.approx(
+            expected, rel=1e-14
+        )
 
 
 def lp_radius(weights, x, lower, upper, norm, halfspaces=()):
@@ -767,7 +875,9 @@ def test_radius_by_linear_programs(norm, sizes, seed):
     drawn = classifier(seed, sizes)
     halfspaces = halfspaces_through(np.random.default_rng(seed), *drawn[2:], 2)
     for domain in ((), halfspaces):
-        assert robust_radius(*drawn, norm, domain) == pytest.approx(lp_radius(*drawn, norm, domain), rel=1e-6, abs=1e-8)
+        assert robust_radius(*drawn, norm, domain) == pytest.approx(
+            lp_radius(*drawn, norm, domain), rel=1e-6, abs=1e-8
+        )
 
 
 @pytest.mark.parametrize("norm_name", ALL_NORMS)
@@ -807,7 +917,9 @@ def test_radius_in_l2_between_those_of_two_polygons(seed):
 def test_radius_of_integer_networks_is_never_passed_by_a_grid(drawn: Case, norm):
     x = (drawn.lower + drawn.upper) / 2
     radius = robust_radius(drawn.weights, x, drawn.lower, drawn.upper, norm)
-    grid = np.stack(np.meshgrid(*[np.linspace(lo, hi, 25) for lo, hi in zip(*drawn[1:], strict=True)]), -1)
+    grid = np.stack(
+        np.meshgrid(*[np.linspace(lo, hi, 25) for lo, hi in zip(*drawn[1:], strict=True)]), -1
+    )
     points = grid.reshape(-1, len(x))
     values, label = forward(drawn.weights, points), int(np.argmax(forward(drawn.weights, x)))
     # One and the same rounding on both sides of a tie would be luck.

@@ -21,7 +21,9 @@ from benchmarks.paper.study import METHODS, DifferentRunError, Item, measured, r
 from benchmarks.report import REPORTS
 
 graphs = st.integers(1, 6).flatmap(
-    lambda n: st.tuples(st.just(n), st.sets(st.sampled_from(list(combinations(range(n), 2)) or [(0, 0)])))
+    lambda n: st.tuples(
+        st.just(n), st.sets(st.sampled_from(list(combinations(range(n), 2)) or [(0, 0)]))
+    )
 )
 
 
@@ -36,7 +38,11 @@ def largest_independent_set(graph: Any) -> int:
     """By all subsets."""
     nodes = list(graph)
     subsets = (subset for size in range(len(nodes), 0, -1) for subset in combinations(nodes, size))
-    return next(len(subset) for subset in subsets if not any(graph.has_edge(*pair) for pair in combinations(subset, 2)))
+    return next(
+        len(subset)
+        for subset in subsets
+        if not any(graph.has_edge(*pair) for pair in combinations(subset, 2))
+    )
 
 
 @given(graphs)
@@ -57,10 +63,22 @@ def test_the_constant_is_the_independence_number(drawn: tuple[int, set[tuple[int
 
 def test_a_bound_that_a_graph_contradicts_is_told() -> None:
     record = {"key": "k", "alpha": 3, "norm": "l1", "guarantee": "upper", "value": 3.0}
-    assert hardness.contradictions([record, {**record, "guarantee": "lower"}, {**record, "guarantee": "exact"}]) == []
-    for wrong in ({"value": 2.9}, {"guarantee": "lower", "value": 3.1}, {"guarantee": "exact", "value": 3.1}):
+    assert (
+        hardness.contradictions(
+            [record, {**record, "guarantee": "lower"}, {**record, "guarantee": "exact"}]
+        )
+        == []
+    )
+    for wrong in (
+        {"value": 2.9},
+        {"guarantee": "lower", "value": 3.1},
+        {"guarantee": "exact", "value": 3.1},
+    ):
         assert len(hardness.contradictions([{**record, **wrong}])) == 1
-    assert hardness.contradictions([{**record, "norm": "linf", "guarantee": "exact", "value": 3.9}]) == []
+    assert (
+        hardness.contradictions([{**record, "norm": "linf", "guarantee": "exact", "value": 3.9}])
+        == []
+    )
 
 
 @pytest.mark.parametrize("name", ["paper_synthetic", "paper_epochs"])
@@ -72,7 +90,9 @@ def test_archived_networks_are_what_is_told_of_them(name: str) -> None:
         assert (network.input.size, network.relus, network.output.size) == sizes
     if name == "paper_epochs":
         wide = archive.network(name, "none_0_500").evaluate(np.array([0.5, 0.5]))
-        assert not np.allclose(wide, archive.network(name, "none_0_000").evaluate(np.array([0.5, 0.5])))
+        assert not np.allclose(
+            wide, archive.network(name, "none_0_000").evaluate(np.array([0.5, 0.5]))
+        )
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -84,14 +104,18 @@ def test_every_question_is_asked_once_and_fits_its_network(name: str) -> None:
         case = item.make()
         assert case.domain.dim == lx.load(case.model).input.size
         assert set(item.methods) <= set(METHODS)
-    full = [study.key(item, method) for item in STUDIES[name].items(False) for method in item.methods]
+    full = [
+        study.key(item, method) for item in STUDIES[name].items(False) for method in item.methods
+    ]
     assert set(keys) <= set(full)
     assert len(full) == len(set(full))
 
 
 def kink() -> Case:
     """|x|, with constant 1."""
-    return Case(lx.Network.from_layers([([[1], [-1]], [0, 0]), ([[1, 1]], [0])]), lx.Box([-1], [1]), (1,))
+    return Case(
+        lx.Network.from_layers([([[1], [-1]], [0, 0]), ([[1, 1]], [0])]), lx.Box([-1], [1]), (1,)
+    )
 
 
 def test_a_euclidean_bound_is_converted() -> None:
@@ -107,13 +131,20 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     file = tmp_path / "run.jsonl"
     items = [Item("g", str(number), kink, ("exact", "naive")) for number in range(2)]
     whole = run(items, {"seconds": 5.0}, file, fresh=False)
-    assert [record["key"] for record in whole] == ["g/0/exact", "g/0/naive", "g/1/exact", "g/1/naive"]
+    assert [record["key"] for record in whole] == [
+        "g/0/exact",
+        "g/0/naive",
+        "g/1/exact",
+        "g/1/naive",
+    ]
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(lines[:3]) + lines[3][:10])
     again = run(items, {"seconds": 5.0}, file, fresh=False)
     assert again[:2] == whole[:2]
     assert [record["key"] for record in again] == [record["key"] for record in whole]
-    assert [json.loads(line)["key"] for line in file.read_text().splitlines()[1:]] == [r["key"] for r in whole]
+    assert [json.loads(line)["key"] for line in file.read_text().splitlines()[1:]] == [
+        r["key"] for r in whole
+    ]
     with pytest.raises(DifferentRunError, match=r"options; --fresh"):
         run(items, {"seconds": 6.0}, file, fresh=False)
     assert len(run(items[:1], {"seconds": 6.0}, file, fresh=True)) == 2
@@ -135,8 +166,17 @@ def test_errors_are_relative_to_the_constants_that_were_found() -> None:
 
 
 def test_table1_stands_beside_what_was_published() -> None:
-    record = {"group": "mnist", "member": "0", "method": "exact", "guarantee": "exact", "value": 2.0, "seconds": 1.0}
-    text = table1.report([record, {**record, "method": "naive", "guarantee": "upper", "value": 5.0}])
+    record = {
+        "group": "mnist",
+        "member": "0",
+        "method": "exact",
+        "guarantee": "exact",
+        "value": 2.0,
+        "seconds": 1.0,
+    }
+    text = table1.report(
+        [record, {**record, "method": "naive", "guarantee": "upper", "value": 5.0}]
+    )
     assert "| exact | exact | 1 | 0 | 69 (LipMIP) |" in text
     assert "| naive | upper | 1 | 150 % | - |" in text
 
@@ -148,7 +188,9 @@ def test_the_committed_report_is_that_of_its_records(name: str) -> None:
     assert not head["options"]["quick"]
     text = file.with_suffix(".md").read_text()
     assert text.split("<!-- results -->\n\n")[1] == STUDIES[name].report(records) + "\n"
-    asked = {study.key(item, method) for item in STUDIES[name].items(False) for method in item.methods}
+    asked = {
+        study.key(item, method) for item in STUDIES[name].items(False) for method in item.methods
+    }
     assert {record["key"] for record in records} == asked
     if name == "hardness":
         assert hardness.contradictions(records) == []
@@ -158,7 +200,9 @@ def test_a_quick_run_writes_a_report_and_a_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = [item for item in figure1.STUDY.items(True) if item.group in ("none", "FGSM")]
-    monkeypatch.setitem(STUDIES, "figure1", study.Study(lambda _: few, figure1.report, figure1.draw, 5.0))  # type: ignore[arg-type]
+    monkeypatch.setitem(
+        STUDIES, "figure1", study.Study(lambda _: few, figure1.report, figure1.draw, 5.0)
+    )  # type: ignore[arg-type]
     assert main(["figure1", "--quick", "--folder", str(tmp_path)]) == 0
     assert "# The paper's experiments: figure1" in capsys.readouterr().out
     assert (tmp_path / "paper_figure1.png").stat().st_size > 1000

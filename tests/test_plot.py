@@ -37,7 +37,9 @@ def patterns(net, polygons):
     from lipexact.graph.evaluate import evaluate
 
     values = evaluate(net.graph, {net.input: centres})
-    return [tuple(np.concatenate([values[gate][k] for gate in net.gates])) for k in range(len(polygons))]
+    return [
+        tuple(np.concatenate([values[gate][k] for gate in net.gates])) for k in range(len(polygons))
+    ]
 
 
 BALL = lx.Ball([0.1, -0.2], 0.7, norm="l1")
@@ -78,7 +80,13 @@ def test_the_largest_norm_is_the_constant(where, seed):
 
 @pytest.mark.parametrize(
     ("output_norm", "functional"),
-    [("l1", None), ("linf", None), ("l2", None), (None, lx.CrossLipschitz()), (None, np.eye(4)[[0, 1, 2, 3, 0]])],
+    [
+        ("l1", None),
+        ("linf", None),
+        ("l2", None),
+        (None, lx.CrossLipschitz()),
+        (None, np.eye(4)[[0, 1, 2, 3, 0]]),
+    ],
 )
 def test_norms_are_not_local_maxima(output_norm, functional):
     rng = np.random.default_rng(0)
@@ -91,10 +99,14 @@ def test_norms_are_not_local_maxima(output_norm, functional):
         "l1": np.abs(pushed).sum(axis=1),
         "l2": np.sqrt((pushed**2).sum(axis=1)),
         "linf": np.abs(pushed).max(axis=1),
-        None: np.ptp(pushed, axis=1) if isinstance(functional, lx.CrossLipschitz) else np.abs(pushed).max(axis=1),
+        None: np.ptp(pushed, axis=1)
+        if isinstance(functional, lx.CrossLipschitz)
+        else np.abs(pushed).max(axis=1),
     }
     norms = plot._norms(jacobians, *checked_norm_sets(*asked))
-    np.testing.assert_allclose(norms, lengths[output_norm].max(axis=1), rtol=1e-7)  # of that many angles
+    np.testing.assert_allclose(
+        norms, lengths[output_norm].max(axis=1), rtol=1e-7
+    )  # of that many angles
 
 
 @pytest.mark.parametrize(("family", "seed"), [(duplicated, 6), (relu_of_relu, 1), (vanishing, 12)])
@@ -199,7 +211,11 @@ def test_a_certified_radius():
         if line.get_marker() in ("o", "x", "s")
         for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
     }
-    assert points == {(step.radius, step.result.upper) for step in certified.steps if np.isfinite(step.result.upper)}
+    assert points == {
+        (step.radius, step.result.upper)
+        for step in certified.steps
+        if np.isfinite(step.result.upper)
+    }
     curve = ax.lines[0]
     np.testing.assert_allclose(curve.get_xdata() * curve.get_ydata(), 1.0)
     for step in certified.steps:
@@ -258,7 +274,8 @@ def test_training_with_infinite_bounds():
 
 
 @pytest.mark.parametrize(
-    "results", [[1.0], [(1.0, 2.0, 3.0)], [(2.0, 1.0)], [(np.nan, 1.0)], [("a", "b")], [(np.inf, np.inf)]]
+    "results",
+    [[1.0], [(1.0, 2.0, 3.0)], [(2.0, 1.0)], [(np.nan, 1.0)], [("a", "b")], [(np.inf, np.inf)]],
 )
 def test_training_refuses_what_are_no_bounds(results):
     with pytest.raises(lx.OptionError, match="results"):
@@ -320,7 +337,10 @@ def test_names_are_placed_after_the_margins():
     for text in ax.texts:
         text.remove()
     plot._labelled(
-        ax, [row.method for row in rows], [(row.seconds, row.error) for row in rows], ax.lines[0].get_ydata()[0]
+        ax,
+        [row.method for row in rows],
+        [(row.seconds, row.error) for row in rows],
+        ax.lines[0].get_ydata()[0],
     )
     assert [text.xyann for text in ax.texts] == places
 
@@ -330,8 +350,12 @@ def test_names_are_placed_after_the_margins():
 def test_names_do_not_cover_each_other_nor_the_frame(size, spread):
     rng = np.random.default_rng(0)
     times = 0.1 * spread ** rng.uniform(0, 1, 8)
-    rows = [Row(f"estimator-{k}", time, rng.uniform(0.1, 0.4), "upper") for k, time in enumerate(times)]
-    ax = plot.errors(rows, None if size is None else plt.subplots(figsize=size, layout="constrained")[1])
+    rows = [
+        Row(f"estimator-{k}", time, rng.uniform(0.1, 0.4), "upper") for k, time in enumerate(times)
+    ]
+    ax = plot.errors(
+        rows, None if size is None else plt.subplots(figsize=size, layout="constrained")[1]
+    )
     ax.figure.canvas.draw()
     frame = ax.get_window_extent()
     boxes = [mpl.text.Text.get_window_extent(text) for text in ax.texts]  # without the arrows
@@ -339,7 +363,10 @@ def test_names_do_not_cover_each_other_nor_the_frame(size, spread):
         assert frame.x0 <= box.x0 < box.x1 <= frame.x1
         assert frame.y0 <= box.y0 < box.y1 <= frame.y1
         for other in boxes[:k]:
-            overlap = min(box.x1, other.x1) - max(box.x0, other.x0), min(box.y1, other.y1) - max(box.y0, other.y0)
+            overlap = (
+                min(box.x1, other.x1) - max(box.x0, other.x0),
+                min(box.y1, other.y1) - max(box.y0, other.y0),
+            )
             assert min(overlap) < 2.0, (box, other)
 
 
@@ -359,6 +386,8 @@ def test_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(lx.OptionError, match=r"lipexact\[plot\]"):
         plot.training([0], [(1.0, 1.0)])
-    monkeypatch.setattr(plot, "linear_regions", lambda *_: pytest.fail("regions were cut before that was known"))
+    monkeypatch.setattr(
+        plot, "linear_regions", lambda *_: pytest.fail("regions were cut before that was known")
+    )
     with pytest.raises(lx.OptionError, match=r"lipexact\[plot\]"):
         plot.regions(lx.Network.from_layers([([[1.0, 2.0]], [0.0])]), lx.Box.unit(2))

@@ -18,7 +18,16 @@ from lipexact.network import Network, network
 from lipexact.regions.general_position import PositionReport
 from lipexact.sets.domains import Ball, Box, Domain
 from tests import oracle
-from tests.networks import DEGENERATE, FAMILIES, Case, Layers, case, integer_cases, random_weights, to_network
+from tests.networks import (
+    DEGENERATE,
+    FAMILIES,
+    Case,
+    Layers,
+    case,
+    integer_cases,
+    random_weights,
+    to_network,
+)
 
 SEEDS = range(12)
 
@@ -56,7 +65,9 @@ def test_reports_agree_with_the_oracle(family):
         example, report = case(family, seed), report_of(family, seed)
         check_findings(example, report)
         if report.in_general_position:
-            assert oracle.naive_constant(*example) == oracle.constant(oracle.regions(*example)), seed
+            assert oracle.naive_constant(*example) == oracle.constant(oracle.regions(*example)), (
+                seed
+            )
             assert free_choice_is_exact(example), seed
 
 
@@ -85,7 +96,10 @@ def test_one_hidden_layer_is_judged_right(family):
     for seed in SEEDS:
         example = case(family, seed)
         # The first hidden layer on its own.
-        first = Case([example.weights[0], (np.ones((1, len(example.weights[0][1]))), np.zeros(1))], *example[1:])
+        first = Case(
+            [example.weights[0], (np.ones((1, len(example.weights[0][1]))), np.zeros(1))],
+            *example[1:],
+        )
         report = examine(first)
         if report.in_general_position is not None:
             decided += 1
@@ -104,7 +118,10 @@ def test_other_domains_are_judged_right(family):
         report = general_position_report(to_network(first.weights), Ball(center, radius, norm="l1"))
         if report.in_general_position is not None:
             halfspaces = oracle.l1_ball_halfspaces(center, radius)
-            assert report.in_general_position == free_choice_is_exact(first, halfspaces), (seed, str(report))
+            assert report.in_general_position == free_choice_is_exact(first, halfspaces), (
+                seed,
+                str(report),
+            )
         answers.add(report.in_general_position)
     assert len(answers) > 1 or family == "general"
 
@@ -123,7 +140,8 @@ def test_integer_networks(example):
 def check_findings(example: Case, report: PositionReport) -> None:
     """Each finding against the oracle's exact evaluation, or its regions."""
     traces = [
-        [oracle.trace(example.weights, vertex) for vertex in region.vertices] for region in oracle.regions(*example)
+        [oracle.trace(example.weights, vertex) for vertex in region.vertices]
+        for region in oracle.regions(*example)
     ]
     every = [trace for region in traces for trace in region]
     for each in report.vanishing:
@@ -140,7 +158,9 @@ def check_findings(example: Case, report: PositionReport) -> None:
         point = np.array(crossing.point)
         assert ((example.lower < point) & (point < example.upper)).all()
         normals = example.weights[0][0][[i for layer, i in indices(crossing.neurons) if layer == 0]]
-        assert np.linalg.matrix_rank(normals) < len(crossing.neurons) or len(normals) < len(crossing.neurons)
+        assert np.linalg.matrix_rank(normals) < len(crossing.neurons) or len(normals) < len(
+            crossing.neurons
+        )
         trace = oracle.trace(example.weights, crossing.point)
         assert all(abs(trace[layer][i]) < 1e-9 for layer, i in indices(crossing.neurons))
 
@@ -150,7 +170,11 @@ def check_findings(example: Case, report: PositionReport) -> None:
 
 def test_identity_coincides():
     report = examine(
-        Case([(np.array([[1.0], [-1.0]]), np.zeros(2)), (np.array([[1.0, -1.0]]), np.zeros(1))], [-1], [1])
+        Case(
+            [(np.array([[1.0], [-1.0]]), np.zeros(2)), (np.array([[1.0, -1.0]]), np.zeros(1))],
+            [-1],
+            [1],
+        )
     )
     assert report.in_general_position is False
     assert [indices(group) for group in report.coinciding] == [[(0, 0), (0, 1)]]
@@ -161,21 +185,33 @@ def test_identity_coincides():
 
 def test_identity_of_two_layers_of_gates():
     x = Input(2)
-    difference = add(scaled(1.0, relu(x, "plus")), scaled(-1.0, relu(add(scaled(-1.0, x)), "minus")))
+    difference = add(
+        scaled(1.0, relu(x, "plus")), scaled(-1.0, relu(add(scaled(-1.0, x)), "minus"))
+    )
     net = network(Graph((x,), (difference,)), input_shape=(2,), output_shape=(2,), name="identity")
     report = general_position_report(net, Box([-1, -1], [1, 1]))
-    assert sorted(sorted(neuron.index for neuron in group) for group in report.coinciding) == [[0, 0], [1, 1]]
+    assert sorted(sorted(neuron.index for neuron in group) for group in report.coinciding) == [
+        [0, 0],
+        [1, 1],
+    ]
     assert {neuron.name for group in report.coinciding for neuron in group} == {"plus", "minus"}
 
 
 def proportional_and_crossing(example: Case, first_layer: bool) -> int:
     """Pairs with proportional rows in a layer, whose kernel crosses the box."""
-    every = [oracle.trace(example.weights, vertex) for region in oracle.regions(*example) for vertex in region.vertices]
+    every = [
+        oracle.trace(example.weights, vertex)
+        for region in oracle.regions(*example)
+        for vertex in region.vertices
+    ]
     count = 0
     for layer, (matrix, bias) in enumerate(example.weights[:-1]):
         if (layer == 0) != first_layer:
             continue
-        rows = [[Fraction(float(x)) for x in (*row, offset)] for row, offset in zip(matrix, bias, strict=True)]
+        rows = [
+            [Fraction(float(x)) for x in (*row, offset)]
+            for row, offset in zip(matrix, bias, strict=True)
+        ]
         for i, p in enumerate(rows):
             crosses = {trace[layer][i] > 0 for trace in every if trace[layer][i]} == {True, False}
             for q in rows[:i]:
@@ -217,7 +253,9 @@ def test_bias_free_kernels_meet_at_the_origin():
         if report.layers[0].size - report.layers[0].on - report.layers[0].off > d > 1:
             seen += 1
             # Where 0 is a corner of the box, these answers are for the border.
-            assert any(not any(found.point) for found in report.crowded) == bool(example.lower[0] < 0)
+            assert any(not any(found.point) for found in report.crowded) == bool(
+                example.lower[0] < 0
+            )
             assert report.crowded or report.undecided
     assert seen > 10
 
@@ -225,12 +263,18 @@ def test_bias_free_kernels_meet_at_the_origin():
 def test_identically_zero_neurons_are_found():
     for seed in SEEDS:
         width = len(case("identically_zero", seed).weights[0][1])
-        found = [each.neuron for each in report_of("identically_zero", seed).vanishing if each.point is None]
+        found = [
+            each.neuron
+            for each in report_of("identically_zero", seed).vanishing
+            if each.point is None
+        ]
         assert (0, width - 1) in indices(found)
 
 
 def test_repeated_relus_vanish():
-    example = Case([(np.eye(1), np.zeros(1)), (np.eye(1), np.zeros(1)), (np.eye(1), np.zeros(1))], [-1], [1])
+    example = Case(
+        [(np.eye(1), np.zeros(1)), (np.eye(1), np.zeros(1)), (np.eye(1), np.zeros(1))], [-1], [1]
+    )
     (vanishing,) = examine(example).vanishing
     assert vanishing.neuron.layer == 1
     assert vanishing.point[0] < 0
@@ -251,11 +295,15 @@ def test_what_happens_on_the_border_is_left_open():
 
 def test_lines_in_space():
     # Three planes through a common line, which is more than one expects of three.
-    report = examine(Case(hidden_layer([[1, 0, 0], [0, 1, 0], [1, 1, 0]], [0, 0, 0]), [-1] * 3, [1] * 3))
+    report = examine(
+        Case(hidden_layer([[1, 0, 0], [0, 1, 0], [1, 1, 0]], [0, 0, 0]), [-1] * 3, [1] * 3)
+    )
     (crossing,) = report.crowded
     assert (len(crossing.neurons), crossing.dimension, crossing.point) == (3, 1, (0.0, 0.0, 0.0))
     # The same outside the domain.
-    example = Case(hidden_layer([[1, 0, 0.1], [0, 1, 0], [1, 1, 0.1]], [0.5, -3, -2.5]), [-1] * 3, [1] * 3)
+    example = Case(
+        hidden_layer([[1, 0, 0.1], [0, 1, 0], [1, 1, 0.1]], [0.5, -3, -2.5]), [-1] * 3, [1] * 3
+    )
     assert examine(example).in_general_position is True
 
 
@@ -294,13 +342,20 @@ def test_many_coinciding_neurons():
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(300, 20))
     rows = np.vstack([rows, -2 * rows[:50]])
-    report = examine(Case(hidden_layer(rows.tolist(), [0.5] * 300 + [-1.0] * 50), [-1] * 20, [1] * 20))
+    report = examine(
+        Case(hidden_layer(rows.tolist(), [0.5] * 300 + [-1.0] * 50), [-1] * 20, [1] * 20)
+    )
     assert len(report.coinciding) == 50
 
 
 def test_a_network_without_neurons():
     x = Input(2)
-    net = network(Graph((x,), (Affine(((np.eye(2), x),), np.zeros(2)),)), input_shape=(2,), output_shape=(2,), name="n")
+    net = network(
+        Graph((x,), (Affine(((np.eye(2), x),), np.zeros(2)),)),
+        input_shape=(2,),
+        output_shape=(2,),
+        name="n",
+    )
     assert general_position_report(net, Box([0, 0], [1, 1])).in_general_position is True
 
 
@@ -335,8 +390,14 @@ def test_a_domain_that_is_no_box():
     diamond = Ball([0.0, 0.0], 1.0, norm="l1")
     # A violation inside, one that only the box around sees, and kernels that only meet the border there.
     assert judged_on(diamond, [[1, 1], [-1, -1]], [-0.5, 0.5]).in_general_position is False
-    assert judged_on(diamond, [[1, 0], [0, 1], [1, 1]], [-0.25, -0.25, -0.5]).in_general_position is False
-    assert judged_on(diamond, [[1, 0], [0, 1], [1, 1]], [-0.75, -0.75, -1.5]).in_general_position is None
+    assert (
+        judged_on(diamond, [[1, 0], [0, 1], [1, 1]], [-0.25, -0.25, -0.5]).in_general_position
+        is False
+    )
+    assert (
+        judged_on(diamond, [[1, 0], [0, 1], [1, 1]], [-0.75, -0.75, -1.5]).in_general_position
+        is None
+    )
     report = judged_on(diamond, [[1, 1]], [-1])
     assert report.in_general_position is None
     assert "not a box" in str(report)
@@ -357,7 +418,9 @@ def test_what_cancels_in_floats_only_is_not_taken_for_affine():
 
 def test_a_domain_that_does_not_fit():
     net = to_network(hidden_layer([[1.0, 1.0]], [0.0]))
-    with pytest.raises(DomainError, match=r"the domain has 3 dimensions, the network's input 2 \(shape \(2,\)\)"):
+    with pytest.raises(
+        DomainError, match=r"the domain has 3 dimensions, the network's input 2 \(shape \(2,\)\)"
+    ):
         general_position_report(net, Box.unit(3))
     with pytest.raises(DomainError, match="must be a Box"):
         general_position_report(net, ([0, 0], [1, 1]))

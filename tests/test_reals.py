@@ -38,7 +38,9 @@ def member(family, seed):
 
 def known_constant(weights, input_norm, output_norm, functional=None):
     d = np.shape(weights[0][0])[1]
-    return float(constant(regions(weights, [-FAR] * d, [FAR] * d), functional, input_norm, output_norm))
+    return float(
+        constant(regions(weights, [-FAR] * d, [FAR] * d), functional, input_norm, output_norm)
+    )
 
 
 def check(result, net, input_norm):
@@ -65,7 +67,9 @@ def test_equals_the_enumeration_of_regions(family, seed):
     found = regions(weights, [-FAR] * d, [FAR] * d)
     for k in range(3):  # all nine pairs, over three seeds
         pair = PAIRS[3 * seed % 9 + k]
-        result = lx.lipschitz(net, lx.Reals(d), input_norm=pair[0], output_norm=pair[1], method="bab")
+        result = lx.lipschitz(
+            net, lx.Reals(d), input_norm=pair[0], output_norm=pair[1], method="bab"
+        )
         assert result.status is lx.Status.EXACT
         assert result.value == pytest.approx(float(constant(found, None, *pair)), rel=1e-9, abs=0.0)
         check(result, net, pair[0])
@@ -76,7 +80,12 @@ def test_programs_know_all_of_space(solver, pair):
     weights = random_weights(np.random.default_rng(7), (3, 5, 4, 2))
     known = known_constant(weights, *pair)
     result = lx.lipschitz(
-        to_network(weights), lx.Reals(3), input_norm=pair[0], output_norm=pair[1], method="mip", solver=solver
+        to_network(weights),
+        lx.Reals(3),
+        input_norm=pair[0],
+        output_norm=pair[1],
+        method="mip",
+        solver=solver,
     )
     assert (result.status, result.method) == (lx.Status.EXACT, "mip")
     assert result.value == pytest.approx(known, rel=1e-9)
@@ -123,15 +132,23 @@ def test_large_boxes_come_near():
 
 def test_shifts_and_scales_of_the_input():
     first, *rest = random_weights(np.random.default_rng(11), (3, 6, 4, 2))
-    plain = lx.lipschitz(to_network([first, *rest]), lx.Reals(3), input_norm="l2", output_norm="linf")
+    plain = lx.lipschitz(
+        to_network([first, *rest]), lx.Reals(3), input_norm="l2", output_norm="linf"
+    )
     shift = np.array([1e3, -7.0, 0.3])
     moved = lx.lipschitz(
-        to_network([(first[0], first[1] + first[0] @ shift), *rest]), lx.Reals(3), input_norm="l2", output_norm="linf"
+        to_network([(first[0], first[1] + first[0] @ shift), *rest]),
+        lx.Reals(3),
+        input_norm="l2",
+        output_norm="linf",
     )
     assert moved.value == pytest.approx(plain.value, rel=1e-9)
     for size in (2.0**-40, 2.0**50):
         scaled = lx.lipschitz(
-            to_network([(first[0] * size, first[1]), *rest]), lx.Reals(3), input_norm="l2", output_norm="linf"
+            to_network([(first[0] * size, first[1]), *rest]),
+            lx.Reals(3),
+            input_norm="l2",
+            output_norm="linf",
         )
         assert scaled.value == pytest.approx(plain.value * size, rel=1e-9)
 
@@ -151,9 +168,13 @@ def test_without_gates_or_biases():
         assert (result.status, result.value) == (lx.Status.EXACT, 3.5)
         assert 0 < result.witness.radius < np.inf
         assert result.to_json()
-    weights = [(w, np.zeros(len(b))) for w, b in random_weights(np.random.default_rng(12), (3, 5, 4, 2))]
+    weights = [
+        (w, np.zeros(len(b))) for w, b in random_weights(np.random.default_rng(12), (3, 5, 4, 2))
+    ]
     result = lx.lipschitz(to_network(weights), lx.Reals(3), input_norm="l1")
-    local = lx.lipschitz(to_network(weights), lx.Box([-1] * 3, [1] * 3), input_norm="l1")  # cones, around 0
+    local = lx.lipschitz(
+        to_network(weights), lx.Box([-1] * 3, [1] * 3), input_norm="l1"
+    )  # cones, around 0
     assert result.value == pytest.approx(local.value, rel=1e-9)
 
 
@@ -161,19 +182,29 @@ def test_graphs_that_read_their_input_in_several_places():
     x = Input(2)
     rng = np.random.default_rng(13)
     direct = relu(x)
-    hidden = relu(Affine(((rng.normal(size=(3, 2)), x), (rng.normal(size=(3, 2)), direct)), rng.normal(size=3)))
+    hidden = relu(
+        Affine(
+            ((rng.normal(size=(3, 2)), x), (rng.normal(size=(3, 2)), direct)), rng.normal(size=3)
+        )
+    )
     top = maximum(
         Affine(((rng.normal(size=(2, 3)), hidden),), rng.normal(size=2)),
         Affine(((rng.normal(size=(2, 2)), x),), rng.normal(size=2)),
     )
     for output in (direct, Affine(((np.eye(2), direct), (np.eye(2), x)), np.zeros(2)), top):
-        net = network(Graph((x,), (output,)), input_shape=(2,), output_shape=(output.size,), name="direct")
+        net = network(
+            Graph((x,), (output,)), input_shape=(2,), output_shape=(output.size,), name="direct"
+        )
         whole = Homogenization(net)
         assert [gate.size for gate in whole.network.gates] == [gate.size for gate in net.gates]
         points = rng.normal(size=(50, 2)) * 10
         lifted = np.hstack([points / whole.scale, np.ones((50, 1))])
-        assert whole.network.evaluate(lifted) == pytest.approx(net.evaluate(points), rel=1e-12, abs=1e-12)
-        by_tree, by_program = (lx.lipschitz(net, lx.Reals(2), method=method) for method in ("bab", "mip"))
+        assert whole.network.evaluate(lifted) == pytest.approx(
+            net.evaluate(points), rel=1e-12, abs=1e-12
+        )
+        by_tree, by_program = (
+            lx.lipschitz(net, lx.Reals(2), method=method) for method in ("bab", "mip")
+        )
         assert by_tree.value == pytest.approx(by_program.value, rel=1e-9)
         sampled = np.abs(net.jacobian(rng.normal(size=(2000, 2)) * 5)).sum(axis=2).max()
         assert sampled <= by_tree.value * (1 + 1e-9)
@@ -182,7 +213,8 @@ def test_graphs_that_read_their_input_in_several_places():
 def test_an_example_by_both_methods():
     path = EXAMPLES / "wine_13_16_16_3.onnx"
     results = [
-        lx.lipschitz(path, lx.Reals(13), input_norm="l1", functional=2, method=method) for method in ("bab", "mip")
+        lx.lipschitz(path, lx.Reals(13), input_norm="l1", functional=2, method=method)
+        for method in ("bab", "mip")
     ]
     assert [result.status for result in results] == [lx.Status.EXACT] * 2
     assert results[0].value == pytest.approx(results[1].value, rel=1e-9)
@@ -193,7 +225,9 @@ def test_a_time_limit_leaves_an_interval():
     net = to_network(random_weights(np.random.default_rng(14), (8, 30, 30, 2)))
     result = lx.lipschitz(net, lx.Reals(8), time_limit=0.5)
     assert result.termination == "time limit"
-    sampled = np.abs(net.jacobian(np.random.default_rng(0).normal(size=(2000, 8)) * 3)).sum(axis=2).max()
+    sampled = (
+        np.abs(net.jacobian(np.random.default_rng(0).normal(size=(2000, 8)) * 3)).sum(axis=2).max()
+    )
     assert 0 < result.lower <= result.upper
     assert sampled <= result.upper
 
@@ -237,11 +271,19 @@ def test_programs_equal_the_enumeration_of_regions(family, seed):
     pair = [pair for pair in PAIRS if "l2" not in pair][turn % 3]
     known = known_constant(weights, *pair)
     result = lx.lipschitz(
-        net, lx.Reals(d), input_norm=pair[0], output_norm=pair[1], method="mip", solver=solver, time_limit=120
+        net,
+        lx.Reals(d),
+        input_norm=pair[0],
+        output_norm=pair[1],
+        method="mip",
+        solver=solver,
+        time_limit=120,
     )
     assert (result.status, result.method) == (lx.Status.EXACT, "mip")
     assert result.value == pytest.approx(known, rel=1e-9, abs=0.0)
-    relaxed = lx.lipschitz(net, lx.Reals(d), input_norm=pair[0], output_norm=pair[1], method="lp", solver=solver)
+    relaxed = lx.lipschitz(
+        net, lx.Reals(d), input_norm=pair[0], output_norm=pair[1], method="lp", solver=solver
+    )
     assert relaxed.lower <= known * (1 + 1e-12)
     assert relaxed.upper >= known * (1 - 1e-13)
 
@@ -254,15 +296,28 @@ def test_a_witness_is_in_the_region_that_it_says(family):
         norm = ("linf", "l1", "l2")[seed]
         result = lx.lipschitz(net, lx.Reals(d), input_norm=norm)
         witness = result.witness
-        assert (witness.functional @ witness.jacobian @ witness.direction) == pytest.approx(result.lower, rel=1e-12)
-        assert np.linalg.norm(witness.direction, {"linf": np.inf, "l1": 1, "l2": 2}[norm]) == pytest.approx(1)
+        assert (witness.functional @ witness.jacobian @ witness.direction) == pytest.approx(
+            result.lower, rel=1e-12
+        )
+        assert np.linalg.norm(
+            witness.direction, {"linf": np.inf, "l1": 1, "l2": 2}[norm]
+        ) == pytest.approx(1)
         assert 0 < witness.radius < np.inf
-        point, radius = [Fraction(entry) for entry in witness.point.tolist()], Fraction(witness.radius)
+        point, radius = (
+            [Fraction(entry) for entry in witness.point.tolist()],
+            Fraction(witness.radius),
+        )
         rng = np.random.default_rng(seed)
-        steps = np.vstack([np.zeros((1, d)), rng.choice((-1.0, 1.0), (5, d)), rng.uniform(-1, 1, (5, d))])
+        steps = np.vstack(
+            [np.zeros((1, d)), rng.choice((-1.0, 1.0), (5, d)), rng.uniform(-1, 1, (5, d))]
+        )
         for step in steps.tolist():
-            near = [entry + radius * Fraction(part) for entry, part in zip(point, step, strict=True)]
-            for values, gates in zip(trace(weights, near), witness.pattern, strict=False):  # the last ones are f
+            near = [
+                entry + radius * Fraction(part) for entry, part in zip(point, step, strict=True)
+            ]
+            for values, gates in zip(
+                trace(weights, near), witness.pattern, strict=False
+            ):  # the last ones are f
                 for value, on in zip(values, gates.tolist(), strict=True):
                     assert value >= 0 if on else value <= 0
         assert net.jacobian(witness.point) == pytest.approx(witness.jacobian, rel=1e-12, abs=1e-12)
@@ -280,35 +335,51 @@ def test_units_of_each_input():
         assert whole.scale.max() > 2.0**5
         points = rng.normal(size=(50, 3)) / units
         lifted = np.hstack([points / whole.scale, np.ones((50, 1))]) * rng.uniform(0.1, 10, (50, 1))
-        assert whole.network.jacobian(lifted)[:, :, :3] == pytest.approx(net.jacobian(points) * whole.scale, rel=1e-12)
+        assert whole.network.jacobian(lifted)[:, :, :3] == pytest.approx(
+            net.jacobian(points) * whole.scale, rel=1e-12
+        )
         for pair in (("linf", "l1"), ("l1", "l2"), ("l2", "linf"), ("l2", "l2")):
             result = lx.lipschitz(net, lx.Reals(3), input_norm=pair[0], output_norm=pair[1])
             assert result.status is lx.Status.EXACT
             assert result.value == pytest.approx(known_constant(weights, *pair), rel=1e-9)
             check(result, net, pair[0])
-    rows = np.vstack([np.eye(3), [[1.0, 0.5, -0.25]]]) * units  # in the last units, a cube without two corners
+    rows = (
+        np.vstack([np.eye(3), [[1.0, 0.5, -0.25]]]) * units
+    )  # in the last units, a cube without two corners
     rows = np.vstack([rows, -rows])
-    result = lx.lipschitz(net, lx.Reals(3), input_norm=lx.PolyhedralNorm(halfspaces=rows), functional=0)
-    assert result.value == pytest.approx(known_constant(weights, Polyhedral(halfspaces=rows), None, [1, 0]), rel=1e-9)
+    result = lx.lipschitz(
+        net, lx.Reals(3), input_norm=lx.PolyhedralNorm(halfspaces=rows), functional=0
+    )
+    assert result.value == pytest.approx(
+        known_constant(weights, Polyhedral(halfspaces=rows), None, [1, 0]), rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("form", ["halfspaces", "vertices"])
 def test_norms_that_undo_the_units_of_the_inputs(form):
     (matrix, bias), *rest = random_weights(np.random.default_rng(20), (3, 5, 3, 2))
     units = np.ldexp(1.0, [-30, 0, 30])
-    known = known_constant([(matrix, bias), *rest], "linf" if form == "halfspaces" else "l1", "linf", [1, 0])
+    known = known_constant(
+        [(matrix, bias), *rest], "linf" if form == "halfspaces" else "l1", "linf", [1, 0]
+    )
     rows = np.diag(units if form == "halfspaces" else 1 / units)
     metric = lx.PolyhedralNorm(**{form: np.vstack([rows, -rows])})
-    result = lx.lipschitz(to_network([(matrix * units, bias), *rest]), lx.Reals(3), input_norm=metric, functional=0)
+    result = lx.lipschitz(
+        to_network([(matrix * units, bias), *rest]), lx.Reals(3), input_norm=metric, functional=0
+    )
     assert result.value == pytest.approx(known, rel=1e-9)
 
 
 @pytest.mark.parametrize("method", ["bab", "mip"])
-@pytest.mark.parametrize(("last", "known"), [([9, -8, 1, 0], 9), ([1, -3, 20, 0], 18), ([1, 1, -1, -16], 16)])
+@pytest.mark.parametrize(
+    ("last", "known"), [([9, -8, 1, 0], 9), ([1, -3, 20, 0], 18), ([1, 1, -1, -16], 16)]
+)
 def test_kinks_far_away_and_side_by_side(method, last, known):
     """Kinks at 0, 2^-16 and 2^16, from the left, and at -2^16, from the right."""
     far = 2.0**16
-    net = lx.Network.from_layers([([[1.0]] * 3 + [[-1.0]], [0.0, -1 / far, -far, -far]), ([last], [0.0])])
+    net = lx.Network.from_layers(
+        [([[1.0]] * 3 + [[-1.0]], [0.0, -1 / far, -far, -far]), ([last], [0.0])]
+    )
     result = lx.lipschitz(net, lx.Reals(1), method=method)
     assert (result.status, result.value) == (lx.Status.EXACT, float(known))
 
@@ -316,7 +387,9 @@ def test_kinks_far_away_and_side_by_side(method, last, known):
 def test_kinks_beyond_all_boxes():
     for s in (2.0**40, 2.0**60):
         # Slopes 0, -8 between 0 and 1 / s, 1, and 4 from s on.
-        net = lx.Network.from_layers([([[1.0]] * 3, [0.0, -1 / s, -s]), ([[-8.0, 9.0, 3.0]], [0.0])])
+        net = lx.Network.from_layers(
+            [([[1.0]] * 3, [0.0, -1 / s, -s]), ([[-8.0, 9.0, 3.0]], [0.0])]
+        )
         whole = lx.lipschitz(net, lx.Reals(1))
         assert (whole.status, whole.value) == (lx.Status.EXACT, 8.0)
         net = lx.Network.from_layers([([[1.0]] * 2, [0.0, -s]), ([[1.0, 3.0]], [0.0])])
@@ -333,7 +406,9 @@ def test_boxes_grow_up_to_all_of_space(family):
         d = net.input.size
         whole = lx.lipschitz(net, lx.Reals(d), input_norm="l1", output_norm="linf")
         values = [
-            lx.lipschitz(net, lx.Box([-size] * d, [size] * d), input_norm="l1", output_norm="linf").value
+            lx.lipschitz(
+                net, lx.Box([-size] * d, [size] * d), input_norm="l1", output_norm="linf"
+            ).value
             for size in (0.25, 4.0, 1e5)
         ]
         steps = [*values, whole.value]
@@ -405,7 +480,9 @@ def test_an_output_that_is_the_input():
     assert net.output is net.input
     for method in ("bab", "mip"):
         for pair, known in ((("linf", "linf"), 1.0), (("linf", "l1"), 3.0), (("l1", "l2"), 1.0)):
-            result = lx.lipschitz(net, lx.Reals(3), input_norm=pair[0], output_norm=pair[1], method=method)
+            result = lx.lipschitz(
+                net, lx.Reals(3), input_norm=pair[0], output_norm=pair[1], method=method
+            )
             assert (result.status, result.value) == (lx.Status.EXACT, known)
             assert result.to_json()
 
@@ -429,7 +506,9 @@ def test_hardly_any_time_leaves_an_interval_that_holds():
         weights = case(family, 900).weights
         known = known_constant(weights, "linf", "linf")
         for method in ("bab", "mip", "lp"):
-            result = lx.lipschitz(to_network(weights), lx.Reals(len(weights[0][0][0])), method=method, time_limit=1e-6)
+            result = lx.lipschitz(
+                to_network(weights), lx.Reals(len(weights[0][0][0])), method=method, time_limit=1e-6
+            )
             assert result.lower <= known * (1 + 1e-12)
             assert result.upper >= known * (1 - 1e-13)
 

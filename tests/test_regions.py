@@ -81,7 +81,10 @@ def truth_on(weights: Layers, domain: Domain) -> Truth:
         vertices = [oracle.trace(weights, vertex)[:-1] for vertex in region.vertices]
         found.append(
             tuple(
-                tuple(None if all(vertex[k][i] == 0 for vertex in vertices) else gate for i, gate in enumerate(layer))
+                tuple(
+                    None if all(vertex[k][i] == 0 for vertex in vertices) else gate
+                    for i, gate in enumerate(layer)
+                )
                 for k, layer in enumerate(region.pattern)
             )
         )
@@ -107,7 +110,9 @@ def check_point(truth: Truth, region: LinearRegion, gates: Sequence[Sequence[int
     for low, entry, high in zip(truth.domain.lower, region.point, truth.domain.upper, strict=True):
         assert Fraction(low) < Fraction(entry) < Fraction(high)
     for row, limit in halfspaces_of(truth.domain):
-        assert sum(Fraction(a) * Fraction(x) for a, x in zip(row, region.point, strict=True)) < Fraction(limit)
+        assert sum(
+            Fraction(a) * Fraction(x) for a, x in zip(row, region.point, strict=True)
+        ) < Fraction(limit)
     assert truth.is_real(region.pattern)
     layers = oracle.trace(truth.weights, list(region.point))[:-1]
     matching = [r for r in truth.regions if all_match(r, layers)]
@@ -136,7 +141,10 @@ def check(truth: Truth, gates: Sequence[Sequence[int]]) -> Verdict:
         case Empty():
             assert not truth.is_real(gates)
             for states, layer in zip(verdict.pattern, gates, strict=True):
-                assert all(state in (FREE, asked) for state, asked in zip(states.tolist(), layer, strict=True))
+                assert all(
+                    state in (FREE, asked)
+                    for state, asked in zip(states.tolist(), layer, strict=True)
+                )
             # Whatever the free gates are: no region at all shares the cause.
             assert not truth.is_real(verdict.pattern)
         case Undecided():
@@ -174,7 +182,10 @@ def test_every_pattern_on_all_of_space_is_decided_rightly(family):
     truth, whole = truth_of(weights, -far, far), Homogenization(to_network(weights))
     for gates in all_gates(widths_of(weights)):
         verdict = decide_region(whole.network, whole.domain, pattern(gates))
-        assert isinstance(verdict, LinearRegion if truth.is_real(gates) else Empty), (gates, verdict)
+        assert isinstance(verdict, LinearRegion if truth.is_real(gates) else Empty), (
+            gates,
+            verdict,
+        )
         if isinstance(verdict, Empty):
             assert not truth.is_real(verdict.pattern)
 
@@ -193,10 +204,14 @@ def test_cones_in_general_position_need_no_fractions(monkeypatch):
     assert verdicts.count(Empty) > 50
 
 
-@pytest.mark.parametrize(("width", "empty"), [(1e-10, False), (0.0, False), (-1e-10, False), (-0.5, True)])
+@pytest.mark.parametrize(
+    ("width", "empty"), [(1e-10, False), (0.0, False), (-1e-10, False), (-0.5, True)]
+)
 def test_slopes_that_nearly_cancel_prove_nothing(width, empty):
     # A cone so thin that multipliers of (1, 1) seem to rule it out: without any width, only fractions can tell.
-    net = to_network([([[1.0, 1.0], [-1.0, -1.0 + width]], np.zeros(2)), ([[1.0, 1.0]], np.zeros(1))])
+    net = to_network(
+        [([[1.0, 1.0], [-1.0, -1.0 + width]], np.zeros(2)), ([[1.0, 1.0]], np.zeros(1))]
+    )
     both, box = pattern([[ON, ON]]), Box([-1, 0], [1, 1])
     found = _rows(net, box.system(), affine_forms(net, both), both)
     cancelled = np.array([True, width > -0.1])
@@ -230,7 +245,10 @@ def test_causes_name_few_gates():
     # z0 = x and z1 = -x - 1 are never on together; six other neurons have no part in it.
     rng = np.random.default_rng(0)
     first = np.vstack([[1.0, 0.0], [-1.0, 0.0], rng.normal(size=(3, 2))])
-    weights = [(first, np.array([0.0, -1.0, 0.1, 0.2, 0.3])), (rng.random((3, 5)) - 0.3, np.full(3, 0.5))]
+    weights = [
+        (first, np.array([0.0, -1.0, 0.1, 0.2, 0.3])),
+        (rng.random((3, 5)) - 0.3, np.full(3, 0.5)),
+    ]
     weights.append((np.ones((1, 3)), np.zeros(1)))
     truth = truth_of(weights, -np.ones(2), np.ones(2))
     verdict = check(truth, [(1, 1, 0, 1, 0), (1, 1, 1)])
@@ -269,10 +287,13 @@ def test_patterns_on_cut_domains_are_decided_rightly(family, kind):
     weights, low, high = small_case(family, seed)
     truth = truth_on(weights, cut_domain(kind, low, high, seed))
     for region in truth.regions:
-        assert isinstance(check(truth, [[int(bool(gate)) for gate in layer] for layer in region]), LinearRegion)
+        assert isinstance(
+            check(truth, [[int(bool(gate)) for gate in layer] for layer in region]), LinearRegion
+        )
     # Any others, and those of the whole box that the cuts may take away.
     whole = [
-        [[int(bool(gate)) for gate in layer] for layer in region] for region in truth_of(weights, low, high).regions
+        [[int(bool(gate)) for gate in layer] for layer in region]
+        for region in truth_of(weights, low, high).regions
     ]
     for gates in (list(all_gates(widths_of(weights))), whole):
         for index in rng.permutation(len(gates))[:8].tolist():
@@ -286,7 +307,9 @@ def test_free_gates_on_cut_domains(kind):
         rng = np.random.default_rng(seed)
         weights, low, high = case(family, seed)
         truth = truth_on(weights, cut_domain(kind, low, high, seed))
-        assert isinstance(check(truth, [(FREE,) * width for width in widths_of(weights)]), LinearRegion)
+        assert isinstance(
+            check(truth, [(FREE,) * width for width in widths_of(weights)]), LinearRegion
+        )
         for _ in range(6):
             gates = [rng.integers(0, 2, width).tolist() for width in widths_of(weights)]
             gates[-1] = [FREE if rng.random() < 0.5 else gate for gate in gates[-1]]
@@ -310,12 +333,17 @@ def test_the_scale_of_a_cut_domain_does_not_matter(kind, size):
 def test_regions_at_the_corners_and_faces_of_a_ball(gap):
     # Kinks a hair inside of, on and beyond the corner (1, 0) of the ball, and its face x + y = 1.
     rows = np.array([[1.0, 0.0], [1.0, 1.0], [-1.0, 1.0]])
-    weights = [(rows, np.array([-1.0 + gap, -1.0 + gap, -1.0 + gap])), (np.ones((1, 3)), np.zeros(1))]
+    weights = [
+        (rows, np.array([-1.0 + gap, -1.0 + gap, -1.0 + gap])),
+        (np.ones((1, 3)), np.zeros(1)),
+    ]
     ball = Ball([0.0, 0.0], 1.0, "l1")
     diamond = Polytope([[1, 1], [1, -1], [-1, 1], [-1, -1]], np.ones(4))
     for domain in (ball, diamond, ball & Box([-2.0, -2.0], [0.5, 2.0]), ball & diamond):
         truth = truth_on(weights, domain)
-        verdicts = {gates: check(truth, [gates]) for gates in itertools.product((OFF, ON), repeat=3)}
+        verdicts = {
+            gates: check(truth, [gates]) for gates in itertools.product((OFF, ON), repeat=3)
+        }
         assert isinstance(verdicts[OFF, OFF, OFF], LinearRegion)
         corner = 1 - gap < 1 and domain.upper[0] > 0.75
         assert isinstance(verdicts[ON, ON, OFF], LinearRegion if corner else Empty)
@@ -325,9 +353,14 @@ def test_regions_at_the_corners_and_faces_of_a_ball(gap):
 def test_kinks_that_nearly_meet_in_a_ball(width):
     # x > 0, x < width: beside, and at, the border of balls around (1, 0).
     for radius in (0.5, 1.0, 1.0 + width / 2, 1.5):
-        weights = [(np.array([[1.0, 0.0], [-1.0, 0.0]]), np.array([0.0, width])), (np.ones((1, 2)), np.zeros(1))]
+        weights = [
+            (np.array([[1.0, 0.0], [-1.0, 0.0]]), np.array([0.0, width])),
+            (np.ones((1, 2)), np.zeros(1)),
+        ]
         truth = truth_on(weights, Ball([1.0, 0.0], radius, "l1"))
-        verdicts = {gates: check(truth, [gates]) for gates in itertools.product((OFF, ON), repeat=2)}
+        verdicts = {
+            gates: check(truth, [gates]) for gates in itertools.product((OFF, ON), repeat=2)
+        }
         assert isinstance(verdicts[ON, OFF], LinearRegion)
         assert isinstance(verdicts[ON, ON], LinearRegion if radius > 1 - width else Empty)
 
@@ -342,7 +375,9 @@ def test_free_gates_of_the_last_layer_match_anything(family):
         rng = np.random.default_rng(seed)
         truth = truth_of(*case(family, seed))
         widths = widths_of(truth.weights)
-        real = [[[int(bool(gate)) for gate in layer] for layer in region] for region in truth.regions]
+        real = [
+            [[int(bool(gate)) for gate in layer] for layer in region] for region in truth.regions
+        ]
         for _ in range(6):
             gates = [list(layer) for layer in real[int(rng.integers(len(real)))]]
             if rng.random() < 0.5:
@@ -354,7 +389,9 @@ def test_free_gates_of_the_last_layer_match_anything(family):
 def test_all_gates_free_is_any_region():
     for family in FAMILIES:
         truth = truth_of(*case(family, 1))
-        assert isinstance(check(truth, [(FREE,) * width for width in widths_of(truth.weights)]), LinearRegion)
+        assert isinstance(
+            check(truth, [(FREE,) * width for width in widths_of(truth.weights)]), LinearRegion
+        )
 
 
 @pytest.mark.unwatched
@@ -383,9 +420,14 @@ def test_a_constant_neuron_may_be_free():
     ]
     truth = truth_of(weights, [-1.0], [1.0])
     for second in (OFF, ON):
-        assert not isinstance(decide_region(truth.network, truth.domain, pattern([(FREE, second), (ON,)])), Empty)
+        assert not isinstance(
+            decide_region(truth.network, truth.domain, pattern([(FREE, second), (ON,)])), Empty
+        )
         assert isinstance(check(truth, [(ON, second), (ON,)]), LinearRegion)
-        assert not isinstance(decide_region(truth.network, truth.domain, pattern([(FREE, second), (OFF,)])), LinearRegion)
+        assert not isinstance(
+            decide_region(truth.network, truth.domain, pattern([(FREE, second), (OFF,)])),
+            LinearRegion,
+        )
 
 
 def test_what_depends_on_a_free_gate_two_layers_below_is_unknown():
@@ -402,7 +444,9 @@ def test_what_depends_on_a_free_gate_two_layers_below_is_unknown():
             gates = [(known, second), (ON,), (ON,)]
             assert not isinstance(decide_region(truth.network, truth.domain, pattern(gates)), Empty)
             gates = [(known, second), (ON,), (OFF,)]
-            assert not isinstance(decide_region(truth.network, truth.domain, pattern(gates)), LinearRegion)
+            assert not isinstance(
+                decide_region(truth.network, truth.domain, pattern(gates)), LinearRegion
+            )
 
 
 # --- Small regions, and hard numbers ---------------------------------------------------------------
@@ -410,7 +454,10 @@ def test_what_depends_on_a_free_gate_two_layers_below_is_unknown():
 
 def hat(at: float, width: float) -> Truth:
     """relu(x - at) - relu(at + width - x), both on between the two kinks; `width` counts from the rounded `at`."""
-    weights = [(np.array([[1.0], [-1.0]]), np.array([-at, at + width])), (np.array([[1.0, -1.0]]), np.zeros(1))]
+    weights = [
+        (np.array([[1.0], [-1.0]]), np.array([-at, at + width])),
+        (np.array([[1.0, -1.0]]), np.zeros(1)),
+    ]
     return truth_of(weights, [-1.0], [1.0])
 
 
@@ -457,7 +504,11 @@ def test_kinks_that_meet_leave_no_region():
 def test_small_triangles(width):
     # x > 0, y > 0, x + y < width, and its mirror image, which is empty.
     rows = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
-    truth = truth_of([(rows, np.array([0.0, 0.0, width])), (np.ones((1, 3)), np.zeros(1))], -np.ones(2), np.ones(2))
+    truth = truth_of(
+        [(rows, np.array([0.0, 0.0, width])), (np.ones((1, 3)), np.zeros(1))],
+        -np.ones(2),
+        np.ones(2),
+    )
     assert isinstance(check(truth, [(ON, ON, ON)]), LinearRegion)
     for gates in itertools.product((OFF, ON), repeat=3):
         check(truth, [gates])
@@ -470,7 +521,9 @@ def test_the_scale_of_the_box_does_not_matter(family, size):
     # The same network in other units: biases times `size`, box times `size`; and the other way round.
     weights, low, high = small_case(family, 0)
     for factor in (2.0 ** round(np.log2(size)), 2.0 ** -round(np.log2(size))):
-        scaled = truth_of([(matrix, factor * bias) for matrix, bias in weights], factor * low, factor * high)
+        scaled = truth_of(
+            [(matrix, factor * bias) for matrix, bias in weights], factor * low, factor * high
+        )
         plain = truth_of(weights, low, high)
         gates = list(all_gates(widths_of(weights)))
         for index in np.random.default_rng(0).permutation(len(gates))[:12].tolist():
@@ -481,7 +534,9 @@ def test_the_scale_of_the_box_does_not_matter(family, size):
 def test_the_scale_of_the_weights_does_not_matter(factor):
     for family in ("general", "sign_pairs", "border"):
         weights, low, high = small_case(family, 0)
-        layers = [(factor * matrix, factor ** (k + 1) * bias) for k, (matrix, bias) in enumerate(weights)]
+        layers = [
+            (factor * matrix, factor ** (k + 1) * bias) for k, (matrix, bias) in enumerate(weights)
+        ]
         truth = truth_of(layers, low, high)
         gates = list(all_gates(widths_of(weights)))
         for index in np.random.default_rng(1).permutation(len(gates))[:16].tolist():
@@ -504,7 +559,9 @@ def test_nearly_parallel_neurons(difference):
     turned = row + difference * np.array([0.8, 0.6])
     rows = np.vstack([row, turned, -row, row])
     truth = truth_of(
-        [(rows, np.array([0.1, 0.1, -0.1, 0.1 + difference])), (np.ones((1, 4)), np.zeros(1))], -np.ones(2), np.ones(2)
+        [(rows, np.array([0.1, 0.1, -0.1, 0.1 + difference])), (np.ones((1, 4)), np.zeros(1))],
+        -np.ones(2),
+        np.ones(2),
     )
     for gates in itertools.product((OFF, ON), repeat=4):
         check(truth, [gates])
@@ -541,15 +598,23 @@ def test_a_box_of_a_few_floats(ulps):
         high = np.nextafter(high, 2.0)
     rows = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     for kink in (0.7, 0.5):  # within the box, and beside it
-        truth = truth_of([(rows, np.array([0.0, 0.0, -kink])), (np.ones((1, 3)), np.zeros(1))], low, high)
+        truth = truth_of(
+            [(rows, np.array([0.0, 0.0, -kink])), (np.ones((1, 3)), np.zeros(1))], low, high
+        )
         for gates in itertools.product((OFF, ON), repeat=3):
             check(truth, [gates])
 
 
 def test_a_neuron_without_weights_has_the_state_of_its_bias():
     rows = np.array([[0.0], [0.0], [0.0], [1.0]])
-    truth = truth_of([(rows, np.array([1e-30, -1e-30, 0.0, 0.0])), (np.ones((1, 4)), np.zeros(1))], [-1.0], [1.0])
-    real = [gates for gates in itertools.product((OFF, ON), repeat=4) if isinstance(check(truth, [gates]), LinearRegion)]
+    truth = truth_of(
+        [(rows, np.array([1e-30, -1e-30, 0.0, 0.0])), (np.ones((1, 4)), np.zeros(1))], [-1.0], [1.0]
+    )
+    real = [
+        gates
+        for gates in itertools.product((OFF, ON), repeat=4)
+        if isinstance(check(truth, [gates]), LinearRegion)
+    ]
     # On, off, either, either.
     assert real == [(ON, OFF, *rest) for rest in itertools.product((OFF, ON), repeat=2)]
 
@@ -558,7 +623,10 @@ def test_a_neuron_without_weights_has_the_state_of_its_bias():
 
 
 def test_pattern_at_refuses_kinks():
-    weights = [(np.array([[1.0, 1.0], [1.0, -1.0]]), np.array([-0.3, 0.0])), (np.ones((1, 2)), np.zeros(1))]
+    weights = [
+        (np.array([[1.0, 1.0], [1.0, -1.0]]), np.array([-0.3, 0.0])),
+        (np.ones((1, 2)), np.zeros(1)),
+    ]
     net = to_network(weights)
     assert pattern_at(net, np.array([0.5, 0.5])) is None  # x = y
     assert pattern_at(net, np.array([0.1, 0.2])) is None  # 0.1 + 0.2 - 0.3 is 5e-17 in floats
@@ -599,7 +667,9 @@ def test_pattern_at_agrees_with_the_exact_signs(family):
             if found is None:
                 assert any(abs(z) < 1e-9 for layer in exact for z in layer)
             else:
-                assert [layer.tolist() for layer in found] == [[int(z > 0) for z in layer] for layer in exact]
+                assert [layer.tolist() for layer in found] == [
+                    [int(z > 0) for z in layer] for layer in exact
+                ]
 
 
 def branched() -> Network:
@@ -607,13 +677,16 @@ def branched() -> Network:
     rng = np.random.default_rng(7)
     x = Input(3)
     a = Affine(((rng.normal(size=(4, 3)), x),), rng.normal(size=4), "a")
-    b = lower.add((np.eye(4), lower.leaky_relu(a, 0.1, "b")), (rng.normal(size=(4, 3)), x), name="b_add")
+    b = lower.add(
+        (np.eye(4), lower.leaky_relu(a, 0.1, "b")), (rng.normal(size=(4, 3)), x), name="b_add"
+    )
     c = lower.maximum(lower.absolute(b, "c_abs"), a, "c")
     d = lower.relu(x, "d")  # reads the input itself
     gate = lower.relu(c, "e").gate
     e = Switch(b, gate, "e_other")
     output = Affine(
-        ((rng.normal(size=(2, 4)), c), (rng.normal(size=(2, 3)), d), (rng.normal(size=(2, 4)), e)), np.ones(2)
+        ((rng.normal(size=(2, 4)), c), (rng.normal(size=(2, 3)), d), (rng.normal(size=(2, 4)), e)),
+        np.ones(2),
     )
     return network(Graph((x,), (output,)), input_shape=(3,), output_shape=(2,), name="branched")
 
@@ -634,7 +707,9 @@ def test_affine_forms_agree_with_evaluation_and_with_exact_ones():
             assert slopes.astype(float) == pytest.approx(forms[node][0], rel=1e-12, abs=1e-12)
             assert offsets.astype(float) == pytest.approx(forms[node][1], rel=1e-12, abs=1e-12)
         functionals = rng.normal(size=(3, 2))
-        assert gradients(net, functionals, found)[0] == pytest.approx(functionals @ linear, rel=1e-12)
+        assert gradients(net, functionals, found)[0] == pytest.approx(
+            functionals @ linear, rel=1e-12
+        )
 
 
 def test_exact_forms_are_exact():
@@ -661,8 +736,14 @@ def test_gradients_are_finite_differences_at_the_point(family):
     # In rationals, with a step that stays within the region: no rounding, so equal.
     for seed in range(3):
         truth = truth_of(*case(family, seed))
-        functionals = np.random.default_rng(seed).integers(-3, 4, (2, len(truth.weights[-1][1]))).astype(np.float64)
-        real = [[[int(bool(gate)) for gate in layer] for layer in region] for region in truth.regions]
+        functionals = (
+            np.random.default_rng(seed)
+            .integers(-3, 4, (2, len(truth.weights[-1][1])))
+            .astype(np.float64)
+        )
+        real = [
+            [[int(bool(gate)) for gate in layer] for layer in region] for region in truth.regions
+        ]
         for gates in real[:: max(1, len(real) // 4)]:
             verdict = check(truth, gates)
             assert isinstance(verdict, LinearRegion)
@@ -670,7 +751,9 @@ def test_gradients_are_finite_differences_at_the_point(family):
             slopes = gradients(truth.network, functionals, verdict.pattern)[0]
             for c, row in zip(functionals, slopes.tolist(), strict=True):
                 for j, slope in enumerate(row):
-                    assert slope == pytest.approx(float(difference(truth.weights, start, j, c)), rel=1e-9, abs=1e-9)
+                    assert slope == pytest.approx(
+                        float(difference(truth.weights, start, j, c)), rel=1e-9, abs=1e-9
+                    )
 
 
 @pytest.mark.parametrize("size", [1.0, 1e-8, 1e8])
@@ -678,7 +761,9 @@ def test_gradients_of_functionals_that_cancel(size):
     # Outputs that are equal, and nearly: differences of them are what their last bits leave.
     rng = np.random.default_rng(0)
     (first, bias), (row, _) = random_weights(rng, (3, 5, 1))
-    last = size * np.vstack([row, row, row * (1 + 2.0**-50), row + 1e-13 * rng.normal(size=row.shape)])
+    last = size * np.vstack(
+        [row, row, row * (1 + 2.0**-50), row + 1e-13 * rng.normal(size=row.shape)]
+    )
     net, gates = to_network([(first, bias), (last, np.zeros(4))]), pattern([(ON, OFF, ON, ON, ON)])
     exact = affine_forms(net, gates, exact=True)[net.output][0]
     differences = [np.eye(4)[i] - np.eye(4)[j] for i, j in itertools.combinations(range(4), 2)]
@@ -711,7 +796,12 @@ def difference(weights: Layers, start: list[Fraction], j: int, c: np.ndarray) ->
             moved[j] += side * step
             layers = oracle.trace(weights, moved)
             if [[(z > 0) - (z < 0) for z in layer] for layer in layers[:-1]] == signs:
-                ends.append(sum((Fraction(w) * y for w, y in zip(c.tolist(), layers[-1], strict=True)), Fraction(0)))
+                ends.append(
+                    sum(
+                        (Fraction(w) * y for w, y in zip(c.tolist(), layers[-1], strict=True)),
+                        Fraction(0),
+                    )
+                )
         if len(ends) == 2:
             return (ends[0] - ends[1]) / (2 * step)
         step /= 4
@@ -733,13 +823,19 @@ def test_regions_of_a_graph_with_branches():
         assert all((a == b).all() for a, b in zip(verdict.pattern, found, strict=True))
     rng = np.random.default_rng(5)
     for found in list(patterns.values())[:40]:
-        changed = tuple(np.where(rng.random(layer.size) < 0.15, 1 - layer, layer).astype(np.int8) for layer in found)
+        changed = tuple(
+            np.where(rng.random(layer.size) < 0.15, 1 - layer, layer).astype(np.int8)
+            for layer in found
+        )
         verdict = decide_region(net, box, changed)
         assert not isinstance(verdict, Undecided)
         if isinstance(verdict, Empty):
             shared = [
                 other
                 for other in patterns.values()
-                if all(((k == FREE) | (k == o)).all() for k, o in zip(verdict.pattern, other, strict=True))
+                if all(
+                    ((k == FREE) | (k == o)).all()
+                    for k, o in zip(verdict.pattern, other, strict=True)
+                )
             ]
             assert not shared

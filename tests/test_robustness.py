@@ -19,7 +19,15 @@ from lipexact.graph.lowering import relu
 from lipexact.network import Network, network
 from tests.conftest import require
 from tests.networks import Layers, forward, random_weights, to_network
-from tests.oracle import Norm, Polyhedral, constant, l1_ball_halfspaces, regions, robust_radius, trace
+from tests.oracle import (
+    Norm,
+    Polyhedral,
+    constant,
+    l1_ball_halfspaces,
+    regions,
+    robust_radius,
+    trace,
+)
 
 TOLERANCE = 1e-3
 CLIP = (-0.75, 0.75)
@@ -53,7 +61,9 @@ def line(slope: float) -> Network:
 
 def ramp(kink: float) -> Network:
     """The outputs 1 and relu(x - kink)."""
-    return to_network([(np.array([[1.0]]), np.array([-kink])), (np.array([[0.0], [1.0]]), np.array([1.0, 0.0]))])
+    return to_network(
+        [(np.array([[1.0]]), np.array([-kink])), (np.array([[0.0], [1.0]]), np.array([1.0, 0.0]))]
+    )
 
 
 def margins_of(weights: Layers, x: np.ndarray) -> tuple[int, list[list[Fraction]]]:
@@ -68,7 +78,9 @@ def margins_of(weights: Layers, x: np.ndarray) -> tuple[int, list[list[Fraction]
     return label, rows
 
 
-def needed(weights: Layers, x: np.ndarray, radius: float, norm: Norm, clip: tuple[float, float] | None) -> float:
+def needed(
+    weights: Layers, x: np.ndarray, radius: float, norm: Norm, clip: tuple[float, float] | None
+) -> float:
     """r times the largest local constant of a margin divided by its value at x: certified while it is at most 1."""
     size, center = Fraction(radius), [Fraction(entry) for entry in x.tolist()]
     reach, halfspaces = size, []
@@ -77,7 +89,9 @@ def needed(weights: Layers, x: np.ndarray, radius: float, norm: Norm, clip: tupl
     elif isinstance(norm, Polyhedral):
         reach = size * max(abs(entry) for corner in norm.corners for entry in corner)
         facets = norm.polar.corners
-        halfspaces = [(row, sum(a * b for a, b in zip(row, center, strict=True)) + size) for row in facets]
+        halfspaces = [
+            (row, sum(a * b for a, b in zip(row, center, strict=True)) + size) for row in facets
+        ]
     lower, upper = [entry - reach for entry in center], [entry + reach for entry in center]
     if clip is not None:
         lower = [max(entry, Fraction(clip[0])) for entry in lower]
@@ -102,16 +116,25 @@ def inside(rng: np.random.Generator, norm: Norm, count: int) -> np.ndarray:
 
 
 def check(
-    weights: Layers, x: np.ndarray, which: str | lx.PolyhedralNorm, norm: Norm, clip: Any = None, **options: Any
+    weights: Layers,
+    x: np.ndarray,
+    which: str | lx.PolyhedralNorm,
+    norm: Norm,
+    clip: Any = None,
+    **options: Any,
 ) -> lx.CertifiedRadius:
     """A radius that is no larger than the exact one, with steps that prove it."""
-    result = lx.certified_radius(to_network(weights), x, input_norm=which, domain_clip=clip, **options)
+    result = lx.certified_radius(
+        to_network(weights), x, input_norm=which, domain_clip=clip, **options
+    )
     label, _ = margins_of(weights, x)
     assert result.label == label
     assert 0 < result.radius <= result.upper
     if norm != "l2":  # else the ball is not the domain that is looked at
         assert result.radius >= (1 - TOLERANCE) * result.upper
-    assert result.margins == pytest.approx(forward(weights, x[None, :])[0, label] - forward(weights, x[None, :])[0])
+    assert result.margins == pytest.approx(
+        forward(weights, x[None, :])[0, label] - forward(weights, x[None, :])[0]
+    )
 
     low, high = ([-64.0] * 2, [64.0] * 2) if clip is None else ([clip[0]] * 2, [clip[1]] * 2)
     exact = robust_radius(weights, x.tolist(), low, high, norm)
@@ -137,8 +160,12 @@ def certificates(result: lx.CertifiedRadius) -> None:
             assert step.radius * step.result.upper <= 1
         elif step.certified is False:
             assert step.radius * step.result.lower > 1 - 1e-9
-            assert result.upper <= max(step.radius, 1 / step.result.lower) * 1.5  # l2: a ball's corners stand out
-        shown.append(min(step.radius, 1 / step.result.upper) if step.result.upper > 0 else step.radius)
+            assert (
+                result.upper <= max(step.radius, 1 / step.result.lower) * 1.5
+            )  # l2: a ball's corners stand out
+        shown.append(
+            min(step.radius, 1 / step.result.upper) if step.result.upper > 0 else step.radius
+        )
     if np.isfinite(result.radius):
         assert result.radius <= max(shown)
 
@@ -146,7 +173,9 @@ def certificates(result: lx.CertifiedRadius) -> None:
 @pytest.mark.unwatched
 @pytest.mark.parametrize("clip", [None, CLIP], ids=["free", "clipped"])
 @pytest.mark.parametrize("name", sorted(NORMS))
-def test_the_radius_is_the_largest_that_the_local_constant_certifies(name: str, clip: tuple[float, float]) -> None:
+def test_the_radius_is_the_largest_that_the_local_constant_certifies(
+    name: str, clip: tuple[float, float]
+) -> None:
     which, norm = NORMS[name]
     for seed in (0, 1) if clip is None else (2, 3):
         weights, x = classifier(seed)
@@ -193,7 +222,10 @@ def test_the_relaxation_certifies_no_more() -> None:
 
 def test_a_smaller_tolerance_closes_in_on_the_same_radius() -> None:
     weights, x = classifier(2)
-    rough, fine = (lx.certified_radius(to_network(weights), x, tolerance=tolerance) for tolerance in (0.5, 1e-7))
+    rough, fine = (
+        lx.certified_radius(to_network(weights), x, tolerance=tolerance)
+        for tolerance in (0.5, 1e-7)
+    )
     assert fine.radius >= (1 - 1e-7) * fine.upper
     assert rough.radius <= fine.upper
     assert fine.radius <= rough.upper
@@ -254,7 +286,9 @@ def test_a_margin_of_any_size() -> None:
         wide = [*weights[:-1], (matrix, bias + margin * np.eye(len(bias))[label])]
         result = lx.certified_radius(to_network(wide), x)
         far = [8 * margin] * 2
-        assert result.radius <= robust_radius(wide, x.tolist(), [-entry for entry in far], far) * (1 + 1e-9)
+        assert result.radius <= robust_radius(wide, x.tolist(), [-entry for entry in far], far) * (
+            1 + 1e-9
+        )
         assert result.radius >= (1 - TOLERANCE) * result.upper
 
 
@@ -264,7 +298,9 @@ def test_inputs_of_any_size(scale: float) -> None:
     matrix, bias = weights[0]
     for name in ("linf", "l1"):
         plain = lx.certified_radius(to_network(weights), x, input_norm=name)
-        scaled = lx.certified_radius(to_network([(matrix / scale, bias), *weights[1:]]), x * scale, input_norm=name)
+        scaled = lx.certified_radius(
+            to_network([(matrix / scale, bias), *weights[1:]]), x * scale, input_norm=name
+        )
         assert scaled.radius >= (1 - TOLERANCE) * scaled.upper
         assert scaled.radius <= scale * plain.upper * (1 + 1e-9)
         assert scale * plain.radius <= scaled.upper * (1 + 1e-9)
@@ -281,7 +317,9 @@ def test_a_kink_far_away_is_found_or_the_radius_stays_below_it(kink: float) -> N
 def test_a_slope_that_is_none_does_not_make_the_radius_infinite() -> None:
     """At 0 the Jacobian with both gates off is no region's: x - relu(x) + relu(-x) = 0. The decision changes at 4."""
     x, steep = Input(1), 1e13
-    hidden = relu(Affine(((np.array([[1.0], [-1.0], [1.0]]), x),), np.array([0.0, 0.0, -3.0])), "hidden")
+    hidden = relu(
+        Affine(((np.array([[1.0], [-1.0], [1.0]]), x),), np.array([0.0, 0.0, -3.0])), "hidden"
+    )
     skip, above = np.array([[0.0], [steep]]), np.array([[0.0, 0.0, 0.0], [-steep, steep, 1.0]])
     output = Affine(((skip, x), (above, hidden)), np.array([1.0, 0.0]))
     model = network(Graph((x,), (output,)), input_shape=(1,), output_shape=(2,), name="kink")
@@ -299,7 +337,12 @@ def test_a_decision_that_never_changes_is_certified_everywhere() -> None:
         assert result.label == 1
         certificates(result)
     for which, _ in NORMS.values():
-        assert lx.certified_radius(to_network(dead), [0.5, 0.5], domain_clip=(0, 1), input_norm=which).radius == np.inf
+        assert (
+            lx.certified_radius(
+                to_network(dead), [0.5, 0.5], domain_clip=(0, 1), input_norm=which
+            ).radius
+            == np.inf
+        )
         result = lx.certified_radius(to_network(constant_network), [0.5, 0.5], input_norm=which)
         assert result.radius == result.upper == np.inf
 
@@ -317,7 +360,9 @@ def test_a_ball_of_a_norm_with_large_weights_does_not_cover_the_clip() -> None:
     weights = [(np.array([[1.0, 0.0], [0.0, 0.0]]), np.array([0.0, 0.25]))]
     for norm in (lx.PolyhedralNorm(halfspaces=rows), lx.PolyhedralNorm(vertices=rows / 1e4)):
         for clip in (None, (0, 1)):
-            result = lx.certified_radius(to_network(weights), [0.5, 0.5], input_norm=norm, domain_clip=clip)
+            result = lx.certified_radius(
+                to_network(weights), [0.5, 0.5], input_norm=norm, domain_clip=clip
+            )
             assert result.radius <= 25 * (1 + 1e-9)
 
 
@@ -369,7 +414,9 @@ def test_a_time_limit_leaves_an_honest_result() -> None:
         assert result.seconds < 60  # on any machine, and far from the minutes without a limit
         assert 0 <= result.radius <= result.upper
         assert result.label == label
-        assert [step.certified for step in result.steps[:-1]] == [step.certified is True for step in result.steps[:-1]]
+        assert [step.certified for step in result.steps[:-1]] == [
+            step.certified is True for step in result.steps[:-1]
+        ]
         if result.steps:
             certificates(result)
         moved = x + result.radius * np.random.default_rng(0).uniform(-1, 1, (2000, 8))
@@ -420,10 +467,14 @@ def test_a_bad_tolerance_is_refused(tolerance: Any) -> None:
 
 def test_a_tolerance_may_be_any_real_number() -> None:
     for tolerance in (np.float64(0.1), np.float32(0.1), Fraction(1, 10)):
-        assert lx.certified_radius(line(1.0), [0.0], tolerance=tolerance).radius == pytest.approx(1.0)
+        assert lx.certified_radius(line(1.0), [0.0], tolerance=tolerance).radius == pytest.approx(
+            1.0
+        )
 
 
-@pytest.mark.parametrize("x", [[0.5], [0.5] * 3, [], [np.nan, 0.5], [np.inf, 0.5], "ab", None, [[0.5, "a"]], [1j, 0]])
+@pytest.mark.parametrize(
+    "x", [[0.5], [0.5] * 3, [], [np.nan, 0.5], [np.inf, 0.5], "ab", None, [[0.5, "a"]], [1j, 0]]
+)
 def test_a_bad_point_is_refused(x: Any) -> None:
     with pytest.raises(DomainError, match=r"^x "):
         lx.certified_radius(to_network(classifier(0)[0]), x)
@@ -471,7 +522,9 @@ def test_options_that_do_not_fit_are_refused() -> None:
     with pytest.raises(NormError, match="unknown norm"):
         lx.certified_radius(net, x, input_norm="l3")
     with pytest.raises(NormError, match="3 dimensions"):
-        lx.certified_radius(net, x, input_norm=lx.PolyhedralNorm(halfspaces=np.vstack([np.eye(3), -np.eye(3)])))
+        lx.certified_radius(
+            net, x, input_norm=lx.PolyhedralNorm(halfspaces=np.vstack([np.eye(3), -np.eye(3)]))
+        )
     with pytest.raises(OptionError, match="method"):
         lx.certified_radius(net, x, method="guess")  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="mode"):
@@ -506,7 +559,9 @@ def test_an_onnx_sized_point_keeps_its_shape() -> None:
     output = Affine(((matrix, start),), np.zeros(3))
     net = network(Graph((start,), (output,)), input_shape=(2, 2), output_shape=(3,), name="square")
     x = np.arange(4.0)
-    shaped = lx.certified_radius(net, x.reshape(2, 2), domain_clip=(np.zeros((2, 2)), np.full((2, 2), 3.0)))
+    shaped = lx.certified_radius(
+        net, x.reshape(2, 2), domain_clip=(np.zeros((2, 2)), np.full((2, 2), 3.0))
+    )
     assert shaped.radius == lx.certified_radius(net, x, domain_clip=(0, 3)).radius
 
 

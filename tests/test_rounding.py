@@ -29,7 +29,9 @@ def test_twofold_product(seed: int) -> None:
         for j in range(count):
             terms = [
                 Fraction(w) * (Fraction(h) + Fraction(lo))
-                for w, h, lo in zip(dense(matrix)[i].tolist(), high[:, j].tolist(), low[:, j].tolist(), strict=True)
+                for w, h, lo in zip(
+                    dense(matrix)[i].tolist(), high[:, j].tolist(), low[:, j].tolist(), strict=True
+                )
             ]
             off = abs(sum(terms) - Fraction(totals[i, j]) - Fraction(rests[i, j]))
             assert off <= Fraction(errors[i, j])
@@ -58,7 +60,9 @@ def off(matrix: np.ndarray, rng: np.random.Generator, units: int) -> list[list[F
 
 @pytest.mark.parametrize("limit", [0, 2**22], ids=["sparse", "twofold"])
 @pytest.mark.parametrize("seed", range(60))
-def test_an_accurate_product_is_as_accurate_as_it_says(seed: int, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_accurate_product_is_as_accurate_as_it_says(
+    seed: int, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("lipexact.numerics.rounding._MOST_DENSE", limit)
     rng = np.random.default_rng(seed)
     rows, inner, columns = rng.integers(1, 7, 3)
@@ -70,7 +74,10 @@ def test_an_accurate_product_is_as_accurate_as_it_says(seed: int, limit: int, mo
         left = np.hstack([left, -left * (1 + 10.0 ** -rng.uniform(1, 18))])
         right = np.vstack([right, right])
     before = int(rng.choice([0, 3]))
-    factors = [kind(x) for kind, x in zip(rng.choice([sp.csr_array, np.asarray], 2), (left, right), strict=True)]
+    factors = [
+        kind(x)
+        for kind, x in zip(rng.choice([sp.csr_array, np.asarray], 2), (left, right), strict=True)
+    ]
     found = accurate_product(*factors, 2 * before)
     if found is None:
         assert before  # what is exact can always be had
@@ -80,7 +87,10 @@ def test_an_accurate_product_is_as_accurate_as_it_says(seed: int, limit: int, mo
     a, b = off(left, rng, before), off(right, rng, before)
     for i, k in np.ndindex(dense(product).shape):
         true = sum((x * line[k] for x, line in zip(a[i], b, strict=True)), Fraction(0))
-        assert abs(Fraction(float(dense(product)[i, k])) - true) <= abs(true) * Fraction(units) / 2**53 * 2
+        assert (
+            abs(Fraction(float(dense(product)[i, k])) - true)
+            <= abs(true) * Fraction(units) / 2**53 * 2
+        )
 
 
 def test_what_cancels_among_factors_that_are_off_is_refused() -> None:
@@ -93,14 +103,21 @@ def test_what_cancels_among_factors_that_are_off_is_refused() -> None:
 @pytest.mark.parametrize("kind", [np.array, sp.csr_array])
 def test_products_that_may_underflow_are_refused(kind) -> None:
     assert accurate_product(kind([[1e-200]]), kind([[1e-200]])) is None
-    assert accurate_product(kind([[1e-200, 1.0]]), kind([[1.0], [1e-200]])) is None  # 1e-400 might be asked for
-    assert accurate_product(kind([[1e-300, -1e-300]]), kind([[1.0], [1.0 + 2.0**-50]])) is None  # subnormal
+    assert (
+        accurate_product(kind([[1e-200, 1.0]]), kind([[1.0], [1e-200]])) is None
+    )  # 1e-400 might be asked for
+    assert (
+        accurate_product(kind([[1e-300, -1e-300]]), kind([[1.0], [1.0 + 2.0**-50]])) is None
+    )  # subnormal
     assert accurate_product(kind([[1e-140]]), kind([[1e-140]]))[0] == 1e-280
 
 
 def test_a_fold_that_cancels_what_folds_rounded_is_refused_where_it_counts() -> None:
     x, nothing = Input(1), np.zeros(2)
-    inner = Affine(((np.array([[0.7, 0.2], [0.1, 0.5]]), Affine(((np.array([[0.1], [0.3]]), x),), nothing)),), nothing)
+    inner = Affine(
+        ((np.array([[0.7, 0.2], [0.1, 0.5]]), Affine(((np.array([[0.1], [0.3]]), x),), nothing)),),
+        nothing,
+    )
     (p, q) = accurate_product(inner.terms[0][0], np.array([[0.1], [0.3]]))[0].ravel()
     for last, kept in (([[q / p, -1.0]], 2), ([[1.0, 1.0]], 1)):
         graph = Graph((x,), (Affine(((np.array(last), inner),), np.zeros(1)),))

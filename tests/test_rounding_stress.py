@@ -79,7 +79,10 @@ def small(rng: np.random.Generator, most: int = 3) -> list[int]:
 def spread(rng: np.random.Generator) -> Case:
     """Weights and biases from 1e-8 to 1e8."""
     weights = [
-        (matrix * 10.0 ** rng.uniform(-8, 8, matrix.shape), bias * 10.0 ** rng.uniform(-8, 8, bias.shape))
+        (
+            matrix * 10.0 ** rng.uniform(-8, 8, matrix.shape),
+            bias * 10.0 ** rng.uniform(-8, 8, bias.shape),
+        )
         for matrix, bias in random_weights(rng, small(rng))
     ]
     return decimal(rng, weights)
@@ -123,17 +126,23 @@ def parallel(rng: np.random.Generator) -> Case:
     matrix, bias = weights[0]
     angles = 10.0 ** rng.uniform(-16, -8, (len(bias), 1))
     weights[0] = (
-        rng.choice((-1.0, 1.0), (len(bias), 1)) * (matrix[:1] + angles * rng.normal(size=matrix.shape)),
+        rng.choice((-1.0, 1.0), (len(bias), 1))
+        * (matrix[:1] + angles * rng.normal(size=matrix.shape)),
         bias,
     )
     point = rng.uniform(-0.5, 0.5, matrix.shape[1])
-    weights[0] = (weights[0][0], -weights[0][0] @ point + angles[:, 0] * rng.normal(size=bias.shape))
+    weights[0] = (
+        weights[0][0],
+        -weights[0][0] @ point + angles[:, 0] * rng.normal(size=bias.shape),
+    )
     return decimal(rng, weights)
 
 
 def at_corners(rng: np.random.Generator) -> Case:
     """Kinks at 1e-15, 1e-12 and 1e-9 from corners and facets, or at them, on either side; of both layers."""
-    found = decimal(rng, random_weights(rng, [int(rng.integers(1, 4)), 3, 2, int(rng.integers(1, 3))]))
+    found = decimal(
+        rng, random_weights(rng, [int(rng.integers(1, 4)), 3, 2, int(rng.integers(1, 3))])
+    )
     (first, _), (second, _), last = found.weights
     corners = np.where(rng.random(first.shape) < 0.5, found.lower, found.upper)
     one = np.eye(first.shape[1])[rng.integers(first.shape[1], size=3)]
@@ -146,8 +155,14 @@ def at_corners(rng: np.random.Generator) -> Case:
 
 
 KINDS = {
-    **{each.__name__: each for each in (spread, far_units, nearly_subnormal, pairs_that_cancel, parallel, at_corners)},
-    **{name: EXTREME[name] for name in ("badly_scaled", "all_sizes", "near_parallel", "near_border", "slivers")},
+    **{
+        each.__name__: each
+        for each in (spread, far_units, nearly_subnormal, pairs_that_cancel, parallel, at_corners)
+    },
+    **{
+        name: EXTREME[name]
+        for name in ("badly_scaled", "all_sizes", "near_parallel", "near_border", "slivers")
+    },
     **{name: FAMILIES[name] for name in ("small_integers", "identically_zero", "late_coincidence")},
 }
 kinds = pytest.mark.parametrize("kind", sorted(KINDS))
@@ -187,9 +202,15 @@ def truth(kind: str, seed: int) -> Truth:
     found = [found[k] for k in rng.permutation(len(found))[:MOST_REGIONS]]
     zero = []
     for region in found:
-        layers = zip(*(oracle.trace(weights, vertex)[:-1] for vertex in region.vertices), strict=True)
-        zero.append(tuple(np.array([not any(z) for z in zip(*layer, strict=True)]) for layer in layers))
-    patterns = [tuple(np.array(layer, dtype=np.int8) for layer in region.pattern) for region in found]
+        layers = zip(
+            *(oracle.trace(weights, vertex)[:-1] for vertex in region.vertices), strict=True
+        )
+        zero.append(
+            tuple(np.array([not any(z) for z in zip(*layer, strict=True)]) for layer in layers)
+        )
+    patterns = [
+        tuple(np.array(layer, dtype=np.int8) for layer in region.pattern) for region in found
+    ]
     return Truth(weights, to_network(weights), domain, found, patterns, zero)
 
 
@@ -208,7 +229,9 @@ def points_in(region: oracle.Region, rng: np.random.Generator) -> list[tuple[Fra
     """Vertices, which lie on kinks and at corners, and points between them."""
     count = len(region.vertices)
     picked = [region.vertices[k] for k in rng.permutation(count)[:4]]
-    shares = [Fraction(int(share), 1000) for share in rng.multinomial(1000, np.full(count, 1 / count))]
+    shares = [
+        Fraction(int(share), 1000) for share in rng.multinomial(1000, np.full(count, 1 / count))
+    ]
     between = tuple(
         sum((share * entry for share, entry in zip(shares, entries, strict=True)), Fraction(0))
         for entries in zip(*region.vertices, strict=True)
@@ -226,7 +249,9 @@ def dot(a: Sequence[float | Fraction], b: Sequence[float | Fraction]) -> Fractio
 @pytest.mark.unwatched
 @seeds
 @kinds
-def test_neurons_lie_within_their_bounds_and_gates_are_settled_for_no_region(kind: str, seed: int) -> None:
+def test_neurons_lie_within_their_bounds_and_gates_are_settled_for_no_region(
+    kind: str, seed: int
+) -> None:
     known, rng = truth(kind, seed), np.random.default_rng(seed)
     net = known.network
     root = bound_nodes(net.graph, {net.input: known.domain})
@@ -247,8 +272,12 @@ def test_neurons_lie_within_their_bounds_and_gates_are_settled_for_no_region(kin
                 low, high = run.bounds[gate.x]
                 for i, z in enumerate(value):
                     assert Fraction(root[gate.x][0][i]) <= z <= Fraction(root[gate.x][1][i]), (k, i)
-                    assert all(Fraction(low[i, row]) <= z <= Fraction(high[i, row]) for row in rows), (k, i)
-            for low, value, high in zip(root[net.output][0], values[-1], root[net.output][1], strict=True):
+                    assert all(
+                        Fraction(low[i, row]) <= z <= Fraction(high[i, row]) for row in rows
+                    ), (k, i)
+            for low, value, high in zip(
+                root[net.output][0], values[-1], root[net.output][1], strict=True
+            ):
                 assert Fraction(low) <= value <= Fraction(high)
 
 
@@ -263,15 +292,22 @@ def test_no_region_is_called_empty(kind: str, seed: int) -> None:
         assert not isinstance(verdict, Empty), (row, verdict)
     # And what linear programs say of the first layer, some of whose gates are decided.
     root = bound_nodes(known.network.graph, {known.network.input: known.domain})
-    cells = GatePropagator(known.network, known.domain, GateBounds(known.network, known.domain, root).errors)
+    cells = GatePropagator(
+        known.network, known.domain, GateBounds(known.network, known.domain, root).errors
+    )
     for row in rng.permutation(len(states[0]))[:6]:
-        start = [np.where(k == 0, layer[row], FREE).astype(np.int8) for k, layer in enumerate(states)]
+        start = [
+            np.where(k == 0, layer[row], FREE).astype(np.int8) for k, layer in enumerate(states)
+        ]
         chosen = tuple((0, i, int(state)) for i, state in enumerate(start[0]) if state != FREE)
         members = known.members([layer[None, :] for layer in start], 0)
         points = np.zeros(0, dtype=np.int32)
         found, _ = cells.propagate(start, chosen, 0, points, np.arange(start[0].size))
         for k in members:
-            assert ((found == FREE) | (found == known.patterns[k][0]) | known.zero[k][0]).all(), (row, k)
+            assert ((found == FREE) | (found == known.patterns[k][0]) | known.zero[k][0]).all(), (
+                row,
+                k,
+            )
         assert cells.find_points(start, chosen, points) is not None
 
 
@@ -281,7 +317,9 @@ def test_patterns_at_points_are_those_of_regions(kind: str, seed: int) -> None:
     known, rng = truth(kind, seed), np.random.default_rng(seed)
     for region in known.regions:
         for point in points_in(region, rng):
-            near = np.clip(np.array(point, dtype=np.float64), known.domain.lower, known.domain.upper)
+            near = np.clip(
+                np.array(point, dtype=np.float64), known.domain.lower, known.domain.upper
+            )
             values = oracle.trace(known.weights, near.tolist())
             bounds = point_bounds(known.network.graph.nodes, known.network.input, near)
             for gate, value in zip(known.network.gates, values, strict=False):
@@ -289,7 +327,9 @@ def test_patterns_at_points_are_those_of_regions(kind: str, seed: int) -> None:
                     assert Fraction(low) <= z <= Fraction(high)
             found = pattern_at(known.network, near)
             if found is not None:
-                assert [layer.tolist() for layer in found] == [[int(z > 0) for z in layer] for layer in values[:-1]]
+                assert [layer.tolist() for layer in found] == [
+                    [int(z > 0) for z in layer] for layer in values[:-1]
+                ]
 
 
 # --- Norms -------------------------------------------------------------------------------------------
@@ -306,14 +346,21 @@ def at_most(jacobian: oracle.Matrix, pair: tuple[str, str], limit: float) -> boo
     if pair == ("l2", "l2"):
         return semidefinite(
             [
-                [(i == j) * top**2 - sum(x * y for x, y in zip(a, b, strict=True)) for j, b in enumerate(columns)]
+                [
+                    (i == j) * top**2 - sum(x * y for x, y in zip(a, b, strict=True))
+                    for j, b in enumerate(columns)
+                ]
                 for i, a in enumerate(columns)
             ]
         )
     if beta == "l2":
         rows, corners, name = columns, oracle._corners(alpha, len(columns)), "l2"
     else:
-        rows, corners, name = jacobian, oracle._corners(oracle.dual(beta), len(jacobian)), oracle.dual(alpha)
+        rows, corners, name = (
+            jacobian,
+            oracle._corners(oracle.dual(beta), len(jacobian)),
+            oracle.dual(alpha),
+        )
     for corner in corners:
         image = [dot(corner, column) for column in zip(*rows, strict=True)]
         if name == "l2":
@@ -347,10 +394,15 @@ def test_semidefinite_matrices_are_told_exactly() -> None:
     assert not semidefinite([[-tiny]])
 
 
-def problems_of(known: Truth, pair: tuple[str, str]) -> tuple[SymmetricSet, SymmetricSet, list[Problem]]:
+def problems_of(
+    known: Truth, pair: tuple[str, str]
+) -> tuple[SymmetricSet, SymmetricSet, list[Problem]]:
     functionals = functional_body(None, pair[1], known.network.output.size)
     directions = norm(pair[0]).ball(known.network.input.size)
-    made = (lipschitz_problem(known.network, known.domain, functionals, directions, mode) for mode in MODES)
+    made = (
+        lipschitz_problem(known.network, known.domain, functionals, directions, mode)
+        for mode in MODES
+    )
     return functionals, directions, [problem for problem in made if problem is not None]
 
 
@@ -380,7 +432,9 @@ def test_norms_of_regions_are_within_all_bounds(kind: str, seed: int) -> None:
 
     def hold(uppers: Sequence[float], name: str) -> None:
         for row, limit in enumerate(uppers):
-            assert all(at_most(known.regions[k].jacobian, pair, limit) for k in known.members(states, row)), (name, row)
+            assert all(
+                at_most(known.regions[k].jacobian, pair, limit) for k in known.members(states, row)
+            ), (name, row)
 
     ways: dict[str, UpperBounds] = {}
     for problem in problems:
@@ -418,8 +472,12 @@ def test_derivatives_lie_within_their_bounds(kind: str, seed: int) -> None:
         run.through()
         for k in plain:
             rows = [row for row in range(len(states[0])) if k in known.members(states, row)]
-            for point, row in itertools.product(points_in(known.regions[k], rng)[-2:], rng.permutation(rows)[:2]):
-                inputs = {node: fractions(value) for node, value in free_points(problem, rng).items()}
+            for point, row in itertools.product(
+                points_in(known.regions[k], rng)[-2:], rng.permutation(rows)[:2]
+            ):
+                inputs = {
+                    node: fractions(value) for node, value in free_points(problem, rng).items()
+                }
                 inputs[problem.point] = fractions(point)
                 chosen = functools.partial(state_at_kink, problem, known.patterns[k], run, row)
                 values = evaluate_exactly(problem.graph, inputs, chosen)
@@ -427,7 +485,11 @@ def test_derivatives_lie_within_their_bounds(kind: str, seed: int) -> None:
                     if isinstance(node, Conditional):
                         continue
                     for i, value in enumerate(values[node]):
-                        assert Fraction(low[i, row]) <= value <= Fraction(high[i, row]), (problem.mode, node.name, i)
+                        assert Fraction(low[i, row]) <= value <= Fraction(high[i, row]), (
+                            problem.mode,
+                            node.name,
+                            i,
+                        )
 
 
 def state_at_kink(
@@ -458,7 +520,9 @@ def test_the_norm_of_a_jacobian_is_within_its_bounds(kind: str, seed: int) -> No
             found = jacobian_norm(known.network, functionals, directions, pattern)
             assert at_most(region.jacobian, pair, found.upper), pair
             # What is below is accurate to rounding only, or lowered.
-            assert found.lower == 0 or not at_most(region.jacobian, pair, found.lower * (1 - 2e-10)), pair
+            assert found.lower == 0 or not at_most(
+                region.jacobian, pair, found.lower * (1 - 2e-10)
+            ), pair
 
 
 @pytest.mark.parametrize("scale", [1e-320, 1e-160, 1.0, 1e150])
@@ -484,7 +548,11 @@ def test_many_singular_values_that_are_one() -> None:
         for seed in range(4):
             matrix, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(size, size)))
             columns = tuple(tuple(map(Fraction, row)) for row in matrix.tolist())
-            found = jacobian_norm(to_network([(matrix, np.ones(size))]), *(norm("l2").ball(size) for _ in range(2)), ())
+            found = jacobian_norm(
+                to_network([(matrix, np.ones(size))]),
+                *(norm("l2").ball(size) for _ in range(2)),
+                (),
+            )
             assert at_most(columns, ("l2", "l2"), found.upper)
             assert found.upper < 1 + 1e-11
 
@@ -498,19 +566,28 @@ def test_a_singular_value_that_is_too_small_is_noticed(monkeypatch: pytest.Monke
         return left, sizes * (1 - 1e-12), right
 
     monkeypatch.setattr(np.linalg, "svd", less)
-    found = jacobian_norm(to_network([(matrix, np.ones(3))]), norm("l2").ball(3), norm("l2").ball(4), ())
-    assert at_most(tuple(tuple(map(Fraction, row)) for row in matrix.tolist()), ("l2", "l2"), found.upper)
+    found = jacobian_norm(
+        to_network([(matrix, np.ones(3))]), norm("l2").ball(3), norm("l2").ball(4), ()
+    )
+    assert at_most(
+        tuple(tuple(map(Fraction, row)) for row in matrix.tolist()), ("l2", "l2"), found.upper
+    )
 
 
 def test_norms_that_underflow_are_not_0() -> None:
     """In units of the input in which numbers as small as the slopes are far apart."""
     weights = [(np.array([[1e-200, 0.0]]), np.ones(1)), (np.ones((1, 1)), np.zeros(1))]
     net, both = to_network(weights), np.vstack([np.eye(2), -np.eye(2)])
-    for unit in (lx.PolyhedralNorm(halfspaces=1e200 * both), lx.PolyhedralNorm(vertices=1e-200 * both)):
+    for unit in (
+        lx.PolyhedralNorm(halfspaces=1e200 * both),
+        lx.PolyhedralNorm(vertices=1e-200 * both),
+    ):
         bodies = functional_body(None, "linf", 1), unit.ball(2)
         assert jacobian_norm(net, *bodies, (np.ones(1, dtype=np.int8),)).upper > 0
         for state in (FREE, ON):
-            upper, _ = ZonotopeBounds(net, *bodies, "reverse").upper([np.array([[state]], dtype=np.int8)])
+            upper, _ = ZonotopeBounds(net, *bodies, "reverse").upper(
+                [np.array([[state]], dtype=np.int8)]
+            )
             assert upper[0] > 0
 
 
@@ -526,7 +603,11 @@ def rows_of(rng: np.random.Generator, k: int, n: int) -> np.ndarray:
             return rng.normal(size=(k, n)) * 10.0 ** rng.uniform(-160, 160, (k, 1))
         case 2:
             angle = 10.0 ** rng.uniform(-17, -8)
-            return rng.choice((-1.0, 1.0), (k, 1)) * rng.normal(size=(1, n)) * (1 + angle * rng.normal(size=(k, n)))
+            return (
+                rng.choice((-1.0, 1.0), (k, 1))
+                * rng.normal(size=(1, n))
+                * (1 + angle * rng.normal(size=(k, n)))
+            )
         case 3:
             return rng.normal(size=(k, 1)) * rng.normal(size=(1, n))
         case 4:
@@ -559,12 +640,18 @@ def test_supports_are_no_less_than_at_any_vertex(kind: str, seed: int) -> None:
     if kind == "box":
         domain: Domain = lx.Box(low, high)
     elif kind == "sharp":  # half-spaces nearly in parallel, in other units
-        first = rng.normal(size=(1, d)) * (1 + 10.0 ** rng.uniform(-12, -4) * rng.normal(size=(3, d)))
+        first = rng.normal(size=(1, d)) * (
+            1 + 10.0 ** rng.uniform(-12, -4) * rng.normal(size=(3, d))
+        )
         first *= 10.0 ** rng.uniform(-8, 8, (3, 1))
-        domain = lx.Polytope(first, first @ (low / 2 + high / 2) + size * 1e-3 * np.abs(first).sum(axis=1), low, high)
+        domain = lx.Polytope(
+            first, first @ (low / 2 + high / 2) + size * 1e-3 * np.abs(first).sum(axis=1), low, high
+        )
     else:
         domain = cut_domain(kind, low, high, 2 * seed + 1)
-    (whole,) = oracle.regions([(np.eye(d), np.full(d, 9e9))], domain.lower, domain.upper, halfspaces_of(domain))
+    (whole,) = oracle.regions(
+        [(np.eye(d), np.full(d, 9e9))], domain.lower, domain.upper, halfspaces_of(domain)
+    )
     weights = rng.normal(size=(6, d)) * 10.0 ** rng.uniform(-8, 8, (6, d))
     weights = np.vstack([weights, domain.rows[:1], np.zeros((1, d))])
     truths = [max(dot(row, vertex) for vertex in whole.vertices) for row in weights.tolist()]
@@ -574,8 +661,15 @@ def test_supports_are_no_less_than_at_any_vertex(kind: str, seed: int) -> None:
     system, program = domain.system(), LinearProgram(domain.system())
     padding = np.zeros(system.lower.size - d)
     duals = np.array([program.maximise(np.concatenate([row, padding]))[1] for row in weights])
-    for factors in (1.0, 1 + 1e-9, rng.integers(0, 2, duals.shape), 10.0 ** rng.uniform(-3, 3, duals.shape)):
-        for known, limit in zip(truths, domain.dual_bound(weights, duals * factors).tolist(), strict=True):
+    for factors in (
+        1.0,
+        1 + 1e-9,
+        rng.integers(0, 2, duals.shape),
+        10.0 ** rng.uniform(-3, 3, duals.shape),
+    ):
+        for known, limit in zip(
+            truths, domain.dual_bound(weights, duals * factors).tolist(), strict=True
+        ):
             assert known <= Fraction(limit)
     # And how far it is to the border.
     inner = np.array([[float(sum(x) / len(x)) for x in zip(*whole.vertices, strict=True)]])
@@ -583,8 +677,12 @@ def test_supports_are_no_less_than_at_any_vertex(kind: str, seed: int) -> None:
     points = np.vstack([inner, corners, inner + (corners - inner) * (1 - 1e-12)])
     for point, reach in zip(points.tolist(), domain.margin(points).tolist(), strict=True):
         if reach > 0:
-            for low_, x, high_ in zip(domain.lower.tolist(), point, domain.upper.tolist(), strict=True):
-                assert Fraction(reach) <= min(Fraction(x) - Fraction(low_), Fraction(high_) - Fraction(x))
+            for low_, x, high_ in zip(
+                domain.lower.tolist(), point, domain.upper.tolist(), strict=True
+            ):
+                assert Fraction(reach) <= min(
+                    Fraction(x) - Fraction(low_), Fraction(high_) - Fraction(x)
+                )
             for row, most in halfspaces_of(domain):
                 slope = sum((abs(Fraction(a)) for a in row), Fraction(0))
                 assert dot(row, point) + Fraction(reach) * slope <= Fraction(most)
@@ -598,7 +696,9 @@ def test_multipliers_that_leave_nothing_but_rounding(seed: int) -> None:
     domain = lx.Polytope(row[None, :], [0.0], lower=[0, 0], upper=[1e6, 1e6])
     multipliers = rng.random((20, 1))
     weights = multipliers * row
-    (whole,) = oracle.regions([(np.eye(2), np.ones(2))], domain.lower, domain.upper, halfspaces_of(domain))
+    (whole,) = oracle.regions(
+        [(np.eye(2), np.ones(2))], domain.lower, domain.upper, halfspaces_of(domain)
+    )
     truths = [max(dot(form, vertex) for vertex in whole.vertices) for form in weights.tolist()]
     assert max(truths) > 0
     for known, limit in zip(truths, domain.dual_bound(weights, multipliers).tolist(), strict=True):
@@ -611,24 +711,38 @@ def test_multipliers_that_leave_nothing_but_rounding(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(10 * SEEDS or 40))
 def test_lines_hold_down_to_subnormal_numbers(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    exponents = rng.integers(*((-1074, -900), (-60, 60))[seed % 2], (2, 1)) + rng.integers(-20, 20, (2, 50))
+    exponents = rng.integers(*((-1074, -900), (-60, 60))[seed % 2], (2, 1)) + rng.integers(
+        -20, 20, (2, 50)
+    )
     low, high = np.ldexp(rng.random((2, 50)), np.maximum(exponents, -1074))
     ends, gate, ones = (-low, high), low == low, np.ones(50)
     pad = gamma(2) * np.maximum(low, high) + TINY  # less than any node's
     for own in (True, False):
-        for lines in (_SwitchLines(*ends, gate, ones, own), batched._BatchedLines(*ends, 0 * ones, ones, pad, own)):
+        for lines in (
+            _SwitchLines(*ends, gate, ones, own),
+            batched._BatchedLines(*ends, 0 * ones, ones, pad, own),
+        ):
             below = np.zeros(50) if lines.lower_offset is None else lines.lower_offset
             for i in np.flatnonzero((low > 0) & (high > 0)):
                 x = Fraction(-low[i]), Fraction(high[i])
-                for z, ys in ((x[0], [0, 0 if own else x[0]]), (x[1], [x[1], x[1] if own else 0]), (0, [0])):
+                for z, ys in (
+                    (x[0], [0, 0 if own else x[0]]),
+                    (x[1], [x[1], x[1] if own else 0]),
+                    (0, [0]),
+                ):
                     for y in ys:
-                        assert y <= Fraction(lines.upper_slope[i]) * z + Fraction(lines.upper_offset[i])
+                        assert y <= Fraction(lines.upper_slope[i]) * z + Fraction(
+                            lines.upper_offset[i]
+                        )
                         assert y >= Fraction(lines.lower_slope[i]) * z + Fraction(below[i])
 
 
 def test_lengths_of_subnormal_vectors() -> None:
     for entry in (5e-324, 1.5e-323, 1e-310):
-        assert Fraction(length_bound((np.zeros(2), np.full(2, entry)))) ** 2 >= 2 * Fraction(entry) ** 2
+        assert (
+            Fraction(length_bound((np.zeros(2), np.full(2, entry)))) ** 2
+            >= 2 * Fraction(entry) ** 2
+        )
     assert length_bound((np.zeros(2), np.zeros(2))) == 0.0
 
 
@@ -637,11 +751,16 @@ def test_coefficients_that_overflow_on_the_way_down_say_nothing() -> None:
     x, start = Input(1), Affine((), np.array([1e-250]))
     middle = Affine(((np.array([[1e200]]), start),), np.zeros(1))
     for sign in (-1.0, 1.0):
-        target = Affine(((np.array([[sign * 1e200]]), middle), (np.ones((1, 1)), relu(x))), np.zeros(1))
+        target = Affine(
+            ((np.array([[sign * 1e200]]), middle), (np.ones((1, 1)), relu(x))), np.zeros(1)
+        )
         graph, sets = Graph((x,), (target,)), {x: lx.Box([-1.0], [1.0])}
         root = bound_nodes(graph, sets)
         value = Fraction(sign * 1e200) * Fraction(1e200) * Fraction(1e-250)
-        run = _Run(batched._Relaxation(graph.nodes, sets, root, {}, target), [np.zeros((1, 1), dtype=np.int8)])
+        run = _Run(
+            batched._Relaxation(graph.nodes, sets, root, {}, target),
+            [np.zeros((1, 1), dtype=np.int8)],
+        )
         run.through()
         for low, high in (root[target], [side[0] for side in run.bounds[target]]):
             assert Fraction(float(low[0])) <= value <= Fraction(float(high[0])) - 1

@@ -27,7 +27,9 @@ from lipexact.sets.norms import norm
 Shape = tuple[int, int, int]
 
 
-def convolution(rng: np.random.Generator, shape: Shape, out: int, stride: int = 1) -> tuple[sp.csr_array, Shape]:
+def convolution(
+    rng: np.random.Generator, shape: Shape, out: int, stride: int = 1
+) -> tuple[sp.csr_array, Shape]:
     """A 3 x 3 convolution with padding 1 as a matrix on flat images, and the shape of what comes out."""
     channels, height, width = shape
     kernel = rng.normal(size=(out, channels, 3, 3)) * np.sqrt(2 / (9 * channels))
@@ -36,7 +38,10 @@ def convolution(rng: np.random.Generator, shape: Shape, out: int, stride: int = 
     row, column = y * stride + dy - 1, x * stride + dx - 1
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     inside, to, source, values = np.broadcast_arrays(
-        inside, (o * size[0] + y) * size[1] + x, (i * height + row) * width + column, kernel[:, :, None, None]
+        inside,
+        (o * size[0] + y) * size[1] + x,
+        (i * height + row) * width + column,
+        kernel[:, :, None, None],
     )
     matrix = sp.csr_array(
         (values[inside], (to[inside], source[inside])),
@@ -50,7 +55,11 @@ def mean_pool(shape: Shape) -> tuple[sp.csr_array, Shape]:
     channels, height, width = shape
     rows = sp.kron(sp.eye_array(height // 2), np.full((1, 2), 0.5))
     columns = sp.kron(sp.eye_array(width // 2), np.full((1, 2), 0.5))
-    return sp.csr_array(sp.kron(sp.eye_array(channels), sp.kron(rows, columns))), (channels, height // 2, width // 2)
+    return sp.csr_array(sp.kron(sp.eye_array(channels), sp.kron(rows, columns))), (
+        channels,
+        height // 2,
+        width // 2,
+    )
 
 
 def conv_net(rng: np.random.Generator, shape: Shape, channels: int, outputs: int = 3) -> Network:
@@ -93,7 +102,9 @@ def test_fusing_makes_no_dense_matrix_of_a_convolution():
     x = Input(matrix.shape[1])
 
     def fused() -> Graph:
-        shifted = add(scaled(2.0, x), bias=rng.normal(size=x.size))  # as of pixels that are normalised
+        shifted = add(
+            scaled(2.0, x), bias=rng.normal(size=x.size)
+        )  # as of pixels that are normalised
         conv = Affine(((matrix, shifted),), np.ones(matrix.shape[0]))
         normal = add(scaled(rng.normal(size=conv.size), conv), bias=np.ones(conv.size))
         return fold(Graph((x,), (relu(add(scaled(1.0, normal))),)))
@@ -110,8 +121,15 @@ def test_a_product_with_more_entries_than_its_factors_is_not_made(monkeypatch):
     outer, _ = convolution(rng, shape, 8)
     x = Input(inner.shape[1])
     made = []
-    monkeypatch.setattr("lipexact.graph.folding.accurate_product", lambda *factors: made.append(factors))
-    graph = fold(Graph((x,), (Affine(((outer, Affine(((inner, x),), np.zeros(inner.shape[0]))),), np.zeros(2048)),)))
+    monkeypatch.setattr(
+        "lipexact.graph.folding.accurate_product", lambda *factors: made.append(factors)
+    )
+    graph = fold(
+        Graph(
+            (x,),
+            (Affine(((outer, Affine(((inner, x),), np.zeros(inner.shape[0]))),), np.zeros(2048)),),
+        )
+    )
     assert not made
     assert len([node for node in graph.nodes if isinstance(node, Affine)]) == 2
 
@@ -129,7 +147,9 @@ def test_sparse_products_that_cancel_are_exact():
     ((weight, _),) = only.terms
     dense = inner.toarray()
     for i in range(size):
-        exact = [float(Fraction(p) + Fraction(q)) for p, q in zip(dense[i], dense[i + size], strict=True)]
+        exact = [
+            float(Fraction(p) + Fraction(q)) for p, q in zip(dense[i], dense[i + size], strict=True)
+        ]
         assert weight.toarray()[i].tolist() == exact
         true = float(Fraction(bias[i]) + Fraction(bias[i + size]) + Fraction(1e-17))
         assert only.bias[i] == pytest.approx(true, rel=1e-13)
@@ -144,16 +164,30 @@ def test_what_fusing_does_not_change_is_shared():
     # And bounds of one mode serve the other.
     shared = bound_nodes(problems[0].graph, problems[0].sets)
     for node, sides in bound_nodes(problems[1].graph, problems[1].sets, shared=shared).items():
-        for side, alone in zip(sides, bound_nodes(problems[1].graph, problems[1].sets)[node], strict=True):
+        for side, alone in zip(
+            sides, bound_nodes(problems[1].graph, problems[1].sets)[node], strict=True
+        ):
             np.testing.assert_array_equal(side, alone)
 
 
 def test_weights_of_derivatives_are_the_networks_own():
     net = conv_net(np.random.default_rng(0), (1, 6, 6), 2)
-    own = {id(weight) for node in net.graph.nodes if isinstance(node, Affine) for weight, _ in node.terms}
-    own |= {id(weight) for node in net.graph.nodes if isinstance(node, Affine) for weight in node.transposed}
+    own = {
+        id(weight)
+        for node in net.graph.nodes
+        if isinstance(node, Affine)
+        for weight, _ in node.terms
+    }
+    own |= {
+        id(weight)
+        for node in net.graph.nodes
+        if isinstance(node, Affine)
+        for weight in node.transposed
+    }
     _, gradient = net.pullback
-    pulled = [weight for node in gradient.nodes if isinstance(node, Affine) for weight, _ in node.terms]
+    pulled = [
+        weight for node in gradient.nodes if isinstance(node, Affine) for weight, _ in node.terms
+    ]
     convolutions = [weight for weight in pulled if sp.issparse(weight) and most_terms(weight) > 4]
     assert len(convolutions) >= 4
     assert all(id(weight) in own for weight in convolutions)
@@ -211,7 +245,9 @@ def test_bounds_within_a_budget_are_no_better_than_without():
     rng = np.random.default_rng(3)
     net = conv_net(rng, (3, 16, 16), 8)
     sets = {net.input: lx.Ball(rng.random(768), 0.1)}
-    free, tight, late = (bound_nodes(net.graph, sets, **limits) for limits in ({}, {"work": 1e6}, {"deadline": 0.0}))
+    free, tight, late = (
+        bound_nodes(net.graph, sets, **limits) for limits in ({}, {"work": 1e6}, {"deadline": 0.0})
+    )
     for node in net.graph.nodes:
         for bounds in (tight, late):
             assert (bounds[node][0] <= free[node][0] + 1e-9).all()
@@ -222,7 +258,12 @@ def test_bounds_within_a_budget_are_no_better_than_without():
 def test_bounds_take_no_more_memory_than_the_weights_and_some_chunks():
     rng = np.random.default_rng(4)
     net = conv_net(rng, (3, 20, 20), 12)
-    entries = sum(weight.size for node in net.graph.nodes if isinstance(node, Affine) for weight, _ in node.terms)
+    entries = sum(
+        weight.size
+        for node in net.graph.nodes
+        if isinstance(node, Affine)
+        for weight, _ in node.terms
+    )
     _, peak = peak_of(lambda: bound_nodes(net.graph, {net.input: lx.Box.unit(1200)}))
     # A coefficient of each of 4800 rows, up and down, for each entry of the layer below would be 369 MB.
     assert peak < 10 * 8 * entries + 100e6
@@ -235,7 +276,9 @@ def test_batches_are_evaluated_in_parts(monkeypatch):
     net = conv_net(np.random.default_rng(5), (1, 8, 8), 2)
     points = np.random.default_rng(6).random((9, 64))
     values, jacobians = net.evaluate(points), net.jacobian(points)
-    monkeypatch.setattr("lipexact.graph.evaluate._NUMBERS", 2 * sum(node.size for node in net.graph.nodes))
+    monkeypatch.setattr(
+        "lipexact.graph.evaluate._NUMBERS", 2 * sum(node.size for node in net.graph.nodes)
+    )
     np.testing.assert_allclose(net.evaluate(points), values, rtol=1e-13, atol=1e-13)
     np.testing.assert_allclose(net.jacobian(points), jacobians, rtol=1e-12, atol=1e-12)
 

@@ -57,7 +57,9 @@ def drawn(shape: tuple[int, int, int]) -> np.ndarray:
 @both
 @settings(max_examples=150, deadline=None)
 @given(shape=shapes)
-def test_never_below_the_best_signs_nor_above_the_triangle(norm: str, shape: tuple[int, int, int]) -> None:
+def test_never_below_the_best_signs_nor_above_the_triangle(
+    norm: str, shape: tuple[int, int, int]
+) -> None:
     rows = drawn(shape)
     (upper,), shares = BOTH[norm](rows[None])
     assert best(rows, norm) <= upper * (1 + 1e-14)
@@ -70,7 +72,9 @@ def test_never_below_the_best_signs_nor_above_the_triangle(norm: str, shape: tup
 @settings(max_examples=60, deadline=None)
 @given(
     rows=st.integers(1, 4).flatmap(
-        lambda n: st.lists(st.lists(st.floats(-1e9, 1e9), min_size=n, max_size=n), min_size=1, max_size=5)
+        lambda n: st.lists(
+            st.lists(st.floats(-1e9, 1e9), min_size=n, max_size=n), min_size=1, max_size=5
+        )
     )
 )
 def test_never_below_in_exact_arithmetic(norm: str, rows: list[list[float]]) -> None:
@@ -153,7 +157,9 @@ def test_without_cholesky(norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @both
-def test_an_eigenvalue_that_is_too_small_is_noticed(norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_eigenvalue_that_is_too_small_is_noticed(
+    norm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     original = np.linalg.eigvalsh
     monkeypatch.setattr(np.linalg, "eigvalsh", lambda gram: 0.5 * original(gram))
     for rows in np.random.default_rng(5).normal(size=(20, 5, 3)):
@@ -163,13 +169,22 @@ def test_an_eigenvalue_that_is_too_small_is_noticed(norm: str, monkeypatch: pyte
 
 @both
 @settings(max_examples=100, deadline=None)
-@given(shape=st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(0, 2**32 - 1)), same=st.booleans())
-def test_numbers_of_all_sizes_in_exact_arithmetic(norm: str, shape: tuple[int, int, int], same: bool) -> None:
+@given(
+    shape=st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(0, 2**32 - 1)),
+    same=st.booleans(),
+)
+def test_numbers_of_all_sizes_in_exact_arithmetic(
+    norm: str, shape: tuple[int, int, int], same: bool
+) -> None:
     k, n, seed = shape
     rng = np.random.default_rng(seed)
     # Down to subnormal numbers in half of the draws; beside each other, or all about as large.
     most = int(rng.choice((-1060, 1010)))
-    exponents = rng.integers(-1074, most) + rng.integers(-2, 3, (k, n)) if same else rng.integers(-1074, most, (k, n))
+    exponents = (
+        rng.integers(-1074, most) + rng.integers(-2, 3, (k, n))
+        if same
+        else rng.integers(-1074, most, (k, n))
+    )
     rows = np.ldexp(rng.choice((-1.0, 1.0), (k, n)) * rng.uniform(0.5, 1, (k, n)), exponents)
     rows[rng.random((k, n)) < 0.2] = 0.0
     (upper,), shares = BOTH[norm](rows[None])
@@ -207,7 +222,9 @@ def test_many_rows_in_parallel_or_at_right_angles(norm: str, shape: tuple[int, i
 
 
 @both
-def test_a_factor_that_is_refused_costs_accuracy_only(norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_factor_that_is_refused_costs_accuracy_only(
+    norm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stack = np.random.default_rng(8).normal(size=(10, 6, 6))
     upper, _ = BOTH[norm](stack)
 

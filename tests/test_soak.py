@@ -20,14 +20,20 @@ from tests.soak import Question, Truth, answer, answers, judge_certificate, main
 
 QUICK = [number for number in range(40) if "scip" not in question(number).way][:20]
 # One whose truth is rational, with norms that no certificate has to round.
-CERTAIN = next(k for k in QUICK if question(k).way == "bab" and {question(k).alpha, question(k).beta} <= {"linf", "l1"})
+CERTAIN = next(
+    k
+    for k in QUICK
+    if question(k).way == "bab" and {question(k).alpha, question(k).beta} <= {"linf", "l1"}
+)
 
 
 def tampered(monkeypatch, change):
     """The verdict on network CERTAIN, whose answer is changed."""
     honest = lx.lipschitz(*asked(question(CERTAIN)), **question(CERTAIN).keywords)
     assert honest.status is lx.Status.EXACT
-    monkeypatch.setattr(soak.lx, "lipschitz", lambda *_, **__: dataclasses.replace(honest, **change(honest)))
+    monkeypatch.setattr(
+        soak.lx, "lipschitz", lambda *_, **__: dataclasses.replace(honest, **change(honest))
+    )
     return answer(CERTAIN)
 
 
@@ -46,12 +52,31 @@ def test_nothing_is_wrong():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda r: {"lower": r.lower * (1 - 1e-6), "upper": r.upper * (1 - 1e-6)}, ["below the constant", "EXACT"]),
-        (lambda r: {"lower": r.lower * (1 + 1e-6), "upper": r.upper * (1 + 1e-6)}, ["above the constant", "EXACT"]),
+        (
+            lambda r: {"lower": r.lower * (1 - 1e-6), "upper": r.upper * (1 - 1e-6)},
+            ["below the constant", "EXACT"],
+        ),
+        (
+            lambda r: {"lower": r.lower * (1 + 1e-6), "upper": r.upper * (1 + 1e-6)},
+            ["above the constant", "EXACT"],
+        ),
         (lambda r: {"lower": r.lower * (1 - 1e-6)}, ["EXACT"]),
-        (lambda r: {"upper": r.lower * (1 - 1e-12), "lower": r.lower * (1 - 1e-12)}, ["below the constant"]),
-        (lambda r: {"lower": r.upper * (1 + 1e-6), "upper": math.inf, "status": lx.Status.BOUNDED}, ["above"]),
-        (lambda r: {"upper": r.lower * 0.9, "lower": 0.0, "status": lx.Status.BOUNDED}, ["below the constant"]),
+        (
+            lambda r: {"upper": r.lower * (1 - 1e-12), "lower": r.lower * (1 - 1e-12)},
+            ["below the constant"],
+        ),
+        (
+            lambda r: {
+                "lower": r.upper * (1 + 1e-6),
+                "upper": math.inf,
+                "status": lx.Status.BOUNDED,
+            },
+            ["above"],
+        ),
+        (
+            lambda r: {"upper": r.lower * 0.9, "lower": 0.0, "status": lx.Status.BOUNDED},
+            ["below the constant"],
+        ),
         (lambda r: {"lower": math.nan}, ["no interval"]),
         (lambda r: {"lower": r.upper * 2}, ["no interval"]),
     ],
@@ -99,8 +124,14 @@ def test_certificates_are_checked(monkeypatch):
     known = one.truth()
     value = known.number
     assert not known.squared
-    below = float(value) if Fraction(float(value)) <= value else float(np.nextafter(float(value), 0))
-    above = float(value) if Fraction(float(value)) >= value else float(np.nextafter(float(value), np.inf))
+    below = (
+        float(value) if Fraction(float(value)) <= value else float(np.nextafter(float(value), 0))
+    )
+    above = (
+        float(value)
+        if Fraction(float(value)) >= value
+        else float(np.nextafter(float(value), np.inf))
+    )
 
     def report(lower, upper, ok=True, proven=True):
         sides = (SimpleNamespace(claim=claim, proven=proven) for claim in (lower, upper))
@@ -149,7 +180,10 @@ def test_the_truth_is_that_of_the_oracle(alpha, beta):
         case = EXTREME["quantised"](np.random.default_rng(seed))
         found = regions(*case)
         for functional in (None, [[1.0, -2.0, 3.0][: len(case.weights[-1][1])]]):
-            known, exact = constant(found, functional, alpha, beta), truth(found, functional, alpha, beta)
+            known, exact = (
+                constant(found, functional, alpha, beta),
+                truth(found, functional, alpha, beta),
+            )
             assert float(exact) == pytest.approx(known, rel=1e-14, abs=1e-300)
             around = [Fraction(known) * (1 + Fraction(sign, 10**13)) for sign in (-1, 1)]
             if known:
@@ -160,7 +194,10 @@ def test_the_truth_is_that_of_the_oracle(alpha, beta):
 def test_eigenvalues_are_compared_exactly():
     number = Fraction
     whole = Truth(
-        grams=(((number(2), number(0)), (number(0), number(9))), ((number(5), number(4)), (number(4), number(5))))
+        grams=(
+            ((number(2), number(0)), (number(0), number(9))),
+            ((number(5), number(4)), (number(4), number(5))),
+        )
     )
     assert whole.at_most(number(3))
     assert whole.at_least(number(3))

@@ -70,7 +70,9 @@ def knapsack():
 def set_cover():
     model = pyo.ConcreteModel()
     model.x = pyo.Var(range(6), domain=pyo.Binary)
-    model.covered = pyo.Constraint(range(6), rule=lambda m, i: m.x[i] + m.x[(i + 1) % 6] + m.x[(i + 3) % 6] >= 1)
+    model.covered = pyo.Constraint(
+        range(6), rule=lambda m, i: m.x[i] + m.x[(i + 1) % 6] + m.x[(i + 3) % 6] >= 1
+    )
     model.cost = pyo.Objective(expr=sum((1 + i / 10) * model.x[i] for i in range(6)) - 1.5)
     return model, min(
         sum((1 + i / 10) * x[i] for i in range(6)) - 1.5
@@ -87,7 +89,9 @@ def big_m():
     model.on = pyo.Var(range(2), domain=pyo.Binary)
     inputs = (model.x - model.y, model.x + model.y - 1)
     model.above = pyo.Constraint(range(2), rule=lambda m, i: m.out[i] >= inputs[i])
-    model.below = pyo.Constraint(range(2), rule=lambda m, i: m.out[i] <= inputs[i] + 4 * (1 - m.on[i]))
+    model.below = pyo.Constraint(
+        range(2), rule=lambda m, i: m.out[i] <= inputs[i] + 4 * (1 - m.on[i])
+    )
     model.off = pyo.Constraint(range(2), rule=lambda m, i: m.out[i] <= 4 * m.on[i])
     model.cost = pyo.Objective(expr=model.out[0] - model.out[1])
     return model, -3.0
@@ -247,7 +251,9 @@ def norm_on_the_box():
     vertices = RADIUS * np.array(list(itertools.product((-1, 1), repeat=4)))
     model = maximise(4, ball=False)
     norm_of(model, matrices, reach=RADIUS * float(np.abs(matrices).sum(axis=2).max()))
-    return model, -WEIGHT * max(np.linalg.norm(vertices @ matrix.T, axis=1).max() for matrix in matrices)
+    return model, -WEIGHT * max(
+        np.linalg.norm(vertices @ matrix.T, axis=1).max() for matrix in matrices
+    )
 
 
 def out_of_the_ball():
@@ -281,7 +287,9 @@ def multi_knapsack(columns, rows, seed):
     model.x = pyo.Var(range(columns), domain=pyo.Binary)
     model.room = pyo.Constraint(
         range(rows),
-        rule=lambda m, i: sum(int(w) * m.x[j] for j, w in enumerate(weights[i])) <= int(weights[i].sum() // 3),
+        rule=lambda m, i: (
+            sum(int(w) * m.x[j] for j, w in enumerate(weights[i])) <= int(weights[i].sum() // 3)
+        ),
     )
     model.cost = pyo.Objective(expr=-sum(int(v) * model.x[j] for j, v in enumerate(values)))
     return model
@@ -306,7 +314,10 @@ def hard_to_satisfy():
     model = pyo.ConcreteModel()
     model.x = pyo.Var(range(50), domain=pyo.Binary)
     model.split = pyo.Constraint(
-        range(5), rule=lambda m, i: sum(int(w) * m.x[j] for j, w in enumerate(weights[i])) == int(weights[i] @ planted)
+        range(5),
+        rule=lambda m, i: (
+            sum(int(w) * m.x[j] for j, w in enumerate(weights[i])) == int(weights[i] @ planted)
+        ),
     )
     model.cost = pyo.Objective(expr=sum(model.x.values()))
     return model, float(planted.sum())
@@ -342,7 +353,9 @@ def test_problem(solver, problem):
     outcome = solve(model, solver)
     assert 0 < outcome.seconds <= time.perf_counter() - start
     check(model, outcome, optimum)
-    assert outcome.termination is (Termination.INFEASIBLE if optimum == math.inf else Termination.OPTIMAL)
+    assert outcome.termination is (
+        Termination.INFEASIBLE if optimum == math.inf else Termination.OPTIMAL
+    )
 
 
 @pytest.mark.parametrize("gap", [0.0, 1e-6])
@@ -351,7 +364,9 @@ def test_quadratic_problem(quadratic_solver, problem, gap):
     model, optimum = problem()
     outcome = solve(model, quadratic_solver, SolveOptions(gap=gap))
     check(model, outcome, optimum, QUADRATIC)
-    assert outcome.termination is (Termination.INFEASIBLE if optimum == math.inf else Termination.OPTIMAL)
+    assert outcome.termination is (
+        Termination.INFEASIBLE if optimum == math.inf else Termination.OPTIMAL
+    )
     if optimum < math.inf:
         assert outcome.bound <= optimum * (1 - 1e-9)
 
@@ -399,7 +414,9 @@ def test_every_solver_agrees_with_enumeration_where_solutions_nearly_tie(solver)
         optimum = float((choices[(choices @ covers.T >= 1).all(axis=1)] @ costs).min())
         model = pyo.ConcreteModel()
         model.x = pyo.Var(range(12), domain=pyo.Binary)
-        model.c = pyo.Constraint(range(10), rule=lambda m, i, c=covers: sum(m.x[j] for j in np.flatnonzero(c[i])) >= 1)
+        model.c = pyo.Constraint(
+            range(10), rule=lambda m, i, c=covers: sum(m.x[j] for j in np.flatnonzero(c[i])) >= 1
+        )
         model.cost = pyo.Objective(expr=sum(float(c) * model.x[j] for j, c in enumerate(costs)))
         outcome = solve(model, solver)
         assert outcome.incumbent == pytest.approx(optimum, abs=9e-7)
@@ -474,7 +491,9 @@ def test_hardly_any_time_for_a_linear_program(solver):
     model = pyo.ConcreteModel()
     model.x = pyo.Var(range(80), bounds=(0, 1))
     rows = rng.random((60, 80))
-    model.c = pyo.Constraint(range(60), rule=lambda m, i: sum(float(a) * m.x[j] for j, a in enumerate(rows[i])) <= 9)
+    model.c = pyo.Constraint(
+        range(60), rule=lambda m, i: sum(float(a) * m.x[j] for j, a in enumerate(rows[i])) <= 9
+    )
     model.cost = pyo.Objective(expr=-sum(model.x.values()))
     exact = solve(model, solver)
     assert exact.termination is Termination.OPTIMAL
@@ -484,7 +503,11 @@ def test_hardly_any_time_for_a_linear_program(solver):
 
 def test_time_out_without_solution(solver):
     model, planted = hard_to_satisfy()
-    outcome = patiently(0.5, lambda options: solve(model, solver, options), lambda outcome: outcome.bound is not None)
+    outcome = patiently(
+        0.5,
+        lambda options: solve(model, solver, options),
+        lambda outcome: outcome.bound is not None,
+    )
     assert outcome.termination is Termination.TIME_LIMIT
     assert outcome.incumbent is None
     assert outcome.bound <= planted
@@ -566,7 +589,9 @@ def write(text):
     return f'while [ "$1" != -solu ]; do shift; done; echo "{text}" > "$2"'
 
 
-@pytest.mark.parametrize("header", ["Status unknown - objective value 1", "Stopped on difficulties", "gibberish"])
+@pytest.mark.parametrize(
+    "header", ["Status unknown - objective value 1", "Stopped on difficulties", "gibberish"]
+)
 def test_cbc_status_that_is_no_answer(broken_cbc, header):
     broken_cbc(write(header))
     assert solve(knapsack()[0], "cbc").termination is Termination.FAILED
@@ -590,7 +615,11 @@ def test_cbc_that_does_not_stop_is_killed(broken_cbc, monkeypatch):
     monkeypatch.setattr(solvers, "_GRACE", 0.2)
     broken_cbc("trap '' INT; while true; do sleep 0.1; done")
     outcome = solve(knapsack()[0], "cbc", SolveOptions(time_limit=0.2))
-    assert (outcome.termination, outcome.bound, outcome.incumbent) == (Termination.TIME_LIMIT, None, None)
+    assert (outcome.termination, outcome.bound, outcome.incumbent) == (
+        Termination.TIME_LIMIT,
+        None,
+        None,
+    )
 
 
 def fake(monkeypatch, run, present=True):
@@ -600,14 +629,38 @@ def fake(monkeypatch, run, present=True):
 @pytest.mark.parametrize(
     ("claim", "expected"),
     [
-        (SolverOutcome(Termination.OPTIMAL, None, 1.0, 0, 0.0, "fake"), (Termination.FAILED, None, None)),
-        (SolverOutcome(Termination.OPTIMAL, 1.0, None, 0, 0.0, "fake"), (Termination.FAILED, None, None)),
-        (SolverOutcome(Termination.OPTIMAL, -math.inf, 1.0, 0, 0.0, "fake"), (Termination.FAILED, None, None)),
-        (SolverOutcome(Termination.FAILED, 1.0, 1.0, 0, 0.0, "fake"), (Termination.FAILED, None, None)),
-        (SolverOutcome(Termination.TIME_LIMIT, -1e20, 1e100, 0, 0.0), (Termination.TIME_LIMIT, None, None)),
-        (SolverOutcome(Termination.TIME_LIMIT, math.nan, 2.0, 0, 0.0), (Termination.TIME_LIMIT, None, 2.0)),
-        (SolverOutcome(Termination.INFEASIBLE, None, None, 0, 0.0), (Termination.INFEASIBLE, math.inf, None)),
-        (SolverOutcome(Termination.OPTIMAL, 1.0 + 1e-7, 1.0, 0, 0.0), (Termination.OPTIMAL, 1.0, 1.0)),
+        (
+            SolverOutcome(Termination.OPTIMAL, None, 1.0, 0, 0.0, "fake"),
+            (Termination.FAILED, None, None),
+        ),
+        (
+            SolverOutcome(Termination.OPTIMAL, 1.0, None, 0, 0.0, "fake"),
+            (Termination.FAILED, None, None),
+        ),
+        (
+            SolverOutcome(Termination.OPTIMAL, -math.inf, 1.0, 0, 0.0, "fake"),
+            (Termination.FAILED, None, None),
+        ),
+        (
+            SolverOutcome(Termination.FAILED, 1.0, 1.0, 0, 0.0, "fake"),
+            (Termination.FAILED, None, None),
+        ),
+        (
+            SolverOutcome(Termination.TIME_LIMIT, -1e20, 1e100, 0, 0.0),
+            (Termination.TIME_LIMIT, None, None),
+        ),
+        (
+            SolverOutcome(Termination.TIME_LIMIT, math.nan, 2.0, 0, 0.0),
+            (Termination.TIME_LIMIT, None, 2.0),
+        ),
+        (
+            SolverOutcome(Termination.INFEASIBLE, None, None, 0, 0.0),
+            (Termination.INFEASIBLE, math.inf, None),
+        ),
+        (
+            SolverOutcome(Termination.OPTIMAL, 1.0 + 1e-7, 1.0, 0, 0.0),
+            (Termination.OPTIMAL, 1.0, 1.0),
+        ),
     ],
 )
 def test_claims_are_checked(monkeypatch, claim, expected):
@@ -617,7 +670,10 @@ def test_claims_are_checked(monkeypatch, claim, expected):
 
 
 def test_contradiction_is_an_error(monkeypatch):
-    fake(monkeypatch, lambda model, options, watch: SolverOutcome(Termination.TIME_LIMIT, 2.0, 1.0, 0, 0.0))
+    fake(
+        monkeypatch,
+        lambda model, options, watch: SolverOutcome(Termination.TIME_LIMIT, 2.0, 1.0, 0, 0.0),
+    )
     with pytest.raises(SolverError, match=r"contradicts itself.* 1\.0 below its bound of 2\.0"):
         solve(knapsack()[0], "fake")
 
@@ -698,7 +754,9 @@ def test_missing_solver(monkeypatch):
     fake(monkeypatch, lambda model, options, watch: None, present=False)
     assert not available("fake")
     for ask in (require_solver, lambda name: solve(knapsack()[0], name)):
-        with pytest.raises(SolverUnavailableError, match=r"'fake' is not available here: pip install fake"):
+        with pytest.raises(
+            SolverUnavailableError, match=r"'fake' is not available here: pip install fake"
+        ):
             ask("fake")
 
 
@@ -822,12 +880,17 @@ def test_progress(solver, capfd):
     assert threads == {threading.current_thread()}
     assert [moment.seconds for moment in news] == sorted(moment.seconds for moment in news)
     found = [None, *(moment.incumbent for moment in news)]
-    assert len(news) <= news[-1].seconds / solvers._HEARTBEAT + sum(a != b for a, b in itertools.pairwise(found))
+    assert len(news) <= news[-1].seconds / solvers._HEARTBEAT + sum(
+        a != b for a, b in itertools.pairwise(found)
+    )
     assert news[-1].incumbent >= outcome.incumbent - TOLERANCE
     if solver != "cbc":  # its log speaks now and then only
         assert news[-1].bound <= outcome.bound + TOLERANCE
         assert news[-1].nodes <= outcome.nodes
-    assert capfd.readouterr() == ("", "working\n" * len(news))  # the display gets through, the solver does not
+    assert capfd.readouterr() == (
+        "",
+        "working\n" * len(news),
+    )  # the display gets through, the solver does not
 
 
 def test_interrupt_from_the_callback(solver):
@@ -983,7 +1046,9 @@ def test_a_cancel_that_is_refused_is_asked_again():
 # Silence, sizes, leftovers.
 
 
-@pytest.mark.parametrize("problem", [knapsack, parity, fixed_beyond_reach, linear], ids=lambda it: it.__name__)
+@pytest.mark.parametrize(
+    "problem", [knapsack, parity, fixed_beyond_reach, linear], ids=lambda it: it.__name__
+)
 def test_silence(solver, problem, capfd, caplog):
     solve(problem()[0], solver)
     solve(hard(), solver, SolveOptions(time_limit=0.2))
@@ -1001,9 +1066,13 @@ def test_gurobi_licence_too_small(capfd):
     need_small_licence()
     model = pyo.ConcreteModel()
     model.x = pyo.Var(range(2100), domain=pyo.Binary)
-    model.c = pyo.Constraint(range(3), rule=lambda m, i: sum(m.x[j] for j in range(i, 2100, 3)) >= 5)
+    model.c = pyo.Constraint(
+        range(3), rule=lambda m, i: sum(m.x[j] for j in range(i, 2100, 3)) >= 5
+    )
     model.cost = pyo.Objective(expr=sum(model.x.values()))
-    with pytest.raises(SolverUnavailableError, match=r"2100 variables, 3 linear and 0 quadratic.* 2000 var"):
+    with pytest.raises(
+        SolverUnavailableError, match=r"2100 variables, 3 linear and 0 quadratic.* 2000 var"
+    ):
         solve(model, "gurobi")
     assert capfd.readouterr() == ("", "")
 
@@ -1012,7 +1081,10 @@ def test_gurobi_licence_too_small_for_a_quadratic_program(capfd):
     need_small_licence()
     model = maximise(200, ball=True)
     model.rows.add(model.t <= sum(model.v.values()))
-    with pytest.raises(SolverUnavailableError, match=r"201 variables, 1 linear and 1 quadratic.*\(200 with quadratic"):
+    with pytest.raises(
+        SolverUnavailableError,
+        match=r"201 variables, 1 linear and 1 quadratic.*\(200 with quadratic",
+    ):
         solve(model, "gurobi")
     model = maximise(199, ball=True)
     model.rows.add(model.t <= sum(model.v.values()))

@@ -21,7 +21,10 @@ LINEAR = tuple(pair for pair in PAIRS if "l2" not in pair)
 QUADRATIC = tuple(pair for pair in PAIRS if "l2" in pair)
 # More of them: nox -s pairs
 SEEDS = int(os.environ.get("LIPEXACT_SEEDS", "0"))
-IDENTITY_KINK: Layers = [(np.array([[1.0], [-1.0]]), np.zeros(2)), (np.array([[1.0, -1.0]]), np.zeros(1))]
+IDENTITY_KINK: Layers = [
+    (np.array([[1.0], [-1.0]]), np.zeros(2)),
+    (np.array([[1.0, -1.0]]), np.zeros(1)),
+]
 
 
 def small(seed: int, outputs: int = 3, inputs: int = 2, neurons: int = 8) -> Case:
@@ -31,7 +34,9 @@ def small(seed: int, outputs: int = 3, inputs: int = 2, neurons: int = 8) -> Cas
     return Case(random_weights(rng, (inputs, *hidden, outputs)), -np.ones(inputs), np.ones(inputs))
 
 
-def check(network: Case, known: float, domain: lx.Domain | None = None, **question: object) -> lx.LipschitzResult:
+def check(
+    network: Case, known: float, domain: lx.Domain | None = None, **question: object
+) -> lx.LipschitzResult:
     """An EXACT answer, equal to what is known, with a witness that shows it."""
     net = to_network(network.weights)
     domain = domain or lx.Box(network.lower, network.upper)
@@ -41,7 +46,9 @@ def check(network: Case, known: float, domain: lx.Domain | None = None, **questi
     assert result.upper == pytest.approx(known, rel=2e-9, abs=0.0)
     witness = result.witness
     assert witness is not None
-    assert witness.functional @ witness.jacobian @ witness.direction == pytest.approx(known, rel=1e-9, abs=0.0)
+    assert witness.functional @ witness.jacobian @ witness.direction == pytest.approx(
+        known, rel=1e-9, abs=0.0
+    )
     assert domain.margin(witness.point[None, :])[0] >= 0
     return result
 
@@ -182,13 +189,17 @@ def test_the_hypercube_is_linf_and_the_cross_polytope_is_l1(form: str) -> None:
 
 
 @pytest.mark.unwatched
-@pytest.mark.parametrize("forms", list(itertools.product(("halfspaces", "vertices"), repeat=2)), ids="-".join)
+@pytest.mark.parametrize(
+    "forms", list(itertools.product(("halfspaces", "vertices"), repeat=2)), ids="-".join
+)
 def test_random_polyhedral_norms(forms: tuple[str, str]) -> None:
     for seed in range(4):
         rng = np.random.default_rng(seed)
         network = small(seed, outputs=2 + seed % 2)
         alpha, beta = random_ball(rng, 2), random_ball(rng, 2 + seed % 2)
-        known = constant(regions(*network), None, Polyhedral(**{forms[0]: alpha}), Polyhedral(**{forms[1]: beta}))
+        known = constant(
+            regions(*network), None, Polyhedral(**{forms[0]: alpha}), Polyhedral(**{forms[1]: beta})
+        )
         norms = lx.PolyhedralNorm(**{forms[0]: alpha}), lx.PolyhedralNorm(**{forms[1]: beta})
         for mode in ("auto", "reverse" if seed // 2 % 2 else "forward"):
             check(network, known, input_norm=norms[0], output_norm=norms[1], mode=mode)
@@ -203,22 +214,37 @@ def test_a_weighted_norm_of_many_dimensions() -> None:
     plain = lx.lipschitz(to_network(scaled), lx.Box(-weights, weights))
     weighted = lx.PolyhedralNorm(halfspaces=symmetric(np.diag(weights)))
     result = lx.lipschitz(
-        to_network(layers), lx.Box(-np.ones(30), np.ones(30)), input_norm=weighted, output_norm="linf"
+        to_network(layers),
+        lx.Box(-np.ones(30), np.ones(30)),
+        input_norm=weighted,
+        output_norm="linf",
     )
     assert plain.status is lx.Status.EXACT
     assert result.status is lx.Status.EXACT
     assert result.value == pytest.approx(plain.value, rel=1e-9)
-    dense = lx.PolyhedralNorm(halfspaces=symmetric(np.vstack([np.diag(weights), np.full(30, 0.01)])))  # no tighter
-    result = lx.lipschitz(to_network(layers), lx.Box(-np.ones(30), np.ones(30)), input_norm=dense, output_norm="linf")
+    dense = lx.PolyhedralNorm(
+        halfspaces=symmetric(np.vstack([np.diag(weights), np.full(30, 0.01)]))
+    )  # no tighter
+    result = lx.lipschitz(
+        to_network(layers), lx.Box(-np.ones(30), np.ones(30)), input_norm=dense, output_norm="linf"
+    )
     assert result.value == pytest.approx(plain.value, rel=1e-9)
     with pytest.raises(NormError, match="leave the mode to be chosen"):
-        lx.lipschitz(to_network(layers), lx.Box.unit(30), input_norm=dense, output_norm="linf", mode="reverse")
+        lx.lipschitz(
+            to_network(layers),
+            lx.Box.unit(30),
+            input_norm=dense,
+            output_norm="linf",
+            mode="reverse",
+        )
 
 
 def test_a_polyhedral_norm_of_the_wrong_dimension_is_refused() -> None:
     network = to_network(small(0).weights)
     with pytest.raises(NormError, match="2 dimensions does not measure 3"):
-        lx.lipschitz(network, lx.Box.unit(2), input_norm=lx.PolyhedralNorm(halfspaces=symmetric(np.eye(2))))
+        lx.lipschitz(
+            network, lx.Box.unit(2), input_norm=lx.PolyhedralNorm(halfspaces=symmetric(np.eye(2)))
+        )
 
 
 def domains(seed: int, d: int) -> dict[str, tuple[lx.Domain, list]]:
@@ -235,8 +261,14 @@ def domains(seed: int, d: int) -> dict[str, tuple[lx.Domain, list]]:
         "polytope": (lx.Polytope(A, b, lower=-1, upper=1), rows + cut),
         "l1 ball": (lx.Ball(center, radius, norm="l1"), ball),
         "clipped": (lx.Ball(center, radius, norm="l1", clip=(-0.5, 0.5)), ball + clip),
-        "ball and polytope": (lx.Ball(center, radius, norm="l1") & lx.Polytope(A, b, lower=-2, upper=2), ball + rows),
-        "box and ball": (box & lx.Ball(center, radius, norm="linf"), [*cut, *_linf(center, radius)]),
+        "ball and polytope": (
+            lx.Ball(center, radius, norm="l1") & lx.Polytope(A, b, lower=-2, upper=2),
+            ball + rows,
+        ),
+        "box and ball": (
+            box & lx.Ball(center, radius, norm="linf"),
+            [*cut, *_linf(center, radius)],
+        ),
     }
 
 
@@ -270,9 +302,15 @@ def test_every_family_on_an_l1_ball_and_a_polytope(family: str) -> None:
         found = regions(*network, l1_ball_halfspaces(center, float(half[0])))
         check(network, constant(found), domain)
         row = np.arange(1.0, d + 1)
-        cut = [(row.tolist(), float(row @ center))]  # through the centre, where kinks of many families meet
+        cut = [
+            (row.tolist(), float(row @ center))
+        ]  # through the centre, where kinks of many families meet
         found = regions(*network, cut)
-        check(network, constant(found), lx.Polytope([row], [row @ center], network.lower, network.upper))
+        check(
+            network,
+            constant(found),
+            lx.Polytope([row], [row @ center], network.lower, network.upper),
+        )
 
 
 def test_largest_entry_of_the_jacobian() -> None:
@@ -292,7 +330,10 @@ def test_the_dual_norms_of_the_transposed_matrix(pair: tuple[str, str]) -> None:
         to_network([(matrix, np.zeros(3))]), lx.Box.unit(4), input_norm=pair[0], output_norm=pair[1]
     )
     turned = lx.lipschitz(
-        to_network([(matrix.T, np.zeros(4))]), lx.Box.unit(3), input_norm=dual[pair[1]], output_norm=dual[pair[0]]
+        to_network([(matrix.T, np.zeros(4))]),
+        lx.Box.unit(3),
+        input_norm=dual[pair[1]],
+        output_norm=dual[pair[0]],
     )
     assert straight.status is turned.status is lx.Status.EXACT
     assert straight.value == pytest.approx(turned.value, rel=1e-12)
@@ -373,7 +414,9 @@ def test_a_callback_stops_the_search_and_the_bounds_hold(solver: str) -> None:
     assert result.termination == "interrupted"
     assert result.status is lx.Status.BOUNDED
     assert 0 < result.lower < result.upper
-    sizes = np.abs(network.jacobian(box.sample(np.random.default_rng(0), 2000))).sum(axis=2).max(axis=1)
+    sizes = (
+        np.abs(network.jacobian(box.sample(np.random.default_rng(0), 2000))).sum(axis=2).max(axis=1)
+    )
     assert sizes.max() <= result.upper
 
 
@@ -395,7 +438,11 @@ def test_a_polytope_of_functionals() -> None:
     network = small(0)
     check(network, constant(regions(*network), None, "linf", "l1"), functional=box)
     with pytest.raises(NormError, match="does not fit 3 outputs"):
-        lx.lipschitz(to_network(network.weights), lx.Box.unit(2), functional=lx.Polytope([[1, 1]], [1], lower=0))
+        lx.lipschitz(
+            to_network(network.weights),
+            lx.Box.unit(2),
+            functional=lx.Polytope([[1, 1]], [1], lower=0),
+        )
 
 
 def test_cross_lipschitz_of_iris(shared: Path) -> None:
@@ -421,7 +468,9 @@ def test_long_unit_balls_are_no_excuse(exponent: int) -> None:
         ball = {form: rows if form == "halfspaces" else given.T}
         exact = {form: symmetric(given.T[[0, 1]])} if form == "vertices" else ball
         known = constant(found, [1.0], Polyhedral(**exact))
-        result = lx.lipschitz(to_network(weights), lx.Box.unit(2), functional=0, input_norm=lx.PolyhedralNorm(**exact))
+        result = lx.lipschitz(
+            to_network(weights), lx.Box.unit(2), functional=0, input_norm=lx.PolyhedralNorm(**exact)
+        )
         assert result.lower <= known * (1 + 1e-9)
         assert known <= result.upper * (1 + 1e-9)
         if result.status is lx.Status.EXACT:
@@ -446,14 +495,20 @@ def test_differences_of_outputs_with_a_large_common_part(common: float) -> None:
     for seed in range(4):
         rng = np.random.default_rng(seed)
         inputs = 1 + seed % 2
-        first = (rng.normal(size=(3, inputs)) / 3, np.full(3, 9.0) if seed < 2 else rng.normal(size=3))
+        first = (
+            rng.normal(size=(3, inputs)) / 3,
+            np.full(3, 9.0) if seed < 2 else rng.normal(size=3),
+        )
         shared = common * rng.normal(size=3)
         weights = [first, (np.array([shared + rng.normal(size=3) for _ in range(4)]), np.zeros(4))]
         box = -np.ones(inputs), np.ones(inputs)
         for norm, label in itertools.product(("linf", "l1"), (None, 0)):
             known = constant(regions(weights, *box), cross_functionals(4, label), norm)
             result = lx.lipschitz(
-                to_network(weights), lx.Box(*box), functional=lx.CrossLipschitz(label), input_norm=norm
+                to_network(weights),
+                lx.Box(*box),
+                functional=lx.CrossLipschitz(label),
+                input_norm=norm,
             )
             assert result.lower <= known * (1 + 1e-9)
             assert known <= result.upper * (1 + 1e-9)
@@ -465,11 +520,17 @@ def test_gradients_that_cancel_where_the_norm_looks() -> None:
     """The gradient's large entry hardly counts in the norm, and rounding is relative to it."""
     last = np.random.default_rng(3).normal(size=3) * 1e8
     last[2] = (1 - last[0] / 3 - last[1] * 0.1) / 0.7
-    weights = [(np.array([[1.0, 1 / 3], [1.0, 0.1], [1.0, 0.7]]), np.full(3, 100.0)), (last[None], np.zeros(1))]
+    weights = [
+        (np.array([[1.0, 1 / 3], [1.0, 0.1], [1.0, 0.7]]), np.full(3, 100.0)),
+        (last[None], np.zeros(1)),
+    ]
     ball = symmetric(np.diag([2.0**-30, 1.0]))
     known = constant(regions(weights, [-1.0] * 2, [1.0] * 2), [1.0], Polyhedral(vertices=ball))
     result = lx.lipschitz(
-        to_network(weights), lx.Box([-1, -1], [1, 1]), functional=0, input_norm=lx.PolyhedralNorm(vertices=ball)
+        to_network(weights),
+        lx.Box([-1, -1], [1, 1]),
+        functional=0,
+        input_norm=lx.PolyhedralNorm(vertices=ball),
     )
     assert result.status is lx.Status.EXACT
     assert result.value == pytest.approx(known, rel=1e-9)

@@ -46,7 +46,9 @@ def question(seed: int = 3) -> tuple[lx.Network, lx.Box]:
 @cache
 def small() -> tuple[lx.Network, lx.Box]:
     """About fifty nodes, but for some norms."""
-    return to_network(random_weights(np.random.default_rng(4), (3, 8, 8, 2))), lx.Box(-np.ones(3), np.ones(3))
+    return to_network(random_weights(np.random.default_rng(4), (3, 8, 8, 2))), lx.Box(
+        -np.ones(3), np.ones(3)
+    )
 
 
 @cache
@@ -63,9 +65,14 @@ def same(both: lx.LipschitzResult, one: lx.LipschitzResult) -> None:
     assert both.witness is not None
 
 
-@pytest.mark.parametrize(("workers", "norms"), [(1, ("l2", "l1")), (2, ("l1", "l2")), (3, ("linf", "linf"))])
+@pytest.mark.parametrize(
+    ("workers", "norms"), [(1, ("l2", "l1")), (2, ("l1", "l2")), (3, ("linf", "linf"))]
+)
 def test_the_constant_is_the_same(workers: int, norms: tuple[str, str]) -> None:
-    here, options = Here(workers), {"input_norm": norms[0], "output_norm": norms[1], "method": "bab"}
+    here, options = (
+        Here(workers),
+        {"input_norm": norms[0], "output_norm": norms[1], "method": "bab"},
+    )
     both, one = (lx.lipschitz(*small(), executor=each, **options) for each in (here, None))
     same(both, one)
     assert both.stats["nodes"] >= 0.5 * one.stats["nodes"] > 5
@@ -117,7 +124,9 @@ def test_polytopes_are_sent() -> None:
 def test_all_of_space_is_sent() -> None:
     net = to_network(random_weights(np.random.default_rng(5), (2, 7, 6, 2)))
     here = Here(2)
-    one, both = (lx.lipschitz(net, lx.Reals(2), method="bab", executor=each) for each in (None, here))
+    one, both = (
+        lx.lipschitz(net, lx.Reals(2), method="bab", executor=each) for each in (None, here)
+    )
     same(both, one)
     assert here.shared
 
@@ -161,7 +170,9 @@ def test_the_prover_needs_no_other_tree(monkeypatch: pytest.MonkeyPatch) -> None
     (trace,) = trees
     split = {decisions for decisions, step in trace.items() if step.split is not None}
     assert len(split) > 20
-    for decisions in split - {()}:  # all nodes on the way to one were split by the gate that it was decided by
+    for decisions in split - {
+        ()
+    }:  # all nodes on the way to one were split by the gate that it was decided by
         assert trace[decisions[:-1]].split == decisions[-1][:2]
 
 
@@ -239,7 +250,9 @@ def test_a_gap() -> None:
 def test_a_target(share: float, within: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lipexact.solve.best_region", lambda *_, **__: None)
     known, here = alone(functional=0).value, Here(2)
-    result = lx.lipschitz(*question(), method="bab", functional=0, executor=here, target=share * known)
+    result = lx.lipschitz(
+        *question(), method="bab", functional=0, executor=here, target=share * known
+    )
     assert here.shared
     assert result.within_target is within
     assert result.lower <= known * (1 + 1e-9)
@@ -306,7 +319,9 @@ def test_a_task_that_kills_workers_is_done_here() -> None:
     assert len(here.shared) > 3
 
 
-def test_what_is_lost_goes_out_again_and_nothing_is_doubled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_lost_goes_out_again_and_nothing_is_doubled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     told: list[int] = []
     original = WorkerPool.wait
 
@@ -326,9 +341,14 @@ def test_what_is_lost_goes_out_again_and_nothing_is_doubled(monkeypatch: pytest.
 
 @pytest.mark.parametrize("after", [0, 1, 3])
 def test_the_search_goes_on_alone(after: int) -> None:
-    refuses = Here(2, refusal=lambda number: RuntimeError("after shutdown") if number >= after else None)
+    refuses = Here(
+        2, refusal=lambda number: RuntimeError("after shutdown") if number >= after else None
+    )
     message = solved(refuses).stats["message"]
-    assert message == "the search went on alone: the executor takes no more tasks: RuntimeError: after shutdown"
+    assert (
+        message
+        == "the search went on alone: the executor takes no more tasks: RuntimeError: after shutdown"
+    )
 
 
 @pytest.mark.parametrize("where", ["fault", "refusal"])
@@ -367,10 +387,14 @@ def test_processes_that_cannot_be_replaced(sent: bool, monkeypatch: pytest.Monke
 # --- Subtrees -----------------------------------------------------------------------------------------
 
 
-def planted(least: int, seed: int = 3, *norms: Any, traced: bool = False) -> tuple[NodeExpander, list[SearchNode], SubtreeSearch]:
+def planted(
+    least: int, seed: int = 3, *norms: Any, traced: bool = False
+) -> tuple[NodeExpander, list[SearchNode], SubtreeSearch]:
     """An explorer, some nodes, and what all subtrees are parts of."""
     net, box = question(seed)
-    programs = formulate(net, box, *checked_norm_sets(net, box, *(norms or ("linf", None, 0))), "auto", np.inf)
+    programs = formulate(
+        net, box, *checked_norm_sets(net, box, *(norms or ("linf", None, 0))), "auto", np.inf
+    )
     asked = [program.problem for program in programs], [program.bounds for program in programs]
     explorer = NodeExpander(*asked, None, np.inf, traced=traced)
     nodes = [explorer.root(programs[0].root_bound)]
@@ -402,10 +426,16 @@ def test_nodes_travel_with_points_of_their_own() -> None:
         assert np.array_equal(pool.of(after.points), explorer.cells.points.of(before.points))
         assert (before.bound, before.decisions) == (after.bound, after.decisions)
         assert all(map(np.array_equal, before.states, after.states))
-    assert pool.count == 5 + len(packet.points) == 5 + len({k for node in nodes for k in node.points.tolist()})
+    assert (
+        pool.count
+        == 5 + len(packet.points)
+        == 5 + len({k for node in nodes for k in node.points.tolist()})
+    )
 
 
-def test_few_points_are_sent_and_none_are_kept_where_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_points_are_sent_and_none_are_kept_where_there_is_no_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     explorer, nodes, _ = planted(8)
     monkeypatch.setattr(subtrees, "_MOST_NUMBERS", 3 * 4)
     packet = pack(nodes, explorer.cells.points)
@@ -425,14 +455,18 @@ def test_nodes_come_back_with_points_of_their_own() -> None:
     looked = 0
     for _ in range(3):
         task = Subtree(pack(nodes, explorer.cells.points), None, 0.0, 0.0, 0.0, 0.0)
-        answer = pickle.loads(pickle.dumps(expand_subtree(search, pickle.loads(pickle.dumps(task)))))
+        answer = pickle.loads(
+            pickle.dumps(expand_subtree(search, pickle.loads(pickle.dumps(task))))
+        )
         assert answer.outcome.children == []
         nodes = unpack(answer.packet, explorer.cells.points)
         looked += consistent(nodes, explorer.cells.points)
     assert looked > 100
 
 
-def test_nodes_have_points_of_their_own_in_the_callers_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nodes_have_points_of_their_own_in_the_callers_tree(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     looked, original = 0, tree._SearchTree.push
 
     def push(self: tree._SearchTree, outcome: Any) -> None:
@@ -451,9 +485,20 @@ def said(answer: SubtreeResult) -> tuple[Any, ...]:
     weights = [weights.tobytes() for node in answer.packet.nodes for weights in node.weights]
     found, trace = answer.outcome.incumbent, answer.outcome.trace
     region = None if found is None else (found.norm.lower, found.region.point.tobytes())
-    steps = [(decisions, step.split, step.bound, repr(step.deductions)) for decisions, step in trace.items()]
+    steps = [
+        (decisions, step.split, step.bound, repr(step.deductions))
+        for decisions, step in trace.items()
+    ]
     counts = {name: count for name, count in answer.stats.items() if not name.endswith("seconds")}
-    return nodes, weights, answer.packet.points.tobytes(), region, answer.outcome.passed, steps, counts
+    return (
+        nodes,
+        weights,
+        answer.packet.points.tobytes(),
+        region,
+        answer.outcome.passed,
+        steps,
+        counts,
+    )
 
 
 @pytest.mark.parametrize("seconds", [0.0, np.inf])
@@ -476,7 +521,10 @@ def test_an_answer_depends_on_its_task_alone(seconds: float) -> None:
 def test_which_bounds_were_the_smallest_before_does_not_matter_in_the_end() -> None:
     explorer, nodes, search = planted(8)
     task = pickle.dumps(Subtree(pack(nodes, explorer.cells.points), None, 0.0, 0.0, 0.0, np.inf))
-    answers = [each.expand(pickle.loads(task)) for each in (search, search, pickle.loads(pickle.dumps(search)))]
+    answers = [
+        each.expand(pickle.loads(task))
+        for each in (search, search, pickle.loads(pickle.dumps(search)))
+    ]
     known = alone(functional=0).value
     assert [answer.packet.nodes for answer in answers] == [[]] * 3
     for answer in answers:

@@ -32,11 +32,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, write and draw."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.paper", description=__doc__)
     parser.add_argument("name", nargs="+", choices=STUDIES)
-    parser.add_argument("--quick", action="store_true", help="few and small questions: does it run?")
-    parser.add_argument("--seconds", type=float, help="time limit of each call; by default the study's own")
+    parser.add_argument(
+        "--quick", action="store_true", help="few and small questions: does it run?"
+    )
+    parser.add_argument(
+        "--seconds", type=float, help="time limit of each call; by default the study's own"
+    )
     parser.add_argument("--fresh", action="store_true", help="measure all of it again")
-    parser.add_argument("--folder", type=Path, help="where the files are written; benchmarks/reports, unless --quick")
-    parser.add_argument("--render", action="store_true", help="write and draw what was measured before, however it was")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where the files are written; benchmarks/reports, unless --quick",
+    )
+    parser.add_argument(
+        "--render",
+        action="store_true",
+        help="write and draw what was measured before, however it was",
+    )
     options = parser.parse_args(arguments)
     if options.seconds is not None and not 0 < options.seconds < math.inf:
         parser.error("--seconds must be a positive number")

@@ -33,7 +33,10 @@ def about(archive: str) -> dict[str, Any]:
 
 def write(archive: str, networks: Mapping[str, bytes], known: Mapping[str, Any]) -> None:
     """Make an archive of ONNX files, and of what is known of them."""
-    files = {ABOUT: json.dumps(known, indent=1).encode(), **{f"{name}.onnx": data for name, data in networks.items()}}
+    files = {
+        ABOUT: json.dumps(known, indent=1).encode(),
+        **{f"{name}.onnx": data for name, data in networks.items()},
+    }
     with zipfile.ZipFile(NETWORKS / f"{archive}.zip", "w") as file:
         for name, data in files.items():
             file.writestr(zipfile.ZipInfo(name, EPOCH), data, zipfile.ZIP_DEFLATED)

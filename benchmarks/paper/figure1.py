@@ -23,7 +23,11 @@ COLOURS = {"none": "black", "l1 weights": "C0", "l2 weights": "C1", "FGSM": "C2"
 def items(quick: bool) -> Iterator[Item]:
     """Every network on the unit square, c = (1, -1), norm linf; estimators where no regulariser was used."""
     for name, known in archive.about(ARCHIVE).items():
-        if quick and (known["seed"] or known["epoch"] not in (0, 50) or known["regulariser"] not in ("none", "FGSM")):
+        if quick and (
+            known["seed"]
+            or known["epoch"] not in (0, 50)
+            or known["regulariser"] not in ("none", "FGSM")
+        ):
             continue
         methods = (BESIDE[:3] if quick else BESIDE) if known["regulariser"] == "none" else (EXACT,)
         yield Item(known["regulariser"], name, partial(question, name), methods, known)
@@ -65,14 +69,22 @@ def training(records: Sequence[Record]) -> str:
     when = epochs(known)
 
     def cell(method: str, epoch: int) -> str:
-        own = [record for record in known if record["method"] == method and record["epoch"] == epoch]
+        own = [
+            record for record in known if record["method"] == method and record["epoch"] == epoch
+        ]
         if method == EXACT:
             return spread([record["value"] for record in own], "{:.4g}".format)
         return spread([record["error"] for record in own], percent)
 
     names = [method for method in BESIDE if any(record["method"] == method for record in known)]
     heads = ["epochs", *map(str, when)]
-    return table(heads, ([("constant" if name == EXACT else name), *(cell(name, e) for e in when)] for name in names))
+    return table(
+        heads,
+        (
+            [("constant" if name == EXACT else name), *(cell(name, e) for e in when)]
+            for name in names
+        ),
+    )
 
 
 def regularisers(records: Sequence[Record]) -> str:
@@ -81,7 +93,10 @@ def regularisers(records: Sequence[Record]) -> str:
     when = epochs(records)
     return table(
         ["epochs", *map(str, when)],
-        ([name, *(spread(found.get(epoch, []), "{:.4g}".format) for epoch in when)] for name, found in known.items()),
+        (
+            [name, *(spread(found.get(epoch, []), "{:.4g}".format) for epoch in when)]
+            for name, found in known.items()
+        ),
     )
 
 
@@ -118,10 +133,19 @@ def draw(records: Sequence[Record], figure: Any) -> None:
     for number, method in enumerate(BESIDE):
         of = [record for record in own if record["method"] == method]
         when = epochs(of)
-        means = [statistics.mean(record["value"] for record in of if record["epoch"] == epoch) for epoch in when]
+        means = [
+            statistics.mean(record["value"] for record in of if record["epoch"] == epoch)
+            for epoch in when
+        ]
         # what is sampled lies on the constant
-        style = {"color": "black", "lw": 3} if method == EXACT else {"color": f"C{number - 1}", "lw": 1.5}
-        left.plot(when, means, label=method, linestyle="--" if method == "sampling" else "-", **style)
+        style = (
+            {"color": "black", "lw": 3}
+            if method == EXACT
+            else {"color": f"C{number - 1}", "lw": 1.5}
+        )
+        left.plot(
+            when, means, label=method, linestyle="--" if method == "sampling" else "-", **style
+        )
     left.set_yscale("log")
     left.set_title("estimates while a network trains", fontsize=10)
     known = by_regulariser(records)
@@ -141,7 +165,9 @@ def curve(panel: Any, name: str, found: Mapping[int, Sequence[float]]) -> None:
     """Mean and range over the seeds."""
     color = COLOURS[name]
     when = sorted(found)
-    panel.plot(when, [statistics.mean(found[epoch]) for epoch in when], label=name, color=color, lw=1.6)
+    panel.plot(
+        when, [statistics.mean(found[epoch]) for epoch in when], label=name, color=color, lw=1.6
+    )
     panel.fill_between(
         when,
         [min(found[epoch]) for epoch in when],

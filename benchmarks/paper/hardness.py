@@ -56,14 +56,18 @@ def network(graph: Graph, scale: float) -> lx.Network:
     count = graph.number_of_nodes()
     gains = np.eye(count) - nx.to_numpy_array(graph, nodelist=range(count))
     hidden = np.hstack([np.ones((count, 1)), gains / scale])
-    return lx.Network.from_layers([(hidden, np.zeros(count)), (np.ones((1, count)), np.zeros(1))], "independent_set")
+    return lx.Network.from_layers(
+        [(hidden, np.zeros(count)), (np.ones((1, count)), np.zeros(1))], "independent_set"
+    )
 
 
 def question(graph: Graph, norm: str) -> Case:
     """A graph's network on its box, with the scale that the norm asks for."""
     count = graph.number_of_nodes()
     scale = 1.0 if norm == "l1" else 2.0 ** np.ceil(np.log2(2 * count**2 + 1))
-    return Case(network(graph, scale), lx.Box([-1.0] + [0.0] * count, [0.0] + [scale] * count), 0, norm)
+    return Case(
+        network(graph, scale), lx.Box([-1.0] + [0.0] * count, [0.0] + [scale] * count), 0, norm
+    )
 
 
 def random_graph(count: int, density: float, seed: int) -> Graph:
@@ -100,7 +104,9 @@ def contradictions(records: Sequence[Mapping[str, Any]]) -> list[str]:
         low = guarantee in ("exact", "upper") and record["value"] < alpha * (1 - 1e-9)
         high = guarantee in ("exact", "lower") and record["value"] > most * (1 + 1e-9)
         if low or high:
-            wrong.append(f"{record['key']}: {guarantee} {record['value']!r}, but the graph's number is {alpha}")
+            wrong.append(
+                f"{record['key']}: {guarantee} {record['value']!r}, but the graph's number is {alpha}"
+            )
     return wrong
 
 
@@ -127,7 +133,9 @@ def named(records: Sequence[Record]) -> str:
     """A row for each graph: the number, the constant, the others' errors."""
     methods = [method for method in BOUNDS if any(record["method"] == method for record in records)]
     cells = {(record["member"], record["method"]): record for record in records}
-    errors = {(record["member"], record["method"]): record["error"] for record in with_errors(records)}
+    errors = {
+        (record["member"], record["method"]): record["error"] for record in with_errors(records)
+    }
 
     def error(member: str, method: str) -> str:
         found = errors.get((member, method))
@@ -163,11 +171,17 @@ def random(records: Sequence[Record]) -> str:
 
         def solved(method: str, own: Sequence[Record] = own) -> list[str]:
             of = [record for record in own if record["method"] == method]
-            found = f"{sum(record['guarantee'] == EXACT for record in of)} of {len(of)}" if of else "-"
+            found = (
+                f"{sum(record['guarantee'] == EXACT for record in of)} of {len(of)}" if of else "-"
+            )
             return [found, spread([record["seconds"] for record in of], short)]
 
         def errors(method: str, own: Sequence[Record] = own) -> list[float]:
-            return [record["value"] / record["alpha"] - 1 for record in own if record["method"] == method]
+            return [
+                record["value"] / record["alpha"] - 1
+                for record in own
+                if record["method"] == method
+            ]
 
         body.append(
             [
@@ -196,16 +210,25 @@ def draw(records: Sequence[Record], figure: Any) -> None:
             points = [record["nodes"] for record in some], [record["seconds"] for record in some]
             left.scatter(*points, s=18, ec=f"C{number}", fc=face, label=name if closed else None)
     left.set(yscale="log", xlabel="nodes of the graph", ylabel="seconds (open: not closed)")
-    own = [record for record in records if record["group"] == f"random, {DENSITIES[-1]:g}" and "value" in record]
+    own = [
+        record
+        for record in records
+        if record["group"] == f"random, {DENSITIES[-1]:g}" and "value" in record
+    ]
     sizes = sorted({record["nodes"] for record in own})
     together: dict[tuple[float, ...], list[str]] = {}  # most methods give the same
     for method in BOUNDS:
         of = [record for record in own if record["method"] == method]
         ratios = ([r["value"] / r["alpha"] for r in of if r["nodes"] == size] for size in sizes)
-        together.setdefault(tuple(round(statistics.mean(each), 6) for each in ratios), []).append(method)
+        together.setdefault(tuple(round(statistics.mean(each), 6) for each in ratios), []).append(
+            method
+        )
     for means, methods in together.items():
         right.plot(sizes, means, label=", ".join(methods), marker="o", ms=3)
-    right.set(xlabel="nodes of the graph", ylabel=f"ratio to the independence number, density {DENSITIES[-1]:g}")
+    right.set(
+        xlabel="nodes of the graph",
+        ylabel=f"ratio to the independence number, density {DENSITIES[-1]:g}",
+    )
     right.axhline(1, color="black", lw=0.8)
     for panel in (left, right):
         panel.legend(fontsize=8)

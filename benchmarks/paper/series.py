@@ -14,7 +14,18 @@ from benchmarks.measure import Record
 from benchmarks.paper.study import EXACT, Item, Study, percent, short, spread, with_errors
 from benchmarks.report import table
 
-BESIDE = (EXACT, "sampling", "zonotope", "linear", "liplp", "recurjac", "fastlip", "lipsdp", "seqlip", "naive")
+BESIDE = (
+    EXACT,
+    "sampling",
+    "zonotope",
+    "linear",
+    "liplp",
+    "recurjac",
+    "fastlip",
+    "lipsdp",
+    "seqlip",
+    "naive",
+)
 VECTOR = (EXACT, "sampling", "zonotope", "linear", "liplp", "recurjac", "fastlip", "naive")
 SEEDS = 3
 WIDTHS = (5, 10, 20, 30, 40, 60)
@@ -28,7 +39,9 @@ ABOUT = {
     "outputs, linf": "Random networks 8-16-16-m on the box [-0.5, 0.5]^8, whole output, linf to linf, by outputs",
     "outputs, l1": "The same, l1 to l1",
 }
-AXES = {"width": "width", "depth": "hidden layers", "radius": "radius"} | dict.fromkeys(list(ABOUT)[3:], "outputs")
+AXES = {"width": "width", "depth": "hidden layers", "radius": "radius"} | dict.fromkeys(
+    list(ABOUT)[3:], "outputs"
+)
 Value = float
 
 
@@ -44,11 +57,19 @@ def items(quick: bool) -> Iterator[Item]:
             make = partial(random_square, (2, *[20] * depth, 2), seed)
             yield Item("depth", f"{depth}_{seed}", make, scalar, {"value of": depth})
         for radius in RADII[:1] if quick else RADII:
-            yield Item("radius", f"{radius}_{seed}", partial(digit, seed, radius), scalar, {"value of": radius})
+            yield Item(
+                "radius",
+                f"{radius}_{seed}",
+                partial(digit, seed, radius),
+                scalar,
+                {"value of": radius},
+            )
         for norm in ("linf", "l1"):
             for outputs in OUTPUTS[:1] if quick else OUTPUTS:
                 make = partial(many_outputs, outputs, seed, norm)
-                yield Item(f"outputs, {norm}", f"{outputs}_{seed}", make, vector, {"value of": outputs})
+                yield Item(
+                    f"outputs, {norm}", f"{outputs}_{seed}", make, vector, {"value of": outputs}
+                )
 
 
 def random_square(sizes: Sequence[int], seed: int) -> Case:
@@ -85,11 +106,17 @@ def one(records: Sequence[Record], known: Sequence[Record], group: str) -> str:
     values = sorted({record["value of"] for record in own})
 
     def cell(method: str, value: Value) -> str:
-        of = [record for record in closed if record["method"] == method and record["value of"] == value]
+        of = [
+            record
+            for record in closed
+            if record["method"] == method and record["value of"] == value
+        ]
         return spread([record["error"] for record in of], percent)
 
     def exact(value: Value) -> list[Record]:
-        return [record for record in own if record["method"] == EXACT and record["value of"] == value]
+        return [
+            record for record in own if record["method"] == EXACT and record["value of"] == value
+        ]
 
     def found(value: Value) -> str:
         of = exact(value)
@@ -98,8 +125,15 @@ def one(records: Sequence[Record], known: Sequence[Record], group: str) -> str:
     methods = [method for method in BESIDE if any(record["method"] == method for record in own)]
     body = [
         ["constants found", *(found(value) for value in values)],
-        ["seconds of exact", *(spread([record["seconds"] for record in exact(value)], short) for value in values)],
-        *([method, *(cell(method, value) for value in values)] for method in methods if method != EXACT),
+        [
+            "seconds of exact",
+            *(spread([record["seconds"] for record in exact(value)], short) for value in values),
+        ],
+        *(
+            [method, *(cell(method, value) for value in values)]
+            for method in methods
+            if method != EXACT
+        ),
     ]
     return table([AXES[group], *(f"{value:g}" for value in values)], body)
 
@@ -120,7 +154,9 @@ def draw(records: Sequence[Record], figure: Any) -> None:
     spare = panels[len(groups) :]
     for panel in spare:
         panel.set_axis_off()
-    (spare[0] if len(spare) else panels[0]).legend(handles.values(), handles, fontsize=9, loc="center")
+    (spare[0] if len(spare) else panels[0]).legend(
+        handles.values(), handles, fontsize=9, loc="center"
+    )
 
 
 def draw_one(panel: Any, records: Sequence[Mapping[str, Any]], handles: dict[str, Any]) -> None:

@@ -111,7 +111,9 @@ class DifferentRunError(Exception):
     """What was measured before was measured with something else."""
 
 
-def run(items: Sequence[Item], options: Mapping[str, Any], file: Path, *, fresh: bool) -> list[Record]:
+def run(
+    items: Sequence[Item], options: Mapping[str, Any], file: Path, *, fresh: bool
+) -> list[Record]:
     """All records, of which those that are in the file are not measured again.
 
     Raises
@@ -124,9 +126,18 @@ def run(items: Sequence[Item], options: Mapping[str, Any], file: Path, *, fresh:
     if not done:
         file.write_text(json.dumps(here) + "\n")
     known = {record["key"] for record in done}
-    calls = [(item, method) for item in items for method in item.methods if key(item, method) not in known]
+    calls = [
+        (item, method)
+        for item in items
+        for method in item.methods
+        if key(item, method) not in known
+    ]
     if known:
-        print(f"{len(known)} of {len(known) + len(calls)} measured before", file=sys.stderr, flush=True)
+        print(
+            f"{len(known)} of {len(known) + len(calls)} measured before",
+            file=sys.stderr,
+            flush=True,
+        )
     start = time.perf_counter()
     with file.open("a") as stream:
         for count, (item, method) in enumerate(calls, start=1):
@@ -135,7 +146,11 @@ def run(items: Sequence[Item], options: Mapping[str, Any], file: Path, *, fresh:
             stream.flush()
             done.append(record)
             left = (time.perf_counter() - start) / count * (len(calls) - count)
-            print(f"{count}/{len(calls)} {told(record)}; about {left / 60:.0f} min left", file=sys.stderr, flush=True)
+            print(
+                f"{count}/{len(calls)} {told(record)}; about {left / 60:.0f} min left",
+                file=sys.stderr,
+                flush=True,
+            )
     return done
 
 
@@ -163,7 +178,13 @@ def key(item: Item, method: str) -> str:
 
 def measured(item: Item, method: str, seconds: float) -> Record:
     """What a method says on a question."""
-    named = {"key": key(item, method), "group": item.group, "member": item.member, "method": method, **item.facts}
+    named = {
+        "key": key(item, method),
+        "group": item.group,
+        "member": item.member,
+        "method": method,
+        **item.facts,
+    }
     case, how = item.make(), METHODS[method]
     network = lx.load(case.model)
     converted = how.euclidean and case.input_norm != "l2"
@@ -196,7 +217,9 @@ def told(record: Mapping[str, Any]) -> str:
     """A record in a line."""
     if "refused" in record:
         return f"{record['key']}: refused"
-    return f"{record['key']}: {record['guarantee']} {record['value']:.6g}, {record['seconds']:.2f} s"
+    return (
+        f"{record['key']}: {record['guarantee']} {record['value']:.6g}, {record['seconds']:.2f} s"
+    )
 
 
 def question(record: Mapping[str, Any]) -> tuple[str, str]:

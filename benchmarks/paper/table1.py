@@ -12,7 +12,17 @@ import lipexact as lx
 from benchmarks.cases import CASES, Case, question
 from benchmarks.measure import Record
 from benchmarks.paper import archive
-from benchmarks.paper.study import EXACT, METHODS, PROGRAM, Item, Study, percent, short, spread, with_errors
+from benchmarks.paper.study import (
+    EXACT,
+    METHODS,
+    PROGRAM,
+    Item,
+    Study,
+    percent,
+    short,
+    spread,
+    with_errors,
+)
 from benchmarks.report import table
 
 PUBLISHED = Path(__file__).with_name("published.json")
@@ -27,10 +37,17 @@ def items(quick: bool) -> Iterator[Item]:
     """The questions: norm linf on the inputs, c = (1, -1)."""
     balls = sorted(name for name in CASES if name.startswith("mnist17_ball_"))
     for name in balls[6:7] if quick else balls:
-        yield Item("mnist", name.rpartition("_")[2], partial(question, name), ["exact", "linear"] if quick else SHOWN)
+        yield Item(
+            "mnist",
+            name.rpartition("_")[2],
+            partial(question, name),
+            ["exact", "linear"] if quick else SHOWN,
+        )
     names = sorted(archive.about("paper_synthetic"))
     for name in names[:1] if quick else names:
-        yield Item("synthetic", name, partial(synthetic, name), ["fastlip", "naive"] if quick else SHOWN)
+        yield Item(
+            "synthetic", name, partial(synthetic, name), ["fastlip", "naive"] if quick else SHOWN
+        )
 
 
 def synthetic(name: str) -> Case:
@@ -52,7 +69,9 @@ def closed(records: Sequence[Mapping[str, Any]], group: str) -> str:
     exact = [record for record in records if record["group"] == group and record["method"] == EXACT]
     found = [record for record in exact if record.get("guarantee") == EXACT]
     left = [record for record in exact if record not in found]
-    told = ", ".join(f"{record['member']} in [{record['lower']:.4g}, {record['value']:.4g}]" for record in left)
+    told = ", ".join(
+        f"{record['member']} in [{record['lower']:.4g}, {record['value']:.4g}]" for record in left
+    )
     note = f" Left open: {told}." if left else ""
     values = sorted(record["value"] for record in found)
     spans = f" They lie between {values[0]:.4g} and {values[-1]:.4g}." if values else ""
@@ -62,7 +81,11 @@ def closed(records: Sequence[Mapping[str, Any]], group: str) -> str:
 def rows(records: Sequence[Record], group: str, published: Mapping[str, Mapping[str, str]]) -> str:
     """Mean and standard deviation for each method, beside what the paper says."""
     heads = ["method", "guarantee", "seconds", "relative error"]
-    told = [what for what in ("seconds", "error") if any(what in theirs for theirs in published.values())]
+    told = [
+        what
+        for what in ("seconds", "error")
+        if any(what in theirs for theirs in published.values())
+    ]
     wanted = [record for record in records if record["group"] == group]
     known = with_errors(wanted)
     body = []

@@ -30,7 +30,9 @@ KEPT = (0, 25, 50, 100, 200, 300, 400, 500)
 Loss = Callable[[nn.Sequential, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def clusters(dim: int, points: int, leaders: int, apart: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+def clusters(
+    dim: int, points: int, leaders: int, apart: float, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Points of the unit cube, no two of them closer than `apart`, and their classes, 0 or 1."""
     rng = np.random.default_rng(seed)
     chosen = np.empty((0, dim))
@@ -52,7 +54,9 @@ def weights(order: float, scale: float) -> Loss:
     """And the norms of the weights: the sums over all entries of |w|, or the Frobenius norms."""
 
     def loss(model: nn.Sequential, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        norms = [layer.weight.flatten().norm(order) for layer in model if isinstance(layer, nn.Linear)]
+        norms = [
+            layer.weight.flatten().norm(order) for layer in model if isinstance(layer, nn.Linear)
+        ]
         return plain(model, x, y) + scale * torch.stack(norms).sum()
 
     return loss
@@ -129,7 +133,12 @@ def epochs() -> None:
                 if epoch in KEPT:
                     name = f"{regulariser.replace(' ', '_')}_{seed}_{epoch:03d}"
                     files[name] = exported(model)
-                    known[name] = {"regulariser": regulariser, "seed": seed, "epoch": epoch, "accuracy": right}
+                    known[name] = {
+                        "regulariser": regulariser,
+                        "seed": seed,
+                        "epoch": epoch,
+                        "accuracy": right,
+                    }
             print(name, known[name], flush=True)
     archive.write("paper_epochs", files, known)
 

@@ -22,7 +22,15 @@ from lipexact.result import LipschitzResult
 from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
-from lipexact.solve import Method, Mode, solve_request, certificate_path, check_executor, choose, import_programs
+from lipexact.solve import (
+    Method,
+    Mode,
+    solve_request,
+    certificate_path,
+    check_executor,
+    choose,
+    import_programs,
+)
 from lipexact.state import ProgressCallback
 
 if TYPE_CHECKING:
@@ -69,20 +77,30 @@ def load(
         If it has an operator, attribute or opset that is not supported.
     """
     if isinstance(model, Network):
-        if not (input is None and output is None and fixed is None and drop_final is False and batched is True):
+        if not (
+            input is None
+            and output is None
+            and fixed is None
+            and drop_final is False
+            and batched is True
+        ):
             raise OptionError(
                 "the model is a Network already: input, output, fixed, drop_final and batched are for files"
             )
         return model
     if fixed is not None and not isinstance(fixed, Mapping):
-        raise OptionError(f"fixed must be a dictionary of arrays by the names of inputs, not {fixed!r}")
+        raise OptionError(
+            f"fixed must be a dictionary of arrays by the names of inputs, not {fixed!r}"
+        )
     for what, name in (("input", input), ("output", output)):
         if name is not None and not isinstance(name, str):
             raise OptionError(f"{what} must be the name of a tensor, not {name!r}")
     for what, choice in (("drop_final", drop_final), ("batched", batched)):
         if not isinstance(choice, bool):
             raise OptionError(f"{what} must be True or False, not {choice!r}")
-    return read_onnx(model, input=input, output=output, fixed=fixed, drop_final=drop_final, batched=batched)
+    return read_onnx(
+        model, input=input, output=output, fixed=fixed, drop_final=drop_final, batched=batched
+    )
 
 
 def lipschitz(
@@ -254,7 +272,9 @@ def build(
     return compose(chosen.problem, chosen.bounds)
 
 
-def general_position_report(model: str | os.PathLike[str] | Network | Any, domain: Domain) -> PositionReport:
+def general_position_report(
+    model: str | os.PathLike[str] | Network | Any, domain: Domain
+) -> PositionReport:
     """Which neurons coincide, vanish, or meet in more kernels than general position allows.
 
     Programs that let a neuron at zero choose its state, such as LipMIP, may overestimate where a network is not in

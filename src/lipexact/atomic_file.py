@@ -9,7 +9,11 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-_STREAMS = "/dev/std", "/dev/fd/", "/proc/"  # links to what is open, which another file in its place would not be
+_STREAMS = (
+    "/dev/std",
+    "/dev/fd/",
+    "/proc/",
+)  # links to what is open, which another file in its place would not be
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:

@@ -42,12 +42,17 @@ class Network:
             raise ModelError(
                 f"a network has one input and one output, not {len(self.graph.inputs)} and {len(self.graph.outputs)}"
             )
-        for what, shape, node in (("input", self.input_shape, self.input), ("output", self.output_shape, self.output)):
+        for what, shape, node in (
+            ("input", self.input_shape, self.input),
+            ("output", self.output_shape, self.output),
+        ):
             if min(shape, default=1) < 1 or int(np.prod(shape, dtype=np.int64)) != node.size:
                 raise ModelError(f"the {what} shape {shape} does not hold {node.size} entries")
 
     @classmethod
-    def from_layers(cls, layers: Iterable[tuple[npt.ArrayLike, npt.ArrayLike]], name: str = "network") -> Network:
+    def from_layers(
+        cls, layers: Iterable[tuple[npt.ArrayLike, npt.ArrayLike]], name: str = "network"
+    ) -> Network:
         """A multilayer perceptron: affine layers with a ReLU between each two.
 
         Parameters
@@ -78,17 +83,26 @@ class Network:
                 raise ModelError(f"layer {index} must be a pair of weights and biases")
             matrix = floats(layer[0], f"the weights of layer {index}", ModelError)
             if matrix.ndim != 2:
-                raise ModelError(f"the weights of layer {index} must be a matrix, not of shape {matrix.shape}")
+                raise ModelError(
+                    f"the weights of layer {index} must be a matrix, not of shape {matrix.shape}"
+                )
             if value is None:
                 start = value = Input(matrix.shape[-1])
             else:
                 value = relu(value, f"relu_{index - 1}")
             value = Affine(
-                ((matrix, value),), floats(layer[1], f"the bias of layer {index}", ModelError), f"affine_{index}"
+                ((matrix, value),),
+                floats(layer[1], f"the bias of layer {index}", ModelError),
+                f"affine_{index}",
             )
         if value is None or start is None:
             raise ModelError("a network needs at least one layer")
-        return network(Graph((start,), (value,)), input_shape=(start.size,), output_shape=(value.size,), name=name)
+        return network(
+            Graph((start,), (value,)),
+            input_shape=(start.size,),
+            output_shape=(value.size,),
+            name=name,
+        )
 
     @property
     def input(self) -> Input:
@@ -114,7 +128,9 @@ class Network:
     def parameters(self) -> int:
         """The number of weights other than 0, and of biases, of all affine layers."""
         affine = [node for node in self.graph.nodes if isinstance(node, Affine)]
-        return sum(node.size + sum(int((weight != 0).sum()) for weight, _ in node.terms) for node in affine)
+        return sum(
+            node.size + sum(int((weight != 0).sum()) for weight, _ in node.terms) for node in affine
+        )
 
     def evaluate(self, x: npt.ArrayLike) -> Vector:
         """f(x).
@@ -190,10 +206,16 @@ class Network:
         if points.ndim >= 1 and points.shape[1:] in ((size,), self.input_shape):
             return points.reshape(len(points), size), False
         shapes = " or ".join(map(str, dict.fromkeys([(size,), self.input_shape])))
-        raise ModelError(f"expected a point of shape {shapes}, or a batch of them, not {points.shape}")
+        raise ModelError(
+            f"expected a point of shape {shapes}, or a batch of them, not {points.shape}"
+        )
 
 
-def network(graph: Graph, *, input_shape: tuple[int, ...], output_shape: tuple[int, ...], name: str) -> Network:
+def network(
+    graph: Graph, *, input_shape: tuple[int, ...], output_shape: tuple[int, ...], name: str
+) -> Network:
     """The network of a graph after folding its affine nodes (:func:`lipexact.graph.folding.fuse`)."""
-    with np.errstate(over="ignore", invalid="ignore"):  # products that overflow are refused by the nodes
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # products that overflow are refused by the nodes
         return Network(fold(graph), input_shape, output_shape, name)

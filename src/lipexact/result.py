@@ -71,7 +71,10 @@ class Witness:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Witness:
         """The inverse of `to_dict`, to the last bit."""
-        arrays = {name: np.array(data[name], dtype=np.float64) for name in ("point", "jacobian", "direction")}
+        arrays = {
+            name: np.array(data[name], dtype=np.float64)
+            for name in ("point", "jacobian", "direction")
+        }
         return cls(
             **arrays,
             functional=np.array(data["functional"], dtype=np.float64),
@@ -146,7 +149,9 @@ class LipschitzResult:
 
     def __repr__(self) -> str:
         numbers = (
-            f"value={self.value!r}" if self.status is Status.EXACT else f"lower={self.lower!r}, upper={self.upper!r}"
+            f"value={self.value!r}"
+            if self.status is Status.EXACT
+            else f"lower={self.lower!r}, upper={self.upper!r}"
         )
         return (
             f"LipschitzResult({self.status}, {numbers}, termination={self.termination!r}, mode={self.mode!r}, "
@@ -183,7 +188,9 @@ class LipschitzResult:
             If this is no such dictionary.
         """
         witness = data["witness"]
-        if data["status"] == Status.EXACT.value and not closed(float(data["lower"]), float(data["upper"])):
+        if data["status"] == Status.EXACT.value and not closed(
+            float(data["lower"]), float(data["upper"])
+        ):
             raise ValueError("it says EXACT, and its bounds are apart")
         plain = ("termination", "proof", "target", "method", "mode", "solver", "seconds")
         return cls(

@@ -106,7 +106,11 @@ class CertifiedRadius:
             "margins": self.margins.tolist(),
             "seconds": self.seconds,
             "steps": [
-                {"radius": step.radius, "certified": step.certified, "result": step.result.to_dict()}
+                {
+                    "radius": step.radius,
+                    "certified": step.certified,
+                    "result": step.result.to_dict(),
+                }
                 for step in self.steps
             ],
         }
@@ -172,9 +176,15 @@ def certified_radius(
         As for :func:`lipschitz`.
     """
     start = time.perf_counter()
-    if not isinstance(tolerance, numbers.Real) or isinstance(tolerance, bool) or not 0 < tolerance < 1:
+    if (
+        not isinstance(tolerance, numbers.Real)
+        or isinstance(tolerance, bool)
+        or not 0 < tolerance < 1
+    ):
         raise OptionError(f"tolerance must be a number between 0 and 1, not {tolerance!r}")
-    solve_options(method, solver, time_limit, 0.0, None, threads, solver_options)  # refuses bad ones
+    solve_options(
+        method, solver, time_limit, 0.0, None, threads, solver_options
+    )  # refuses bad ones
     network, alpha = load(model), norm(input_norm)
     center = _point(network, x, domain_clip)
     label, margins = _margins(network, center)
@@ -190,7 +200,9 @@ def certified_radius(
     everything = _radius_of_all(center, alpha, domain_clip)
     first = min(0.5 / slope if slope > 0.5 / _LARGEST else 1.0, everything)
     radius, largest = first, min(first * 2.0**_DOUBLINGS, _LARGEST)
-    while least < radius < tried and tried - least > float(tolerance) * (0.0 if np.isinf(tried) else tried):
+    while least < radius < tried and tried - least > float(tolerance) * (
+        0.0 if np.isinf(tried) else tried
+    ):
         left = None if time_limit is None else time_limit - (time.perf_counter() - start)
         if left is not None and left <= 0:
             termination = "time limit"
@@ -220,7 +232,9 @@ def certified_radius(
         if result.within_target is False:
             # It is no smaller on any ball that holds the witness.
             if result.witness is None:
-                raise SolverError("a bound of 0 is above the target")  # not reached: a larger bound has a witness
+                raise SolverError(
+                    "a bound of 0 is above the target"
+                )  # not reached: a larger bound has a witness
             away = float(length.support(_step_into(network, center, result.witness)[None, :])[0])
             most = min(most, max(away, 1 / result.lower))
             tried = min(tried, most)
@@ -231,7 +245,9 @@ def certified_radius(
             termination = "largest radius"
             break
     seconds = time.perf_counter() - start
-    return CertifiedRadius(least, max(most, least), termination, label, margins, tuple(steps), seconds)
+    return CertifiedRadius(
+        least, max(most, least), termination, label, margins, tuple(steps), seconds
+    )
 
 
 def _step_into(network: Network, center: Vector, witness: Witness) -> Vector:
@@ -240,7 +256,9 @@ def _step_into(network: Network, center: Vector, witness: Witness) -> Vector:
     share = 0.0  # of the step to the witness; x itself is looked at first
     for _ in range(_HALVINGS):
         found = pattern_at(network, center + share * step)
-        if found is not None and all(np.array_equal(a, b) for a, b in zip(found, witness.pattern, strict=True)):
+        if found is not None and all(
+            np.array_equal(a, b) for a, b in zip(found, witness.pattern, strict=True)
+        ):
             inside = share
         else:
             outside = share
@@ -256,7 +274,9 @@ def _next(least: float, most: float, tolerance: float, turn: int) -> float:
     return near if turn % 2 == 0 and middle < near < most else middle
 
 
-def _ball(center: Vector, radius: float, alpha: Norm, clip: tuple[npt.ArrayLike, npt.ArrayLike] | None) -> Domain:
+def _ball(
+    center: Vector, radius: float, alpha: Norm, clip: tuple[npt.ArrayLike, npt.ArrayLike] | None
+) -> Domain:
     """A domain that holds the ball of a norm; the ball itself, but for l2 and for norms with too many facets."""
     n = center.size
     if alpha.name == "l1":
@@ -264,7 +284,9 @@ def _ball(center: Vector, radius: float, alpha: Norm, clip: tuple[npt.ArrayLike,
     elif alpha.name == "linf":
         ball = _box(center, np.full(n, radius))
     elif alpha.name == "l2":
-        ball = _box(center, np.full(n, radius)) & Ball(center, radius * np.sqrt(n) * (1 + 1e-15), norm="l1")
+        ball = _box(center, np.full(n, radius)) & Ball(
+            center, radius * np.sqrt(n) * (1 + 1e-15), norm="l1"
+        )
     else:
         body = alpha.ball(n)
         ball = _box(center, radius * body.support_upper(np.eye(n)) * (1 + 1e-12))
@@ -285,7 +307,9 @@ def _box(center: Vector, reach: Vector) -> Box:
     return Box(np.nextafter(center - reach, -np.inf), np.nextafter(center + reach, np.inf))
 
 
-def _radius_of_all(center: Vector, alpha: Norm, clip: tuple[npt.ArrayLike, npt.ArrayLike] | None) -> float:
+def _radius_of_all(
+    center: Vector, alpha: Norm, clip: tuple[npt.ArrayLike, npt.ArrayLike] | None
+) -> float:
     """The radius of a ball that holds all that the clip leaves."""
     if clip is None:
         return np.inf
@@ -312,14 +336,20 @@ def _margins(network: Network, center: Vector) -> tuple[int, Vector]:
     margins = np.nextafter(lower[label] - upper, -np.inf)
     margins[label] = 0.0
     if not (np.delete(margins, label) > 0).all():
-        raise ModelError("two of the largest outputs at x are equal, up to rounding: no label is predicted there")
+        raise ModelError(
+            "two of the largest outputs at x are equal, up to rounding: no label is predicted there"
+        )
     return label, margins
 
 
-def _point(network: Network, x: npt.ArrayLike, clip: tuple[npt.ArrayLike, npt.ArrayLike] | None) -> Vector:
+def _point(
+    network: Network, x: npt.ArrayLike, clip: tuple[npt.ArrayLike, npt.ArrayLike] | None
+) -> Vector:
     point = floats(x, "x", DomainError)
     if point.size != network.input.size or not np.isfinite(point).all():
-        raise DomainError(f"x must be {network.input.size} finite numbers (shape {network.input_shape})")
+        raise DomainError(
+            f"x must be {network.input.size} finite numbers (shape {network.input_shape})"
+        )
     check_domain(network, Ball(point, _LARGE, clip=clip))  # checks its axes, and the clip
     point = point.ravel()
     if clip is not None:

@@ -100,7 +100,12 @@ class SolveRequest:
         start = read if start is None else start
         deadline = start + (np.inf if self.options.time_limit is None else self.options.time_limit)
         options = replace(self.options, threads=self.options.threads or cores)  # of a solver
-        network, functionals, directions, goal = self.network, self.functionals, self.directions, self.goal
+        network, functionals, directions, goal = (
+            self.network,
+            self.functionals,
+            self.directions,
+            self.goal,
+        )
         check_domain(network, domain, bounded=False)
         stats: dict[str, Any] = {"read_seconds": read - start}
         with blas_threads(network):
@@ -113,12 +118,19 @@ class SolveRequest:
             bracket.stats |= stats
             chosen, method = _cheapest(allowed, bracket.lower), self.method
             if method == "auto":
-                method = "bab" if self._plain and fits([program.problem for program in allowed]) else "mip"
+                method = (
+                    "bab"
+                    if self._plain and fits([program.problem for program in allowed])
+                    else "mip"
+                )
             report = _reporter(progress, start, bracket)
             trace: Trace | None = None if data is None else {}
             if not goal.is_met(bracket.lower, bracket.upper):
                 if method == "bab":
-                    problems, bounds = [one.problem for one in allowed], [one.bounds for one in allowed]
+                    problems, bounds = (
+                        [one.problem for one in allowed],
+                        [one.bounds for one in allowed],
+                    )
                     branch(
                         problems,
                         bounds,
@@ -131,7 +143,9 @@ class SolveRequest:
                         trace=trace,
                     )
                 elif method == "lp":
-                    chosen = _relaxed(allowed, chosen, bracket, self.solver, options, goal, deadline, report)
+                    chosen = _relaxed(
+                        allowed, chosen, bracket, self.solver, options, goal, deadline, report
+                    )
                 else:
                     from lipexact.mip.cut_loop import solve_by_cuts  # noqa: PLC0415 - Pyomo's import is long
                     from lipexact.mip.solvers.base import require_solver  # noqa: PLC0415
@@ -142,8 +156,12 @@ class SolveRequest:
             made = None
             if data is not None and trace is not None:
                 made = _certified(network, domain, data, allowed, bracket, trace, start)
-        witness = None if bracket.incumbent is None else _witness(network, domain, bracket.incumbent)
-        return _result(bracket, witness, made, method, chosen.problem.mode, self.solver, goal, start)
+        witness = (
+            None if bracket.incumbent is None else _witness(network, domain, bracket.incumbent)
+        )
+        return _result(
+            bracket, witness, made, method, chosen.problem.mode, self.solver, goal, start
+        )
 
     @property
     def _plain(self) -> bool:
@@ -176,12 +194,19 @@ def solve_request(
     options = solve_options(method, solver, time_limit, gap, target, threads, solver_options)
     functionals, directions = norm_sets(model, input_norm, output_norm, functional)
     goal = StoppingRule(float(gap), None if target is None else float(target))
-    return SolveRequest(model, functionals, directions, method, solver, mode, options, goal, certified)
+    return SolveRequest(
+        model, functionals, directions, method, solver, mode, options, goal, certified
+    )
 
 
-def import_programs(method: str, solver: str, mode: str, solver_options: Mapping[str, Any] | None) -> None:
+def import_programs(
+    method: str, solver: str, mode: str, solver_options: Mapping[str, Any] | None
+) -> None:
     """Import Pyomo, where a program will be made, before the clock runs."""
-    if not (method == "bab" or (method == "auto" and solver == "highs" and mode == "auto" and not solver_options)):
+    if not (
+        method == "bab"
+        or (method == "auto" and solver == "highs" and mode == "auto" and not solver_options)
+    ):
         import_module("lipexact.mip.cut_loop")
 
 
@@ -219,7 +244,9 @@ def certificate_path(certificate: str | os.PathLike[str] | bool | None) -> Path 
         raise OptionError(f"certificate must be a path, True or None, not {certificate!r}")
     path = Path(certificate)
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise OptionError(f"certificate: there is no folder for the file '{path}', or it is a folder itself")
+        raise OptionError(
+            f"certificate: there is no folder for the file '{path}', or it is a folder itself"
+        )
     return path
 
 
@@ -239,7 +266,15 @@ def _relaxed(
 
     for program in sorted(allowed, key=lambda one: one is not chosen):
         require_solver(solver, quadratic=program.problem.quadratic)
-        if solve_lp_relaxation(program.problem, program.bounds, bracket, solver, options, deadline=deadline, on_progress=report):
+        if solve_lp_relaxation(
+            program.problem,
+            program.bounds,
+            bracket,
+            solver,
+            options,
+            deadline=deadline,
+            on_progress=report,
+        ):
             chosen = program
         if bracket.termination != RELAXATION or goal.is_met(bracket.lower, bracket.upper):
             break
@@ -315,8 +350,13 @@ def _witness(network: Network, domain: Domain, found: Incumbent) -> Witness:
     region, direction = found.region, found.norm.direction
     if isinstance(domain, Reals):
         whole = Homogenization(network)
-        region, direction = LinearRegion(whole.point(region.point), region.pattern), whole.direction(direction)
-    point = np.nan_to_num([rounded(entry) for entry in region.point.tolist()])  # no float is beyond the largest one
+        region, direction = (
+            LinearRegion(whole.point(region.point), region.pattern),
+            whole.direction(direction),
+        )
+    point = np.nan_to_num(
+        [rounded(entry) for entry in region.point.tolist()]
+    )  # no float is beyond the largest one
     jacobian, _ = gradients(network, np.eye(network.output.size), region.pattern)
     return Witness(
         point=point,
@@ -328,7 +368,9 @@ def _witness(network: Network, domain: Domain, found: Incumbent) -> Witness:
     )
 
 
-def _radius(network: Network, domain: Domain, region: LinearRegion, point: npt.NDArray[np.float64]) -> float:
+def _radius(
+    network: Network, domain: Domain, region: LinearRegion, point: npt.NDArray[np.float64]
+) -> float:
     """The radius of the largest linf ball around the point in its region and the domain, rounded down.
 
     Of a smaller one where the network is so large that its neurons' slopes are only bounded.
@@ -370,7 +412,9 @@ def solve_options(
         raise OptionError(f"target must be a number, at least 0, not {target!r}")
     count = positive_integer(threads, "threads")
     if solver_options is not None and not isinstance(solver_options, Mapping):
-        raise OptionError(f"solver_options must be a dictionary of the solver's own options, not {solver_options!r}")
+        raise OptionError(
+            f"solver_options must be a dictionary of the solver's own options, not {solver_options!r}"
+        )
     if not isinstance(solver, str):
         raise OptionError(f"solver must be a name, not {solver!r}")
     if solver != "highs":  # which comes along
@@ -378,7 +422,9 @@ def solve_options(
 
         require_solver(solver)
     if method == "bab" and (solver != "highs" or solver_options):
-        raise OptionError("method='bab' solves its linear programs by HiGHS, without options: leave the solver out")
+        raise OptionError(
+            "method='bab' solves its linear programs by HiGHS, without options: leave the solver out"
+        )
     return SolveOptions(
         limit,
         0.0,
@@ -402,7 +448,9 @@ def check_executor(executor: object, method: str = "auto") -> None:
             f"client.get_executor(), not {executor!r}"
         )
     if method in ("mip", "lp"):
-        raise OptionError(f"executor is for branch and bound; method={method!r} leaves all to one solver")
+        raise OptionError(
+            f"executor is for branch and bound; method={method!r} leaves all to one solver"
+        )
 
 
 def positive_integer(value: int | None, what: str) -> int | None:
@@ -412,7 +460,9 @@ def positive_integer(value: int | None, what: str) -> int | None:
     ------
     OptionError
     """
-    if value is not None and not (isinstance(value, numbers.Integral) and _is_number(value) and value >= 1):
+    if value is not None and not (
+        isinstance(value, numbers.Integral) and _is_number(value) and value >= 1
+    ):
         raise OptionError(f"{what} must be a positive integer, not {value!r}")
     return None if value is None else int(value)
 
@@ -433,7 +483,9 @@ def _is_number(value: object) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def _reporter(progress: bool | ProgressCallback, start: float, bracket: SearchState) -> ProgressCallback | None:
+def _reporter(
+    progress: bool | ProgressCallback, start: float, bracket: SearchState
+) -> ProgressCallback | None:
     if not (isinstance(progress, bool) or callable(progress)):
         raise OptionError(f"progress must be True, False or a function, not {progress!r}")
     if not progress:
@@ -442,7 +494,11 @@ def _reporter(progress: bool | ProgressCallback, start: float, bracket: SearchSt
     def report(moment: Progress) -> bool | None:
         """Certified bounds and the call's own clock in place of the solver's."""
         incumbent = max(bracket.lower, moment.incumbent or 0.0)
-        bound = bracket.upper if moment.bound is None else min(bracket.upper, max(moment.bound, bracket.lower))
+        bound = (
+            bracket.upper
+            if moment.bound is None
+            else min(bracket.upper, max(moment.bound, bracket.lower))
+        )
         now = replace(moment, seconds=time.perf_counter() - start, incumbent=incumbent, bound=bound)
         if callable(progress):
             return progress(now)

@@ -95,14 +95,22 @@ def perform(order: TaskHeader, shared: bytes | None, task: bytes) -> tuple[str, 
         A pickled function and its arguments after the first one, which is what is shared.
     """
     if order.version != __version__:
-        return _UNFIT, pickle.dumps(f"a worker has lipexact {__version__}, and the caller {order.version}"), 0.0
+        return (
+            _UNFIT,
+            pickle.dumps(f"a worker has lipexact {__version__}, and the caller {order.version}"),
+            0.0,
+        )
     start = time.perf_counter()
     with _lock:
         if order.name not in _shared:
             if shared is None:
                 return _MISSING, b"", 0.0
-            _shared[order.name] = pickle.loads(shared)  # of the caller's, as all that an executor runs
-            if order.process != _process_name():  # whose threads and memory are the caller's own to limit
+            _shared[order.name] = pickle.loads(
+                shared
+            )  # of the caller's, as all that an executor runs
+            if (
+                order.process != _process_name()
+            ):  # whose threads and memory are the caller's own to limit
                 threadpool_limits(order.cores, user_api="blas")
                 _keep_memory()
         _shared.move_to_end(order.name)
@@ -214,7 +222,9 @@ class _Slot:
     def room(self) -> int:
         if not self.ready:
             return 0
-        ahead = 2 if not self.own or self.seconds < _SHORT else 1  # a process that dies takes with it what waits for it
+        ahead = (
+            2 if not self.own or self.seconds < _SHORT else 1
+        )  # a process that dies takes with it what waits for it
         return ahead * self.workers - len(self.sent)
 
 
@@ -242,7 +252,11 @@ class WorkerPool:
     """
 
     def __init__(
-        self, shared: bytes, executor: Executor | None = None, workers: int | None = None, cores: int = 1
+        self,
+        shared: bytes,
+        executor: Executor | None = None,
+        workers: int | None = None,
+        cores: int = 1,
     ) -> None:
         self._order = TaskHeader(uuid.uuid4().hex, 0, __version__, _process_name(), cores)
         self._numbers = itertools.count()
@@ -253,13 +267,17 @@ class WorkerPool:
         self._lanes: list[_Slot] = []
         self._served = False  # whether any task has come back
         self._running = True
-        self._lost: WorkerError | None = None  # why nobody is left to do tasks; None in the outbox tells who waits
+        self._lost: WorkerError | None = (
+            None  # why nobody is left to do tasks; None in the outbox tells who waits
+        )
         self.open = 0  # tasks that have not come back
         if executor is None:
             self._own(workers or os.cpu_count() or 1)
         else:
             count = workers or workers_of(executor) or _UNKNOWN
-            self._lanes.append(_Slot(executor, own=False, workers=count, unsent=count, asked=time.monotonic()))
+            self._lanes.append(
+                _Slot(executor, own=False, workers=count, unsent=count, asked=time.monotonic())
+            )
         self._thread = threading.Thread(target=self._run, name="lipexact crew", daemon=True)
         self._thread.start()
 
@@ -267,7 +285,10 @@ class WorkerPool:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -336,16 +357,24 @@ class WorkerPool:
                 self._hand_out()
                 try:
                     told = self._inbox.get(timeout=_SILENCE)
-                except queue.Empty:  # nothing is heard any more of an executor whose client has given up
+                except (
+                    queue.Empty
+                ):  # nothing is heard any more of an executor whose client has given up
                     if any(_closed(lane.executor) for lane in self._lanes):
-                        raise WorkerError("the executor's client has lost its scheduler, and is closed") from None
+                        raise WorkerError(
+                            "the executor's client has lost its scheduler, and is closed"
+                        ) from None
                     continue
                 if isinstance(told, _Task):
                     self._waiting.append(told)
                 elif told is not None and self._running:
                     self._take(told)
         except Exception as error:  # noqa: BLE001 - or nobody would ever hear of it
-            lost = error if isinstance(error, WorkerError) else WorkerError(f"tasks cannot be handed out: {error}")
+            lost = (
+                error
+                if isinstance(error, WorkerError)
+                else WorkerError(f"tasks cannot be handed out: {error}")
+            )
             self._lost = lost
             self._outbox.put(None)
         finally:
@@ -390,13 +419,17 @@ class WorkerPool:
             self._replace(lane)
             return
         except Exception as error:
-            raise WorkerError(f"the executor takes no more tasks: {type(error).__name__}: {error}") from error
+            raise WorkerError(
+                f"the executor takes no more tasks: {type(error).__name__}: {error}"
+            ) from error
         lane.unsent -= lane.unsent > 0
         lane.sent[future] = task
         future.add_done_callback(self._inbox.put)
 
     def _take(self, future: Future[Any]) -> None:
-        lane = next((one for one in self._lanes if future in one.sent or future is one.started), None)
+        lane = next(
+            (one for one in self._lanes if future in one.sent or future is one.started), None
+        )
         if lane is None:  # its executor broke, and its task went out again
             return
         if future is lane.started:
@@ -411,7 +444,9 @@ class WorkerPool:
         except CancelledError:  # not by us: a scheduler was restarted
             task.losses += 1
             self._again(task, "it was cancelled again and again")
-        except BaseException as error:  # the task's: whatever a worker was ended by, this thread goes on
+        except (
+            BaseException
+        ) as error:  # the task's: whatever a worker was ended by, this thread goes on
             if type(error).__name__ == "KilledWorker":  # Dask has tried it on several workers
                 task.deaths = _DEATHS
             elif not self._served:
@@ -432,7 +467,9 @@ class WorkerPool:
             return
         self._lanes.remove(lane)
         if not self._lanes:
-            raise WorkerError(f"no process could be started: {lane.started and lane.started.exception()}")
+            raise WorkerError(
+                f"no process could be started: {lane.started and lane.started.exception()}"
+            )
 
     def _answered(self, task: _Task, kind: str, pickled: bytes, seconds: float) -> None:
         if kind == _UNFIT:
@@ -443,14 +480,18 @@ class WorkerPool:
             return
         told = pickle.loads(pickled)
         value, error = (None, told) if kind == _FAILED else (told, None)
-        self._outbox.put(TaskOutcome(task.task_id, value, error, seconds, len(task.work), len(pickled)))
+        self._outbox.put(
+            TaskOutcome(task.task_id, value, error, seconds, len(task.work), len(pickled))
+        )
 
     def _again(self, task: _Task, why: str) -> None:
         """Hand a task out once more, unless that was tried often enough."""
         if task.deaths < _DEATHS and task.losses < _LOSSES:
             self._waiting.appendleft(task)
         else:
-            self._outbox.put(TaskOutcome(task.task_id, None, WorkerError(f"the task was given up: {why}")))
+            self._outbox.put(
+                TaskOutcome(task.task_id, None, WorkerError(f"the task was given up: {why}"))
+            )
 
     def _replace(self, lane: _Slot) -> None:
         """Processes of one's own for what is broken; what it was doing goes out again."""
@@ -482,7 +523,9 @@ def _closed(executor: Executor) -> bool:
 def _process() -> Executor:
     from loky import ProcessPoolExecutor  # noqa: PLC0415 - it takes its time to import
 
-    pool: Executor = ProcessPoolExecutor(max_workers=1, timeout=None, initializer=_start, initargs=(os.getpid(),))
+    pool: Executor = ProcessPoolExecutor(
+        max_workers=1, timeout=None, initializer=_start, initargs=(os.getpid(),)
+    )
     return pool
 
 

@@ -28,7 +28,14 @@ from lipexact.errors import WorkerError
 from lipexact.problem.problem import Problem
 from lipexact.regions.feasibility import is_compact
 from lipexact.regions.heuristics import Incumbent
-from lipexact.state import UNDECIDED, SearchState, StoppingRule, Progress, ProgressCallback, Termination
+from lipexact.state import (
+    UNDECIDED,
+    SearchState,
+    StoppingRule,
+    Progress,
+    ProgressCallback,
+    Termination,
+)
 from lipexact.workers import WorkerPool
 
 _MOST_NUMBERS = 2**24  # coefficients of a node's bounds
@@ -37,8 +44,14 @@ _NODE_BYTES = 1000, 6  # of a node, and for each of its gates
 _HEARTBEAT = 0.5  # seconds between two reports
 _ALONE = 1.0  # seconds before other workers take part: processes take about as long to start,
 _WORTH = 5.0  # and so many must be left to make that worth while
-_SLICES = 0.1, 2.0  # seconds that a worker looks at a subtree: while others have nothing to do, and else
-_HAND, _SHARE = 128, 2  # nodes that a worker is dealt, at most, and how many times all workers' hands there should be
+_SLICES = (
+    0.1,
+    2.0,
+)  # seconds that a worker looks at a subtree: while others have nothing to do, and else
+_HAND, _SHARE = (
+    128,
+    2,
+)  # nodes that a worker is dealt, at most, and how many times all workers' hands there should be
 _COST = 0.005  # seconds of the caller's that a task takes, about
 _MARGIN = 0.2  # seconds before the deadline at which workers stop
 
@@ -86,7 +99,9 @@ def branch(
     """
     if not fits(problems):
         bracket.termination = Termination.LIMIT.value
-        bracket.stats["message"] = "the network is too large for branch and bound: the bounds are those without it"
+        bracket.stats["message"] = (
+            "the network is too large for branch and bound: the bounds are those without it"
+        )
         return
     start = time.perf_counter()
     traced = trace is not None
@@ -105,7 +120,12 @@ def branch(
                     shared, search = False, pickle.dumps(SubtreeSearch(problems, bounds, traced))
                     try:
                         tree.crew = stack.enter_context(WorkerPool(search, executor, workers))
-                    except (OSError, RuntimeError, MemoryError, AssertionError) as error:  # none left, or none allowed
+                    except (
+                        OSError,
+                        RuntimeError,
+                        MemoryError,
+                        AssertionError,
+                    ) as error:  # none left, or none allowed
                         bracket.stats["message"] = f"no other processes could be started: {error}"
                 tree.step(deadline)
         except KeyboardInterrupt:  # the upper bound is that before the turn that was interrupted
@@ -120,7 +140,9 @@ def branch(
 class _SearchTree:
     """The nodes that are still to be looked at, and the bracket that holds while every region is in one, or passed."""
 
-    def __init__(self, explorer: NodeExpander, bracket: SearchState, goal: StoppingRule, trace: Trace) -> None:
+    def __init__(
+        self, explorer: NodeExpander, bracket: SearchState, goal: StoppingRule, trace: Trace
+    ) -> None:
         self.explorer, self.bracket, self.goal, self.trace = explorer, bracket, goal, trace
         self.crew: WorkerPool | None = None
         self._sent: dict[int, list[SearchNode]] = {}  # to the crew
@@ -130,11 +152,15 @@ class _SearchTree:
         self._passed = 0.0  # the largest bound of what was left out, or could not be decided
         self._size = explorer.least
         self._heard = 0.0
-        self._most = _MOST_BYTES // (_NODE_BYTES[0] + _NODE_BYTES[1] * explorer.problem.network.relus)
+        self._most = _MOST_BYTES // (
+            _NODE_BYTES[0] + _NODE_BYTES[1] * explorer.problem.network.relus
+        )
 
     def open(self, deadline: float) -> bool:
         """Whether there is something left to do, and time for it."""
-        if not (self._heap or self._sent) or self.goal.is_met(self.bracket.lower, self.bracket.upper):
+        if not (self._heap or self._sent) or self.goal.is_met(
+            self.bracket.lower, self.bracket.upper
+        ):
             return False
         if time.perf_counter() > deadline:
             self.bracket.termination = Termination.TIME_LIMIT.value
@@ -175,11 +201,18 @@ class _SearchTree:
             floor = -self._heap[0][0] if self._heap else 0.0
             # So that the caller can keep up with all workers' tasks.
             least = min(_COST * crew.workers, _SLICES[0] if few else np.inf)
-            most = min(_SLICES[0] if few else max(_SLICES[1], 2 * least), deadline - time.perf_counter() - _MARGIN)
+            most = min(
+                _SLICES[0] if few else max(_SLICES[1], 2 * least),
+                deadline - time.perf_counter() - _MARGIN,
+            )
             packet = pack(nodes, self.explorer.cells.points)
             number = next(self._numbers)
             self._sent[number] = nodes
-            crew.submit(number, expand_subtree, Subtree(packet, best, self.explorer.target, floor, least, most))
+            crew.submit(
+                number,
+                expand_subtree,
+                Subtree(packet, best, self.explorer.target, floor, least, most),
+            )
 
     def _collect(self, crew: WorkerPool, deadline: float) -> None:
         for told in crew.wait(min(max(deadline - time.perf_counter(), 0.0), _HEARTBEAT)):
@@ -235,7 +268,9 @@ class _SearchTree:
     @property
     def stats(self) -> dict[str, float]:
         """What all processes did."""
-        return {name: value + self._others.get(name, 0) for name, value in self.explorer.stats.items()}
+        return {
+            name: value + self._others.get(name, 0) for name, value in self.explorer.stats.items()
+        }
 
     def close(self) -> None:
         """Write down how the search ended, with what a turn had found that was interrupted."""

@@ -135,7 +135,9 @@ class NodeExpander:
         self.traced = traced
         self.problem = problem = problems[0]
         network, domain = problem.network, problem.domain
-        own = bound_nodes(network.graph, {network.input: domain}, shared=bounds[0], deadline=deadline)
+        own = bound_nodes(
+            network.graph, {network.input: domain}, shared=bounds[0], deadline=deadline
+        )
         self.gates = GateBounds(network, domain, own)
         zonotopes, norms = zonotope_bounds(problem), list[UpperBounds]()
         if zonotopes is None or not traced:
@@ -153,7 +155,12 @@ class NodeExpander:
         self.sampling = LocalSearch(network, domain, *bodies, deadline, found, kinks=kinks)
         self.target = 0.0
         self._outcome = Expansion([], 0.0, found)
-        self._counts: dict[str, float] = {"nodes": 0, "leaves": 0, "relax_seconds": 0.0, "sample_seconds": 0.0}
+        self._counts: dict[str, float] = {
+            "nodes": 0,
+            "leaves": 0,
+            "relax_seconds": 0.0,
+            "sample_seconds": 0.0,
+        }
 
     @property
     def stats(self) -> dict[str, float]:
@@ -212,7 +219,9 @@ class NodeExpander:
 
     def _split(self, refined: list[tuple[SearchNode, int]]) -> None:
         """Split nodes by a gate of the layer beside each, if bounds do not rule them out."""
-        states = self._propagate([np.stack(layers) for layers in zip(*(node.states for node, _ in refined), strict=True)])
+        states = self._propagate(
+            [np.stack(layers) for layers in zip(*(node.states for node, _ in refined), strict=True)]
+        )
         upper, weights = self._bound_norms(states, self.norms)
         parents: list[tuple[SearchNode, float, int, int]] = []
         for b, (node, layer) in enumerate(refined):
@@ -220,7 +229,15 @@ class NodeExpander:
             opened = np.flatnonzero(node.states[layer] == FREE)
             most = min(node.bound, float(upper[b]))
             if most <= self.threshold or not opened.size:
-                self._keep(SearchNode(most, node.states, node.decisions, node.points, [each[b] for each in weights]))
+                self._keep(
+                    SearchNode(
+                        most,
+                        node.states,
+                        node.decisions,
+                        node.points,
+                        [each[b] for each in weights],
+                    )
+                )
             else:
                 parents.append((node, most, layer, int(opened[weights[layer][b, opened].argmax()])))
         if parents:
@@ -229,7 +246,8 @@ class NodeExpander:
     def _branch(self, parents: list[tuple[SearchNode, float, int, int]]) -> None:
         """Split nodes, each with a bound, by the gate of a layer."""
         states = [
-            np.repeat(np.stack(layers), 2, axis=0) for layers in zip(*(p[0].states for p in parents), strict=True)
+            np.repeat(np.stack(layers), 2, axis=0)
+            for layers in zip(*(p[0].states for p in parents), strict=True)
         ]
         for b, (_, _, layer, i) in enumerate(parents):
             states[layer][2 * b : 2 * b + 2, i] = ON, OFF
@@ -257,7 +275,9 @@ class NodeExpander:
         self._counts["relax_seconds"] += time.perf_counter() - start
         return result
 
-    def _bound_norms(self, states: list[States], norms: BoundPortfolio) -> tuple[Vector, list[Vector]]:
+    def _bound_norms(
+        self, states: list[States], norms: BoundPortfolio
+    ) -> tuple[Vector, list[Vector]]:
         start = time.perf_counter()
         result = norms.upper(states, self.threshold)
         self._counts["relax_seconds"] += time.perf_counter() - start
@@ -266,7 +286,9 @@ class NodeExpander:
     def _sample(self, batch: Sequence[SearchNode]) -> None:
         """Look for better regions in the middle of the nodes, and from the best of these on."""
         start = time.perf_counter()
-        middles = [self.cells.points.of(node.points).mean(axis=0) for node in batch if node.points.size]
+        middles = [
+            self.cells.points.of(node.points).mean(axis=0) for node in batch if node.points.size
+        ]
         if middles:
             self.sampling.climb(np.array(middles))
         self._counts["sample_seconds"] += time.perf_counter() - start
@@ -278,13 +300,17 @@ class NodeExpander:
             return None
         node.points = found
         while True:
-            layer = next((k for k, states in enumerate(node.states) if (states == FREE).any()), None)
+            layer = next(
+                (k for k, states in enumerate(node.states) if (states == FREE).any()), None
+            )
             if layer is None:
                 self._leaf(node)
                 return None
             opened = np.flatnonzero(node.states[layer] == FREE)
             heaviest = opened[np.argsort(-node.weights[layer][opened], kind="stable")[:_LOOKS]]
-            settled = self.cells.propagate(node.states, node.decisions, layer, node.points, heaviest)
+            settled = self.cells.propagate(
+                node.states, node.decisions, layer, node.points, heaviest
+            )
             node.states[layer], node.points = settled
             if (node.states[layer] == FREE).any():
                 return layer

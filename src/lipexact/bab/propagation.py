@@ -23,7 +23,9 @@ from lipexact.sets.domains import Domain
 Decisions: TypeAlias = tuple[tuple[int, int, int], ...]
 Indices: TypeAlias = npt.NDArray[np.int32]
 
-_APART = 1e-7  # of a neuron's reach: what is nearer to 0 may be 0 but for the linear program's tolerance
+_APART = (
+    1e-7  # of a neuron's reach: what is nearer to 0 may be 0 but for the linear program's tolerance
+)
 _MOST_NUMBERS = 2**25  # in all points together
 _MOST_FORMS = 2**24  # numbers in the affine forms that are kept
 _PATIENCE = 1.0, 0.2  # seconds that exact decisions may take, and share of the time
@@ -125,7 +127,12 @@ class GatePropagator:
         return self._forms[key]
 
     def propagate(
-        self, states: Sequence[States], decisions: Decisions, layer: int, points: Indices, among: npt.NDArray[np.intp]
+        self,
+        states: Sequence[States],
+        decisions: Decisions,
+        layer: int,
+        points: Indices,
+        among: npt.NDArray[np.intp],
     ) -> tuple[States, Indices]:
         """The layer's states with those that follow from the decisions, and points that show the others to be open.
 
@@ -155,7 +162,9 @@ class GatePropagator:
                 if cut is None:
                     cut = self._cut(forms, decisions)
                 sign = _sign(state)
-                outcome = self._farthest(sign * linear[i], sign * constant[i], self.errors[layer][i], cut, decisions)
+                outcome = self._farthest(
+                    sign * linear[i], sign * constant[i], self.errors[layer][i], cut, decisions
+                )
                 if outcome is None:
                     continue
                 point, value, most, multipliers = outcome
@@ -167,10 +176,14 @@ class GatePropagator:
                         shown[OFF] |= values < -apart
                 elif most <= 0 or self._empty(states, (*decisions, (layer, i, state))):
                     found[i] = other
-                    self.deductions.append(Deduction(layer, i, other, multipliers() if most <= 0 else None))
+                    self.deductions.append(
+                        Deduction(layer, i, other, multipliers() if most <= 0 else None)
+                    )
         return found, points
 
-    def find_points(self, states: Sequence[States], decisions: Decisions, points: Indices) -> Indices | None:
+    def find_points(
+        self, states: Sequence[States], decisions: Decisions, points: Indices
+    ) -> Indices | None:
         """Points of a part, at least one if it was easily found; None where the last decision leaves nothing of it."""
         if points.size or not decisions:
             return points
@@ -178,7 +191,9 @@ class GatePropagator:
         forms = self.forms(states, layer)
         linear, constant = (_sign(state) * form[i] for form in forms[layer])
         before = decisions[:-1]
-        outcome = self._farthest(linear, constant, self.errors[layer][i], self._cut(forms, before), before)
+        outcome = self._farthest(
+            linear, constant, self.errors[layer][i], self._cut(forms, before), before
+        )
         if outcome is None:
             return points
         point, value, most, multipliers = outcome
@@ -187,8 +202,13 @@ class GatePropagator:
             return None
         return self.points.add(point[None, :]) if value > 0 and not self.points.full else points
 
-    def _cut(self, forms: Sequence[tuple[Vector, Vector]], decisions: Decisions) -> tuple[Vector, Vector, Vector]:
-        rows = [(_sign(state) * forms[k][0][i], _sign(state) * forms[k][1][i]) for k, i, state in decisions]
+    def _cut(
+        self, forms: Sequence[tuple[Vector, Vector]], decisions: Decisions
+    ) -> tuple[Vector, Vector, Vector]:
+        rows = [
+            (_sign(state) * forms[k][0][i], _sign(state) * forms[k][1][i])
+            for k, i, state in decisions
+        ]
         linear = np.array([row for row, _ in rows]).reshape(-1, self.domain.dim)
         constant = np.array([offset for _, offset in rows])
         self._program.cut(linear, constant)
@@ -209,15 +229,24 @@ class GatePropagator:
         self.programs += 1
         outcome = None
         if found is not None:
-            point, (rows, multipliers) = found[0][: linear.size], np.split(found[1], [found[1].size - cut[1].size])
+            point, (rows, multipliers) = (
+                found[0][: linear.size],
+                np.split(found[1], [found[1].size - cut[1].size]),
+            )
             # Weak duality: whatever the multipliers, as long as none is negative.
-            (most,) = self.domain.dual_bound((linear + multipliers @ cut[0])[None, :], rows[None, :])
+            (most,) = self.domain.dual_bound(
+                (linear + multipliers @ cut[0])[None, :], rows[None, :]
+            )
             # The doubled errors also hold the roundings of the combined form, of at most the absolute values behind
             # `cut[2]` and the pads; the last sum, rounded, keeps the sign of the true one.
             most += multipliers @ cut[1] + constant + 2 * (error + multipliers @ cut[2])
 
             def proof() -> Multipliers:
-                gates = {(k, i): w for (k, i, _), w in zip(decisions, multipliers.tolist(), strict=True) if w > 0}
+                gates = {
+                    (k, i): w
+                    for (k, i, _), w in zip(decisions, multipliers.tolist(), strict=True)
+                    if w > 0
+                }
                 return Multipliers(gates, {k: w for k, w in enumerate(rows.tolist()) if w > 0})
 
             outcome = point, float(linear @ point + constant), float(most), proof

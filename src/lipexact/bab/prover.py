@@ -29,7 +29,15 @@ from lipexact.regions.feasibility import Empty, Multipliers, decide_region
 from lipexact.regions.heuristics import Incumbent
 from lipexact.result import closed
 from lipexact.sets.domains import Domain, Reals
-from lipexact.sets.unit_balls import SymmetricSet, CrossPolytope, Cube, EuclideanUnitBall, HalfSpaces, Hull, Stretched
+from lipexact.sets.unit_balls import (
+    SymmetricSet,
+    CrossPolytope,
+    Cube,
+    EuclideanUnitBall,
+    HalfSpaces,
+    Hull,
+    Stretched,
+)
 from lipexact.state import SearchState, StoppingRule
 
 _MOST_VERTICES = 64
@@ -44,7 +52,9 @@ _MARGIN = 1e-10  # by which multipliers are larger than they need to be
 Proof = list[list[list[Any]]]
 
 
-def statement(network: Network, domain: Domain, functionals: SymmetricSet, directions: SymmetricSet) -> dict[str, Any]:
+def statement(
+    network: Network, domain: Domain, functionals: SymmetricSet, directions: SymmetricSet
+) -> dict[str, Any]:
     """What a certificate says that its bounds are of.
 
     Raises
@@ -53,12 +63,21 @@ def statement(network: Network, domain: Domain, functionals: SymmetricSet, direc
         If there are no certificates for such a network or such norms.
     """
     if network.parameters > _LARGEST:
-        raise CertificateError(f"there are no certificates for networks of more than {_LARGEST} parameters")
-    few = functionals.vertex_count <= max(_MOST_VERTICES, directions.vertex_count) or directions.axes is not None
+        raise CertificateError(
+            f"there are no certificates for networks of more than {_LARGEST} parameters"
+        )
+    few = (
+        functionals.vertex_count <= max(_MOST_VERTICES, directions.vertex_count)
+        or directions.axes is not None
+    )
     data = {
         "format": FORMAT,
         "version": VERSION,
-        "model": {"fingerprint": fingerprint(network), "inputs": network.input.size, "outputs": network.output.size},
+        "model": {
+            "fingerprint": fingerprint(network),
+            "inputs": network.input.size,
+            "outputs": network.output.size,
+        },
         "domain": _domain(network, domain),
         "functionals": _body(functionals),
         "directions": _body(directions),
@@ -90,7 +109,10 @@ def _body(body: SymmetricSet) -> dict[str, Any]:
         factors, body = body.factors, body.body
     if isinstance(body, Hull):
         points = body.points * factors
-        if any(Fraction(p) != Fraction(q) * Fraction(f) for p, q, f in _triples(points, body.points, factors)):
+        if any(
+            Fraction(p) != Fraction(q) * Fraction(f)
+            for p, q, f in _triples(points, body.points, factors)
+        ):
             raise CertificateError("points of a body are rounded")
         return {"kind": "hull", "points": points.tolist()}
     if isinstance(body, HalfSpaces):
@@ -102,7 +124,12 @@ def _body(body: SymmetricSet) -> dict[str, Any]:
 
 
 def _triples(points: Vector, own: Vector, factors: Vector) -> Iterable[tuple[float, float, float]]:
-    return zip(points.ravel().tolist(), own.ravel().tolist(), np.tile(factors, len(own)).tolist(), strict=True)
+    return zip(
+        points.ravel().tolist(),
+        own.ravel().tolist(),
+        np.tile(factors, len(own)).tolist(),
+        strict=True,
+    )
 
 
 def witness(network: Network, domain: Domain, found: Incumbent) -> dict[str, Any]:
@@ -119,7 +146,10 @@ def witness(network: Network, domain: Domain, found: Incumbent) -> dict[str, Any
     return {
         "point": entries,
         "over": over,
-        "pattern": ["".join("1" if state == ON else "0" for state in layer) for layer in found.region.pattern],
+        "pattern": [
+            "".join("1" if state == ON else "0" for state in layer)
+            for layer in found.region.pattern
+        ],
         "functional": found.norm.functional.tolist(),
         "direction": direction.tolist(),
     }
@@ -174,7 +204,9 @@ def make_certificate(
     return Certificate(data)
 
 
-def _prove_lower(network: Network, domain: Domain, found: Incumbent, data: dict[str, Any]) -> float | None:
+def _prove_lower(
+    network: Network, domain: Domain, found: Incumbent, data: dict[str, Any]
+) -> float | None:
     """What the best region attains, claimed by the certificate; None where it cannot be shown."""
     data["lower"] = 0.0
     try:
@@ -208,10 +240,21 @@ class Prover:
     """
 
     def __init__(
-        self, network: Network, problem: Problem, data: dict[str, Any], trace: Trace, target: float, patience: float
+        self,
+        network: Network,
+        problem: Problem,
+        data: dict[str, Any],
+        trace: Trace,
+        target: float,
+        patience: float,
     ) -> None:
         self.verifier, self.problem, self.trace = Verifier(network, data), problem, trace
-        self.target, self.upper, self.patience, self.extra = Fraction(target), Fraction(0), patience, _EXTRA
+        self.target, self.upper, self.patience, self.extra = (
+            Fraction(target),
+            Fraction(0),
+            patience,
+            _EXTRA,
+        )
 
     def run(self) -> tuple[float, Proof]:
         """The bound that is proven, at most the target if that was possible, and the tree."""
@@ -239,7 +282,11 @@ class Prover:
                 return []
             if self._tighten(cell, steps) and hopeful and self._prove_bound(cell, steps):
                 return []
-            failed = [each for each in step.deductions if not self._prove_deduction(cell, decisions or (), each, steps)]
+            failed = [
+                each
+                for each in step.deductions
+                if not self._prove_deduction(cell, decisions or (), each, steps)
+            ]
             if failed and self._tighten(cell, steps):
                 for each in failed:
                     self._prove_deduction(cell, decisions or (), each, steps)
@@ -268,7 +315,9 @@ class Prover:
         steps.append(["relax"])
         return True
 
-    def _prove_deduction(self, cell: Cell, decisions: Decisions, deduction: Deduction, steps: list[list[Any]]) -> bool:
+    def _prove_deduction(
+        self, cell: Cell, decisions: Decisions, deduction: Deduction, steps: list[list[Any]]
+    ) -> bool:
         """Whether a gate is decided, or can be."""
         layer, index, state = deduction.layer, deduction.index, deduction.state
         if cell.states[layer][index] != FREE:
@@ -296,19 +345,26 @@ class Prover:
         pattern[:last] = [states.copy() for states in cell.states[:last]]
         for layer, index, state in decisions:
             pattern[layer][index] = state
-        verdict = decide_region(self.problem.network, self.problem.domain, tuple(pattern), explicit=True)
+        verdict = decide_region(
+            self.problem.network, self.problem.domain, tuple(pattern), explicit=True
+        )
         return verdict.multipliers if isinstance(verdict, Empty) else None
 
     def _written(self, multipliers: Multipliers) -> list[list[Any]]:
         """Multipliers of gates, of the domain's rows, and of its balls, as in the file."""
         domain = self.problem.domain
         values = [*multipliers.gates.values(), *multipliers.rows.values()]
-        over = math.lcm(*(Fraction(each).denominator for each in values if isinstance(each, Fraction)))
+        over = math.lcm(
+            *(Fraction(each).denominator for each in values if isinstance(each, Fraction))
+        )
         whole = any(isinstance(each, Fraction) for each in values)
         entries = [int(Fraction(each) * over) if whole else each for each in values]
         if whole and max(entries) > 10**_DIGITS:
             entries = [float(each) for each in values]
-        gates = [[layer, index, entry] for (layer, index), entry in zip(multipliers.gates, entries, strict=False)]
+        gates = [
+            [layer, index, entry]
+            for (layer, index), entry in zip(multipliers.gates, entries, strict=False)
+        ]
         rows: list[Any] = []
         prices: list[Any] = []
         block, count = 2 * domain.dim + 1, domain.limits.size
@@ -320,7 +376,9 @@ class Prover:
                 prices.append([ball, entry])
         return [gates, rows, prices]
 
-    def _unfinished(self, cell: Cell, steps: list[list[Any]]) -> list[tuple[Cell, Decisions | None]]:
+    def _unfinished(
+        self, cell: Cell, steps: list[list[Any]]
+    ) -> list[tuple[Cell, Decisions | None]]:
         """What the search has closed by other bounds, or for a reason that it did not keep."""
         self._tighten(cell, steps)
         if self._prove_bound(cell, steps) or self._prove_empty(cell, steps):
@@ -339,8 +397,12 @@ class Prover:
 
     def _prove_empty(self, cell: Cell, steps: list[list[Any]]) -> bool:
         """Whether no region is left, as far as gates are decided from the first layer on."""
-        last = next((k for k, states in enumerate(cell.states) if (states == FREE).any()), len(cell.states))
-        pattern = tuple(s if k <= last else np.full_like(s, FREE) for k, s in enumerate(cell.states))
+        last = next(
+            (k for k, states in enumerate(cell.states) if (states == FREE).any()), len(cell.states)
+        )
+        pattern = tuple(
+            s if k <= last else np.full_like(s, FREE) for k, s in enumerate(cell.states)
+        )
         question = self.problem.network, self.problem.domain, pattern
         if not isinstance(decide_region(*question), Empty):
             return False
@@ -377,9 +439,17 @@ class Prover:
         held = self.verifier.directions if self.verifier.forward else self.verifier.functionals
         if free.kind not in ("cube", "ball"):
             return
-        rows = [each[np.flatnonzero(each.signs().any(axis=1))].floats() * free.factors for each in found]
-        if over is None and held.kind == free.kind == "ball" and all(each.shape[0] == 1 for each in found):
-            matrix = np.vstack([each.floats() for each in found]) * free.factors * held.factors[:, None]
+        rows = [
+            each[np.flatnonzero(each.signs().any(axis=1))].floats() * free.factors for each in found
+        ]
+        if (
+            over is None
+            and held.kind == free.kind == "ball"
+            and all(each.shape[0] == 1 for each in found)
+        ):
+            matrix = (
+                np.vstack([each.floats() for each in found]) * free.factors * held.factors[:, None]
+            )
             given: list[Any] = [float(np.linalg.norm(matrix, 2)) * (1 + 1e-11)]
         else:
             given = [_multipliers(each, free.kind) if len(each) > 1 else None for each in rows]
@@ -415,7 +485,9 @@ def _multipliers(rows: Vector, kind: str) -> list[Any]:
         vectors = _normalised(pulled)
     others = np.where(others > 0, others, 1e-9 * own.max())
     top = np.linalg.norm(rows / np.sqrt(own)[:, None] / np.sqrt(others), 2)
-    inverse = _short(np.sqrt(others.sum() / own.sum()) / (top * others))  # by which both sums become equal
+    inverse = _short(
+        np.sqrt(others.sum() / own.sum()) / (top * others)
+    )  # by which both sums become equal
     top = np.linalg.norm(rows / np.sqrt(own)[:, None] * np.sqrt(inverse), 2) ** 2 * (1 + _MARGIN)
     return [(own * top).tolist(), inverse.tolist()]
 

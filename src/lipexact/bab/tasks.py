@@ -37,15 +37,28 @@ class NodeBatch:
 def pack(nodes: Sequence[SearchNode], pool: Points) -> NodeBatch:
     """Nodes with what few of their points show."""
     most = max(_MOST_NUMBERS // pool.dim, 2)
-    known = np.unique(np.concatenate([node.points[-most:] for node in nodes])) if nodes else np.zeros(0, dtype=np.int32)
-    sent = [replace(each, points=np.searchsorted(known, each.points[-most:]).astype(np.int32)) for each in nodes]
+    known = (
+        np.unique(np.concatenate([node.points[-most:] for node in nodes]))
+        if nodes
+        else np.zeros(0, dtype=np.int32)
+    )
+    sent = [
+        replace(each, points=np.searchsorted(known, each.points[-most:]).astype(np.int32))
+        for each in nodes
+    ]
     return NodeBatch(sent, pool.of(known))
 
 
 def unpack(packet: NodeBatch, pool: Points) -> list[SearchNode]:
     """The nodes, with their points in this process's own pool, unless that is full."""
-    names = np.zeros(0, dtype=np.int32) if pool.full or not len(packet.points) else pool.add(packet.points)
-    return [replace(node, points=names[node.points[node.points < names.size]]) for node in packet.nodes]
+    names = (
+        np.zeros(0, dtype=np.int32)
+        if pool.full or not len(packet.points)
+        else pool.add(packet.points)
+    )
+    return [
+        replace(node, points=names[node.points[node.points < names.size]]) for node in packet.nodes
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +106,9 @@ class SubtreeSearch:
     _idle: list[NodeExpander] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
-    def __reduce__(self) -> tuple[type[SubtreeSearch], tuple[Sequence[Problem], Sequence[Bounds], bool]]:
+    def __reduce__(
+        self,
+    ) -> tuple[type[SubtreeSearch], tuple[Sequence[Problem], Sequence[Bounds], bool]]:
         return SubtreeSearch, (self.problems, self.bounds, self.traced)
 
     def expand(self, task: Subtree) -> SubtreeResult:
@@ -105,8 +120,14 @@ class SubtreeSearch:
             explorer = NodeExpander(self.problems, self.bounds, None, np.inf, traced=self.traced)
         explorer.cells.forget()
         before, end = explorer.stats, start + task.most
-        explorer.sampling.best, explorer.sampling.deadline, explorer.target = task.incumbent, end, task.target
-        outcome, left = _expand_for_a_while(explorer, unpack(task.packet, explorer.cells.points), task, start)
+        explorer.sampling.best, explorer.sampling.deadline, explorer.target = (
+            task.incumbent,
+            end,
+            task.target,
+        )
+        outcome, left = _expand_for_a_while(
+            explorer, unpack(task.packet, explorer.cells.points), task, start
+        )
         packet = pack(left, explorer.cells.points)
         stats = {name: value - before[name] for name, value in explorer.stats.items()}
         with self._lock:
@@ -114,7 +135,9 @@ class SubtreeSearch:
         return SubtreeResult(outcome, packet, stats)
 
 
-def _expand_for_a_while(explorer: NodeExpander, nodes: list[SearchNode], task: Subtree, start: float) -> tuple[Expansion, list[SearchNode]]:
+def _expand_for_a_while(
+    explorer: NodeExpander, nodes: list[SearchNode], task: Subtree, start: float
+) -> tuple[Expansion, list[SearchNode]]:
     total, numbers = Expansion([], 0.0, None), itertools.count()
     heap = [(-node.bound, next(numbers), node) for node in nodes]
     heapq.heapify(heap)

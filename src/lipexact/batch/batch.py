@@ -26,7 +26,15 @@ from lipexact.result import LipschitzResult, Status
 from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
-from lipexact.solve import Method, Mode, SolveRequest, solve_request, check_executor, import_programs, positive_integer
+from lipexact.solve import (
+    Method,
+    Mode,
+    SolveRequest,
+    solve_request,
+    check_executor,
+    import_programs,
+    positive_integer,
+)
 from lipexact.state import Termination
 from lipexact.workers import WorkerPool
 
@@ -66,7 +74,10 @@ class BatchResult:
         """Strings, numbers, lists and dictionaries: `index`, and either `result` or `error`."""
         if self.result is not None:
             return {"index": self.index, "result": self.result.to_dict()}
-        return {"index": self.index, "error": {"type": type(self.error).__name__, "message": str(self.error)}}
+        return {
+            "index": self.index,
+            "error": {"type": type(self.error).__name__, "message": str(self.error)},
+        }
 
 
 @dataclass(frozen=True)
@@ -215,7 +226,9 @@ def lipschitz_many(
         certified=bool(certificate),
     )
     if isinstance(domains, Domain | str | bytes) or not isinstance(domains, Iterable):
-        raise OptionError(f"domains must be several of them, as a list or a generator, not {type(domains).__name__}")
+        raise OptionError(
+            f"domains must be several of them, as a list or a generator, not {type(domains).__name__}"
+        )
     if not (isinstance(progress, bool) or callable(progress)):
         raise OptionError(f"progress must be True, False or a function, not {progress!r}")
     if not isinstance(ordered, bool):
@@ -225,7 +238,9 @@ def lipschitz_many(
     check_executor(executor)
     folder, workers = _folder(certificate), positive_integer(jobs, "jobs")
     book = None if checkpoint is None else Journal(checkpoint, question)
-    return _Batch(question, domains, executor, workers, book, folder, ordered, _reporter(progress)).run()
+    return _Batch(
+        question, domains, executor, workers, book, folder, ordered, _reporter(progress)
+    ).run()
 
 
 def _folder(certificate: str | os.PathLike[str] | bool | None) -> Path | None:
@@ -252,7 +267,13 @@ class _Batch:
         ordered: bool,
         report: BatchCallback | None,
     ) -> None:
-        self.question, self.executor, self.book, self.folder, self.ordered = question, executor, book, folder, ordered
+        self.question, self.executor, self.book, self.folder, self.ordered = (
+            question,
+            executor,
+            book,
+            folder,
+            ordered,
+        )
         self.report = report
         cores = cpu_count()
         self.jobs = cores if jobs is None and executor is None else jobs
@@ -321,7 +342,11 @@ class _Batch:
                 self._take(BatchResult(index, domain, known, resumed=True))
                 continue
             if self.crew is None:
-                few = self.jobs if self.total is None or self.jobs is None else min(self.jobs, self.total)
+                few = (
+                    self.jobs
+                    if self.total is None or self.jobs is None
+                    else min(self.jobs, self.total)
+                )
                 crew = WorkerPool(pickle.dumps(self.question), self.executor, few, self.cores)
                 self.crew = stack.enter_context(crew)
             self.waiting[index] = domain
@@ -331,7 +356,9 @@ class _Batch:
         if self.crew is not None:
             for told in self.crew.wait(_HEARTBEAT):
                 domain, error = self.waiting.pop(told.task_id), told.error
-                self._take(BatchResult(told.task_id, domain, told.value if error is None else None, error))
+                self._take(
+                    BatchResult(told.task_id, domain, told.value if error is None else None, error)
+                )
 
     def _take(self, one: BatchResult) -> None:
         """Keep a result, on disk before anybody sees it."""
@@ -339,7 +366,11 @@ class _Batch:
             self._write(one)
         self.ready[one.index] = one
         exact = one.result is not None and one.result.status is Status.EXACT
-        for name, counts in (("closed", exact), ("failed", one.error is not None), ("resumed", one.resumed)):
+        for name, counts in (
+            ("closed", exact),
+            ("failed", one.error is not None),
+            ("resumed", one.resumed),
+        ):
             self.counts[name] += counts
         self.counts["done"] += 1
 
@@ -369,7 +400,9 @@ class _Batch:
             self.book.close()
         except CheckpointError as failure:
             if kind is None:
-                raise CheckpointError(f"{left} results are missing in the checkpoint: {failure}") from None
+                raise CheckpointError(
+                    f"{left} results are missing in the checkpoint: {failure}"
+                ) from None
 
     def _stopped(self, last: bool = False) -> bool:
         """Whether the callback, which is called now and then, wants the batch to end."""
@@ -380,7 +413,11 @@ class _Batch:
         seconds, new = now - self.start, self.counts["done"] - self.counts["resumed"]
         left = None if self.total is None else self.total - self.counts["done"]
         remaining = None if left is None or (left and not new) else seconds * left / max(new, 1)
-        return bool(self.report(BatchProgress(**self.counts, total=self.total, seconds=seconds, remaining=remaining)))
+        return bool(
+            self.report(
+                BatchProgress(**self.counts, total=self.total, seconds=seconds, remaining=remaining)
+            )
+        )
 
 
 def _answered(question: SolveRequest, domain: Domain, cores: int) -> LipschitzResult:
@@ -407,7 +444,10 @@ class _Printer:
         last = moment.remaining == 0 and moment.done > self.done
         if moment.seconds >= self.next or last:
             print(moment, file=sys.stderr, flush=True)
-            self.next, self.done = (math.inf if last else moment.seconds + _SECONDS_BETWEEN_LINES), moment.done
+            self.next, self.done = (
+                (math.inf if last else moment.seconds + _SECONDS_BETWEEN_LINES),
+                moment.done,
+            )
 
 
 def _duration(seconds: float) -> str:

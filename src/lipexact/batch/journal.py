@@ -57,13 +57,17 @@ class Journal:
     def __init__(self, path: str | os.PathLike[str], question: SolveRequest) -> None:
         self.path = Path(path)
         self._asked = _asked(question)
-        self._known: dict[int, tuple[int, str]] = {}  # by index: where its line begins, and its domain
+        self._known: dict[
+            int, tuple[int, str]
+        ] = {}  # by index: where its line begins, and its domain
         self._left: list[bytes] = []  # lines that could not be written yet
         self._synced = time.monotonic()
         try:
             self._use(os.open(self.path, os.O_RDWR | os.O_CREAT | _BINARY, 0o666))
         except OSError as error:
-            raise CheckpointError(f"the checkpoint '{self.path}' cannot be opened: {error.strerror}") from None
+            raise CheckpointError(
+                f"the checkpoint '{self.path}' cannot be opened: {error.strerror}"
+            ) from None
         try:
             self._lock()
             self._end = self._begin()
@@ -102,7 +106,13 @@ class Journal:
         except (KeyError, TypeError, ValueError):
             raise self._damaged(start) from None
 
-    def add(self, index: int, domain: Domain | None, result: LipschitzResult | None, error: Exception | None) -> None:
+    def add(
+        self,
+        index: int,
+        domain: Domain | None,
+        result: LipschitzResult | None,
+        error: Exception | None,
+    ) -> None:
         """Write a line, and those that could not be written before.
 
         Raises
@@ -110,7 +120,10 @@ class Journal:
         CheckpointError
             If that fails. The lines are kept, and written with the next one, or by `close`.
         """
-        line: dict[str, Any] = {"index": index, "domain": None if domain is None else digest_of(domain)}
+        line: dict[str, Any] = {
+            "index": index,
+            "domain": None if domain is None else digest_of(domain),
+        }
         if result is not None:
             line["result"] = _finite(result.to_dict())
         else:
@@ -175,7 +188,9 @@ class Journal:
             else:
                 self._known[line["index"]] = start, str(line["domain"])
         if first and os.fstat(self._file).st_size and not self._unfinished():
-            raise CheckpointError(f"'{self.path}' is no checkpoint of lipexact: choose another file")
+            raise CheckpointError(
+                f"'{self.path}' is no checkpoint of lipexact: choose another file"
+            )
         os.ftruncate(self._file, end)
         if first:
             head = {"format": FORMAT, "version": VERSION, "lipexact": __version__, **self._asked}
@@ -192,19 +207,30 @@ class Journal:
     def _check(self, raw: bytes) -> None:
         line = _decoded(raw)
         if line is None or line.get("format") != FORMAT:
-            raise CheckpointError(f"'{self.path}' is no checkpoint of lipexact: choose another file")
+            raise CheckpointError(
+                f"'{self.path}' is no checkpoint of lipexact: choose another file"
+            )
         if line.get("version") != VERSION:
-            raise CheckpointError(f"'{self.path}' is of version {line.get('version')!r}; this one reads {VERSION}")
+            raise CheckpointError(
+                f"'{self.path}' is of version {line.get('version')!r}; this one reads {VERSION}"
+            )
         for key, what in (("model", "network"), ("question", "question")):
             if line.get(key) != self._asked[key]:
-                told = "" if key == "model" else f" ({_difference(line.get(key), self._asked[key])})"
+                told = (
+                    "" if key == "model" else f" ({_difference(line.get(key), self._asked[key])})"
+                )
                 raise CheckpointError(
                     f"'{self.path}' has the results of another {what}{told}: choose another file, or remove this one"
                 )
 
     def _without_failures(self) -> int:
         """Leave out the lines of what failed; where the file ends then."""
-        target, old, known, end = Path(os.path.realpath(self.path)), self._release, dict[int, tuple[int, str]](), 0
+        target, old, known, end = (
+            Path(os.path.realpath(self.path)),
+            self._release,
+            dict[int, tuple[int, str]](),
+            0,
+        )
         before = self._file
         aside = target.with_name(f".{target.name[:50]}.{secrets.token_hex(8)}.partial")
         try:
@@ -224,7 +250,10 @@ class Journal:
                 with suppress(OSError):  # it may have its name already
                     aside.unlink()
                 raise
-        except (OSError, CheckpointError):  # no room for both: the old lines stay, and newer ones count
+        except (
+            OSError,
+            CheckpointError,
+        ):  # no room for both: the old lines stay, and newer ones count
             self._file, self._release = before, old
             return os.fstat(before).st_size
         old()
@@ -243,7 +272,9 @@ class Journal:
         return line
 
     def _damaged(self, start: int) -> CheckpointError:
-        return CheckpointError(f"'{self.path}' is damaged: at byte {start} there is no line of a checkpoint")
+        return CheckpointError(
+            f"'{self.path}' is damaged: at byte {start} there is no line of a checkpoint"
+        )
 
     def _flush(self) -> None:
         while self._left:

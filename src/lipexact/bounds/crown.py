@@ -112,7 +112,9 @@ def bound_nodes(
     return bounds
 
 
-def _worth_sharpening(node: Affine, gated: Mapping[Node, list[Conditional]], bounds: Bounds, output: bool) -> Rows:
+def _worth_sharpening(
+    node: Affine, gated: Mapping[Node, list[Conditional]], bounds: Bounds, output: bool
+) -> Rows:
     lower, upper = bounds[node]
     worth = np.full(node.size, output)
     if node in gated:
@@ -142,7 +144,9 @@ class _Part:
 
     def of(self, *vectors: Vector) -> Vector:
         """The forms at each of some vectors of the node's size, shape (vectors, forms)."""
-        return np.asarray(self.values.T @ np.column_stack([vector[self.columns] for vector in vectors])).T
+        return np.asarray(
+            self.values.T @ np.column_stack([vector[self.columns] for vector in vectors])
+        ).T
 
 
 class _Relaxation:
@@ -171,7 +175,10 @@ class _Relaxation:
         before = self.left
         step = int(np.clip(_COEFFICIENTS // max(node.size for node in nodes), 1, _CHUNK))
         for start in range(0, rows.size, step):
-            if start and ((before - self.left) * rows.size / start > before / 2 or time.perf_counter() > self.deadline):
+            if start and (
+                (before - self.left) * rows.size / start > before / 2
+                or time.perf_counter() > self.deadline
+            ):
                 break
             chunk = np.sort(rows[start : start + step])
             found = self.substitute_back(nodes, target, chunk)
@@ -191,7 +198,9 @@ class _Relaxation:
         count = rows.size
         identity = sp.eye_array(count, format="csr")
         # Upper bounds of +y and of -y in one pass.
-        pending: dict[Node, _Part] = {target: _Part(rows, sp.hstack([identity, -identity], format="csr"))}
+        pending: dict[Node, _Part] = {
+            target: _Part(rows, sp.hstack([identity, -identity], format="csr"))
+        }
         total = np.zeros(2 * count)
         spread = np.zeros(2 * count)  # the sum of the absolute values that went into `total`
         loss = np.zeros(2 * count)
@@ -216,7 +225,9 @@ class _Relaxation:
                 case Affine():
                     if node.bias.any():
                         total = total + part.of(node.bias)[0]
-                    sizes = _Part(part.columns, abs(part.values)).of(np.abs(node.bias), *self._gains(node))
+                    sizes = _Part(part.columns, abs(part.values)).of(
+                        np.abs(node.bias), *self._gains(node)
+                    )
                     spread = spread + sizes[0]
                     operations += part.columns.size + 1
                     for (weight, x), size in zip(node.terms, sizes[1:], strict=True):
@@ -233,8 +244,12 @@ class _Relaxation:
                     positive = np.maximum(part.values, 0.0)
                     negative = part.values - positive
                     reach = self._reach(node.x)
-                    above = _Part(part.columns, positive).of(lines.upper_offset, lines.upper_slope * reach)
-                    below = _Part(part.columns, negative).of(lines.lower_offset, -lines.lower_slope * reach)
+                    above = _Part(part.columns, positive).of(
+                        lines.upper_offset, lines.upper_slope * reach
+                    )
+                    below = _Part(part.columns, negative).of(
+                        lines.lower_offset, -lines.lower_slope * reach
+                    )
                     # Offsets are never negative above, nor positive below: what is added is its own absolute value.
                     total, spread = total + above[0] + below[0], spread + above[0] + below[0]
                     operations += 2 * part.columns.size + 2
@@ -248,7 +263,9 @@ class _Relaxation:
                 case _:
                     assert_never(node)
         high = up(total, spread, operations) + loss * 1.01
-        return down(-high[count:], np.abs(high[count:]), 0), up(high[:count], np.abs(high[:count]), 0)
+        return down(-high[count:], np.abs(high[count:]), 0), up(
+            high[:count], np.abs(high[:count]), 0
+        )
 
     def _product(self, weight: Matrix, part: _Part) -> _Part:
         """The forms in what the node reads."""
@@ -260,7 +277,9 @@ class _Relaxation:
             used[read.indices] = True
             columns = np.flatnonzero(used)
             new = (np.cumsum(used) - 1).astype(read.indices.dtype)
-            read = sp.csr_array((read.data, new[read.indices], read.indptr), shape=(read.shape[0], columns.size))
+            read = sp.csr_array(
+                (read.data, new[read.indices], read.indptr), shape=(read.shape[0], columns.size)
+            )
             area = read.shape[0] * columns.size
             if area < min(_DENSE_GAIN * read.nnz, _LARGEST_DENSE):
                 read = read.toarray()
@@ -283,7 +302,9 @@ class _Relaxation:
         if node not in self.lines:
             lower, upper = self.bounds[node.x]
             least, most = self.bounds[node.gate]
-            self.lines[node] = _SwitchLines(lower, upper, least != most, most, node.gate.x is node.x, self.flat)
+            self.lines[node] = _SwitchLines(
+                lower, upper, least != most, most, node.gate.x is node.x, self.flat
+            )
         return self.lines[node]
 
 
@@ -324,14 +345,22 @@ class _SwitchLines:
     """Lines above and below y = a x, entry by entry, that hold in exact arithmetic."""
 
     def __init__(
-        self, lower: Vector, upper: Vector, open_gate: npt.NDArray[np.bool_], on: Vector, own: bool, flat: bool = False
+        self,
+        lower: Vector,
+        upper: Vector,
+        open_gate: npt.NDArray[np.bool_],
+        on: Vector,
+        own: bool,
+        flat: bool = False,
     ) -> None:
         width = np.where(upper > lower, upper - lower, 1.0)
         chord = 0.0 if flat and not own else 1.0
         low, high = np.minimum(lower, 0.0), np.maximum(upper, 0.0)
         # Chord of max(x, 0): slopes are rounded as they come, offsets make the lines valid at both ends. Two operations
         # on numbers no larger than the ends, of which the product may underflow.
-        slope = np.clip(np.where(lower >= 0, 1.0, np.where(upper <= 0, 0.0, chord * upper / width)), 0.0, 1.0)
+        slope = np.clip(
+            np.where(lower >= 0, 1.0, np.where(upper <= 0, 0.0, chord * upper / width)), 0.0, 1.0
+        )
         offset = np.maximum(np.maximum(-slope * low, high - slope * high), 0.0)
         offset = up(offset, np.maximum(np.abs(low), np.abs(high)), 2) + TINY
         self.upper_slope = np.where(open_gate, slope, on)
@@ -340,7 +369,11 @@ class _SwitchLines:
             self.lower_slope = np.where(open_gate, (upper > -lower).astype(np.float64), on)
             self.lower_offset = np.zeros_like(lower)
         else:
-            slope = np.clip(np.where(upper <= 0, 1.0, np.where(lower >= 0, 0.0, chord * -lower / width)), 0.0, 1.0)
+            slope = np.clip(
+                np.where(upper <= 0, 1.0, np.where(lower >= 0, 0.0, chord * -lower / width)),
+                0.0,
+                1.0,
+            )
             offset = np.minimum(np.minimum(low - slope * low, -slope * high), 0.0)
             offset = down(offset, np.maximum(np.abs(low), np.abs(high)), 2) - TINY
             self.lower_slope = np.where(open_gate, slope, on)

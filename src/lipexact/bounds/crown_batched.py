@@ -44,7 +44,8 @@ class GateBounds:
         # What the box around a polytope leaves open, the tree's linear programs settle.
         self._relaxation = _Relaxation(nodes, {network.input: domain.quick}, bounds, layers)
         self.root = tuple(
-            np.where(np.isnan(state := gate_state(gate, bounds)), FREE, state).astype(np.int8) for gate in network.gates
+            np.where(np.isnan(state := gate_state(gate, bounds)), FREE, state).astype(np.int8)
+            for gate in network.gates
         )
 
     @property
@@ -90,7 +91,9 @@ class NormBounds:
             if node in above and node not in layers:
                 above.update(operands(node))
         nodes = tuple(node for node in problem.graph.nodes if node in above)
-        self._relaxation = _Relaxation(nodes, problem.sets, bounds, layers, problem.objective, problem.roundings)
+        self._relaxation = _Relaxation(
+            nodes, problem.sets, bounds, layers, problem.objective, problem.roundings
+        )
 
     @property
     def cost(self) -> float:
@@ -144,19 +147,29 @@ class _Relaxation:
         objective: Value | None = None,
         roundings: int = 0,
     ) -> None:
-        self.nodes, self.sets, self.root, self.layers, self.objective = nodes, sets, root, layers, objective
+        self.nodes, self.sets, self.root, self.layers, self.objective = (
+            nodes,
+            sets,
+            root,
+            layers,
+            objective,
+        )
         self.positions = {node: k for k, node in enumerate(nodes)}
         depends: dict[Node, bool] = {}  # on a gate
         wanted: set[Node] = set() if objective is None else {objective}
         for node in nodes:
-            depends[node] = isinstance(node, Conditional | Switch) or any(depends[x] for x in operands(node))
+            depends[node] = isinstance(node, Conditional | Switch) or any(
+                depends[x] for x in operands(node)
+            )
             if isinstance(node, Switch) or (isinstance(node, Conditional) and node.x in depends):
                 wanted.add(node.x)
         self.targets = {node for node in wanted if isinstance(node, Affine) and depends[node]}
         reach = {node: magnitude(root[node]) for node in nodes if isinstance(node, Input)}
         self.pads = pads(nodes, reach, roundings)
         widest = max((node.size for node in nodes), default=1)
-        self.at_once = max(NUMBERS // (2 * widest * max((node.size for node in self.targets), default=1)), 1)
+        self.at_once = max(
+            NUMBERS // (2 * widest * max((node.size for node in self.targets), default=1)), 1
+        )
         below = np.cumsum([node.size for node in nodes])
         self.cost = float(sum(2 * node.size * below[self.positions[node]] for node in self.targets))
 
@@ -167,7 +180,9 @@ def slices(count: int, at_once: int) -> list[slice]:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def pads(nodes: Sequence[Node], reach: Mapping[Input, Vector], roundings: int) -> dict[Node, Vector]:
+def pads(
+    nodes: Sequence[Node], reach: Mapping[Input, Vector], roundings: int
+) -> dict[Node, Vector]:
     """What rounding may lose in back-substituted bounds of each node's entries.
 
     And in affine forms, which are composed the other way. Either is a sum over paths, from an entry down to a bias, an
@@ -218,7 +233,10 @@ def pads(nodes: Sequence[Node], reach: Mapping[Input, Vector], roundings: int) -
                 assert_never(node)
     # A coefficient of a node that underflows on the way down loses TINY times what the node can be.
     least += TINY * sum(float(size.sum()) for size in sizes.values())
-    return {node: gamma(operations) * switches * size + lost[node] + least for node, size in sizes.items()}
+    return {
+        node: gamma(operations) * switches * size + lost[node] + least
+        for node, size in sizes.items()
+    }
 
 
 class _Run:
@@ -238,7 +256,10 @@ class _Run:
             if isinstance(node, Conditional):
                 self.bounds[node] = self._gates(node)
                 continue
-            lower, upper = (np.broadcast_to(side[:, None], (node.size, self.count)) for side in self.of.root[node])
+            lower, upper = (
+                np.broadcast_to(side[:, None], (node.size, self.count))
+                for side in self.of.root[node]
+            )
             if node in self.of.targets:
                 lower, upper = self._sharpened(node, lower, upper)
             self.bounds[node] = lower, upper
@@ -249,7 +270,10 @@ class _Run:
             assert layer is not None
             # The bounds for all regions take these gates' states for granted: a neuron that is 0 all over a region may
             # have either, but the same one everywhere.
-            states, (least, most) = self.states[layer].T, (side[:, None] for side in self.of.root[node])
+            states, (least, most) = (
+                self.states[layer].T,
+                (side[:, None] for side in self.of.root[node]),
+            )
             states = np.where(least == most, least, states)
             return (states == ON).astype(np.float64), (states != OFF).astype(np.float64)
         lower, upper = self.bounds[node.x]
@@ -260,7 +284,10 @@ class _Run:
             self.states[layer] = np.ascontiguousarray(found.T.astype(np.int8))
             # A gate that is on or off says on which side of 0 its input is, all over these regions.
             low = np.where(found == ON, np.maximum(lower, 0.0), np.minimum(lower, upper))
-            self.bounds[node.x] = low, np.where(found == OFF, np.minimum(upper, 0.0), np.maximum(upper, low))
+            self.bounds[node.x] = (
+                low,
+                np.where(found == OFF, np.minimum(upper, 0.0), np.maximum(upper, low)),
+            )
         return (found == ON).astype(np.float64), (found != OFF).astype(np.float64)
 
     def _sharpened(self, target: Node, lower: Vector, upper: Vector) -> tuple[Vector, Vector]:
@@ -276,7 +303,9 @@ class _Run:
         if both == 2:
             start[rows, :, np.arange(rows.size, wide)] = -1.0
         total = self._pulled(target, start)
-        total = np.where(np.isfinite(total), total, np.inf)  # a coefficient that overflowed may be any large one
+        total = np.where(
+            np.isfinite(total), total, np.inf
+        )  # a coefficient that overflowed may be any large one
         pad = self.of.pads[target][rows, None]
         lower, upper = lower.copy(), upper.copy()
         upper[rows] = np.fmin(upper[rows], total[:, : rows.size].T + pad)
@@ -300,7 +329,11 @@ class _Run:
                 continue
             match node:
                 case Input():
-                    total += self.of.sets[node].support(part.reshape(node.size, -1).T).reshape(count, wide)
+                    total += (
+                        self.of.sets[node]
+                        .support(part.reshape(node.size, -1).T)
+                        .reshape(count, wide)
+                    )
                 case Affine():
                     flat = part.reshape(node.size, -1)
                     if node.bias.any():
@@ -330,14 +363,18 @@ class _Run:
     def _lines(self, node: Switch) -> _BatchedLines:
         if node not in self.lines:
             pad = self.of.pads[node.x][:, None]
-            self.lines[node] = _BatchedLines(*self.bounds[node.x], *self.bounds[node.gate], pad, node.gate.x is node.x)
+            self.lines[node] = _BatchedLines(
+                *self.bounds[node.x], *self.bounds[node.gate], pad, node.gate.x is node.x
+            )
         return self.lines[node]
 
 
 class _BatchedLines:
     """Lines above and below y = a x, entry by entry."""
 
-    def __init__(self, lower: Vector, upper: Vector, least: Vector, most: Vector, pad: Vector, own: bool) -> None:
+    def __init__(
+        self, lower: Vector, upper: Vector, least: Vector, most: Vector, pad: Vector, own: bool
+    ) -> None:
         unknown = least != most
         crossing = unknown & (lower < 0) & (upper > 0)
         width = np.where(crossing, upper - lower, 1.0)

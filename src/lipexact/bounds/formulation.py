@@ -45,21 +45,28 @@ class Formulation:
         """For each layer of gates how many the bounds leave open, of those that matter: the program's binaries."""
         graph, bounds = self.problem.graph, self.bounds
         needed = live_coordinates(graph, bounds)
-        return {gate: int((needed[gate] & np.isnan(gate_state(gate, bounds))).sum()) for gate in graph.gates}
+        return {
+            gate: int((needed[gate] & np.isnan(gate_state(gate, bounds))).sum())
+            for gate in graph.gates
+        }
 
     @property
     def kinks(self) -> list[npt.NDArray[np.bool_]]:
         """For each layer of the network's gates which of them are open and matter."""
         gates = zip(self.problem.network.gates, self.problem.gates, strict=True)
         return [
-            np.zeros(own.size, dtype=bool) if gate is None else np.isnan(gate_state(gate, self.bounds))
+            np.zeros(own.size, dtype=bool)
+            if gate is None
+            else np.isnan(gate_state(gate, self.bounds))
             for own, gate in gates
         ]
 
     @property
     def is_single_region(self) -> bool:
         """Whether no gate of the network is open: its derivative is one matrix."""
-        return not any(self.open_gates.get(gate, 0) for gate in self.problem.gates if gate is not None)
+        return not any(
+            self.open_gates.get(gate, 0) for gate in self.problem.gates if gate is not None
+        )
 
     def cost(self, lower: float) -> float:
         """An estimate of the size of the search tree's logarithm, to compare modes by.
@@ -75,7 +82,11 @@ class Formulation:
 
 
 def checked_norm_sets(
-    network: Network, domain: Domain, input_norm: str | Norm, output_norm: str | Norm | None, functional: Functional
+    network: Network,
+    domain: Domain,
+    input_norm: str | Norm,
+    output_norm: str | Norm | None,
+    functional: Functional,
 ) -> tuple[SymmetricSet, SymmetricSet]:
     """What functionals and directions range over; the domain is checked before."""
     check_domain(network, domain, bounded=False)
@@ -87,7 +98,9 @@ def norm_sets(
 ) -> tuple[SymmetricSet, SymmetricSet]:
     """What functionals and directions range over."""
     if functional is not None and output_norm is not None:
-        raise NormError("output_norm measures the whole output; leave it out where a functional is given")
+        raise NormError(
+            "output_norm measures the whole output; leave it out where a functional is given"
+        )
     alpha, outputs = norm(input_norm), network.output.size
     beta = norm(output_norm) if output_norm is not None else alpha
     if output_norm is None and outputs == 1 and isinstance(alpha, PolyhedralNorm) and alpha.dim > 1:
@@ -96,7 +109,9 @@ def norm_sets(
     return functional_body(functional, beta, outputs), directions
 
 
-def homogenized(network: Network, domain: Domain, directions: SymmetricSet) -> tuple[Network, Domain, SymmetricSet]:
+def homogenized(
+    network: Network, domain: Domain, directions: SymmetricSet
+) -> tuple[Network, Domain, SymmetricSet]:
     """The same question on a bounded domain (:mod:`lipexact.problem.homogenize`)."""
     if not isinstance(domain, Reals):
         return network, domain, directions
@@ -133,15 +148,21 @@ def formulate(
             if problem is not None:
                 problem = problem.with_domain(domain)
             else:
-                problem = lipschitz_problem(network, domain, functionals, directions, each, keep_output=keep_output)
+                problem = lipschitz_problem(
+                    network, domain, functionals, directions, each, keep_output=keep_output
+                )
             if problem is None:
                 continue
             drafts[each] = problem
             shared = programs[0].bounds if programs else known  # of the network itself
             now = time.perf_counter()
-            most = now + max(deadline - now, 0.0) * 3 / 4  # of what is left: samples and the solver need some
+            most = (
+                now + max(deadline - now, 0.0) * 3 / 4
+            )  # of what is left: samples and the solver need some
             roundings = problem.roundings
-            bounds = bound_nodes(problem.graph, problem.sets, shared=shared, roundings=roundings, deadline=most)
+            bounds = bound_nodes(
+                problem.graph, problem.sets, shared=shared, roundings=roundings, deadline=most
+            )
         programs.append(Formulation(problem, check_finite(bounds)))
     if not programs:
         raise NormError(
@@ -158,7 +179,9 @@ def check_finite(bounds: Bounds) -> Bounds:
     ModelError
     """
     if not all(np.isfinite(side).all() for sides in bounds.values() for side in sides):
-        raise ModelError("the network's numbers overflow on this domain; scale its weights or inputs")
+        raise ModelError(
+            "the network's numbers overflow on this domain; scale its weights or inputs"
+        )
     return bounds
 
 
@@ -173,7 +196,9 @@ def in_mode(programs: list[Formulation], mode: str) -> list[Formulation]:
         raise OptionError(f"mode={mode!r} is none of 'auto', 'forward', 'reverse'")
     allowed = [program for program in programs if mode in ("auto", program.problem.mode)]
     if not allowed:
-        raise NormError(f"there is no program for these norms in mode {mode!r}: leave the mode to be chosen")
+        raise NormError(
+            f"there is no program for these norms in mode {mode!r}: leave the mode to be chosen"
+        )
     return allowed
 
 

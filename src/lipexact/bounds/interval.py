@@ -104,7 +104,9 @@ def _affine(node: Affine, bounds: Mapping[Node, Interval], roundings: int) -> In
         any_below = any_below | ((positive != 0) @ (low != 0)) | ((negative != 0) @ (high != 0))
         any_above = any_above | ((positive != 0) @ (high != 0)) | ((negative != 0) @ (low != 0))
         operations += most_terms(weight) + 1
-    return down(lower, below, operations) - TINY * any_below, up(upper, above, operations) + TINY * any_above
+    return down(lower, below, operations) - TINY * any_below, up(
+        upper, above, operations
+    ) + TINY * any_above
 
 
 def gate_state(gate: Conditional, bounds: Mapping[Node, Interval]) -> Vector:

@@ -39,7 +39,9 @@ class BoundPortfolio:
 
     def __init__(self, bounds: Sequence[UpperBounds]) -> None:
         self._order = sorted(bounds, key=lambda each: each.cost)
-        self._pause = {id(each): 0 for each in bounds}  # batches, doubled whenever a bound was smallest nowhere
+        self._pause = {
+            id(each): 0 for each in bounds
+        }  # batches, doubled whenever a bound was smallest nowhere
         self._left = dict(self._pause)
 
     def upper(self, states: Sequence[States], enough: float) -> tuple[Vector, list[Vector]]:

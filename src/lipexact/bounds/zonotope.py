@@ -45,7 +45,9 @@ class ZonotopeBounds:
         Which is which.
     """
 
-    def __init__(self, network: Network, fixed: SymmetricSet, closing: SymmetricSet, mode: DerivativeMode) -> None:
+    def __init__(
+        self, network: Network, fixed: SymmetricSet, closing: SymmetricSet, mode: DerivativeMode
+    ) -> None:
         self._closing, self._vertices = closing, np.vstack(list(fixed.vertices()))
         free = Input(fixed.dim, "fixed")
         derivative = reverse if mode == "reverse" else forward
@@ -58,12 +60,21 @@ class ZonotopeBounds:
                 depends.add(node)
         self._free, self._objective = free, graph.outputs[0]
         self._nodes = tuple(node for node in graph.nodes if node in depends)
-        self._switches = {node: layers[node.gate] for node in self._nodes if isinstance(node, Switch)}
+        self._switches = {
+            node: layers[node.gate] for node in self._nodes if isinstance(node, Switch)
+        }
         # Centres and radii are sums over paths, too, which may start anew in an open gate, to find its radius. Half of
         # the sizes go either way there, so that all absolute values together are at most those with all gates on.
-        pad = pads(self._nodes, {free: np.abs(self._vertices).max(axis=0)}, roundings)[self._objective]
-        self._pad = float(closing.support_abs(pad[None, :])[0]) + TINY  # products with the body's points may underflow
-        widest, gates = max(node.size for node in self._nodes), sum(node.size for node in self._switches)
+        pad = pads(self._nodes, {free: np.abs(self._vertices).max(axis=0)}, roundings)[
+            self._objective
+        ]
+        self._pad = (
+            float(closing.support_abs(pad[None, :])[0]) + TINY
+        )  # products with the body's points may underflow
+        widest, gates = (
+            max(node.size for node in self._nodes),
+            sum(node.size for node in self._switches),
+        )
         numbers = max(widest**2, len(self._vertices) * (gates + 1) * self._objective.size)
         self.at_once = max(NUMBERS // numbers, 1)
         below, self.cost = 0, 0.0
@@ -78,13 +89,17 @@ class ZonotopeBounds:
         count = len(states[0])
         upper, weights = np.zeros(count), [np.zeros(layer.shape) for layer in states]
         for part in slices(count, self.at_once):
-            upper[part] = self._part([layer[part] for layer in states], [layer[part] for layer in weights])
+            upper[part] = self._part(
+                [layer[part] for layer in states], [layer[part] for layer in weights]
+            )
         return upper, weights
 
     def _part(self, states: list[States], weights: list[Vector]) -> Vector:
         """The upper bounds of one part of a batch; fills in the weights."""
         count, many = len(states[0]), len(self._vertices)
-        radii: dict[Switch, Vector] = {}  # of the gates that are open somewhere, shape (b, vertices, these)
+        radii: dict[
+            Switch, Vector
+        ] = {}  # of the gates that are open somewhere, shape (b, vertices, these)
         opened: dict[Switch, Indices] = {}
         slopes: dict[Switch, Vector] = {}
         for switch, layer in self._switches.items():
@@ -97,9 +112,13 @@ class ZonotopeBounds:
                 for above, part in parts.items():
                     reach += radii[above] @ np.abs(part)
                 radii[switch] = reach * (free[:, None, opened[switch]] / 2)
-        centre, parts = self._pulled(self._objective, np.arange(self._objective.size), count, opened, slopes)
+        centre, parts = self._pulled(
+            self._objective, np.arange(self._objective.size), count, opened, slopes
+        )
         blocks = [centre[:, :, None, :]]
-        blocks += [radii[above][:, :, :, None] * part[:, None, :, :] for above, part in parts.items()]
+        blocks += [
+            radii[above][:, :, :, None] * part[:, None, :, :] for above, part in parts.items()
+        ]
         rows = np.concatenate(blocks, axis=2)
         found, shares = self._closing.zonotope_radius(rows.reshape(count * many, *rows.shape[2:]))
         found, shares = found.reshape(count, many), shares.reshape(count, many, -1)
@@ -113,7 +132,12 @@ class ZonotopeBounds:
         return np.where(np.isnan(upper), np.inf, upper)
 
     def _pulled(
-        self, target: Value, rows: Indices, count: int, opened: dict[Switch, Indices], slopes: dict[Switch, Vector]
+        self,
+        target: Value,
+        rows: Indices,
+        count: int,
+        opened: dict[Switch, Indices],
+        slopes: dict[Switch, Vector],
     ) -> tuple[Vector, dict[Switch, Vector]]:
         """Some rows of a node: at the vertices, shape (b, vertices, rows), and in open gates, (b, these, rows) each."""
         start = np.zeros((target.size, count, rows.size))

@@ -56,7 +56,9 @@ class Certificate:
 
     def to_bytes(self) -> bytes:
         """The content of the file, the same for the same certificate."""
-        text = json.dumps({**self.data, "digest": digest(self.data)}, separators=(",", ":"), allow_nan=False)
+        text = json.dumps(
+            {**self.data, "digest": digest(self.data)}, separators=(",", ":"), allow_nan=False
+        )
         return gzip.compress(text.encode(), mtime=0)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -94,15 +96,21 @@ def read_certificate(source: str | os.PathLike[str] | bytes) -> Certificate:
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise CertificateError("this is no certificate of lipexact")
     if data.get("version") != VERSION:
-        raise CertificateError(f"the certificate is of version {data.get('version')!r}; this one reads {VERSION}")
+        raise CertificateError(
+            f"the certificate is of version {data.get('version')!r}; this one reads {VERSION}"
+        )
     if data.pop("digest", None) != digest(data):
-        raise CertificateError("the certificate was damaged or changed after it was written: its digest does not fit")
+        raise CertificateError(
+            "the certificate was damaged or changed after it was written: its digest does not fit"
+        )
     return Certificate(data)
 
 
 def digest(data: dict[str, Any]) -> str:
     """The SHA-256 hash of the content."""
-    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(data, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
 def fingerprint(network: Network) -> str:
@@ -117,7 +125,11 @@ def fingerprint(network: Network) -> str:
                 entries = sp.coo_array(weight)
                 chosen = np.lexsort((entries.col, entries.row))
                 chosen = chosen[entries.data[chosen] != 0]
-                for part, kind in ((entries.row, "<i8"), (entries.col, "<i8"), (entries.data, "<f8")):
+                for part, kind in (
+                    (entries.row, "<i8"),
+                    (entries.col, "<i8"),
+                    (entries.data, "<f8"),
+                ):
                     found.update(part[chosen].astype(kind).tobytes())
             found.update((node.bias + 0.0).astype("<f8").tobytes())
     found.update(f"{positions[network.output]}".encode())

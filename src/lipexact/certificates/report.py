@@ -60,8 +60,16 @@ class Check:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as strings, numbers, lists and dictionaries."""
-        bounds = {name: vars(claim) for name, claim in (("lower", self.lower), ("upper", self.upper))}
-        return {"ok": self.ok, "exact": self.exact, **bounds, "nodes": self.nodes, "statement": self.statement}
+        bounds = {
+            name: vars(claim) for name, claim in (("lower", self.lower), ("upper", self.upper))
+        }
+        return {
+            "ok": self.ok,
+            "exact": self.exact,
+            **bounds,
+            "nodes": self.nodes,
+            "statement": self.statement,
+        }
 
     def describe(self) -> dict[str, str]:
         """What is proven, and of what, in words."""
@@ -70,18 +78,27 @@ class Check:
             words["domain"] = f"all of R^{len(domain['reals'])}"
         else:
             box = f"{min(domain['lower']):.9g} to {max(domain['upper']):.9g} in {len(domain['lower'])} coordinates"
-            words["domain"] = f"{box}, with {len(domain['limits'])} half-spaces and {len(domain['balls'])} l1 balls"
-        for name, kind, dual in (("directions", "input norm", False), ("functionals", "functionals", True)):
+            words["domain"] = (
+                f"{box}, with {len(domain['limits'])} half-spaces and {len(domain['balls'])} l1 balls"
+            )
+        for name, kind, dual in (
+            ("directions", "input norm", False),
+            ("functionals", "functionals", True),
+        ):
             body = self.statement[name]
             norms = {"cube": "linf", "cross": "l1", "ball": "l2"}
             factors = set(body.get("factors", [1.0]))
             weighted = "" if factors == {1.0} else ", weighted"
             size = len(body.get("points", body.get("rows", [])))
             polytope = f"a polytope of {2 * size} {'vertices' if body['kind'] == 'hull' else 'half-spaces'}"
-            ball = f"{'those in the unit ball of ' if dual else ''}{norms.get(body['kind'])}{weighted}"
+            ball = (
+                f"{'those in the unit ball of ' if dual else ''}{norms.get(body['kind'])}{weighted}"
+            )
             words[kind] = ball if body["kind"] in norms else polytope
         for name, bound in (("lower", self.lower), ("upper", self.upper)):
             claim = "" if bound.claim is None else f"{bound.claim:.17g}: "
-            words[f"{name} bound"] = claim + ("proven" if bound.proven else f"not proven: {bound.reason}")
+            words[f"{name} bound"] = claim + (
+                "proven" if bound.proven else f"not proven: {bound.reason}"
+            )
         words["nodes"] = str(self.nodes)
         return words

@@ -74,7 +74,11 @@ class _Commands(typer.core.TyperGroup):
             raise SystemExit(_ERROR) from None
         except OSError as error:
             _drop_output()
-            _fail(f"{error.strerror}: {error.filename}" if error.filename else error.strerror or str(error))
+            _fail(
+                f"{error.strerror}: {error.filename}"
+                if error.filename
+                else error.strerror or str(error)
+            )
         except MemoryError as error:
             _fail(f"out of memory: {error}" if str(error) else "out of memory")
         except (KeyboardInterrupt, typer.Abort):
@@ -130,32 +134,55 @@ def _root(
 
 # How a file is read, which solve and info share.
 _Model: TypeAlias = Annotated[Path, typer.Argument(help="The ONNX file.")]
-_Input: TypeAlias = Annotated[str | None, typer.Option("--input", help="The name of the network's input.")]
+_Input: TypeAlias = Annotated[
+    str | None, typer.Option("--input", help="The name of the network's input.")
+]
 _Output: TypeAlias = Annotated[
     str | None, typer.Option("--output", help="The name of its output, or of an inner tensor.")
 ]
 _Fix: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--fix", help=f"NAME={_NUMBERS}: constants for a further input; repeat.")
+    list[str] | None,
+    typer.Option("--fix", help=f"NAME={_NUMBERS}: constants for a further input; repeat."),
 ]
 _DropFinal: TypeAlias = Annotated[
-    bool, typer.Option("--drop-final", help="Leave out the Softmax, Sigmoid or the like that the output ends in.")
+    bool,
+    typer.Option(
+        "--drop-final", help="Leave out the Softmax, Sigmoid or the like that the output ends in."
+    ),
 ]
-_NoBatch: TypeAlias = Annotated[bool, typer.Option("--no-batch-axis", help="The first axis is no batch axis.")]
+_NoBatch: TypeAlias = Annotated[
+    bool, typer.Option("--no-batch-axis", help="The first axis is no batch axis.")
+]
 
 
 # What is asked of it, which solve, estimate and compare share.
-_Center: TypeAlias = Annotated[str | None, typer.Option("--center", help=f"The ball's centre: {_NUMBERS}.")]
+_Center: TypeAlias = Annotated[
+    str | None, typer.Option("--center", help=f"The ball's centre: {_NUMBERS}.")
+]
 _Radius: TypeAlias = Annotated[float | None, typer.Option("--radius", help="The ball's radius.")]
-_BallNorm: TypeAlias = Annotated[str, typer.Option("--ball-norm", help="The ball's norm: linf or l1.")]
-_Clip: TypeAlias = Annotated[str | None, typer.Option("--clip", help="Cut the ball to LO,HI, as for pixels.")]
-_Lower: TypeAlias = Annotated[str | None, typer.Option("--lower", help=f"The box's lower corner: {_NUMBERS}.")]
-_Upper: TypeAlias = Annotated[str | None, typer.Option("--upper", help="The box's upper corner, likewise.")]
-_Everywhere: TypeAlias = Annotated[bool, typer.Option("--everywhere", help="All inputs: the global constant.")]
+_BallNorm: TypeAlias = Annotated[
+    str, typer.Option("--ball-norm", help="The ball's norm: linf or l1.")
+]
+_Clip: TypeAlias = Annotated[
+    str | None, typer.Option("--clip", help="Cut the ball to LO,HI, as for pixels.")
+]
+_Lower: TypeAlias = Annotated[
+    str | None, typer.Option("--lower", help=f"The box's lower corner: {_NUMBERS}.")
+]
+_Upper: TypeAlias = Annotated[
+    str | None, typer.Option("--upper", help="The box's upper corner, likewise.")
+]
+_Everywhere: TypeAlias = Annotated[
+    bool, typer.Option("--everywhere", help="All inputs: the global constant.")
+]
 _InputNorm: TypeAlias = Annotated[
     str, typer.Option("--norm", help=f"The norm on the input side: {' or '.join(norm_names())}.")
 ]
 _OutputNorm: TypeAlias = Annotated[
-    str | None, typer.Option("--output-norm", help="The norm of the whole output; that of the input if not given.")
+    str | None,
+    typer.Option(
+        "--output-norm", help="The norm of the whole output; that of the input if not given."
+    ),
 ]
 _Of: TypeAlias = Annotated[
     str | None,
@@ -182,17 +209,23 @@ def solve(
     norm: _InputNorm = "linf",
     output_norm: _OutputNorm = None,
     functional: _Of = None,
-    method: Annotated[str, typer.Option(help="auto, bab, mip, or lp for the linear relaxation alone.")] = "auto",
+    method: Annotated[
+        str, typer.Option(help="auto, bab, mip, or lp for the linear relaxation alone.")
+    ] = "auto",
     solver: Annotated[str, typer.Option(help="highs, scip, gurobi or cbc.")] = "highs",
     mode: Annotated[str, typer.Option(help="auto, forward or reverse.")] = "auto",
     time_limit: Annotated[float | None, typer.Option(help="Seconds of wall-clock time.")] = None,
     gap: Annotated[float, typer.Option(help="Stop at this relative gap.")] = 0.0,
-    target: Annotated[float | None, typer.Option(help="Stop when the constant is known to be above or not.")] = None,
+    target: Annotated[
+        float | None, typer.Option(help="Stop when the constant is known to be above or not.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="For the solver; processes for bab.")] = None,
     solver_option: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE under the solver's own names; repeat.")
     ] = None,
-    certificate: Annotated[Path | None, typer.Option(help="Write a proof here, for lipexact check.")] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="Write a proof here, for lipexact check.")
+    ] = None,
     input_name: _Input = None,
     output_name: _Output = None,
     fix: _Fix = None,
@@ -235,34 +268,52 @@ def solve(
         _print_table(_rows(model, result))
     if file is not None and result.certificate is not None:
         result.certificate.save(file)
-    if result.status is not Status.EXACT and result.termination not in ("gap", "target", "relaxation"):
+    if result.status is not Status.EXACT and result.termination not in (
+        "gap",
+        "target",
+        "relaxation",
+    ):
         raise typer.Exit(_INTERVAL)
 
 
 @app.command()
 def batch(
     model: _Model,
-    centers: Annotated[str, typer.Option(help="The balls' centres: a .npy or .csv file, one in each row.")],
+    centers: Annotated[
+        str, typer.Option(help="The balls' centres: a .npy or .csv file, one in each row.")
+    ],
     radius: Annotated[float, typer.Option(help="The balls' radius.")],
     out: Annotated[Path, typer.Option(help="Write the results here, as JSON Lines.")],
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the file that is there.")] = False,
-    jobs: Annotated[int | None, typer.Option(help="How many processes; one for each core if not given.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the file that is there.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(help="How many processes; one for each core if not given.")
+    ] = None,
     ball_norm: _BallNorm = "linf",
     clip: _Clip = None,
     norm: _InputNorm = "linf",
     output_norm: _OutputNorm = None,
     functional: _Of = None,
-    method: Annotated[str, typer.Option(help="auto, bab, mip, or lp for the linear relaxation alone.")] = "auto",
+    method: Annotated[
+        str, typer.Option(help="auto, bab, mip, or lp for the linear relaxation alone.")
+    ] = "auto",
     solver: Annotated[str, typer.Option(help="highs, scip, gurobi or cbc.")] = "highs",
     mode: Annotated[str, typer.Option(help="auto, forward or reverse.")] = "auto",
-    time_limit: Annotated[float | None, typer.Option(help="Seconds of wall-clock time for each ball.")] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(help="Seconds of wall-clock time for each ball.")
+    ] = None,
     gap: Annotated[float, typer.Option(help="Stop at this relative gap.")] = 0.0,
-    target: Annotated[float | None, typer.Option(help="Stop when a constant is known to be above or not.")] = None,
+    target: Annotated[
+        float | None, typer.Option(help="Stop when a constant is known to be above or not.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="For each solver; processes for bab.")] = None,
     solver_option: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE under the solver's own names; repeat.")
     ] = None,
-    certificates: Annotated[Path | None, typer.Option(help="A folder: write a proof of each result there.")] = None,
+    certificates: Annotated[
+        Path | None, typer.Option(help="A folder: write a proof of each result there.")
+    ] = None,
     input_name: _Input = None,
     output_name: _Output = None,
     fix: _Fix = None,
@@ -279,7 +330,10 @@ def batch(
     network = _network(model, input_name, output_name, fix, drop_final, no_batch)
     balls = _Balls(network, centers, radius, ball_norm, clip)
     if out.exists() and not resume:
-        _fail(f"--out: '{out}' is there already: give --resume to go on with it, or another file", _USAGE)
+        _fail(
+            f"--out: '{out}' is there already: give --resume to go on with it, or another file",
+            _USAGE,
+        )
     summary = _Summary(model, out)
     with _Bar(quiet, len(balls)) as bar, redirect_stdout(sys.stderr):
         results = lipschitz_many(
@@ -311,7 +365,13 @@ def batch(
     if as_json:
         print(json.dumps(facts, indent=2))
     else:
-        _print_table({name.replace("_", " "): _listed(fact) for name, fact in facts.items() if fact is not None})
+        _print_table(
+            {
+                name.replace("_", " "): _listed(fact)
+                for name, fact in facts.items()
+                if fact is not None
+            }
+        )
     if summary.failed:
         raise typer.Exit(_ERROR)
     if summary.limited:
@@ -331,8 +391,12 @@ def estimate_constant(
     norm: _InputNorm = "linf",
     output_norm: _OutputNorm = None,
     functional: _Of = None,
-    method: Annotated[str, typer.Option(help=f"One of {', '.join(estimator_names())}.")] = "best-upper",
-    option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the estimator; repeat.")] = None,
+    method: Annotated[
+        str, typer.Option(help=f"One of {', '.join(estimator_names())}.")
+    ] = "best-upper",
+    option: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE for the estimator; repeat.")
+    ] = None,
     time_limit: Annotated[float | None, typer.Option(help="Seconds of wall-clock time.")] = None,
     input_name: _Input = None,
     output_name: _Output = None,
@@ -393,13 +457,19 @@ def compare_estimators(
     output_norm: _OutputNorm = None,
     functional: _Of = None,
     methods: Annotated[
-        str | None, typer.Option(help="Names of estimators with commas between; all of them if not given.")
+        str | None,
+        typer.Option(help="Names of estimators with commas between; all of them if not given."),
     ] = None,
-    time_limit: Annotated[float | None, typer.Option(help="Seconds of wall-clock time for each.")] = 60.0,
+    time_limit: Annotated[
+        float | None, typer.Option(help="Seconds of wall-clock time for each.")
+    ] = 60.0,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw relative error against time into this file (.png, .pdf, .svg).")
+        Path | None,
+        typer.Option(help="Draw relative error against time into this file (.png, .pdf, .svg)."),
     ] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the table as Markdown.")
+    ] = False,
     input_name: _Input = None,
     output_name: _Output = None,
     fix: _Fix = None,
@@ -415,7 +485,10 @@ def compare_estimators(
     network = _network(model, input_name, output_name, fix, drop_final, no_batch)
     domain = _domain(network, center, radius, ball_norm, clip, lower, upper, everywhere)
     if plot is not None and not (plot.suffix in _PICTURES and plot.absolute().parent.is_dir()):
-        _fail(f"--plot: '{plot}' is no file in a folder that exists, with one of {', '.join(_PICTURES)}", _USAGE)
+        _fail(
+            f"--plot: '{plot}' is no file in a folder that exists, with one of {', '.join(_PICTURES)}",
+            _USAGE,
+        )
     show = _Show(quiet, "estimators")
     with show.display, redirect_stdout(sys.stderr):
         found = compare(
@@ -442,7 +515,9 @@ def compare_estimators(
 @app.command("check")
 def check_certificate(
     model: _Model,
-    certificate: Annotated[Path, typer.Argument(help="A file that lipexact solve --certificate has written.")],
+    certificate: Annotated[
+        Path, typer.Argument(help="A file that lipexact solve --certificate has written.")
+    ],
     input_name: _Input = None,
     output_name: _Output = None,
     fix: _Fix = None,
@@ -498,7 +573,9 @@ def info(
 class _Balls:
     """Balls around the rows of a file; where there can be none, the reason."""
 
-    def __init__(self, network: Network, centers: str, radius: float, ball_norm: str, clip: str | None) -> None:
+    def __init__(
+        self, network: Network, centers: str, radius: float, ball_norm: str, clip: str | None
+    ) -> None:
         rows, shape = _numbers(centers, "--centers"), network.input_shape
         if not rows.size:
             raise DomainError("--centers: there is no centre in the file")
@@ -642,23 +719,32 @@ class _Show:
 
 
 def _rows(model: Path, result: LipschitzResult) -> dict[str, str]:
-    rows = {"model": str(model), "status": f"{result.status} ({result.termination}; proof: {result.proof})"}
+    rows = {
+        "model": str(model),
+        "status": f"{result.status} ({result.termination}; proof: {result.proof})",
+    }
     if result.status is Status.EXACT:
         rows["Lipschitz constant"] = f"{result.value:.12g}"
     else:
-        rows["interval"] = f"[{result.lower:.12g}, {result.upper:.12g}], gap {100 * result.gap:.3g} %"
+        rows["interval"] = (
+            f"[{result.lower:.12g}, {result.upper:.12g}], gap {100 * result.gap:.3g} %"
+        )
     if result.target is not None:
         verdict = {True: "at most", False: "above", None: "not decided:"}[result.within_target]
         rows["target"] = f"{verdict} {result.target:.12g}"
     program = result.method != "bab"
-    rows["method"] = f"{result.method}, {result.mode}, {result.solver}" if program else "branch and bound"
+    rows["method"] = (
+        f"{result.method}, {result.mode}, {result.solver}" if program else "branch and bound"
+    )
     if "binaries" in result.stats:
         counts = ("variables", "binaries", "constraints", "nodes")
         sizes = (f"{result.stats[name]} {name}" for name in counts if name in result.stats)
         rows["program"] = ", ".join(sizes)
     rows["seconds"] = f"{result.seconds:.3g}"
     if result.witness is not None:
-        rows["witness"] = f"a linear region of radius at least {result.witness.radius:.3g} (see --json)"
+        rows["witness"] = (
+            f"a linear region of radius at least {result.witness.radius:.3g} (see --json)"
+        )
     return rows
 
 
@@ -697,7 +783,12 @@ def _network(
         fixed[name] = _numbers(value, f"--fix {name}")
     try:
         return load(
-            model, input=input_name, output=output_name, fixed=fixed, drop_final=drop_final, batched=not no_batch
+            model,
+            input=input_name,
+            output=output_name,
+            fixed=fixed,
+            drop_final=drop_final,
+            batched=not no_batch,
         )
     except LipExactError as error:
         if "lipexact.load(" not in str(error):
@@ -716,7 +807,11 @@ def _domain(
     upper: str | None,
     everywhere: bool,
 ) -> Domain:
-    ball = [name for name, given in (("--center", center), ("--radius", radius), ("--clip", clip)) if given is not None]
+    ball = [
+        name
+        for name, given in (("--center", center), ("--radius", radius), ("--clip", clip))
+        if given is not None
+    ]
     box = [name for name, given in (("--lower", lower), ("--upper", upper)) if given is not None]
     if center is not None and radius is not None and not (box or everywhere):
         middle = _corner(center, network, "--center")
@@ -743,7 +838,9 @@ def _corner(text: str, network: Network, what: str) -> npt.NDArray[np.float64]:
     axes, wanted = ([n for n in axes if n > 1] for axes in (numbers.shape, shape))
     # Pixels of shape (32, 32, 3) are not those of a network that takes (3, 32, 32).
     if numbers.size != network.input.size or (len(axes) > 1 and axes != wanted):
-        given = f"{numbers.size} numbers" if numbers.ndim == 1 else f"an array of shape {numbers.shape}"
+        given = (
+            f"{numbers.size} numbers" if numbers.ndim == 1 else f"an array of shape {numbers.shape}"
+        )
         raise DomainError(f"{what}: {given} where the network's input has the shape {shape}")
     return numbers.ravel()
 
@@ -760,7 +857,9 @@ def _functional(text: str | None) -> Functional:
         if name == "cross":
             _fail(f"--functional {text}: a label is an output's index", _USAGE)
         numbers = _numbers(text, "--functional")
-        return numbers.ravel() if 1 in numbers.shape else numbers  # a table with one row or column is a vector
+        return (
+            numbers.ravel() if 1 in numbers.shape else numbers
+        )  # a table with one row or column is a vector
 
 
 def _option(text: str, what: str = "--solver-option") -> tuple[str, Any]:
@@ -787,7 +886,9 @@ def _numbers(text: str, what: str) -> npt.NDArray[np.float64]:
             warnings.simplefilter("ignore")
             return _npy(text) if kind == ".npy" else _csv(text)
     except (ValueError, EOFError) as error:
-        raise DomainError(f"{what}: '{text}' is not a {kind} file of numbers alone: {error}") from None
+        raise DomainError(
+            f"{what}: '{text}' is not a {kind} file of numbers alone: {error}"
+        ) from None
 
 
 def _npy(path: str) -> npt.NDArray[np.float64]:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import time
 
 from lipexact.errors import LipExactError, UnsupportedEstimateError
-from lipexact.estimators.registry import ALL_NETWORKS, ALL_NORMS, EstimatorOutput, EstimateRequest, estimator, find
+from lipexact.estimators.registry import (
+    ALL_NETWORKS,
+    ALL_NORMS,
+    EstimatorOutput,
+    EstimateRequest,
+    estimator,
+    find,
+)
 
 # Those that are never beaten by another one of these, the cheap ones first.
 _TRIED = ("linear", "naive", "zonotope", "eclipse-fast", "eclipse", "lipsdp", "liplp")
@@ -38,7 +45,11 @@ def best_upper(question: EstimateRequest) -> EstimatorOutput:
         except LipExactError as error:
             refused[name] = str(error)
             continue
-        found[name], seconds[name], proofs[name] = answer.value, time.perf_counter() - start, answer.proof
+        found[name], seconds[name], proofs[name] = (
+            answer.value,
+            time.perf_counter() - start,
+            answer.proof,
+        )
     if not found:
         raise UnsupportedEstimateError("; ".join(f"{name}: {why}" for name, why in refused.items()))
     least = min(found, key=lambda name: found[name])

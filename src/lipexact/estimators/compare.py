@@ -135,7 +135,9 @@ class Comparison:
         caption = "\n".join([self.summary, *self.notes])
         table = Table(caption=escape(caption), caption_justify="left")
         for name in _HEAD:
-            table.add_column(name, justify="right" if name in _HEAD[3:] else "left", overflow="fold")
+            table.add_column(
+                name, justify="right" if name in _HEAD[3:] else "left", overflow="fold"
+            )
         for row in self.rows:
             table.add_row(*_cells(row))
         return table
@@ -152,9 +154,15 @@ class Comparison:
         """Why some estimators found nothing, and which bounds contradict the best one on the other side."""
         told = [f"{row.method}: {row.reason}" for row in self.rows if row.reason]
         least = self.lower * (1 - EXACT_GAP)
-        uppers = {row.method: row.estimate.value for row in self.rows if row.estimate and row.guarantee == "upper"}
+        uppers = {
+            row.method: row.estimate.value
+            for row in self.rows
+            if row.estimate and row.guarantee == "upper"
+        }
         wrong = [method for method, value in uppers.items() if value < least]
-        reason = f"below what is attained, {self.lower:.9g}: one of the two is wrong; please report it"
+        reason = (
+            f"below what is attained, {self.lower:.9g}: one of the two is wrong; please report it"
+        )
         return told + [f"{method}: {reason}" for method in wrong]
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -225,7 +233,9 @@ def compare(
     if progress is not None and not callable(progress):
         raise OptionError(f"progress must be a function, not {progress!r}")
     network = load(model)
-    checked_norm_sets(network, domain, input_norm, output_norm, functional)  # refuses at once what does not fit the network
+    checked_norm_sets(
+        network, domain, input_norm, output_norm, functional
+    )  # refuses at once what does not fit the network
     tried: list[tuple[str, Estimate | None, str, float]] = []
     for name in names:
         if progress is not None:
@@ -250,7 +260,13 @@ def compare(
         tried.append((name, found, reason, time.perf_counter() - start))
     lower, upper = _bracket([found for _, found, _, _ in tried if found is not None])
     rows = (
-        Row(name, found, reason, None if found is None else _errors(found.value, lower, upper), seconds)
+        Row(
+            name,
+            found,
+            reason,
+            None if found is None else _errors(found.value, lower, upper),
+            seconds,
+        )
         for name, found, reason, seconds in tried
     )
     return Comparison(tuple(rows), lower, upper)
@@ -258,8 +274,12 @@ def compare(
 
 def _options(options: object, names: list[str]) -> dict[str, Mapping[str, Any]]:
     """What each estimator is called with; refused before any work where one does not take it."""
-    if not (isinstance(options, Mapping) and all(isinstance(each, Mapping) for each in options.values())):
-        raise OptionError(f"options must be a dictionary of dictionaries by estimators' names, not {options!r}")
+    if not (
+        isinstance(options, Mapping) and all(isinstance(each, Mapping) for each in options.values())
+    ):
+        raise OptionError(
+            f"options must be a dictionary of dictionaries by estimators' names, not {options!r}"
+        )
     for name, each in options.items():
         if name not in names:
             raise OptionError(f"options for {name!r}, which is not among the methods")

@@ -15,7 +15,14 @@ import lipexact.estimators  # noqa: F401 - which registers them
 from lipexact.api import load
 from lipexact.bounds.formulation import blas_threads, checked_norm_sets
 from lipexact.errors import ModelError, OptionError
-from lipexact.estimators.registry import EstimatorOutput, Guarantee, EstimateRequest, Scope, estimators, find
+from lipexact.estimators.registry import (
+    EstimatorOutput,
+    Guarantee,
+    EstimateRequest,
+    Scope,
+    estimators,
+    find,
+)
 from lipexact.network import Network
 from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import Functional
@@ -136,16 +143,30 @@ def estimate(
     limit = positive_seconds(time_limit)
     network = load(model)
     with blas_threads(network), np.errstate(all="ignore"):  # what overflows is no bound
-        functionals, directions = checked_norm_sets(network, domain, input_norm, output_norm, functional)
+        functionals, directions = checked_norm_sets(
+            network, domain, input_norm, output_norm, functional
+        )
         asked = {"input_norm": input_norm, "output_norm": output_norm, "functional": functional}
         deadline = np.inf if limit is None else start + limit
-        answer = entry.run(EstimateRequest(network, domain, functionals, directions, asked, deadline), **options)
+        answer = entry.run(
+            EstimateRequest(network, domain, functionals, directions, asked, deadline), **options
+        )
     if not isinstance(answer, EstimatorOutput):
         raise OptionError(f"the estimator {method!r} must return an Answer, not {answer!r}")
     value, guarantee = float(answer.value), answer.guarantee or entry.guarantee
     if guarantee == "lower" and math.isinf(value):
-        raise ModelError("the network's derivative overflows on this domain; scale its weights or inputs")
-    return Estimate(method, value, guarantee, entry.scope, answer.proof, time.perf_counter() - start, answer.details)
+        raise ModelError(
+            "the network's derivative overflows on this domain; scale its weights or inputs"
+        )
+    return Estimate(
+        method,
+        value,
+        guarantee,
+        entry.scope,
+        answer.proof,
+        time.perf_counter() - start,
+        answer.details,
+    )
 
 
 def estimator_names() -> list[str]:

@@ -10,7 +10,13 @@ import scipy  # whose stats are loaded when they are used: they take a second
 import scipy.optimize
 
 from lipexact.estimators.propagation import linear
-from lipexact.estimators.registry import ALL_NETWORKS, ALL_NORMS, EstimatorOutput, EstimateRequest, estimator
+from lipexact.estimators.registry import (
+    ALL_NETWORKS,
+    ALL_NORMS,
+    EstimatorOutput,
+    EstimateRequest,
+    estimator,
+)
 from lipexact.estimators.samples import drawn_points, generator, positive, sampler
 from lipexact.numerics.arrays import Vector
 
@@ -28,7 +34,9 @@ _WILD = 10.0  # times the largest sample: no end point is there
     networks=ALL_NETWORKS,
     source="Weng et al., ICLR 2018",
 )
-def clever(question: EstimateRequest, *, batches: int = 500, samples: int = 1024, seed: int = 0) -> EstimatorOutput:
+def clever(
+    question: EstimateRequest, *, batches: int = 500, samples: int = 1024, seed: int = 0
+) -> EstimatorOutput:
     """The end point of a reverse Weibull distribution, fitted to the largest gradients of batches of samples.
 
     It lies between the largest sample and the certified bound of the estimator "linear": the details hold all three,
@@ -65,7 +73,12 @@ def clever(question: EstimateRequest, *, batches: int = 500, samples: int = 1024
     # The largest sample may be that of a kink, where no region has this gradient.
     value = float(min(max(end, largest), ceiling))
     lower = 0.0 if search.best is None else search.best.norm.lower
-    details |= {"largest_sample": largest, "lower": lower, "ceiling": ceiling, "batches": len(maxima)}
+    details |= {
+        "largest_sample": largest,
+        "lower": lower,
+        "ceiling": ceiling,
+        "batches": len(maxima),
+    }
     return EstimatorOutput(value, details, proof="none")
 
 

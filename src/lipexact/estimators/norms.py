@@ -23,7 +23,9 @@ _SMALL = 2048  # sizes of matrices whose Gram matrix is dense
 _BAND = 2**25  # numbers of banded Gram matrices
 
 
-def operator_norm_upper(matrix: Matrix, functionals: SymmetricSet, directions: SymmetricSet) -> float:
+def operator_norm_upper(
+    matrix: Matrix, functionals: SymmetricSet, directions: SymmetricSet
+) -> float:
     """At least max c^T M v over two bodies, by the least of several bounds.
 
     Exact up to rounding where one body has few vertices, or both are ellipsoids.
@@ -66,9 +68,15 @@ def absolute_norm(sizes: Matrix, functionals: SymmetricSet, directions: Symmetri
     if functionals.vertex_count <= _MOST_VERTICES:
         found.append(_largest(directions.support_abs, _products(functionals, sizes, absolute=True)))
     if directions.vertex_count <= _MOST_VERTICES:
-        found.append(_largest(functionals.support_abs, _products(directions, sizes.T, absolute=True)))
+        found.append(
+            _largest(functionals.support_abs, _products(directions, sizes.T, absolute=True))
+        )
     if functionals.axes is not None and directions.axes is not None:
-        found.append(spectral_norm(sp.diags_array(functionals.axes) @ sizes @ sp.diags_array(directions.axes)))
+        found.append(
+            spectral_norm(
+                sp.diags_array(functionals.axes) @ sizes @ sp.diags_array(directions.axes)
+            )
+        )
     return _least(found) * many + TINY * bool(sizes.max() > 0)
 
 
@@ -132,7 +140,11 @@ def _gram(matrix: Matrix) -> tuple[Matrix, float]:
     """W W^T, and how far its largest eigenvalue is off at most."""
     sizes = abs(matrix)
     terms = most_terms(matrix)
-    lost = gamma(terms + 2) * float((sizes @ (sizes.T @ np.ones(matrix.shape[0]))).max()) * (1 + gamma(2 * terms))
+    lost = (
+        gamma(terms + 2)
+        * float((sizes @ (sizes.T @ np.ones(matrix.shape[0]))).max())
+        * (1 + gamma(2 * terms))
+    )
     return sp.csr_array(matrix @ matrix.T), lost + TINY * matrix.shape[1]
 
 
@@ -148,7 +160,9 @@ def _banded(matrix: Matrix) -> float | None:
         return None
     start = np.random.default_rng(0).normal(size=n)
     try:
-        (largest,) = sp.linalg.eigsh(sp.csr_array(gram), k=1, v0=start, tol=1e-9, return_eigenvectors=False)
+        (largest,) = sp.linalg.eigsh(
+            sp.csr_array(gram), k=1, v0=start, tol=1e-9, return_eigenvectors=False
+        )
     except sp.linalg.ArpackError:
         return None
     for room in (1e-8, 1e-6, 1e-4, 1e-2):

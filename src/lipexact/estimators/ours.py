@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from lipexact.api import lipschitz
 from lipexact.bounds.formulation import in_mode
-from lipexact.estimators.registry import ALL_NETWORKS, ALL_NORMS, FOLDED, EstimatorOutput, EstimateRequest, estimator
+from lipexact.estimators.registry import (
+    ALL_NETWORKS,
+    ALL_NORMS,
+    FOLDED,
+    EstimatorOutput,
+    EstimateRequest,
+    estimator,
+)
 from lipexact.estimators.samples import climb
 from lipexact.result import EXACT_GAP, Status
 from lipexact.sets.unit_balls import SymmetricSet, Hull
@@ -20,7 +27,9 @@ from lipexact.state import SearchState
     networks=ALL_NETWORKS,
     source="LipLP of Jordan and Dimakis, NeurIPS 2020",
 )
-def liplp(question: EstimateRequest, *, solver: str = "highs", mode: Mode = "auto") -> EstimatorOutput:
+def liplp(
+    question: EstimateRequest, *, solver: str = "highs", mode: Mode = "auto"
+) -> EstimatorOutput:
     """The linear relaxation of the mixed-integer program, in both modes; functionals one by one where they are few.
 
     Parameters
@@ -39,19 +48,31 @@ def liplp(question: EstimateRequest, *, solver: str = "highs", mode: Mode = "aut
     value, root, proofs = 0.0, 0.0, set()
     bodies: list[SymmetricSet] = [question.functionals]
     if question.functionals.vertex_count <= FOLDED:
-        bodies = [Hull(vertex[None, :]) for part in question.functionals.vertices() for vertex in part]
+        bodies = [
+            Hull(vertex[None, :]) for part in question.functionals.vertices() for vertex in part
+        ]
     for body in bodies:
         programs = question.formulations(body, mode)
         bracket = SearchState(0.0, min(program.root_bound for program in programs), None)
         root = max(root, bracket.upper)
         for program in in_mode(programs, mode):
             require_solver(solver, quadratic=program.problem.quadratic)
-            solve_lp_relaxation(program.problem, program.bounds, bracket, solver, options, deadline=question.deadline)
+            solve_lp_relaxation(
+                program.problem,
+                program.bounds,
+                bracket,
+                solver,
+                options,
+                deadline=question.deadline,
+            )
         value = max(value, bracket.upper)
         proofs.add(bracket.proof)
     checked = climb(question)
     if checked is not None and checked.norm.lower > value * (1 + EXACT_GAP):  # the solver is wrong
-        return EstimatorOutput(max(root, checked.norm.lower), {"message": f"{solver} claimed {value}, less than is attained"})
+        return EstimatorOutput(
+            max(root, checked.norm.lower),
+            {"message": f"{solver} claimed {value}, less than is attained"},
+        )
     return EstimatorOutput(value, proof="solver" if "solver" in proofs else "float")
 
 
@@ -63,7 +84,13 @@ def liplp(question: EstimateRequest, *, solver: str = "highs", mode: Mode = "aut
     networks=ALL_NETWORKS,
     source="this package: lipexact.lipschitz",
 )
-def exact(question: EstimateRequest, *, solver: str = "highs", mode: Mode = "auto", threads: int | None = None) -> EstimatorOutput:
+def exact(
+    question: EstimateRequest,
+    *,
+    solver: str = "highs",
+    mode: Mode = "auto",
+    threads: int | None = None,
+) -> EstimatorOutput:
     """The exact constant, by branch and bound or a program; where time is up, its upper bound.
 
     Parameters
@@ -82,5 +109,11 @@ def exact(question: EstimateRequest, *, solver: str = "highs", mode: Mode = "aut
         threads=threads,
         time_limit=question.seconds_left,
     )
-    details = {"lower": result.lower, "status": result.status.value, "termination": result.termination}
-    return EstimatorOutput(result.value, details, "exact" if result.status is Status.EXACT else "upper", result.proof)
+    details = {
+        "lower": result.lower,
+        "status": result.status.value,
+        "termination": result.termination,
+    }
+    return EstimatorOutput(
+        result.value, details, "exact" if result.status is Status.EXACT else "upper", result.proof
+    )

@@ -39,7 +39,11 @@ _AT_ONCE = 2**22  # numbers of masked matrices
 _MOST_CHOICES = 64  # of rows, as by maxima over windows
 _STEPS = 10_000  # of greedy flips in a layer
 
-_HIDDEN = ("l1", "l2", "linf")  # whose operator norms from one to the same are known (:func:`inner_norm`)
+_HIDDEN = (
+    "l1",
+    "l2",
+    "linf",
+)  # whose operator norms from one to the same are known (:func:`inner_norm`)
 
 _Terms: TypeAlias = tuple[tuple[Matrix, Value], ...]
 
@@ -86,7 +90,11 @@ class _Products:
                 case Affine():
                     self.found[node] = self._affine(node.terms, self.norm.polar(node.size))
         functionals, output = self.question.functionals, network.output
-        terms = output.terms if isinstance(output, Affine) else ((sp.eye_array(output.size, format="csr"), output),)
+        terms = (
+            output.terms
+            if isinstance(output, Affine)
+            else ((sp.eye_array(output.size, format="csr"), output),)
+        )
         if isinstance(output, Switch):
             self.found[output] = self._of(output.x)
         return self._affine(terms, functionals)
@@ -123,10 +131,18 @@ class _Products:
         return min(found) * (1 + gamma(len(terms) + 4))
 
     def _sum(self, terms: Mapping[Value, Matrix], functionals: SymmetricSet) -> float:
-        total = sum(_times(self._norm(weight, x, functionals), self._factor(x)) for x, weight in terms.items())
+        total = sum(
+            _times(self._norm(weight, x, functionals), self._factor(x))
+            for x, weight in terms.items()
+        )
         return math.inf if math.isnan(total) else total  # of what overflowed
 
-    def _halves(self, direct: Mapping[Value, Matrix], beside: Mapping[Switch, _Terms], functionals: SymmetricSet) -> float:
+    def _halves(
+        self,
+        direct: Mapping[Value, Matrix],
+        beside: Mapping[Switch, _Terms],
+        functionals: SymmetricSet,
+    ) -> float:
         """By relu(z) = z / 2 + |z| / 2, as for |x| = 2 relu(x) - x."""
         linear = {x: sp.csr_array(weight) for x, weight in direct.items() if x not in beside}
         sizes = {x: abs(weight) for x, weight in linear.items()}
@@ -164,10 +180,15 @@ class _Products:
                 _add(on, x, weight @ sp.csr_array(inner))
                 _add(on_sizes, x, size @ abs(sp.csr_array(inner)))
             choices += [(terms, sizes), (on, on_sizes)]
-        off = gamma(4 * _MOST_CHOICES)  # a product of two and a sum for each switch, of which there are fewer
+        off = gamma(
+            4 * _MOST_CHOICES
+        )  # a product of two and a sum for each switch, of which there are fewer
         hidden = functionals is not self.question.functionals
         if self.name == "linf" and hidden:
-            return max(self._sum(terms, functionals) + off * self._sum(sizes, functionals) for terms, sizes in done)
+            return max(
+                self._sum(terms, functionals) + off * self._sum(sizes, functionals)
+                for terms, sizes in done
+            )
         bases = {x for terms, _ in done for x in terms}
         if len(bases) != 1:
             return math.inf
@@ -176,13 +197,22 @@ class _Products:
         for terms, sizes in done:
             largest = largest.maximum(abs(terms[x]) + off * sizes[x])
         if not hidden or x is self.question.network.input:
-            directions = self.question.directions if x is self.question.network.input else self.norm.ball(x.size)
+            directions = (
+                self.question.directions
+                if x is self.question.network.input
+                else self.norm.ball(x.size)
+            )
             return _times(absolute_norm(largest, functionals, directions), self._factor(x))
         columns = inner_norm(largest, "l1")
         if self.name == "l1":
             return _times(columns, self._of(x))
-        sums = max(inner_norm(terms[x], "linf") + off * inner_norm(sizes[x], "linf") for terms, sizes in done)
-        return _times(math.sqrt(sums) * math.sqrt(columns) * (1 + gamma(6)) + TINY, self._of(x))  # Riesz and Thorin
+        sums = max(
+            inner_norm(terms[x], "linf") + off * inner_norm(sizes[x], "linf")
+            for terms, sizes in done
+        )
+        return _times(
+            math.sqrt(sums) * math.sqrt(columns) * (1 + gamma(6)) + TINY, self._of(x)
+        )  # Riesz and Thorin
 
 
 def _times(a: float, b: float) -> float:
@@ -256,7 +286,11 @@ def chain(network: Network, what: str) -> list[Vector]:
             weights.append(np.eye(node.size))
         if isinstance(node, Input):
             return weights[::-1] or [np.eye(node.size)]
-        if not (isinstance(node, Switch) and node.gate.x is node.x and isinstance(node.x, Affine | Input)):
+        if not (
+            isinstance(node, Switch)
+            and node.gate.x is node.x
+            and isinstance(node.x, Affine | Input)
+        ):
             raise UnsupportedEstimateError(
                 f"{what} takes {CHAINS}: this network has branches, or other operators than Relu and affine ones"
             )
@@ -300,7 +334,9 @@ def chains(question: EstimateRequest, what: str, most: int = FOLDED) -> list[Cha
         scaled[0] = scaled[0] * right
         scaled[-1] = left @ scaled[-1]
         made.append(Chain(tuple(scaled)))
-        if not (all(np.isfinite(weight).all() for weight in scaled) and math.isfinite(made[-1].product)):
+        if not (
+            all(np.isfinite(weight).all() for weight in scaled) and math.isfinite(made[-1].product)
+        ):
             raise ModelError("the network's numbers overflow; scale its weights or inputs")
     return made
 
@@ -344,8 +380,12 @@ def seqlip_brute_force(question: EstimateRequest) -> EstimatorOutput:
             )
         factors = [_enumerated(*pair, question) for pair in _factors(one)]
         # What the halves of layers lose by rounding, times all other layers.
-        room = one.product * sum(_halving_error(weight) for weight in one.weights) if factors else 0.0
-        found = (reduce(_times, factors) if factors else one.product) * (1 + gamma(len(factors))) + room
+        room = (
+            one.product * sum(_halving_error(weight) for weight in one.weights) if factors else 0.0
+        )
+        found = (reduce(_times, factors) if factors else one.product) * (
+            1 + gamma(len(factors))
+        ) + room
         if not found < value:  # NaN included
             value, details = found, {"factors": factors}
     return EstimatorOutput(value, details)
@@ -372,7 +412,11 @@ def _factors(one: Chain) -> list[tuple[Vector, Vector]]:
 
 def _singular(weight: Vector) -> tuple[Vector, Vector, Vector]:
     left, sizes, right = np.linalg.svd(weight, full_matrices=False)
-    kept = sizes > sizes[0] * 1e-14 if sizes.size and sizes[0] > 0 else np.zeros(sizes.size, dtype=bool)
+    kept = (
+        sizes > sizes[0] * 1e-14
+        if sizes.size and sizes[0] > 0
+        else np.zeros(sizes.size, dtype=bool)
+    )
     kept[:1] = True
     return left[:, kept], sizes[kept], right[kept]
 
@@ -387,7 +431,8 @@ def _halving_error(weight: Vector) -> float:
     off = np.linalg.norm(weight - left * sizes @ right) + rounding
     # The orthogonal factors that were dropped may be a little longer than 1.
     skew = max(
-        np.linalg.norm(left.T @ left - np.eye(sizes.size)), np.linalg.norm(right @ right.T - np.eye(sizes.size))
+        np.linalg.norm(left.T @ left - np.eye(sizes.size)),
+        np.linalg.norm(right @ right.T - np.eye(sizes.size)),
     ) + gamma(sum(weight.shape)) * sum(weight.shape)
     return float(off / norm + 2 * skew) * (1 + 1e-6)
 
@@ -404,7 +449,10 @@ def _greedy(left: Vector, right: Vector, question: EstimateRequest) -> float:
         found = np.concatenate(
             [
                 np.linalg.norm(
-                    current + signs[part, None, None] * left.T[part, :, None] * right[part, None, :], 2, (1, 2)
+                    current
+                    + signs[part, None, None] * left.T[part, :, None] * right[part, None, :],
+                    2,
+                    (1, 2),
                 )
                 for part in slices(mask.size, max(_AT_ONCE // current.size, 1))
             ]

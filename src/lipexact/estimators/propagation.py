@@ -39,7 +39,9 @@ from lipexact.sets.unit_balls import SymmetricSet, Hull
     networks=ALL_NETWORKS,
     source="Weng et al., ICML 2018; pre-activations by CROWN, Zhang et al., NeurIPS 2018",
 )
-def fastlip(question: EstimateRequest, *, preactivations: Preactivations = "linear") -> EstimatorOutput:
+def fastlip(
+    question: EstimateRequest, *, preactivations: Preactivations = "linear"
+) -> EstimatorOutput:
     """Interval bounds of the Jacobian, from those of the gates.
 
     Parameters
@@ -62,7 +64,9 @@ def fastlip(question: EstimateRequest, *, preactivations: Preactivations = "line
     networks=ALL_NETWORKS,
     source="Zhang, Zhang and Hsieh, AAAI 2019",
 )
-def recurjac(question: EstimateRequest, *, preactivations: Preactivations = "linear") -> EstimatorOutput:
+def recurjac(
+    question: EstimateRequest, *, preactivations: Preactivations = "linear"
+) -> EstimatorOutput:
     """Bounds of the Jacobian's entries by recursion where signs are known, and intervals where not.
 
     Parameters
@@ -72,7 +76,11 @@ def recurjac(question: EstimateRequest, *, preactivations: Preactivations = "lin
     preactivations
         How the gates' inputs are bounded: "linear" by back-substitution (CROWN), "interval".
     """
-    return EstimatorOutput(_by_entries(question, _relaxed(question, question.preactivations(preactivations), flat=True)))
+    return EstimatorOutput(
+        _by_entries(
+            question, _relaxed(question, question.preactivations(preactivations), flat=True)
+        )
+    )
 
 
 @estimator(
@@ -98,7 +106,9 @@ def linear(question: EstimateRequest) -> EstimatorOutput:
     least = 0.0
     for c in np.vstack(list(question.functionals.vertices())):
         body = Hull(c[None, :])
-        by_entries = absolute_norm(_row(question, entries, c)[None, :], _ONE, question.bounded.directions)
+        by_entries = absolute_norm(
+            _row(question, entries, c)[None, :], _ONE, question.bounded.directions
+        )
         least = max(least, min(joint(body), by_entries))
     return EstimatorOutput(least)
 
@@ -114,7 +124,9 @@ def linear(question: EstimateRequest) -> EstimatorOutput:
 def zonotope(question: EstimateRequest) -> EstimatorOutput:
     """The root bound of branch and bound: each open gate's half as a free sign, and the relaxations of "linear"."""
     bounded, programs = question.bounded, question.formulations()
-    if min(program.root_bound for program in programs) == 0:  # a constant network has no derivative to bound
+    if (
+        min(program.root_bound for program in programs) == 0
+    ):  # a constant network has no derivative to bound
         return EstimatorOutput(0.0)
     signs = zonotope_bounds(programs[0].problem)
     if signs is None:
@@ -124,8 +136,13 @@ def zonotope(question: EstimateRequest) -> EstimatorOutput:
         )
     found = [program.root_bound for program in programs]
     if bounded.network.gates:
-        states = [layer[None, :] for layer in GateBounds(bounded.network, bounded.domain, question.bounds).root]
-        found += [NormBounds(program.problem, program.bounds).upper(states)[0][0] for program in programs]
+        states = [
+            layer[None, :]
+            for layer in GateBounds(bounded.network, bounded.domain, question.bounds).root
+        ]
+        found += [
+            NormBounds(program.problem, program.bounds).upper(states)[0][0] for program in programs
+        ]
         found.append(signs.upper(states)[0][0])
     return EstimatorOutput(float(min(found)))
 
@@ -150,7 +167,9 @@ def _by_entries(question: EstimateRequest, entries: _Entries) -> float:
     directions, outputs = question.bounded.directions, question.network.output.size
     if question.functionals.vertex_count <= FOLDED:
         vertices = np.vstack(list(question.functionals.vertices()))
-        return max(absolute_norm(_row(question, entries, c)[None, :], _ONE, directions) for c in vertices)
+        return max(
+            absolute_norm(_row(question, entries, c)[None, :], _ONE, directions) for c in vertices
+        )
     rows = np.stack([_row(question, entries, unit) for unit in np.eye(outputs)])
     return absolute_norm(rows, question.functionals, directions)
 

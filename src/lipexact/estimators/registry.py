@@ -91,32 +91,42 @@ class EstimateRequest:
         if not self.everywhere:
             return self
         network, domain, directions = homogenized(self.network, self.domain, self.directions)
-        return EstimateRequest(network, domain, self.functionals, directions, self.asked, self.deadline)
+        return EstimateRequest(
+            network, domain, self.functionals, directions, self.asked, self.deadline
+        )
 
     @cached_property
     def bounds(self) -> Bounds:
         """Of the network's nodes on the bounded domain, by linear relaxation."""
         network, domain = self.bounded.network, self.bounded.domain
-        return check_finite(bound_nodes(network.graph, {network.input: domain}, deadline=self.deadline))
+        return check_finite(
+            bound_nodes(network.graph, {network.input: domain}, deadline=self.deadline)
+        )
 
     @cached_property
     def interval_bounds(self) -> Bounds:
         """Those by intervals alone."""
         network, domain = self.bounded.network, self.bounded.domain
         with np.errstate(over="ignore", invalid="ignore"):
-            return check_finite(intervals(network.graph.nodes, {network.input: (domain.lower, domain.upper)}))
+            return check_finite(
+                intervals(network.graph.nodes, {network.input: (domain.lower, domain.upper)})
+            )
 
     @cached_property
     def states(self) -> list[Vector]:
         """For each layer of gates 1.0 where they are on, all over the bounded domain, 0.0 off, NaN open."""
         return [gate_state(gate, self.bounds) for gate in self.bounded.network.gates]
 
-    def formulations(self, functionals: SymmetricSet | None = None, mode: str = "auto") -> list[Formulation]:
+    def formulations(
+        self, functionals: SymmetricSet | None = None, mode: str = "auto"
+    ) -> list[Formulation]:
         """What is asked, or of other functionals, in each mode, with bounds (:func:`lipexact.bounds.formulation.formulate`)."""
         asked = self.bounded
         chosen = asked.functionals if functionals is None else functionals
         bodies = chosen, asked.directions
-        return formulate(asked.network, asked.domain, *bodies, mode, self.deadline, known=self.bounds)
+        return formulate(
+            asked.network, asked.domain, *bodies, mode, self.deadline, known=self.bounds
+        )
 
     def preactivations(self, which: Preactivations) -> Bounds:
         """The bounds of that name.
@@ -206,7 +216,9 @@ class Estimator:
         for name in options:
             if name not in self.options:
                 known = ", ".join(self.options) or "none"
-                raise OptionError(f"the estimator {self.name} has no option {name!r}; it has: {known}")
+                raise OptionError(
+                    f"the estimator {self.name} has no option {name!r}; it has: {known}"
+                )
 
 
 _ESTIMATORS: dict[str, Estimator] = {}
@@ -225,7 +237,9 @@ def estimator(
     """
     for what, told, known in (("guarantee", guarantee, Guarantee), ("scope", scope, Scope)):
         if told not in get_args(known):
-            raise OptionError(f"{what}={told!r} of the estimator {name!r} is none of {', '.join(get_args(known))}")
+            raise OptionError(
+                f"{what}={told!r} of the estimator {name!r} is none of {', '.join(get_args(known))}"
+            )
 
     def enter(run: _Run) -> _Run:
         _ESTIMATORS[name] = Estimator(name, guarantee, scope, norms, networks, source, run)
@@ -238,7 +252,10 @@ def estimators() -> dict[str, Estimator]:
     """All entries by name: lower bounds, heuristics, upper bounds, exact ones."""
     order = get_args(Guarantee)
     return {
-        each.name: each for each in sorted(_ESTIMATORS.values(), key=lambda one: (order.index(one.guarantee), one.name))
+        each.name: each
+        for each in sorted(
+            _ESTIMATORS.values(), key=lambda one: (order.index(one.guarantee), one.name)
+        )
     }
 
 

@@ -7,7 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from lipexact.errors import OptionError
-from lipexact.estimators.registry import ALL_NETWORKS, ALL_NORMS, EstimatorOutput, EstimateRequest, estimator
+from lipexact.estimators.registry import (
+    ALL_NETWORKS,
+    ALL_NORMS,
+    EstimatorOutput,
+    EstimateRequest,
+    estimator,
+)
 from lipexact.numerics.arrays import Vector
 from lipexact.regions.heuristics import Incumbent, LocalSearch, best_region
 
@@ -22,7 +28,9 @@ _NUMBERS = 2**22  # of the points that are drawn at once
     networks=ALL_NETWORKS,
     source="RandomLB of Jordan and Dimakis, NeurIPS 2020",
 )
-def sampling(question: EstimateRequest, *, samples: int = 100_000, ascent: bool = False, seed: int = 0) -> EstimatorOutput:
+def sampling(
+    question: EstimateRequest, *, samples: int = 100_000, ascent: bool = False, seed: int = 0
+) -> EstimatorOutput:
     """The largest norm of the Jacobian at random points.
 
     Parameters
@@ -62,16 +70,22 @@ def climb(question: EstimateRequest, seed: int = 0) -> Incumbent | None:
     """The best region that sampling and a walk through its neighbours find (:func:`lipexact.regions.heuristics.best_region`)."""
     asked, kinks = question.bounded, [np.isnan(state) for state in question.states]
     bodies = asked.functionals, asked.directions
-    return best_region(asked.network, asked.domain, *bodies, deadline=question.deadline, kinks=kinks, seed=seed)
+    return best_region(
+        asked.network, asked.domain, *bodies, deadline=question.deadline, kinks=kinks, seed=seed
+    )
 
 
 def sampler(question: EstimateRequest) -> LocalSearch:
     """What evaluates Jacobians at points of the bounded domain, and keeps the best that is checked."""
     bounded, _ = question.bounded, question.interval_bounds  # which refuses numbers that overflow
-    return LocalSearch(bounded.network, bounded.domain, bounded.functionals, bounded.directions, question.deadline)
+    return LocalSearch(
+        bounded.network, bounded.domain, bounded.functionals, bounded.directions, question.deadline
+    )
 
 
-def drawn_points(question: EstimateRequest, rng: np.random.Generator, count: int) -> Iterator[Vector]:
+def drawn_points(
+    question: EstimateRequest, rng: np.random.Generator, count: int
+) -> Iterator[Vector]:
     """So many random points of the bounded domain, in parts that fit into memory."""
     domain = question.bounded.domain
     step = int(np.clip(_NUMBERS // domain.dim, 1, 8192))

@@ -26,7 +26,13 @@ from typing_extensions import assert_never
 from lipexact.errors import SolverUnavailableError, UnsupportedEstimateError
 from lipexact.estimators.norms import spectral_norm
 from lipexact.estimators.products import Chain, chains, ends, naive
-from lipexact.estimators.registry import CHAINS, EUCLIDEAN, EstimatorOutput, EstimateRequest, estimator
+from lipexact.estimators.registry import (
+    CHAINS,
+    EUCLIDEAN,
+    EstimatorOutput,
+    EstimateRequest,
+    estimator,
+)
 from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector, dense, most_terms
@@ -35,7 +41,20 @@ from lipexact.numerics.rounding import TINY, gamma
 _MOST_SECONDS = 1200.0  # that a semidefinite program may take by `_seconds`
 _MOST_PROVEN = 6000  # size of M
 _MOST_FUNCTIONALS = 16  # each is a program of its own
-_ROOMS = (0.0, 1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1)  # by which multipliers are raised
+_ROOMS = (
+    0.0,
+    1e-12,
+    1e-10,
+    1e-9,
+    1e-8,
+    1e-7,
+    1e-6,
+    1e-5,
+    1e-4,
+    1e-3,
+    1e-2,
+    0.1,
+)  # by which multipliers are raised
 _OWN_GATES = "those whose gates switch what they read"
 
 
@@ -74,7 +93,14 @@ class Loop:
         columns = np.concatenate([right, np.ones(self.gates)])
         c, c_sizes = left @ self.c * columns, np.abs(left) @ self.sizes[1] * columns
         operations = self.operations + left.shape[1] + 2
-        return Loop(self.a * columns, c, self.inputs, self.layers, (self.sizes[0] * columns, c_sizes), operations)
+        return Loop(
+            self.a * columns,
+            c,
+            self.inputs,
+            self.layers,
+            (self.sizes[0] * columns, c_sizes),
+            operations,
+        )
 
 
 def loop(network: Network, states: list[Vector], most: int, what: str) -> Loop:
@@ -136,17 +162,28 @@ def loop(network: Network, states: list[Vector], most: int, what: str) -> Loop:
                 pass
             case _:
                 assert_never(node)
-    rows = [tuple(part[open_gates[k]] for part in forms[read[k]]) for k in range(len(states)) if k in read]
+    rows = [
+        tuple(part[open_gates[k]] for part in forms[read[k]])
+        for k in range(len(states))
+        if k in read
+    ]
     empty = np.zeros((0, d + count))
-    a, a_sizes = (np.vstack([empty, *parts]) for parts in (zip(*rows, strict=True) if rows else ([], [])))
+    a, a_sizes = (
+        np.vstack([empty, *parts]) for parts in (zip(*rows, strict=True) if rows else ([], []))
+    )
     layers = np.concatenate(
-        [np.zeros(0), *(np.full(int(open_gates[k].sum()), k) for k in range(len(states)) if k in read)]
+        [
+            np.zeros(0),
+            *(np.full(int(open_gates[k].sum()), k) for k in range(len(states)) if k in read),
+        ]
     )
     c, c_sizes = forms[network.output]
     return Loop(a, c, d, layers, (a_sizes, c_sizes), operations)
 
 
-def _matrix(of: Loop, multipliers: Vector, a: Vector, c: Vector, *, absolute: bool = False) -> Vector:
+def _matrix(
+    of: Loop, multipliers: Vector, a: Vector, c: Vector, *, absolute: bool = False
+) -> Vector:
     """M without rho; with `absolute` at least the sum of the absolute values behind each entry."""
     d, n, sign = of.inputs, of.gates, 1.0 if absolute else -1.0
     matrix = sign * (c.T @ c)
@@ -203,10 +240,17 @@ def _checked(of: Loop, multipliers: Vector, rho: float) -> float:
     """The root of the least rho' >= rho, up to a few digits, with which M is proven positive semidefinite."""
     d = of.inputs
     matrix = _matrix(of, multipliers, of.a, of.c)
-    off = gamma(2 * of.operations + sum(of.c.shape) + 8) * _matrix(of, multipliers, *of.sizes, absolute=True) + TINY
+    off = (
+        gamma(2 * of.operations + sum(of.c.shape) + 8)
+        * _matrix(of, multipliers, *of.sizes, absolute=True)
+        + TINY
+    )
     for room in (1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3):
         top = rho * (1 + room) + TINY
-        full, lost = matrix.copy(), off + gamma(2) * np.diag(np.r_[np.full(d, top), np.zeros(of.gates)])
+        full, lost = (
+            matrix.copy(),
+            off + gamma(2) * np.diag(np.r_[np.full(d, top), np.zeros(of.gates)]),
+        )
         full[np.arange(d), np.arange(d)] += top
         if positive_definite(full, lost):
             return math.sqrt(top) * (1 + gamma(4))
@@ -259,7 +303,11 @@ def _open(network: Network) -> list[Vector]:
 
 def _patience(question: EstimateRequest) -> float:
     """How long a program may take by `_seconds`, which is rough."""
-    return _MOST_SECONDS if question.seconds_left is None else min(_MOST_SECONDS, 2 * question.seconds_left)
+    return (
+        _MOST_SECONDS
+        if question.seconds_left is None
+        else min(_MOST_SECONDS, 2 * question.seconds_left)
+    )
 
 
 def _blocks(of: Loop) -> list[int]:
@@ -309,14 +357,20 @@ def lipsdp(question: EstimateRequest) -> EstimatorOutput:
 def lipsdp_layer(question: EstimateRequest) -> EstimatorOutput:
     """The same with one multiplier for each layer."""
     return _lipsdp(
-        question, "lipsdp-layer", lambda of: (of.layers[:, None] == np.unique(of.layers)[None, :]).astype(np.float64)
+        question,
+        "lipsdp-layer",
+        lambda of: (of.layers[:, None] == np.unique(of.layers)[None, :]).astype(np.float64),
     )
 
 
-def _lipsdp(question: EstimateRequest, what: str, shares: Callable[[Loop], Vector]) -> EstimatorOutput:
+def _lipsdp(
+    question: EstimateRequest, what: str, shares: Callable[[Loop], Vector]
+) -> EstimatorOutput:
     found, statuses = [], []
     for of in _loops(question, what):
-        multipliers, status = _solved(of, shares(of), question) if of.gates else (np.zeros(0), "no gate is open")
+        multipliers, status = (
+            _solved(of, shares(of), question) if of.gates else (np.zeros(0), "no gate is open")
+        )
         found.append(proven(of, multipliers))
         statuses.append(status)
     return _answer(question, found, solver_status=sorted(set(statuses)))
@@ -326,7 +380,9 @@ def _answer(question: EstimateRequest, found: list[float], **details: Any) -> Es
     """The largest bound; what multipliers must give at least, where a solver or rounding has left none that do."""
     if all(map(math.isfinite, found)):
         return EstimatorOutput(max(found), details)
-    details["message"] = "the multipliers prove no bound: the product of the layers' norms, which the best ones imply"
+    details["message"] = (
+        "the multipliers prove no bound: the product of the layers' norms, which the best ones imply"
+    )
     return EstimatorOutput(naive(question).value, details)
 
 
@@ -368,16 +424,22 @@ def _typical(a: Vector, inputs: int) -> Vector:
     """About how large each gate's input is for inputs of length 1, as powers of two."""
     sizes = np.ones(len(a))
     for k, row in enumerate(a):
-        reach = math.sqrt(float((row[:inputs] ** 2).sum() + ((row[inputs:] * sizes)[:k] ** 2).sum()))
+        reach = math.sqrt(
+            float((row[:inputs] ** 2).sum() + ((row[inputs:] * sizes)[:k] ** 2).sum())
+        )
         sizes[k] = math.ldexp(1.0, min(math.frexp(reach)[1], 1023)) if 0 < reach < math.inf else 1.0
     return sizes
 
 
 def _solve(cp: Any, program: Any, question: EstimateRequest) -> str | None:
     """Why there is no solution, however inaccurate; None where there is one."""
-    options: dict[str, Any] = {} if question.seconds_left is None else {"time_limit": question.seconds_left}
+    options: dict[str, Any] = (
+        {} if question.seconds_left is None else {"time_limit": question.seconds_left}
+    )
     try:
-        with warnings.catch_warnings():  # of inaccurate solutions, which are as good as what they prove
+        with (
+            warnings.catch_warnings()
+        ):  # of inaccurate solutions, which are as good as what they prove
             warnings.simplefilter("ignore")
             program.solve(solver=cp.CLARABEL, **options)
     except (cp.SolverError, ValueError) as error:
@@ -406,7 +468,9 @@ def _cvxpy() -> Any:
 )
 def eclipse_fast(question: EstimateRequest) -> EstimatorOutput:
     """LipSDP layer by layer, with one multiplier for each in closed form."""
-    return _eclipse(question, "eclipse-fast", lambda k, _: np.full(len(k), 2 / np.linalg.eigvalsh(4 * k)[-1]))
+    return _eclipse(
+        question, "eclipse-fast", lambda k, _: np.full(len(k), 2 / np.linalg.eigvalsh(4 * k)[-1])
+    )
 
 
 @estimator(
@@ -422,7 +486,9 @@ def eclipse(question: EstimateRequest) -> EstimatorOutput:
     return _eclipse(question, "eclipse", lambda k, after: _layer(k, after, question))
 
 
-def _eclipse(question: EstimateRequest, what: str, choose: Callable[[Vector, Vector], Vector]) -> EstimatorOutput:
+def _eclipse(
+    question: EstimateRequest, what: str, choose: Callable[[Vector, Vector], Vector]
+) -> EstimatorOutput:
     """Multipliers L_i for X_i = L_i - L_i K L_i, K = W_i X_(i-1)^-1 W_i^T / 4, X_0 = I; T = rho L / 2 proves the bound.
 
     `choose` takes K and the next layer's weights.
@@ -475,7 +541,9 @@ def _layer(k: Vector, after: Vector, question: EstimateRequest) -> Vector:
     gram = gram / (float(np.linalg.eigvalsh(gram)[-1]) or 1.0)
     free, share = cp.Variable(n, nonneg=True), cp.Variable()
     diagonal = cp.diag(free)
-    block = cp.bmat([[diagonal - share * gram, diagonal @ root], [root.T @ diagonal, np.eye(root.shape[1])]])
+    block = cp.bmat(
+        [[diagonal - share * gram, diagonal @ root], [root.T @ diagonal, np.eye(root.shape[1])]]
+    )
     program = cp.Problem(cp.Maximize(share), [(block + block.T) / 2 >> 0])
     if _solve(cp, program, question) is None and free.value is not None:
         found = np.maximum(np.asarray(free.value, dtype=np.float64), 0.0)

@@ -80,7 +80,10 @@ def reverse(graph: Graph, output: Value, wrt: Input, cotangent: Value) -> Value:
                 case [(None, only)]:
                     gradients[node] = only
                 case terms:
-                    pulled = tuple((_identity(node.size) if weight is None else weight, x) for weight, x in terms)
+                    pulled = tuple(
+                        (_identity(node.size) if weight is None else weight, x)
+                        for weight, x in terms
+                    )
                     gradients[node] = Affine(pulled, np.zeros(node.size), f"g_{node.name}")
         return gradients.get(node)
 

@@ -17,7 +17,9 @@ _NUMBERS = 2**24  # of all nodes at the points of one batch
 
 
 def evaluate(
-    graph: Graph, inputs: Mapping[Input, Vector], convert: Callable[[Vector], npt.NDArray[Any]] | None = None
+    graph: Graph,
+    inputs: Mapping[Input, Vector],
+    convert: Callable[[Vector], npt.NDArray[Any]] | None = None,
 ) -> dict[Node, Vector]:
     """The value of every node.
 
@@ -39,16 +41,23 @@ def evaluate(
     for node in graph.nodes:
         match node:
             case Input():
-                values[node] = np.asarray(inputs[node], dtype=np.float64 if convert is None else object)
+                values[node] = np.asarray(
+                    inputs[node], dtype=np.float64 if convert is None else object
+                )
             case Affine():
                 total = node.bias[None, :] if convert is None else convert(node.bias)[None, :]
                 for weight, x in node.terms:
                     # Sparse arrays multiply from the left only.
                     below = values[x].T
-                    total = total + (weight @ below if convert is None else product(weight, below, convert)).T
+                    total = (
+                        total
+                        + (weight @ below if convert is None else product(weight, below, convert)).T
+                    )
                 values[node] = total
             case Conditional():
-                values[node] = (values[node.x] > 0).astype(np.float64 if convert is None else object)
+                values[node] = (values[node.x] > 0).astype(
+                    np.float64 if convert is None else object
+                )
             case Switch():
                 values[node] = values[node.x] * values[node.gate]
             case _:
@@ -63,7 +72,9 @@ def product(
     stored = sp.coo_array(weight)
     used = (stored.data != 0) & (values != 0).any(axis=1)[stored.col]
     total = convert(np.zeros((weight.shape[0], values.shape[1])))
-    np.add.at(total, stored.row[used], convert(stored.data[used])[:, None] * values[stored.col[used]])
+    np.add.at(
+        total, stored.row[used], convert(stored.data[used])[:, None] * values[stored.col[used]]
+    )
     return total
 
 

@@ -55,7 +55,11 @@ def _fold_repeatedly(graph: Graph, limit: float) -> tuple[Graph, dict[Node, Node
     while True:
         again, further = fusion.once(fused)
         if len(again.nodes) == len(fused.nodes):
-            return fused, mapping, math.ceil(max((fusion.off[node] for node in fused.nodes), default=0.0))
+            return (
+                fused,
+                mapping,
+                math.ceil(max((fusion.off[node] for node in fused.nodes), default=0.0)),
+            )
         fused, mapping = again, {old: further.get(new, new) for old, new in mapping.items()}
 
 
@@ -108,16 +112,23 @@ class _Folding:
         """The node with those of its operands substituted that had better be, as far as rounding allows."""
         pairs = list(zip(node.terms, inner, strict=True))
         thin = [isinstance(below, Affine) and _thin(below) for below in inner]
-        saving = [readers[x] == 1 and isinstance(below, Affine) and _saves(w, below) for (w, x), below in pairs]
+        saving = [
+            readers[x] == 1 and isinstance(below, Affine) and _saves(w, below)
+            for (w, x), below in pairs
+        ]
         chosen = [a or b for a, b in zip(thin, saving, strict=True)]
         if chosen != thin and (found := self._substituted(node, inner, chosen)) is not None:
-            gone = [x for x, yes, slight in zip(inner, chosen, thin, strict=True) if yes and not slight]
+            gone = [
+                x for x, yes, slight in zip(inner, chosen, thin, strict=True) if yes and not slight
+            ]
             if _entries(found) <= sum(map(_entries, [node, *gone])):
                 return found
         for chosen in (thin, [False] * len(inner)):
             if (found := self._substituted(node, inner, chosen)) is not None:
                 return found
-        result = Affine(tuple((weight, below) for (weight, _), below in pairs), node.bias, node.name)
+        result = Affine(
+            tuple((weight, below) for (weight, _), below in pairs), node.bias, node.name
+        )
         self.off[result] = self.off.get(node, 0.0)
         return result
 
@@ -144,7 +155,8 @@ class _Folding:
             return None
         *weights, bias = (matrix for matrix, _ in sums)
         if len(weights) == len(node.terms) and all(
-            weight is old and x is below for weight, x, (old, below) in zip(weights, parts, node.terms, strict=True)
+            weight is old and x is below
+            for weight, x, (old, below) in zip(weights, parts, node.terms, strict=True)
         ):
             return node
         result = Affine(tuple(zip(weights, parts, strict=True)), dense(bias)[:, 0], node.name)
@@ -159,7 +171,11 @@ def _first(node: Node, kept: dict[Hashable, list[Node]]) -> Node:
     for other in alike:
         if node is other or not isinstance(node, Affine | Input):
             return other
-        if isinstance(node, Affine) and isinstance(other, Affine) and np.array_equal(node.bias, other.bias):
+        if (
+            isinstance(node, Affine)
+            and isinstance(other, Affine)
+            and np.array_equal(node.bias, other.bias)
+        ):
             pairs = zip(node.terms, other.terms, strict=True)
             if all(_equal(weight, its) for (weight, _), (its, _) in pairs):
                 return other
@@ -180,7 +196,10 @@ def _sum(products: list[_Product], own: float, off: float) -> tuple[Matrix, floa
         left, right = products[0]
         return (left, own) if right is None else accurate_product(left, right, off)
     lefts = [left for left, _ in products]
-    rights = [sp.eye_array(left.shape[1], format="csr") if right is None else right for left, right in products]
+    rights = [
+        sp.eye_array(left.shape[1], format="csr") if right is None else right
+        for left, right in products
+    ]
     return accurate_product(_joined(lefts, 1), _joined(rights, 0), off)
 
 
@@ -192,7 +211,9 @@ def _joined(matrices: list[Matrix], axis: int) -> Matrix:
 
 def _saves(weight: Matrix, inner: Affine) -> bool:
     """Whether weight @ inner has no more coefficients than the two apart, by some of its rows."""
-    return sum(_estimate(weight, matrix) for matrix, _ in inner.terms) <= entries(weight) + _entries(inner)
+    return sum(_estimate(weight, matrix) for matrix, _ in inner.terms) <= entries(
+        weight
+    ) + _entries(inner)
 
 
 def _entries(node: Value) -> int:

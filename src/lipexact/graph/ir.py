@@ -35,7 +35,9 @@ class Input:
 
     def __post_init__(self) -> None:
         if self.size < 1:
-            raise ModelError(f"input '{self.name}' has size {self.size}; it needs at least one entry")
+            raise ModelError(
+                f"input '{self.name}' has size {self.size}; it needs at least one entry"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +57,9 @@ class Affine:
         if bias.size == 0:
             raise ModelError(f"affine '{self.name}' is empty")
         if bias.ndim != 1:
-            raise ModelError(f"affine '{self.name}': the bias must be a vector, not of shape {bias.shape}")
+            raise ModelError(
+                f"affine '{self.name}': the bias must be a vector, not of shape {bias.shape}"
+            )
         terms = tuple((_matrix(weight), x) for weight, x in self.terms)
         for weight, x in terms:
             if weight.shape != (bias.size, x.size):
@@ -63,9 +67,14 @@ class Affine:
                     f"affine '{self.name}': a weight of shape {weight.shape} does not map "
                     f"{x.size} entries to {bias.size}"
                 )
-        for array in (bias, *(weight.data if sp.issparse(weight) else weight for weight, _ in terms)):
+        for array in (
+            bias,
+            *(weight.data if sp.issparse(weight) else weight for weight, _ in terms),
+        ):
             if not np.isfinite(array).all():
-                raise ModelError(f"affine '{self.name}' has weights, or products of weights, that are NaN or infinite")
+                raise ModelError(
+                    f"affine '{self.name}' has weights, or products of weights, that are NaN or infinite"
+                )
         bias.setflags(write=False)
         object.__setattr__(self, "bias", bias)
         object.__setattr__(self, "terms", terms)
@@ -104,7 +113,9 @@ class Switch:
 
     def __post_init__(self) -> None:
         if self.x.size != self.gate.size:
-            raise ModelError(f"switch '{self.name}': {self.gate.size} gates cannot switch {self.x.size} entries")
+            raise ModelError(
+                f"switch '{self.name}': {self.gate.size} gates cannot switch {self.x.size} entries"
+            )
         object.__setattr__(self, "size", self.x.size)
 
 
@@ -128,7 +139,9 @@ def operands(node: Node) -> tuple[Node, ...]:
 def topological(roots: Iterable[Node]) -> tuple[Node, ...]:
     """Every node that the roots depend on, operands first, each once."""
     order: dict[Node, None] = {}
-    stack: list[tuple[Node, Iterator[Node]]] = [(root, iter(operands(root))) for root in reversed(list(roots))]
+    stack: list[tuple[Node, Iterator[Node]]] = [
+        (root, iter(operands(root))) for root in reversed(list(roots))
+    ]
     while stack:
         node, rest = stack[-1]
         below = next((x for x in rest if x not in order), None)
@@ -156,7 +169,9 @@ class Graph:
     def __post_init__(self) -> None:
         for node in self.nodes:
             if isinstance(node, Input) and node not in self.inputs:
-                raise ModelError(f"the graph reads input '{node.name}', which is not among its inputs")
+                raise ModelError(
+                    f"the graph reads input '{node.name}', which is not among its inputs"
+                )
 
     def __getstate__(self) -> dict[str, object]:
         """The nodes first, operands before what reads them: however deep the graph, none is pickled inside another."""
@@ -175,8 +190,12 @@ class Graph:
 
 def _matrix(weight: Matrix) -> Matrix:
     if sp.issparse(weight):
-        parts = (weight.data, weight.indices, weight.indptr) if isinstance(weight, sp.csr_array) else ()
-        frozen = parts and weight.dtype == np.float64 and not any(part.flags.writeable for part in parts)
+        parts = (
+            (weight.data, weight.indices, weight.indptr) if isinstance(weight, sp.csr_array) else ()
+        )
+        frozen = (
+            parts and weight.dtype == np.float64 and not any(part.flags.writeable for part in parts)
+        )
         if frozen and weight.has_canonical_format:
             return weight  # of another node: derivatives share the weights
         matrix = sp.csr_array(weight, dtype=np.float64, copy=True)

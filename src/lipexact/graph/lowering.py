@@ -79,7 +79,9 @@ def reduce_max(x: Value, name: str = "reduce_max") -> Value:
     return x
 
 
-def window_maximum(x: Value, windows: npt.NDArray[np.int64], name: str = "max", sign: float = 1.0) -> Value:
+def window_maximum(
+    x: Value, windows: npt.NDArray[np.int64], name: str = "max", sign: float = 1.0
+) -> Value:
     """The largest entry of x in every window, by balanced trees; windows that read the same pair share its gate.
 
     Parameters
@@ -124,14 +126,23 @@ def window_maximum(x: Value, windows: npt.NDArray[np.int64], name: str = "max", 
         # max(a, b) = b + relu(a - b), min(a, b) = a - relu(a - b)
         gated = np.flatnonzero(left != right)
         difference = sp.csr_array(_picks(left[gated], far) - _picks(right[gated], far))
-        above = relu(add((difference, x), name=f"{name}_{level}_difference"), f"{name}_{level}_relu")
-        raised = sp.csr_array(
-            (np.full(gated.size, sign), (gated, np.arange(gated.size))), shape=(pairs.size, gated.size)
+        above = relu(
+            add((difference, x), name=f"{name}_{level}_difference"), f"{name}_{level}_relu"
         )
-        x = add((_picks(right if sign > 0 else left, far), x), (raised, above), name=f"{name}_{level}")
+        raised = sp.csr_array(
+            (np.full(gated.size, sign), (gated, np.arange(gated.size))),
+            shape=(pairs.size, gated.size),
+        )
+        x = add(
+            (_picks(right if sign > 0 else left, far), x), (raised, above), name=f"{name}_{level}"
+        )
         level += 1
     order = windows[:, 0]
-    return x if np.array_equal(order, np.arange(x.size)) else add((_picks(order, x.size), x), name=name)
+    return (
+        x
+        if np.array_equal(order, np.arange(x.size))
+        else add((_picks(order, x.size), x), name=name)
+    )
 
 
 def largest(x: Value, slices: npt.NDArray[np.int64], count: int, name: str = "sort") -> Affine:
@@ -168,12 +179,20 @@ def largest(x: Value, slices: npt.NDArray[np.int64], count: int, name: str = "so
         comparator[i] = comparator[j] = np.arange(i.size)
         slot[live] = np.arange(live.size)
         first = live.size * np.arange(rows)[:, None]
-        left, right, kept = (_picks((first + slot[wire]).ravel(), result.size) for wire in (i, j, source[after]))
+        left, right, kept = (
+            _picks((first + slot[wire]).ravel(), result.size) for wire in (i, j, source[after])
+        )
         difference = add((left - right, result), name=f"{name}_{level}_difference")
-        change = _picks((i.size * np.arange(rows)[:, None] + comparator[after]).ravel(), difference.size)
+        change = _picks(
+            (i.size * np.arange(rows)[:, None] + comparator[after]).ravel(), difference.size
+        )
         change.data *= np.tile(sign[after], rows)
         change.eliminate_zeros()
-        result = add((kept, result), (change, relu(difference, f"{name}_{level}_relu")), name=f"{name}_{level}")
+        result = add(
+            (kept, result),
+            (change, relu(difference, f"{name}_{level}_relu")),
+            name=f"{name}_{level}",
+        )
         live = after
     return result
 
@@ -195,7 +214,9 @@ def _merge_exchange(wires: int) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDA
 
 
 def _picks(indices: npt.NDArray[np.int64], size: int) -> Matrix:
-    return sp.csr_array((np.ones(indices.size), indices, np.arange(indices.size + 1)), shape=(indices.size, size))
+    return sp.csr_array(
+        (np.ones(indices.size), indices, np.arange(indices.size + 1)), shape=(indices.size, size)
+    )
 
 
 def reduce_sum(x: Value, name: str = "reduce_sum") -> Affine:

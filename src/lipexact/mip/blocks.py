@@ -54,15 +54,25 @@ def emit_input(node: Input, domain: ConvexSet) -> tuple[pyo.Block, Port]:
     block = pyo.Block(concrete=True)
     system = domain.system()
     size = system.lower.size
-    port = _variables(block, (system.lower, system.upper), np.ones(size, dtype=bool), np.zeros(size))
+    port = _variables(
+        block, (system.lower, system.upper), np.ones(size, dtype=bool), np.zeros(size)
+    )
     block.rows = pyo.Constraint(list(range(system.rows.shape[0])))
     for k in range(system.rows.shape[0]):
         unit = float(max(abs(w) * port.scale[j] for j, w in _entries(system.rows, k)))
         block.rows.add(
-            k, _row([(w, port, j) for j, w in _entries(system.rows, k)], None, float(system.limits[k]), unit)
+            k,
+            _row(
+                [(w, port, j) for j, w in _entries(system.rows, k)],
+                None,
+                float(system.limits[k]),
+                unit,
+            ),
         )
     if domain.euclidean_radius is not None:
-        block.ball = pyo.Constraint(expr=_squares(port, 1 / _SPAN) <= (domain.euclidean_radius * _SPAN) ** 2)
+        block.ball = pyo.Constraint(
+            expr=_squares(port, 1 / _SPAN) <= (domain.euclidean_radius * _SPAN) ** 2
+        )
     return block, Port(port.entries[: node.size], port.scale[: node.size], port.offset[: node.size])
 
 
@@ -76,23 +86,35 @@ def emit_length(x: Port, top: float) -> tuple[pyo.Block, Port]:
 
 def _squares(port: Port, unit: float) -> Any:
     """The sum of the squares of the coordinates, divided by `unit` squared."""
-    entries = zip((port.scale / unit).tolist(), port.entries, (port.offset / unit).tolist(), strict=True)
+    entries = zip(
+        (port.scale / unit).tolist(), port.entries, (port.offset / unit).tolist(), strict=True
+    )
     return sum((scale * entry + offset) ** 2 for scale, entry, offset in entries)
 
 
-def emit_affine(node: Affine, operands: Sequence[Port], bounds: Interval, needed: Mask) -> tuple[pyo.Block, Port]:
+def emit_affine(
+    node: Affine, operands: Sequence[Port], bounds: Interval, needed: Mask
+) -> tuple[pyo.Block, Port]:
     """y = sum_k W_k x_k + b, one variable and one equation per coordinate that is read."""
     block = pyo.Block(concrete=True)
     weights = [sp.csr_array(weight) for weight, _ in node.terms]
     largest = np.zeros(node.size)
     for weight, x in zip(weights, operands, strict=True):
-        scale = np.where([isinstance(entry, float) for entry in x.entries], 0.0, x.scale)  # of what varies
-        largest = np.maximum(largest, (abs(weight) @ sp.diags_array(scale)).max(axis=1).toarray().ravel())
+        scale = np.where(
+            [isinstance(entry, float) for entry in x.entries], 0.0, x.scale
+        )  # of what varies
+        largest = np.maximum(
+            largest, (abs(weight) @ sp.diags_array(scale)).max(axis=1).toarray().ravel()
+        )
     port = _variables(block, bounds, needed, largest / _MOST)
     indices = np.flatnonzero(needed).tolist()
     block.equation = pyo.Constraint(indices)
     for i in indices:
-        terms = [(w, x, j) for weight, x in zip(weights, operands, strict=True) for j, w in _entries(weight, i)]
+        terms = [
+            (w, x, j)
+            for weight, x in zip(weights, operands, strict=True)
+            for j, w in _entries(weight, i)
+        ]
         bias = float(node.bias[i])
         block.equation.add(i, _row([*terms, (-1.0, port, i)], -bias, -bias, float(port.scale[i])))
     return block, port
@@ -125,7 +147,9 @@ def emit_conditional(
     return block, gate
 
 
-def emit_switch(node: Switch, x: Port, gate: Port, bounds: Interval, needed: Mask) -> tuple[pyo.Block, Port]:
+def emit_switch(
+    node: Switch, x: Port, gate: Port, bounds: Interval, needed: Mask
+) -> tuple[pyo.Block, Port]:
     """y = a x for l <= x <= u and a in {0, 1}:
 
         l a <= y <= u a,   x - u (1 - a) <= y <= x - l (1 - a),
@@ -153,7 +177,9 @@ def emit_switch(node: Switch, x: Port, gate: Port, bounds: Interval, needed: Mas
     for i in opened:
         entries[i] = block.y[i]
     y = Port(entries, scale, offset)
-    rows = {name: pyo.Constraint(opened) for name in ("above_zero", "below_zero", "above_x", "below_x")}
+    rows = {
+        name: pyo.Constraint(opened) for name in ("above_zero", "below_zero", "above_x", "below_x")
+    }
     for name, row in rows.items():
         if not (own and name == "above_zero"):
             setattr(block, name, row)
@@ -165,13 +191,17 @@ def emit_switch(node: Switch, x: Port, gate: Port, bounds: Interval, needed: Mas
             block.above_x.add(i, _row([(1.0, y, i), (-1.0, x, i)], 0.0, None, unit))
         else:
             block.above_zero.add(i, _row([(1.0, y, i), (-low, gate, i)], 0.0, None, unit))
-            block.above_x.add(i, _row([(1.0, y, i), (-1.0, x, i), (-high, gate, i)], -high, None, unit))
+            block.above_x.add(
+                i, _row([(1.0, y, i), (-1.0, x, i), (-high, gate, i)], -high, None, unit)
+            )
     return block, y
 
 
 def _scale(reach: Vector) -> Vector:
     """The powers of two that bring numbers of up to that reach, where it is not 0 nor next to it, into (S/2, S]."""
-    return np.asarray(np.exp2(np.ceil(np.log2(np.where(reach > 0, np.maximum(reach, 1e-300), 1.0)))) / _SPAN)
+    return np.asarray(
+        np.exp2(np.ceil(np.log2(np.where(reach > 0, np.maximum(reach, 1e-300), 1.0)))) / _SPAN
+    )
 
 
 def _variables(block: pyo.Block, bounds: Interval, needed: Mask, least_scale: Vector) -> Port:

@@ -18,7 +18,15 @@ from lipexact.regions.feasibility import Empty, LinearRegion, decide_region
 from lipexact.regions.heuristics import Incumbent
 from lipexact.regions.operator_norm import jacobian_norm
 from lipexact.result import EXACT_GAP
-from lipexact.state import RELAXATION, UNDECIDED, SearchState, StoppingRule, Progress, ProgressCallback, Termination
+from lipexact.state import (
+    RELAXATION,
+    UNDECIDED,
+    SearchState,
+    StoppingRule,
+    Progress,
+    ProgressCallback,
+    Termination,
+)
 
 # Coefficients of the largest program that is built, some 30 s and 3 GB in Pyomo, and of the largest past the deadline.
 _LARGEST, _LARGEST_LATE = 3_000_000, 50_000
@@ -80,9 +88,13 @@ def solve_by_cuts(
             if remaining <= 0:
                 bracket.termination = Termination.TIME_LIMIT.value
                 break
-            if not search.iterate(replace(options, time_limit=None if np.isinf(remaining) else remaining), on_progress):
+            if not search.iterate(
+                replace(options, time_limit=None if np.isinf(remaining) else remaining), on_progress
+            ):
                 break
-    if bracket.termination == Termination.OPTIMAL.value and not goal.is_met(bracket.lower, bracket.upper):
+    if bracket.termination == Termination.OPTIMAL.value and not goal.is_met(
+        bracket.lower, bracket.upper
+    ):
         bracket.termination = UNDECIDED
     return bracket
 
@@ -90,7 +102,14 @@ def solve_by_cuts(
 class _OuterApproximation:
     """A program, the patterns that were cut off from it, and what has come of it so far."""
 
-    def __init__(self, problem: Problem, bounds: Bounds, bracket: SearchState, solver: str, goal: StoppingRule) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        bounds: Bounds,
+        bracket: SearchState,
+        solver: str,
+        goal: StoppingRule,
+    ) -> None:
         start = time.perf_counter()
         self.problem, self.bracket, self.solver, self.goal = problem, bracket, solver, goal
         self.composition = compose(problem, bounds)
@@ -98,7 +117,11 @@ class _OuterApproximation:
         self.seen: set[bytes] = set()
         self.settled = 0.0  # the largest value of a pattern that was cut off although it is, or may be, a region
         bracket.stats |= {**self.composition.sizes, "nodes": 0, "rounds": 0, "excluded": 0}
-        bracket.stats |= {"build_seconds": time.perf_counter() - start, "solve_seconds": 0.0, "certify_seconds": 0.0}
+        bracket.stats |= {
+            "build_seconds": time.perf_counter() - start,
+            "solve_seconds": 0.0,
+            "certify_seconds": 0.0,
+        }
 
     def iterate(self, options: SolveOptions, on_progress: ProgressCallback | None) -> bool:
         """Solve the program, look at what comes, and cut it off; False where another turn cannot help."""
@@ -165,8 +188,13 @@ class _OuterApproximation:
             self.composition.add_nogood(verdict.pattern)
             return 0.0
         norm = jacobian_norm(problem.network, problem.functionals, problem.directions, pattern)
-        if isinstance(verdict, LinearRegion) and (norm.lower > bracket.lower or bracket.incumbent is None):
-            bracket.lower, bracket.incumbent = max(norm.lower, bracket.lower), Incumbent(norm, verdict)
+        if isinstance(verdict, LinearRegion) and (
+            norm.lower > bracket.lower or bracket.incumbent is None
+        ):
+            bracket.lower, bracket.incumbent = (
+                max(norm.lower, bracket.lower),
+                Incumbent(norm, verdict),
+            )
         value = min(norm.upper, max(bracket.upper, norm.lower))
         self.composition.park_region(pattern, value)
         return value
@@ -199,7 +227,9 @@ def solve_lp_relaxation(
         limited = replace(options, time_limit=None if np.isinf(remaining) else remaining)
         outcome = solve(composition.model, solver, limited, watch)
         bracket.stats["solve_seconds"] = bracket.stats.get("solve_seconds", 0.0) + outcome.seconds
-        bracket.termination = RELAXATION if outcome.termination is Termination.OPTIMAL else outcome.termination.value
+        bracket.termination = (
+            RELAXATION if outcome.termination is Termination.OPTIMAL else outcome.termination.value
+        )
         if outcome.message:
             bracket.stats["message"] = outcome.message
         if outcome.bound is not None:
@@ -250,20 +280,33 @@ class _Watch:
         settled: float,
         on_progress: ProgressCallback | None,
     ) -> None:
-        self.composition, self.bracket, self.goal, self.settled = composition, bracket, goal, settled
+        self.composition, self.bracket, self.goal, self.settled = (
+            composition,
+            bracket,
+            goal,
+            settled,
+        )
         self.on_progress = on_progress
         self.satisfied = False
 
     def __call__(self, moment: Progress) -> bool:
         """Report in the problem's own units, as a maximisation; True to stop."""
         to_norm = self.composition.to_norm
-        incumbent, bound = (None if v is None else to_norm(v) for v in (moment.incumbent, moment.bound))
-        stopped = self.on_progress is not None and self.on_progress(replace(moment, incumbent=incumbent, bound=bound))
+        incumbent, bound = (
+            None if v is None else to_norm(v) for v in (moment.incumbent, moment.bound)
+        )
+        stopped = self.on_progress is not None and self.on_progress(
+            replace(moment, incumbent=incumbent, bound=bound)
+        )
         lower, upper = self.bracket.lower, self.bracket.upper
         if bound is not None:
             upper = min(upper, max(_trusted(self.composition, bound), self.settled, lower))
         # An incumbent above the target stops the solver, to be looked at.
-        found = self.goal.target is not None and incumbent is not None and incumbent > self.goal.target >= self.settled
+        found = (
+            self.goal.target is not None
+            and incumbent is not None
+            and incumbent > self.goal.target >= self.settled
+        )
         self.satisfied = not stopped and (found or self.goal.is_met(lower, upper))
         return bool(stopped) or self.satisfied
 
@@ -274,13 +317,19 @@ def _ceiling(composition: Composition, outcome: SolverOutcome, settled: float) -
         return np.inf
     ceiling = composition.to_norm(outcome.bound)
     if composition.is_parked and ceiling < settled - composition.accuracy:
-        return 0.0  # all others are worth less than what was settled, by more than a solver's accuracy
+        return (
+            0.0  # all others are worth less than what was settled, by more than a solver's accuracy
+        )
     return _trusted(composition, ceiling)
 
 
 def _trusted(composition: Composition, ceiling: float) -> float:
     """A solver's bound with what it may be off; that of a linear program is exact at a vertex, but for tiny values."""
-    return ceiling + composition.accuracy if composition.quadratic else max(ceiling, composition.accuracy)
+    return (
+        ceiling + composition.accuracy
+        if composition.quadratic
+        else max(ceiling, composition.accuracy)
+    )
 
 
 def _proven(bracket: SearchState) -> tuple[float, str]:

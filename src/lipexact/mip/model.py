@@ -16,7 +16,14 @@ from lipexact.bounds.interval import Bounds, gate_state, length_bound, magnitude
 from lipexact.bounds.liveness import Mask, live_coordinates
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
 from lipexact.graph.pattern import FREE, OFF, ON, Pattern
-from lipexact.mip.blocks import Port, emit_affine, emit_conditional, emit_input, emit_length, emit_switch
+from lipexact.mip.blocks import (
+    Port,
+    emit_affine,
+    emit_conditional,
+    emit_input,
+    emit_length,
+    emit_switch,
+)
 from lipexact.numerics.arrays import entries
 from lipexact.numerics.rounding import TINY
 from lipexact.problem.problem import Problem
@@ -76,7 +83,9 @@ class Composition:
     @property
     def accuracy(self) -> float:
         """What a solver says of the norm is believed up to this."""
-        return (_QUADRATIC_ACCURACY if self.quadratic else _ACCURACY) * max(self.top, self.size) + TINY
+        return (_QUADRATIC_ACCURACY if self.quadratic else _ACCURACY) * max(
+            self.top, self.size
+        ) + TINY
 
     @property
     def least(self) -> float:
@@ -200,18 +209,26 @@ def compose(problem: Problem, bounds: Bounds) -> Composition:
         if not needed[node].any():
             ports[node] = Port.nothing(node.size)
             if isinstance(node, Conditional):
-                ports[node] = replace(ports[node], entries=[None if np.isnan(s) else float(s) for s in states[node]])
+                ports[node] = replace(
+                    ports[node], entries=[None if np.isnan(s) else float(s) for s in states[node]]
+                )
             continue
         match node:
             case Input():
                 block, port = emit_input(node, problem.sets[node])
             case Affine():
-                block, port = emit_affine(node, [ports[x] for _, x in node.terms], bounds[node], needed[node])
+                block, port = emit_affine(
+                    node, [ports[x] for _, x in node.terms], bounds[node], needed[node]
+                )
             case Conditional():
                 implied = node in own and _same(graph, node, needed)
-                block, port = emit_conditional(node, ports[node.x], bounds[node.x], states[node], needed[node], implied)
+                block, port = emit_conditional(
+                    node, ports[node.x], bounds[node.x], states[node], needed[node], implied
+                )
             case Switch():
-                block, port = emit_switch(node, ports[node.x], ports[node.gate], bounds[node.x], needed[node])
+                block, port = emit_switch(
+                    node, ports[node.x], ports[node.gate], bounds[node.x], needed[node]
+                )
             case _:
                 assert_never(node)
         ports[node] = port

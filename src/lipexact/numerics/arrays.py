@@ -58,7 +58,9 @@ def entries(matrix: Matrix) -> int:
 
 def most_terms(matrix: Matrix) -> int:
     """At least the number of entries other than 0 in any row."""
-    return int(np.diff(matrix.indptr).max(initial=0)) if sp.issparse(matrix) else int(matrix.shape[1])
+    return (
+        int(np.diff(matrix.indptr).max(initial=0)) if sp.issparse(matrix) else int(matrix.shape[1])
+    )
 
 
 def lengths(forms: Vector) -> Vector:

@@ -37,7 +37,9 @@ class LinearProgram:
     def __init__(self, system: System) -> None:
         # In units of the box around a variable, or of how far the rows let it go, since tolerances are absolute.
         rows = sp.csr_array(system.rows, dtype=np.float64, copy=True)
-        low, high = (np.where(np.isfinite(side), side, 0.0) for side in (system.lower, system.upper))
+        low, high = (
+            np.where(np.isfinite(side), side, 0.0) for side in (system.lower, system.upper)
+        )
         bounded = np.isfinite(system.lower) & np.isfinite(system.upper)
         self._offset = np.where(bounded, low / 2 + high / 2, 0.0)
         half = np.where(bounded, high / 2 - low / 2, np.abs(low + high))
@@ -78,7 +80,9 @@ class LinearProgram:
         starts = np.arange(0, scaled.size, d, dtype=np.int32)
         columns = np.tile(np.arange(d, dtype=np.int32), self._cuts)
         free = np.full(self._cuts, -np.inf)
-        self._highs.addRows(self._cuts, free, limits, scaled.size, starts, columns, (scaled / sizes).ravel())
+        self._highs.addRows(
+            self._cuts, free, limits, scaled.size, starts, columns, (scaled / sizes).ravel()
+        )
         self._sizes = np.append(self._sizes, sizes)
 
     def maximise(self, weights: Vector) -> tuple[Vector, Vector] | None:
@@ -107,7 +111,9 @@ def _reach(rows: Matrix, limits: Vector) -> Vector:
     np.maximum.at(largest, entries.row, entries.data)
     counts = entries.data > 1e-6 * largest[entries.row]
     far = np.zeros(rows.shape[1])
-    np.maximum.at(far, entries.col[counts], np.abs(limits)[entries.row[counts]] / entries.data[counts])
+    np.maximum.at(
+        far, entries.col[counts], np.abs(limits)[entries.row[counts]] / entries.data[counts]
+    )
     return np.where((far > 0) & np.isfinite(far), far, 1.0)
 
 

@@ -76,13 +76,19 @@ def twofold_product(matrix: Matrix, high: Vector, low: Vector) -> tuple[Vector, 
     high, low, error
         The product is high + low up to the error; shape (rows, count) each.
     """
-    if sp.issparse(matrix) and matrix.nnz > _MOST_ENTRIES and matrix.shape[0] > 1:  # slices take memory
-        middle = int(np.clip(np.searchsorted(matrix.indptr, matrix.nnz // 2), 1, matrix.shape[0] - 1))
+    if (
+        sp.issparse(matrix) and matrix.nnz > _MOST_ENTRIES and matrix.shape[0] > 1
+    ):  # slices take memory
+        middle = int(
+            np.clip(np.searchsorted(matrix.indptr, matrix.nnz // 2), 1, matrix.shape[0] - 1)
+        )
         halves = (twofold_product(half, high, low) for half in (matrix[:middle], matrix[middle:]))
         return tuple(np.vstack(pair) for pair in zip(*halves, strict=True))  # type: ignore[return-value]
     columns = max(most_terms(matrix), 1)
     bits = (53 - math.ceil(math.log2(columns))) // 2 - 1
-    tops = _power_above(abs(matrix).max(axis=1).toarray() if sp.issparse(matrix) else np.abs(matrix).max(axis=1))
+    tops = _power_above(
+        abs(matrix).max(axis=1).toarray() if sp.issparse(matrix) else np.abs(matrix).max(axis=1)
+    )
     heads = _power_above((np.abs(high) + np.abs(low)).max(axis=0))
     if sp.issparse(matrix):
         of_entries = np.repeat(tops, np.diff(matrix.indptr))
@@ -92,7 +98,10 @@ def twofold_product(matrix: Matrix, high: Vector, low: Vector) -> tuple[Vector, 
         ]
     else:
         slices = _slices(matrix, np.zeros_like(matrix), tops[:, None], bits)
-    total, rest = np.zeros((matrix.shape[0], high.shape[1])), np.zeros((matrix.shape[0], high.shape[1]))
+    total, rest = (
+        np.zeros((matrix.shape[0], high.shape[1])),
+        np.zeros((matrix.shape[0], high.shape[1])),
+    )
     for k, part in enumerate(_slices(high, low, heads, bits)):
         for each in slices[: _SLICES - k]:
             total, lost = _two_sum(total, each @ part)
@@ -103,7 +112,9 @@ def twofold_product(matrix: Matrix, high: Vector, low: Vector) -> tuple[Vector, 
     return total, rest, unit * (2.0 ** (6 - _SLICES * bits) + 2.0**-94) + TINY * columns
 
 
-def twofold_sum(a: tuple[Vector, Vector], b: tuple[Vector, Vector]) -> tuple[Vector, Vector, Vector]:
+def twofold_sum(
+    a: tuple[Vector, Vector], b: tuple[Vector, Vector]
+) -> tuple[Vector, Vector, Vector]:
     """(high, low) + (high, low), and a bound of its error."""
     high, lost = _two_sum(a[0], b[0])
     rest = lost + (a[1] + b[1])
@@ -178,7 +189,9 @@ def accurate_product(left: Matrix, right: Matrix, off: float = 0.0) -> tuple[Mat
         allowed = 2.0
         zeros = np.zeros_like
         if sp.issparse(right) and not sp.issparse(left):
-            both = (part.T for part in twofold_product(sp.csr_array(right.T), left.T, zeros(left.T)))
+            both = (
+                part.T for part in twofold_product(sp.csr_array(right.T), left.T, zeros(left.T))
+            )
         else:
             factor = dense(right)
             both = (part for part in twofold_product(left, factor, zeros(factor)))
@@ -195,7 +208,11 @@ def accurate_product(left: Matrix, right: Matrix, off: float = 0.0) -> tuple[Mat
         if (values[doubtful] != 0).any() and np.abs(values[values != 0]).min() < SMALLEST:
             return None
     with np.errstate(divide="ignore", invalid="ignore"):
-        units = float(np.nan_to_num((errors / UNIT + off * sizes) / np.abs(values)).max(initial=0.0)) * 1.01 + 1.0
+        units = (
+            float(np.nan_to_num((errors / UNIT + off * sizes) / np.abs(values)).max(initial=0.0))
+            * 1.01
+            + 1.0
+        )
     if units > 1e15:
         return None
     if sparse:

@@ -18,7 +18,9 @@ from lipexact.errors import ModelError
 from lipexact.onnx.nodes import MOST_BYTES, stored_bytes, subgraphs
 
 
-def load_external(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto], read: Container[str], model: Path) -> None:
+def load_external(
+    graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto], read: Container[str], model: Path
+) -> None:
     """Put the data that lie in other files into the tensors of a graph.
 
     Parameters
@@ -45,14 +47,18 @@ def load_external(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto], read:
         count = stored_bytes(tensor, what)
         total += count
         if total > MOST_BYTES:
-            raise ModelError(f"'{model}' reads more than {MOST_BYTES / 2**30:g} GiB of weights from other files")
+            raise ModelError(
+                f"'{model}' reads more than {MOST_BYTES / 2**30:g} GiB of weights from other files"
+            )
         entries = {entry.key: entry.value for entry in tensor.external_data}
         tensor.raw_data = _data(entries, model.parent, count, what)
         tensor.data_location = onnx.TensorProto.DEFAULT
         del tensor.external_data[:]
 
 
-def _initializers(graph: onnx.GraphProto, read: Container[str] | None = None) -> Iterator[onnx.TensorProto]:
+def _initializers(
+    graph: onnx.GraphProto, read: Container[str] | None = None
+) -> Iterator[onnx.TensorProto]:
     yield from (tensor for tensor in graph.initializer if read is None or tensor.name in read)
     for sparse in graph.sparse_initializer:
         if read is None or sparse.values.name in read:
@@ -94,7 +100,9 @@ def _data(entries: dict[str, str], folder: Path, count: int, what: str) -> bytes
             stream.seek(offset)
             data = stream.read(count)
     except OSError as error:
-        raise ModelError(f"{what} cannot be read from '{path}': {error.strerror or error}") from error
+        raise ModelError(
+            f"{what} cannot be read from '{path}': {error.strerror or error}"
+        ) from error
     if len(data) < count:
         raise ModelError(f"{what} cannot be read from '{path}', which became shorter")
     return data

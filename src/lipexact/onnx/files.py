@@ -23,7 +23,9 @@ _MOST_LEVELS = 100  # of subgraphs in subgraphs; protobuf reads fewer from a fil
 _Key: TypeAlias = tuple[str, str, str]
 
 
-def load_model(model: str | os.PathLike[str] | onnx.ModelProto) -> tuple[onnx.ModelProto, str, Path | None]:
+def load_model(
+    model: str | os.PathLike[str] | onnx.ModelProto,
+) -> tuple[onnx.ModelProto, str, Path | None]:
     """Read a model, and inline its local functions. Data in other files are left there.
 
     Parameters
@@ -77,7 +79,9 @@ def _read(path: Path) -> onnx.ModelProto:
 def _check_file(path: Path) -> None:
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):  # a pipe may not end, nor some devices
-        raise ModelError(f"cannot read '{path}': it is not a regular file; give the path of an ONNX file")
+        raise ModelError(
+            f"cannot read '{path}': it is not a regular file; give the path of an ONNX file"
+        )
     if found.st_size >= _MOST_FILE_BYTES:
         raise ModelError(
             f"'{path}' has {found.st_size} bytes, and an ONNX file has less than {_MOST_FILE_BYTES}: weights that take "
@@ -134,4 +138,6 @@ def _check_depth(bodies: Iterable[Iterable[onnx.NodeProto]]) -> None:
         level = [below.node for nodes in level for node in nodes for below in subgraphs(node)]
         if not level:
             return
-    raise ModelError(f"the model has graphs within graphs, over {_MOST_LEVELS} levels; export it without subgraphs")
+    raise ModelError(
+        f"the model has graphs within graphs, over {_MOST_LEVELS} levels; export it without subgraphs"
+    )

@@ -17,7 +17,12 @@ from lipexact.errors import ModelError, UnsupportedOperatorError
 from lipexact.graph.ir import Value
 
 FLOAT_TYPES = frozenset(
-    {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
+    {
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.DOUBLE,
+        onnx.TensorProto.FLOAT16,
+        onnx.TensorProto.BFLOAT16,
+    }
 )
 """The element types that stand for real numbers here; all arithmetic is in float64."""
 
@@ -33,10 +38,26 @@ MOST_BYTES = 2**32
 MOST_AXES = 64
 """The most axes that numpy takes."""
 
-_DATA = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
+_DATA = (
+    "raw_data",
+    "float_data",
+    "int32_data",
+    "int64_data",
+    "double_data",
+    "uint64_data",
+    "string_data",
+)
 
 # Types of less than a byte, which are packed; some are newer than the oldest onnx.
-_BITS = {"FLOAT4E2M1": 4, "FLOAT6E2M3": 6, "FLOAT6E3M2": 6, "INT2": 2, "INT4": 4, "UINT2": 2, "UINT4": 4}
+_BITS = {
+    "FLOAT4E2M1": 4,
+    "FLOAT6E2M3": 6,
+    "FLOAT6E3M2": 6,
+    "INT2": 2,
+    "INT4": 4,
+    "UINT2": 2,
+    "UINT4": 4,
+}
 
 # The methods of OnnxNode called int and float hide the built-in types inside that class.
 _Int: TypeAlias = int
@@ -64,9 +85,13 @@ class Tensor:
 
     def __post_init__(self) -> None:
         if len(self.shape) > MOST_AXES:
-            raise ModelError(f"a tensor has {len(self.shape)} axes; lipexact takes {MOST_AXES} at most")
+            raise ModelError(
+                f"a tensor has {len(self.shape)} axes; lipexact takes {MOST_AXES} at most"
+            )
         if math.prod(self.shape) != self.value.size:
-            raise ModelError(f"a tensor of shape {self.shape} does not hold {self.value.size} entries")
+            raise ModelError(
+                f"a tensor of shape {self.shape} does not hold {self.value.size} entries"
+            )
 
     @property
     def positions(self) -> Indices:
@@ -92,7 +117,9 @@ class OnnxNode:
 
     def __init__(self, proto: onnx.NodeProto, opset: int, below: str = "") -> None:
         if len({attribute.name for attribute in proto.attribute}) < len(proto.attribute):
-            raise ModelError(f"node '{proto.name or ''.join(proto.output[:1])}' has two attributes of one name")
+            raise ModelError(
+                f"node '{proto.name or ''.join(proto.output[:1])}' has two attributes of one name"
+            )
         self.proto = proto
         self.opset = opset
         self.below = below
@@ -137,7 +164,11 @@ class OnnxNode:
     def string(self, name: str, default: str | None = None) -> str:
         """A string attribute, required when `default` is None."""
         attribute = self._attribute(name, onnx.AttributeProto.STRING, default is None)
-        return default if attribute is None and default is not None else attribute.s.decode(errors="replace")
+        return (
+            default
+            if attribute is None and default is not None
+            else attribute.s.decode(errors="replace")
+        )
 
     def ints(self, name: str, default: Sequence[_Int] | None = None) -> tuple[_Int, ...]:
         """A list of integers, required when `default` is None."""
@@ -193,7 +224,9 @@ class OnnxNode:
         # Files older than IR version 2 do not say the type.
         if attribute.type not in (kind, onnx.AttributeProto.UNDEFINED):
             expected, found = map(onnx.AttributeProto.AttributeType.Name, (kind, attribute.type))
-            raise self.malformed(f"its attribute '{name}' should be of type {expected}, not {found}")
+            raise self.malformed(
+                f"its attribute '{name}' should be of type {expected}, not {found}"
+            )
         return attribute
 
     def __str__(self) -> str:
@@ -212,7 +245,11 @@ def qualified_name(domain: str, name: str) -> str:
 
 def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
     """The graphs in a node's attributes."""
-    return [graph for entry in node.attribute for graph in (*([entry.g] if entry.HasField("g") else []), *entry.graphs)]
+    return [
+        graph
+        for entry in node.attribute
+        for graph in (*([entry.g] if entry.HasField("g") else []), *entry.graphs)
+    ]
 
 
 def stored_bytes(tensor: onnx.TensorProto, what: str) -> int:
@@ -261,7 +298,9 @@ def constant_array(tensor: onnx.TensorProto, what: str) -> Constant:
         count = stored_bytes(tensor, what)
         fields = [name for name in _DATA if len(getattr(tensor, name))]
         if len(fields) > 1:
-            raise ModelError(f"{what} is corrupt: it holds its data several times, in {' and '.join(fields)}")
+            raise ModelError(
+                f"{what} is corrupt: it holds its data several times, in {' and '.join(fields)}"
+            )
         if fields == ["raw_data"] and len(tensor.raw_data) != count:
             raise ModelError(
                 f"{what} is corrupt: {count} bytes by its shape {list(tensor.dims)} and its type, "
@@ -300,14 +339,20 @@ def dense_array(tensor: onnx.SparseTensorProto, what: str) -> Constant:
     values, indices = constant_array(tensor.values, what), constant_array(tensor.indices, what)
     shape = tuple(tensor.dims)
     if min(shape, default=1) < 1 or len(shape) > MOST_AXES or math.prod(shape) > LARGEST:
-        raise ModelError(f"{what} has the shape {list(shape)}; lipexact takes 1 to {LARGEST} entries")
+        raise ModelError(
+            f"{what} has the shape {list(shape)}; lipexact takes 1 to {LARGEST} entries"
+        )
     # Indices are either positions in C order or one row of coordinates for each value.
     wanted = (values.size, len(shape)) if indices.ndim == 2 else (values.size,)
     lengths = np.array(shape if indices.ndim == 2 else [math.prod(shape)])
     if values.ndim != 1 or indices.shape != wanted or indices.dtype.kind != "i":
-        raise ModelError(f"{what} is corrupt: indices of shape {indices.shape} and type {indices.dtype}")
+        raise ModelError(
+            f"{what} is corrupt: indices of shape {indices.shape} and type {indices.dtype}"
+        )
     if ((indices < 0) | (indices >= lengths)).any():
-        raise ModelError(f"{what} is corrupt: some of its indices lie outside its shape {list(shape)}")
+        raise ModelError(
+            f"{what} is corrupt: some of its indices lie outside its shape {list(shape)}"
+        )
     positions = np.ravel_multi_index(tuple(indices.T), shape) if indices.ndim == 2 else indices
     if np.unique(positions).size < positions.size:
         raise ModelError(f"{what} is corrupt: it names an entry twice")

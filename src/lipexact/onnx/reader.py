@@ -61,11 +61,15 @@ from lipexact.onnx.registry import FINAL, NEWEST_OPSET, find_operator
 from lipexact.onnx.tensors import limit
 
 # Not a function of their inputs alone.
-_RANDOM = frozenset(("Bernoulli", "Dropout", "Multinomial", "RandomNormalLike", "RandomUniformLike"))
+_RANDOM = frozenset(
+    ("Bernoulli", "Dropout", "Multinomial", "RandomNormalLike", "RandomUniformLike")
+)
 
 # Of these the reference implementation evaluates some wrongly: BatchNormalization of opset 9 as in training, groups of
 # ConvTranspose, SAME_LOWER of pools, scales of Resize that are no whole numbers. Their lowerings do it.
-_LOWERED = frozenset(("AveragePool", "BatchNormalization", "ConvTranspose", "MaxPool", "Resize", "Upsample"))
+_LOWERED = frozenset(
+    ("AveragePool", "BatchNormalization", "ConvTranspose", "MaxPool", "Resize", "Upsample")
+)
 
 # Values of their inputs or attributes, and not the shapes, say how large their outputs are.
 _SIZED_BY_VALUES = frozenset(
@@ -188,7 +192,9 @@ def _network(
     return network(
         _named(Graph((x,), (value,))),
         input_shape=shape[1:] if single else shape,
-        output_shape=result.shape[1:] if single and len(result.shape) > 1 and result.shape[0] == 1 else result.shape,
+        output_shape=result.shape[1:]
+        if single and len(result.shape) > 1 and result.shape[0] == 1
+        else result.shape,
         name=name,
     )
 
@@ -264,10 +270,14 @@ class _Tensors:
         self._missing: dict[str, OnnxNode] = {}
         self._dense = {tensor.name: tensor for tensor in graph.initializer}
         self._sparse = {tensor.values.name: tensor for tensor in graph.sparse_initializer}
-        self._opsets = {canonical_domain(entry.domain): entry.version for entry in proto.opset_import}
+        self._opsets = {
+            canonical_domain(entry.domain): entry.version for entry in proto.opset_import
+        }
         versions = {(canonical_domain(entry.domain), entry.version) for entry in proto.opset_import}
         if len(versions) > len(self._opsets) or min(self._opsets.values(), default=1) < 1:
-            raise ModelError("the model's operator sets must have one version each, from 1 on; export it again")
+            raise ModelError(
+                "the model's operator sets must have one version each, from 1 on; export it again"
+            )
         if self._opsets.get("", 1) > NEWEST_OPSET:
             raise UnsupportedOperatorError(
                 f"the model uses opset {self._opsets['']}, and lipexact knows opsets up to {NEWEST_OPSET}: "
@@ -282,7 +292,9 @@ class _Tensors:
             elif name in self._sparse:
                 self._known[name] = dense_array(self._sparse[name], what)
             elif name in self._missing:
-                raise self._missing[name].unsupported(f"lipexact does not compute its output '{name}', which is used")
+                raise self._missing[name].unsupported(
+                    f"lipexact does not compute its output '{name}', which is used"
+                )
             elif self._outer is not None:
                 return self._outer[name]
             else:
@@ -294,10 +306,16 @@ class _Tensors:
         """Compute the outputs of a node, whose inputs are known."""
         # Files older than IR version 3 name no operator sets.
         operands = [self[name] if name else None for name in proto.input]
-        below = (name for name in proto.input if isinstance(self._known.get(name), Tensor) and name not in self._inputs)
+        below = (
+            name
+            for name in proto.input
+            if isinstance(self._known.get(name), Tensor) and name not in self._inputs
+        )
         node = OnnxNode(proto, self._opsets.get(canonical_domain(proto.domain), 1), next(below, ""))
         constants = [operand for operand in operands if not isinstance(operand, Tensor)]
-        foldable = len(constants) == len(operands) and any(operand is not None for operand in constants)
+        foldable = len(constants) == len(operands) and any(
+            operand is not None for operand in constants
+        )
         foldable = foldable and not subgraphs(proto) and proto.op_type not in _RANDOM
         if foldable and node.operator in _LOWERED and isinstance(constants[0], np.ndarray):
             values = Affine((), node.weights(constants[0]).ravel(), f"{node.name}_constant")
@@ -331,7 +349,9 @@ class _Tensors:
         """The outputs of an If whose condition is constant, as exporters write it around a Squeeze."""
         (condition,) = operands
         if not isinstance(condition, np.ndarray):
-            raise node.unsupported("its condition depends on the input of the network, and it is not continuous")
+            raise node.unsupported(
+                "its condition depends on the input of the network, and it is not continuous"
+            )
         graph = node.graph("then_branch" if condition.any() else "else_branch")
         inner = _Tensors(self._proto, {}, graph, self)
         producers = _producers(graph)
@@ -341,7 +361,11 @@ class _Tensors:
         return tuple(inner[name] for name in outputs)
 
     def _folded(self, node: OnnxNode, constants: list[Constant | None]) -> tuple[Constant, ...]:
-        feeds = {name: array for name, array in zip(node.proto.input, constants, strict=True) if array is not None}
+        feeds = {
+            name: array
+            for name, array in zip(node.proto.input, constants, strict=True)
+            if array is not None
+        }
         read = sum(array.size for array in constants if array is not None)
         _check_foldable(node, feeds, read)
         try:
@@ -355,7 +379,11 @@ class _Tensors:
                         )
                         for name, array in feeds.items()
                     ],
-                    [onnx.helper.make_empty_tensor_value_info(name) for name in node.proto.output if name],
+                    [
+                        onnx.helper.make_empty_tensor_value_info(name)
+                        for name in node.proto.output
+                        if name
+                    ],
                 ),
                 opset_imports=[onnx.helper.make_opsetid(node.domain, node.opset)],
                 ir_version=max(self._proto.ir_version, 3),
@@ -376,7 +404,9 @@ def _check_foldable(node: OnnxNode, feeds: Mapping[str, Constant], read: int) ->
     # What the reference implementation had better not be given.
     limit(node, read)
     if node.operator in _UNBOUNDED:
-        raise node.unsupported("lipexact does not evaluate it, not on constants either: it may take any time or memory")
+        raise node.unsupported(
+            "lipexact does not evaluate it, not on constants either: it may take any time or memory"
+        )
     if node.operator != "Identity" and any(array.dtype.kind in "OSUT" for array in feeds.values()):
         raise node.unsupported("it cannot be evaluated on its constant inputs, which are strings")
     for attribute in node.proto.attribute:
@@ -399,8 +429,14 @@ def _size(model: onnx.ModelProto, feeds: Mapping[str, Constant], *, propagate: b
     """
     sized = onnx.ModelProto()
     sized.CopyFrom(model)
-    small = {name: array for name, array in feeds.items() if array.dtype.kind in "iuf" and array.size <= 1024}
-    sized.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in small.items())
+    small = {
+        name: array
+        for name, array in feeds.items()
+        if array.dtype.kind in "iuf" and array.size <= 1024
+    }
+    sized.graph.initializer.extend(
+        onnx.numpy_helper.from_array(array, name) for name, array in small.items()
+    )
     try:
         inferred = onnx.shape_inference.infer_shapes(sized, data_prop=propagate)
     except (
@@ -422,9 +458,14 @@ def _reads(node: onnx.NodeProto) -> Iterator[str]:
     """The tensors that a node reads, those in its subgraphs included that these do not compute themselves."""
     yield from filter(None, node.input)
     for graph in subgraphs(node):
-        own = {name for each in graph.node for name in each.output} | {info.name for info in graph.input}
+        own = {name for each in graph.node for name in each.output} | {
+            info.name for info in graph.input
+        }
         own |= {tensor.name for tensor in graph.initializer}
-        used = {*chain.from_iterable(map(_reads, graph.node)), *(info.name for info in graph.output)}
+        used = {
+            *chain.from_iterable(map(_reads, graph.node)),
+            *(info.name for info in graph.output),
+        }
         yield from sorted(used - own)
 
 
@@ -444,18 +485,24 @@ def _lengths(info: onnx.ValueInfoProto, *, batched: bool) -> list[int]:
     return lengths
 
 
-def _fixed(graph: onnx.GraphProto, fixed: Mapping[str, npt.ArrayLike], *, batched: bool) -> dict[str, Operand]:
+def _fixed(
+    graph: onnx.GraphProto, fixed: Mapping[str, npt.ArrayLike], *, batched: bool
+) -> dict[str, Operand]:
     infos = {info.name: info for info in graph.input}
     constants: dict[str, Operand] = {}
     for name, value in fixed.items():
         if name not in infos:
-            raise ModelError(f"fixed names '{name}', which is not an input of the model: {_listed(infos)}")
+            raise ModelError(
+                f"fixed names '{name}', which is not an input of the model: {_listed(infos)}"
+            )
         tensor = infos[name].type.tensor_type
         lengths = _lengths(infos[name], batched=batched)
         array = _of_type(value, tensor.elem_type, f"the value fixed for input '{name}'")
         if array.size == 1 and 0 not in lengths:
             if math.prod(lengths) > LARGEST:
-                raise ModelError(f"input '{name}' of shape {lengths} has more than {LARGEST} entries")
+                raise ModelError(
+                    f"input '{name}' of shape {lengths} has more than {LARGEST} entries"
+                )
             array = np.full(lengths, array.item(), dtype=array.dtype)
         elif array.ndim == 1 and array.size == math.prod(lengths):
             array = array.reshape(lengths)
@@ -466,7 +513,9 @@ def _fixed(graph: onnx.GraphProto, fixed: Mapping[str, npt.ArrayLike], *, batche
         )
         if tensor.HasField("shape") and not fits:
             shown = [length or "?" for length in lengths]
-            raise ModelError(f"the value fixed for input '{name}' has shape {np.shape(value)}; it needs {shown}")
+            raise ModelError(
+                f"the value fixed for input '{name}' has shape {np.shape(value)}; it needs {shown}"
+            )
         constants[name] = array
     return constants
 
@@ -496,12 +545,20 @@ def _input(
     """The input of the given name, or the only one that is read and not fixed."""
     infos = _input_infos(graph)
     if name is not None:
-        info: onnx.ValueInfoProto | None = next((info for info in graph.input if info.name == name), None)
+        info: onnx.ValueInfoProto | None = next(
+            (info for info in graph.input if info.name == name), None
+        )
         if info is None:
-            raise ModelError(f"the model has no input '{name}': {_listed(info.name for info in graph.input)}")
+            raise ModelError(
+                f"the model has no input '{name}': {_listed(info.name for info in graph.input)}"
+            )
         if name in fixed:
             raise ModelError(f"input '{name}' cannot be both the network's input and fixed")
-        missing = [info.name for info in infos if info.name in read and info.name not in fixed and info.name != name]
+        missing = [
+            info.name
+            for info in infos
+            if info.name in read and info.name not in fixed and info.name != name
+        ]
         if missing:
             raise ModelError(
                 f"the output depends on the input{'s' * (len(missing) > 1)} {_listed(missing)}, too: give a constant, "
@@ -514,7 +571,9 @@ def _input(
     # An output that depends on no input is a constant function of the only one.
     used = [info for info in free if info.name in read] or free
     if not used:
-        raise ModelError(f"fixed names all inputs ({_listed(info.name for info in infos)}); leave one of them free")
+        raise ModelError(
+            f"fixed names all inputs ({_listed(info.name for info in infos)}); leave one of them free"
+        )
     if len(used) > 1:
         names = [info.name for info in used]
         raise ModelError(
@@ -530,7 +589,11 @@ def _input_shape(info: onnx.ValueInfoProto, *, batched: bool) -> Shape:
     tensor = info.type.tensor_type
     if kind != "tensor_type" or tensor.elem_type not in FLOAT_TYPES:
         types = {number: name for name, number in onnx.TensorProto.DataType.items()}
-        held = types.get(tensor.elem_type, "an unknown type") if kind == "tensor_type" else kind or "nothing"
+        held = (
+            types.get(tensor.elem_type, "an unknown type")
+            if kind == "tensor_type"
+            else kind or "nothing"
+        )
         raise ModelError(f"input '{info.name}' holds {held}; it must be a tensor of floats")
     dims = list(tensor.shape.dim)
     lengths = _lengths(info, batched=batched)
@@ -560,12 +623,16 @@ def _output(graph: onnx.GraphProto, producers: Mapping[str, int], name: str | No
         if name not in tensors:
             close = difflib.get_close_matches(str(name), sorted(tensors), n=3)
             hint = f"; did you mean {_listed(close)}?" if close else ""
-            raise ModelError(f"the model computes no tensor '{name}'; its outputs are {_listed(names)}{hint}")
+            raise ModelError(
+                f"the model computes no tensor '{name}'; its outputs are {_listed(names)}{hint}"
+            )
         return name
     if len(names) != 1:
         listed = f" ({_listed(names)})" if names else ""
         # Labels are integers, and of no use here.
-        floats = (info.name for info in graph.output if info.type.tensor_type.elem_type in FLOAT_TYPES)
+        floats = (
+            info.name for info in graph.output if info.type.tensor_type.elem_type in FLOAT_TYPES
+        )
         others = (info.name for info in graph.output if not info.type.HasField("tensor_type"))
         first = next(chain(floats, others, names), "")
         hint = (
@@ -597,7 +664,9 @@ def _before_final(graph: onnx.GraphProto, producers: Mapping[str, int], target: 
             break
         if node.op_type in FINAL:
             found = node.input[0]
-        elif node.op_type not in _AROUND_FINAL or (node.op_type == "Sub" and node.input[0] in varying):
+        elif node.op_type not in _AROUND_FINAL or (
+            node.op_type == "Sub" and node.input[0] in varying
+        ):
             ending = f"ends in {node.op_type}"
             break
         reached = (reached - outputs) | varying.intersection(node.input)
@@ -618,34 +687,46 @@ def _listed(names: Iterable[str]) -> str:
 def _producers(graph: onnx.GraphProto) -> dict[str, int]:
     """For each tensor that the graph computes the index of its node."""
     producers: dict[str, int] = {}
-    weights = [tensor.name for tensor in graph.initializer] + [each.values.name for each in graph.sparse_initializer]
+    weights = [tensor.name for tensor in graph.initializer] + [
+        each.values.name for each in graph.sparse_initializer
+    ]
     for names in (weights, [info.name for info in graph.input]):
         if len(set(names)) < len(names):
             twice = (name for name, count in Counter(names).items() if count > 1)
-            raise ModelError(f"the model has several inputs, or several initializers, of the name {_listed(twice)}")
+            raise ModelError(
+                f"the model has several inputs, or several initializers, of the name {_listed(twice)}"
+            )
     inputs = {info.name for info in graph.input}.union(weights)
     for index, node in enumerate(graph.node):
         for name in filter(None, node.output):
             if name in producers or name in inputs:
-                raise ModelError(f"the model computes tensor '{name}' twice, or it is an input or an initializer, too")
+                raise ModelError(
+                    f"the model computes tensor '{name}' twice, or it is an input or an initializer, too"
+                )
             producers[name] = index
     return producers
 
 
-def _needed(graph: onnx.GraphProto, producers: Mapping[str, int], *targets: str) -> Iterator[onnx.NodeProto]:
+def _needed(
+    graph: onnx.GraphProto, producers: Mapping[str, int], *targets: str
+) -> Iterator[onnx.NodeProto]:
     """The nodes that the targets depend on, each after those that it depends on."""
     dependencies: dict[int, list[int]] = {}
     stack = [producers[target] for target in targets if target in producers]
     while stack:
         index = stack.pop()
         if index not in dependencies:
-            dependencies[index] = [producers[name] for name in _reads(graph.node[index]) if name in producers]
+            dependencies[index] = [
+                producers[name] for name in _reads(graph.node[index]) if name in producers
+            ]
             stack += dependencies[index]
     try:
         order = list(TopologicalSorter(dict(sorted(dependencies.items()))).static_order())
     except CycleError as error:
         names = _listed(graph.node[index].output[0] for index in error.args[1])
-        raise ModelError(f"the model has a cycle through {names}; lipexact reads feed-forward networks") from None
+        raise ModelError(
+            f"the model has a cycle through {names}; lipexact reads feed-forward networks"
+        ) from None
     return (graph.node[index] for index in order)
 
 
@@ -655,7 +736,10 @@ def _named(graph: Graph) -> Graph:
     counts: Counter[str] = Counter()
 
     def name(node: Node) -> str:
-        plain = re.sub(r"[^A-Za-z0-9_]+", "_", node.name[:_LONGEST_NAME]).strip("_") or type(node).__name__.lower()
+        plain = (
+            re.sub(r"[^A-Za-z0-9_]+", "_", node.name[:_LONGEST_NAME]).strip("_")
+            or type(node).__name__.lower()
+        )
         # A leading digit would make a number of some names.
         base = candidate = f"t{plain}" if plain[0].isdigit() else plain
         counts[base] += 1
@@ -678,7 +762,9 @@ def _named(graph: Graph) -> Graph:
             case Input():
                 pass
             case Affine():
-                new[node] = replace(node, terms=tuple((w, value(x)) for w, x in node.terms), name=name(node))
+                new[node] = replace(
+                    node, terms=tuple((w, value(x)) for w, x in node.terms), name=name(node)
+                )
             case Conditional():
                 new[node] = replace(node, x=value(node.x), name=name(node))
             case Switch():

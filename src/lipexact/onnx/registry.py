@@ -89,10 +89,16 @@ class Example:
     def model(self) -> onnx.ModelProto:
         """The example as an ONNX model."""
         dims = ", ".join(map(str, self.x))
-        graph = onnx.parser.parse_graph(f"example ({self.dtype}[{dims}] x) => ({self.dtype} y) {{ {self.body} }}")
-        graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in self.constants.items())
+        graph = onnx.parser.parse_graph(
+            f"example ({self.dtype}[{dims}] x) => ({self.dtype} y) {{ {self.body} }}"
+        )
+        graph.initializer.extend(
+            onnx.numpy_helper.from_array(array, name) for name, array in self.constants.items()
+        )
         graph.output[0].type.tensor_type.ClearField("shape")
-        opsets = [onnx.helper.make_opsetid(*pair) for pair in {"": self.opset, **self.imports}.items()]
+        opsets = [
+            onnx.helper.make_opsetid(*pair) for pair in {"": self.opset, **self.imports}.items()
+        ]
         return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
@@ -131,21 +137,29 @@ class Operator:
         """
         parameters = self._parameters(len(operands))
         if parameters is None:
-            raise node.unsupported(f"lipexact does not know this operator with {len(operands)} inputs")
+            raise node.unsupported(
+                f"lipexact does not know this operator with {len(operands)} inputs"
+            )
         # Trailing optional inputs may be left out altogether.
         operands = (*operands, *[None] * (len(parameters) - len(operands)))
-        for number, (parameter, operand) in enumerate(zip(parameters, operands, strict=True), start=1):
+        for number, (parameter, operand) in enumerate(
+            zip(parameters, operands, strict=True), start=1
+        ):
             if isinstance(operand, _kinds(parameter.annotation)):
                 continue
             what = f"its input {number}, '{parameter.name}',"
             if operand is None:
                 raise node.malformed(f"{what} is missing")
             if isinstance(operand, Tensor):
-                raise node.unsupported(f"{what} depends on the input of the network; lipexact needs a constant there")
+                raise node.unsupported(
+                    f"{what} depends on the input of the network; lipexact needs a constant there"
+                )
             raise node.unsupported(f"{what} is a constant, which lipexact does not support there")
         results = self.lowering(node, *operands)
         if node.unread:
-            raise node.unsupported(f"lipexact does not know its attributes {', '.join(node.unread)}")
+            raise node.unsupported(
+                f"lipexact does not know its attributes {', '.join(node.unread)}"
+            )
         return results if isinstance(results, tuple) else (results,)
 
     def _parameters(self, count: int) -> list[inspect.Parameter] | None:
@@ -159,7 +173,11 @@ class Operator:
 
 def _kinds(annotation: Any) -> tuple[type, ...]:
     # The types that isinstance can ask for: Tensor, numpy.ndarray (for Constant), NoneType.
-    alternatives = get_args(annotation) if get_origin(annotation) in (types.UnionType, Union) else (annotation,)
+    alternatives = (
+        get_args(annotation)
+        if get_origin(annotation) in (types.UnionType, Union)
+        else (annotation,)
+    )
     origins = (get_origin(alternative) or alternative for alternative in alternatives)
     # From numpy 2.5 on NDArray is a type alias, whose value is looked behind.
     behind = (getattr(origin, "__value__", origin) for origin in origins)
@@ -172,7 +190,9 @@ OPERATORS: dict[tuple[str, str], Operator] = {}
 _Lowering = TypeVar("_Lowering", bound=Lowering)
 
 
-def lowers(name: str, *, example: Example | Sequence[Example], domain: str = "") -> Callable[[_Lowering], _Lowering]:
+def lowers(
+    name: str, *, example: Example | Sequence[Example], domain: str = ""
+) -> Callable[[_Lowering], _Lowering]:
     """Register a function as the lowering of an operator.
 
     Parameters
@@ -223,14 +243,14 @@ def find_operator(node: OnnxNode) -> Operator:
     elif node.operator in _NOT_PIECEWISE_LINEAR:
         reason = " because it is not piecewise linear"
     elif node.operator in _DISCONTINUOUS:
-        reason = (
-            " because it is not continuous; a function that is so as a whole can be written with relu, abs, max and min"
-        )
+        reason = " because it is not continuous; a function that is so as a whole can be written with relu, abs, max and min"
     if node.operator in FINAL:
         hint = ". If the network ends in it, lipexact.load(model, drop_final=True) leaves it out"
         hint += f", as does lipexact.load(model, output='{node.below}')" if node.below else ""
     elif reason and node.below:
-        hint = f". lipexact.load(model, output='{node.below}') reads the network that comes before it"
+        hint = (
+            f". lipexact.load(model, output='{node.below}') reads the network that comes before it"
+        )
     raise node.unsupported(
         f"operator {node.operator} is not supported{reason}{hint}. Supported are {', '.join(supported_operators())}, "
         f"and any operator on constants"

@@ -28,7 +28,9 @@ def limit(node: OnnxNode, count: float) -> None:
     UnsupportedOperatorError
     """
     if count > LARGEST:
-        raise node.unsupported(f"it needs {count:.3g} coefficients; lipexact takes {LARGEST} in one operator at most")
+        raise node.unsupported(
+            f"it needs {count:.3g} coefficients; lipexact takes {LARGEST} in one operator at most"
+        )
 
 
 def limit_entries(node: OnnxNode, count: float) -> None:
@@ -40,7 +42,9 @@ def limit_entries(node: OnnxNode, count: float) -> None:
     """
     limit(node, count)
     if count > WIDEST:
-        raise node.unsupported(f"its output has {count:.3g} entries; lipexact takes {WIDEST} at most")
+        raise node.unsupported(
+            f"its output has {count:.3g} entries; lipexact takes {WIDEST} at most"
+        )
 
 
 def picked(x: Tensor, positions: Indices, factors: Vector | float = 1.0) -> tuple[Matrix, Value]:
@@ -62,7 +66,9 @@ def picked(x: Tensor, positions: Indices, factors: Vector | float = 1.0) -> tupl
     """
     rows = positions.size
     data = np.broadcast_to(np.asarray(factors, dtype=np.float64), positions.shape).flatten()
-    matrix = sp.csr_array((data, positions.flatten(), np.arange(rows + 1)), shape=(rows, x.value.size))
+    matrix = sp.csr_array(
+        (data, positions.flatten(), np.arange(rows + 1)), shape=(rows, x.value.size)
+    )
     matrix.eliminate_zeros()
     return matrix, x.value
 
@@ -74,16 +80,22 @@ def rearranged(node: OnnxNode, x: Operand, positions: Indices, fill: float = 0.0
         return np.zeros(positions.shape)  # nothing depends on the input
     inside = positions >= 0
     if not isinstance(x, Tensor):
-        return np.where(inside, x.ravel()[np.where(inside, positions, 0)], np.asarray(fill, dtype=x.dtype))
+        return np.where(
+            inside, x.ravel()[np.where(inside, positions, 0)], np.asarray(fill, dtype=x.dtype)
+        )
     if positions.size == x.value.size and (positions.ravel() == np.arange(positions.size)).all():
         return Tensor(x.value, positions.shape)
     term = picked(x, np.where(inside, positions, 0), inside.astype(np.float64))
-    return Tensor(lower.add(term, bias=np.where(inside.ravel(), 0.0, fill), name=node.name), positions.shape)
+    return Tensor(
+        lower.add(term, bias=np.where(inside.ravel(), 0.0, fill), name=node.name), positions.shape
+    )
 
 
 def positions_of(x: Operand) -> Indices:
     """The position of every entry in the flat x, as an array of x's shape."""
-    return x.positions if isinstance(x, Tensor) else np.arange(x.size, dtype=np.int64).reshape(x.shape)
+    return (
+        x.positions if isinstance(x, Tensor) else np.arange(x.size, dtype=np.int64).reshape(x.shape)
+    )
 
 
 def reshaped(node: OnnxNode, x: Operand, shape: Shape) -> Operand:
@@ -96,14 +108,18 @@ def reshaped(node: OnnxNode, x: Operand, shape: Shape) -> Operand:
 def common_shape(node: OnnxNode, *shapes: Shape) -> Shape:
     """The shape that all the shapes broadcast to by numpy's rules; without numpy's limits on sizes."""
     rank = max(map(len, shapes), default=0)
-    lengths = [{shape[axis] for shape in shapes if -axis <= len(shape)} - {1} for axis in range(-rank, 0)]
+    lengths = [
+        {shape[axis] for shape in shapes if -axis <= len(shape)} - {1} for axis in range(-rank, 0)
+    ]
     if any(len(each) > 1 for each in lengths):
         listed = " and ".join(str(shape) for shape in shapes if shape)
         raise node.malformed(f"the shapes {listed} do not broadcast to a common one")
     return tuple(each.pop() if each else 1 for each in lengths)
 
 
-def weighted_sum(node: OnnxNode, *terms: tuple[npt.ArrayLike, Operand], suffix: str = "") -> Operand:
+def weighted_sum(
+    node: OnnxNode, *terms: tuple[npt.ArrayLike, Operand], suffix: str = ""
+) -> Operand:
     """sum_k factor_k * x_k, entry by entry, with numpy's broadcasting (of the factors too).
 
     Parameters
@@ -121,7 +137,11 @@ def weighted_sum(node: OnnxNode, *terms: tuple[npt.ArrayLike, Operand], suffix: 
         An array if all operands are constant.
     """
     factors = [node.weights(np.asarray(factor)) for factor, _ in terms]
-    shapes = [shape for factor, (_, x) in zip(factors, terms, strict=True) for shape in (factor.shape, x.shape)]
+    shapes = [
+        shape
+        for factor, (_, x) in zip(factors, terms, strict=True)
+        for shape in (factor.shape, x.shape)
+    ]
     shape = common_shape(node, *shapes)
     limit(node, math.prod(shape) * len(terms))
     if any(isinstance(x, Tensor) for _, x in terms):
@@ -133,7 +153,11 @@ def weighted_sum(node: OnnxNode, *terms: tuple[npt.ArrayLike, Operand], suffix: 
             affine.append(picked(x, np.broadcast_to(x.positions, shape), factor))
         else:
             bias = bias + factor * node.weights(x)
-    return Tensor(lower.add(*affine, bias=bias.ravel(), name=node.name + suffix), shape) if affine else bias
+    return (
+        Tensor(lower.add(*affine, bias=bias.ravel(), name=node.name + suffix), shape)
+        if affine
+        else bias
+    )
 
 
 def extreme(node: OnnxNode, sign: float, a: Operand, b: Operand) -> Operand:
@@ -179,7 +203,9 @@ def matrix_product(node: OnnxNode, a: Operand, b: Operand) -> Operand:
     except ValueError:
         batch = None
     if batch is None or k != right_shape[-2]:
-        raise node.malformed(f"tensors of shape {a.shape} and {b.shape} cannot be multiplied as matrices")
+        raise node.malformed(
+            f"tensors of shape {a.shape} and {b.shape} cannot be multiplied as matrices"
+        )
     limit(node, math.prod(batch) * m * n * k)
     limit_entries(node, math.prod(batch) * m * n)
     shape = (*batch, *((m,) if len(a.shape) > 1 else ()), *((n,) if len(b.shape) > 1 else ()))
@@ -221,7 +247,9 @@ def counted_axes(node: OnnxNode, axes: Iterable[int], rank: int) -> tuple[int, .
     """Axes counted from the front, each once."""
     counted = [axis + rank if axis < 0 else axis for axis in axes]
     if not all(0 <= axis < rank for axis in counted) or len(set(counted)) < len(counted):
-        raise node.malformed(f"the axes {list(axes)} are not distinct axes of a tensor of rank {rank}")
+        raise node.malformed(
+            f"the axes {list(axes)} are not distinct axes of a tensor of rank {rank}"
+        )
     return tuple(counted)
 
 
@@ -238,7 +266,9 @@ def indices_of(node: OnnxNode, indices: Constant, length: int) -> Indices:
         raise node.malformed(f"its indices should be integers, not {indices.dtype}")
     outside = (indices < -length) | (indices >= length)
     if outside.any():
-        raise node.malformed(f"the index {indices[outside][0]} lies outside an axis of length {length}")
+        raise node.malformed(
+            f"the index {indices[outside][0]} lies outside an axis of length {length}"
+        )
     return np.where(indices < 0, indices + length, indices).astype(np.int64)
 
 

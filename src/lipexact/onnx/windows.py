@@ -68,14 +68,18 @@ def positive(node: OnnxNode, name: str, count: int, default: int | None = 1) -> 
     """An attribute with one positive integer for each axis; required when `default` is None."""
     values = node.ints(name, None if default is None else [default] * count)
     if len(values) != count or min(values) < 1:
-        raise node.malformed(f"its attribute '{name}' should be {count} positive integers, not {list(values)}")
+        raise node.malformed(
+            f"its attribute '{name}' should be {count} positive integers, not {list(values)}"
+        )
     return values
 
 
 def spatial(node: OnnxNode, shape: Shape) -> Shape:
     """The lengths of the axes after those of batch and channels, of which there must be some."""
     if len(shape) < 3:
-        raise node.malformed(f"its input of shape {shape} should have an axis after those of batch and channels")
+        raise node.malformed(
+            f"its input of shape {shape} should have an axis after those of batch and channels"
+        )
     return shape[2:]
 
 
@@ -83,15 +87,23 @@ def padding(node: OnnxNode, count: int) -> tuple[str, Shape]:
     """The attributes 'auto_pad' and 'pads', of which at most one says something."""
     mode, pads = node.string("auto_pad", "NOTSET"), node.ints("pads", [0] * (2 * count))
     if mode not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
-        raise node.malformed(f"its attribute 'auto_pad' should be NOTSET, VALID, SAME_UPPER or SAME_LOWER, not {mode}")
+        raise node.malformed(
+            f"its attribute 'auto_pad' should be NOTSET, VALID, SAME_UPPER or SAME_LOWER, not {mode}"
+        )
     if len(pads) != 2 * count or min(pads) < 0:
-        raise node.malformed(f"its attribute 'pads' should be {2 * count} integers from 0 on, not {list(pads)}")
+        raise node.malformed(
+            f"its attribute 'pads' should be {2 * count} integers from 0 on, not {list(pads)}"
+        )
     if mode != "NOTSET" and any(pads):
-        raise node.malformed(f"it has both the pads {list(pads)} and auto_pad {mode}; ONNX allows one of them")
+        raise node.malformed(
+            f"it has both the pads {list(pads)} and auto_pad {mode}; ONNX allows one of them"
+        )
     return mode, pads
 
 
-def sliding(node: OnnxNode, lengths: Sequence[int], kernel: Sequence[int], *, up: bool = False) -> list[Axis]:
+def sliding(
+    node: OnnxNode, lengths: Sequence[int], kernel: Sequence[int], *, up: bool = False
+) -> list[Axis]:
     """The windows along all axes: strides, dilations, pads and auto_pad.
 
     Parameters
@@ -109,7 +121,9 @@ def sliding(node: OnnxNode, lengths: Sequence[int], kernel: Sequence[int], *, up
     strides, dilations = positive(node, "strides", rank), positive(node, "dilations", rank)
     mode, pads = padding(node, rank)
     axes = []
-    for k, (length, size, stride, dilation) in enumerate(zip(lengths, kernel, strides, dilations, strict=True)):
+    for k, (length, size, stride, dilation) in enumerate(
+        zip(lengths, kernel, strides, dilations, strict=True)
+    ):
         span = (size - 1) * dilation + 1
         before, after = pads[k], pads[rank + k]
         if mode.startswith("SAME"):
@@ -134,7 +148,9 @@ def sliding(node: OnnxNode, lengths: Sequence[int], kernel: Sequence[int], *, up
     return axes
 
 
-def convolution(node: OnnxNode, weights: npt.NDArray[np.float64], axes: Sequence[Axis], groups: int = 1) -> Matrix:
+def convolution(
+    node: OnnxNode, weights: npt.NDArray[np.float64], axes: Sequence[Axis], groups: int = 1
+) -> Matrix:
     """The matrix of a convolution, from (channels, *entries) to (channels, *windows).
 
     Parameters
@@ -192,16 +208,22 @@ def repeated(node: OnnxNode, matrix: Matrix, count: int) -> Matrix:
     limit_entries(node, count * matrix.shape[0])
     shape = count * matrix.shape[0], count * matrix.shape[1]
     kind = _index_type(shape[1], count * matrix.nnz)
-    columns, entries = (np.arange(count, dtype=kind)[:, None] * step for step in (matrix.shape[1], matrix.nnz))
+    columns, entries = (
+        np.arange(count, dtype=kind)[:, None] * step for step in (matrix.shape[1], matrix.nnz)
+    )
     indptr = np.append((matrix.indptr[:-1] + entries).ravel(), count * matrix.nnz).astype(kind)
-    return sp.csr_array((np.tile(matrix.data, count), (matrix.indices + columns).ravel(), indptr), shape=shape)
+    return sp.csr_array(
+        (np.tile(matrix.data, count), (matrix.indices + columns).ravel(), indptr), shape=shape
+    )
 
 
 def _index_type(columns: int, entries: int) -> type[np.int32] | type[np.int64]:
     return np.int32 if max(columns, entries) < 2**31 else np.int64
 
 
-def mapped(node: OnnxNode, matrix: Matrix, x: Tensor, shape: Shape, bias: Vector | None = None) -> Tensor:
+def mapped(
+    node: OnnxNode, matrix: Matrix, x: Tensor, shape: Shape, bias: Vector | None = None
+) -> Tensor:
     """The tensor of that shape whose entries are matrix x + bias; the matrix must not be used again."""
     # Read-only, or Affine would copy it.
     for part in (matrix.data, matrix.indices, matrix.indptr):

@@ -62,7 +62,9 @@ _MOST_DECADES = 10  # with a number each
 Polygon: TypeAlias = Vector
 
 
-def bounds(history: Sequence[Progress], result: LipschitzResult | None = None, ax: Axes | None = None) -> Axes:
+def bounds(
+    history: Sequence[Progress], result: LipschitzResult | None = None, ax: Axes | None = None
+) -> Axes:
     """The two bounds of a solve over time.
 
     Parameters
@@ -94,16 +96,42 @@ def bounds(history: Sequence[Progress], result: LipschitzResult | None = None, a
     lower, upper = np.maximum.accumulate(lower), np.fmin.accumulate(upper)
     ax = _axes(ax)
     ax.step(
-        seconds, upper, where="post", color=_VERMILION, linestyle="-", marker="v", markersize=4, label="upper bound"
+        seconds,
+        upper,
+        where="post",
+        color=_VERMILION,
+        linestyle="-",
+        marker="v",
+        markersize=4,
+        label="upper bound",
     )
-    ax.step(seconds, lower, where="post", color=_BLUE, linestyle="--", marker="^", markersize=4, label="lower bound")
+    ax.step(
+        seconds,
+        lower,
+        where="post",
+        color=_BLUE,
+        linestyle="--",
+        marker="^",
+        markersize=4,
+        label="lower bound",
+    )
     ax.fill_between(seconds, lower, upper, step="post", color=_BLACK, alpha=0.08, linewidth=0)
     if result is not None and result.status is Status.EXACT:
-        ax.axhline(result.value, color=_BLACK, linestyle=":", linewidth=1, label=f"constant {result.value:.6g}")
+        ax.axhline(
+            result.value,
+            color=_BLACK,
+            linestyle=":",
+            linewidth=1,
+            label=f"constant {result.value:.6g}",
+        )
     if len(seconds) > 1 and seconds[0] > 0 and seconds[-1] > _WIDE * seconds[0]:
         ax.set_xscale("log")
     known = upper[np.isfinite(upper)]
-    if known.size and known.max() > _WIDE * max(known.min(), 1e-300) > 0 and (lower[lower > 0]).size:
+    if (
+        known.size
+        and known.max() > _WIDE * max(known.min(), 1e-300) > 0
+        and (lower[lower > 0]).size
+    ):
         ax.set_yscale("log")
     elif known.size and known.max() - lower.min() < _NARROW * known.max():
         ax.set_ylim(0, 1.3 * known.max())
@@ -153,7 +181,9 @@ def regions(
     _matplotlib()
     network = load(model)
     polygons = linear_regions(network, domain)
-    functionals, directions = checked_norm_sets(network, domain, input_norm, output_norm, functional)
+    functionals, directions = checked_norm_sets(
+        network, domain, input_norm, output_norm, functional
+    )
     centres = np.array([polygon.mean(axis=0) for polygon in polygons])
     norms = _norms(network.jacobian(centres).reshape(len(polygons), -1, 2), functionals, directions)
     ax = _axes(ax)
@@ -173,7 +203,11 @@ def regions(
     if result is not None and result.witness is not None:
         point, radius = result.witness.point, result.witness.radius
         corner = point[0] - radius, point[1] - radius
-        ax.add_patch(Rectangle(corner, 2 * radius, 2 * radius, fill=False, edgecolor=_VERMILION, linewidth=1.2))
+        ax.add_patch(
+            Rectangle(
+                corner, 2 * radius, 2 * radius, fill=False, edgecolor=_VERMILION, linewidth=1.2
+            )
+        )
         label = f"witness, norm {result.lower:.6g}"
         star: dict[str, Any] = {
             "marker": "*",
@@ -289,7 +323,12 @@ def _norms(jacobians: Vector, functionals: SymmetricSet, directions: SymmetricSe
     vertices = min(functionals.vertex_count, directions.vertex_count, _MOST_VERTICES)
     step = max(_NUMBERS // int(vertices * jacobians[0].size), 1)
     parts = slices(len(jacobians), step)
-    return np.concatenate([estimate_norms(jacobians[part], functionals, directions, most=_MOST_VERTICES) for part in parts])
+    return np.concatenate(
+        [
+            estimate_norms(jacobians[part], functionals, directions, most=_MOST_VERTICES)
+            for part in parts
+        ]
+    )
 
 
 def radius(certified: CertifiedRadius, ax: Axes | None = None) -> Axes:
@@ -316,7 +355,9 @@ def radius(certified: CertifiedRadius, ax: Axes | None = None) -> Axes:
     OptionError
         If no radius was tried, or matplotlib is missing.
     """
-    steps = [step for step in certified.steps if np.isfinite([step.radius, step.result.upper]).all()]
+    steps = [
+        step for step in certified.steps if np.isfinite([step.radius, step.result.upper]).all()
+    ]
     if not steps:
         raise OptionError("no radius was tried: there is nothing to draw")
     ends = [end for end in (certified.radius, certified.upper) if 0 < end < np.inf]
@@ -324,22 +365,38 @@ def radius(certified: CertifiedRadius, ax: Axes | None = None) -> Axes:
     left, right = float(shown.min()) / 1.5, float(shown.max()) * 1.5
     ax = _axes(ax)
     line = np.geomspace(left, right, 200)
-    ax.plot(line, 1 / line, color=_BLACK, linestyle="--", linewidth=1, label="1 / r: certified below")
-    kinds = {True: ("o", _GREEN, "certified"), False: ("x", _VERMILION, "not certified"), None: ("s", _ORANGE, "open")}
+    ax.plot(
+        line, 1 / line, color=_BLACK, linestyle="--", linewidth=1, label="1 / r: certified below"
+    )
+    kinds = {
+        True: ("o", _GREEN, "certified"),
+        False: ("x", _VERMILION, "not certified"),
+        None: ("s", _ORANGE, "open"),
+    }
     for kind, (marker, colour, label) in kinds.items():
         chosen = [step for step in steps if step.certified is kind]
         if not chosen:
             continue
         x = [step.radius for step in chosen]
-        lower, upper = ([getattr(step.result, side) for step in chosen] for side in ("lower", "upper"))
+        lower, upper = (
+            [getattr(step.result, side) for step in chosen] for side in ("lower", "upper")
+        )
         ax.vlines(x, lower, upper, color=colour, linewidth=2, alpha=0.6)
         ax.plot(x, upper, linestyle="none", marker=marker, color=colour, label=label)
     if certified.radius > 0:
         said = f"{certified.radius:.4g}" if np.isfinite(certified.radius) else "infinite"
         ax.axvspan(left, min(certified.radius, right), color=_BLUE, alpha=0.12, linewidth=0)
-        ax.axvline(min(certified.radius, right), color=_BLUE, linewidth=1, label=f"certified radius {said}")
+        ax.axvline(
+            min(certified.radius, right), color=_BLUE, linewidth=1, label=f"certified radius {said}"
+        )
     if np.isfinite(certified.upper):
-        ax.axvline(certified.upper, color=_BLACK, linewidth=1, linestyle=":", label=f"none above {certified.upper:.4g}")
+        ax.axvline(
+            certified.upper,
+            color=_BLACK,
+            linewidth=1,
+            linestyle=":",
+            label=f"none above {certified.upper:.4g}",
+        )
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlim(left, right)
@@ -380,12 +437,22 @@ def training(
     OptionError
         If the lengths differ, or are 0, or a pair is none of bounds, or matplotlib is missing.
     """
-    pairs = [(each.lower, each.upper) if isinstance(each, LipschitzResult) else each for each in results]
+    pairs = [
+        (each.lower, each.upper) if isinstance(each, LipschitzResult) else each for each in results
+    ]
     if len(steps) != len(pairs) or not pairs:
-        raise OptionError(f"{len(steps)} steps and {len(pairs)} results: give one result for each of one step or more")
+        raise OptionError(
+            f"{len(steps)} steps and {len(pairs)} results: give one result for each of one step or more"
+        )
     when, both = floats(steps, "steps", OptionError), floats(pairs, "results", OptionError)
-    if both.shape != (len(when), 2) or (both[:, 0] > both[:, 1]).any() or not np.isfinite(both[:, 0]).all():
-        raise OptionError("results must be those of lipschitz, or pairs of a lower and an upper bound of it")
+    if (
+        both.shape != (len(when), 2)
+        or (both[:, 0] > both[:, 1]).any()
+        or not np.isfinite(both[:, 0]).all()
+    ):
+        raise OptionError(
+            "results must be those of lipschitz, or pairs of a lower and an upper bound of it"
+        )
     lower, upper = both.T
     unbounded = np.isinf(upper)
     upper = np.where(unbounded, lower, upper)
@@ -407,7 +474,14 @@ def training(
         ax.errorbar(when[between], middle[between], bars, label=told, **hollow, **loose)
     if unbounded.any():
         told = f"{label}: a lower bound only"
-        ax.plot(when[unbounded], lower[unbounded], marker=r"$\uparrow$", markersize=11, label=told, **loose)
+        ax.plot(
+            when[unbounded],
+            lower[unbounded],
+            marker=r"$\uparrow$",
+            markersize=11,
+            label=told,
+            **loose,
+        )
     if lower.min() > 0 and upper.max() > _WIDE * lower.min():
         ax.set_yscale("log")
     ax.set_xlabel(xlabel)
@@ -455,21 +529,35 @@ def errors(rows: Sequence[ErrorRow], ax: Axes | None = None) -> Axes:
     OptionError
         If there is no error to draw, or a guarantee is none of these, or matplotlib is missing.
     """
-    shown = [(row, float(row.error)) for row in rows if row.error is not None and np.isfinite(row.error)]
+    shown = [
+        (row, float(row.error)) for row in rows if row.error is not None and np.isfinite(row.error)
+    ]
     if not shown:
-        raise OptionError("no estimator has a finite relative error: compare with the method 'exact' among them")
+        raise OptionError(
+            "no estimator has a finite relative error: compare with the method 'exact' among them"
+        )
     if unknown := {row.guarantee for row, _ in shown} - set(_KINDS):
-        raise OptionError(f"guarantees are {', '.join(map(repr, _KINDS))}, not {', '.join(map(repr, sorted(unknown)))}")
+        raise OptionError(
+            f"guarantees are {', '.join(map(repr, _KINDS))}, not {', '.join(map(repr, sorted(unknown)))}"
+        )
     ax = _axes(ax)
     floor = min(1e-4, min((error for _, error in shown if error > EXACT_GAP), default=1e-4) / 5)
-    points = [(max(row.seconds, 1e-6), floor if error <= EXACT_GAP else error) for row, error in shown]
+    points = [
+        (max(row.seconds, 1e-6), floor if error <= EXACT_GAP else error) for row, error in shown
+    ]
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_ylim(floor / 3, max(y for _, y in points) * 4)
     for order, (kind, (marker, size, colour, label)) in enumerate(_KINDS.items()):
-        chosen = [point for (row, _), point in zip(shown, points, strict=True) if row.guarantee == kind]
+        chosen = [
+            point for (row, _), point in zip(shown, points, strict=True) if row.guarantee == kind
+        ]
         if chosen:
-            edge: dict[str, Any] = {"edgecolor": "white", "linewidth": 0.6, "zorder": 3 + order / 10}
+            edge: dict[str, Any] = {
+                "edgecolor": "white",
+                "linewidth": 0.6,
+                "zorder": 3 + order / 10,
+            }
             x, y = zip(*chosen, strict=True)
             ax.scatter(x, y, s=size, marker=marker, color=colour, label=label, **edge)
     ax.margins(x=0.16)
@@ -480,7 +568,9 @@ def errors(rows: Sequence[ErrorRow], ax: Axes | None = None) -> Axes:
     ax.minorticks_off()
     ax.set_xlabel("time (s)")
     ax.set_ylabel("relative error")
-    ax.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(_KINDS))
+    ax.legend(
+        frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(_KINDS)
+    )
     _labelled(ax, [row.method for row, _ in shown], points, floor)
     return ax
 
@@ -491,13 +581,17 @@ def _plain_ticks(ax: Axes) -> None:
 
     for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
         span = high / low
-        digits = (1.0, 2.0, 3.0, 5.0, 7.0) if span < 30 else (1.0, 2.0, 5.0) if span < 300 else (1.0,)
+        digits = (
+            (1.0, 2.0, 3.0, 5.0, 7.0) if span < 30 else (1.0, 2.0, 5.0) if span < 300 else (1.0,)
+        )
         axis.set_major_locator(MaxNLocator(6) if span < 5 else LogLocator(subs=digits))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter("")
 
 
-def _labelled(ax: Axes, names: Sequence[str], points: Sequence[tuple[float, float]], floor: float) -> None:
+def _labelled(
+    ax: Axes, names: Sequence[str], points: Sequence[tuple[float, float]], floor: float
+) -> None:
     """Names beside points, each where it covers no other name or point, nor the line at the bottom."""
     size = 7.5
     figure: Any = ax.figure
@@ -511,12 +605,19 @@ def _labelled(ax: Axes, names: Sequence[str], points: Sequence[tuple[float, floa
     for k in np.argsort(-pixels[:, 1], kind="stable").tolist():
         (x, y), width, height = pixels[k], 0.56 * size * len(names[k]), 1.15 * size
         boxes = {
-            (dx, dy): (x + dx - (width if dx < 0 else width / 2 if dx == 0 else 0), y + dy - height / 2, width, height)
+            (dx, dy): (
+                x + dx - (width if dx < 0 else width / 2 if dx == 0 else 0),
+                y + dy - height / 2,
+                width,
+                height,
+            )
             for dx, dy in places
         }
         corners = {place: (a, b, a + w, b + h) for place, (a, b, w, h) in boxes.items()}
         clashes = {
-            place: sum(_overlap(box, other) for other in taken) + width * height - _overlap(box, inside)
+            place: sum(_overlap(box, other) for other in taken)
+            + width * height
+            - _overlap(box, inside)
             for place, box in corners.items()
         }
         (dx, dy) = min(places, key=lambda place: clashes[place])
@@ -524,7 +625,9 @@ def _labelled(ax: Axes, names: Sequence[str], points: Sequence[tuple[float, floa
         side = "right" if dx < 0 else "center" if dx == 0 else "left"
         far = max(abs(dx), abs(dy)) > 10
         arrow: dict[str, Any] | None = (
-            {"arrowstyle": "-", "color": "0.6", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3} if far else None
+            {"arrowstyle": "-", "color": "0.6", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
+            if far
+            else None
         )
         name = ax.annotate(names[k], points[k], xytext=(dx, dy), textcoords="offset points", fontsize=size, ha=side,
                            va="center", arrowprops=arrow, zorder=4)  # fmt: skip
@@ -556,10 +659,15 @@ def _polygon(domain: Domain) -> Polygon:
     polygon = np.array([[left, bottom], [right, bottom], [right, top], [left, top]])
     sides = [(row, limit) for row, limit in zip(domain.rows, domain.limits, strict=True)]
     for center, reach in domain.balls:  # of the norm l1
-        sides += [(np.array(signs), reach + center @ signs) for signs in ((1.0, 1), (1.0, -1), (-1.0, 1), (-1.0, -1))]
+        sides += [
+            (np.array(signs), reach + center @ signs)
+            for signs in ((1.0, 1), (1.0, -1), (-1.0, 1), (-1.0, -1))
+        ]
     for row, limit in sides:
         values = limit - polygon @ row
-        polygon = _cut(np.column_stack([polygon, values]), 2, _THIN * np.abs(values).max())[0][:, :2]
+        polygon = _cut(np.column_stack([polygon, values]), 2, _THIN * np.abs(values).max())[0][
+            :, :2
+        ]
     return polygon
 
 

@@ -59,10 +59,14 @@ class Homogenization:
             if isinstance(node, Affine):
                 terms: list[tuple[Matrix, Value]] = []
                 for weight, read in node.terms:
-                    terms.append((_lifted(weight, self.scale), both) if read is x else (weight, become[read]))
+                    terms.append(
+                        (_lifted(weight, self.scale), both) if read is x else (weight, become[read])
+                    )
                 if node.bias.any():
                     column = sp.csr_array(node.bias[:, None])
-                    terms.append((sp.hstack([sp.csr_array((node.size, x.size)), column], format="csr"), both))
+                    terms.append(
+                        (sp.hstack([sp.csr_array((node.size, x.size)), column], format="csr"), both)
+                    )
                 become[node] = Affine(tuple(terms), np.zeros(node.size), node.name)
             elif isinstance(node, Conditional):
                 gates[node] = Conditional(value(node.x), node.name)
@@ -87,13 +91,18 @@ class Homogenization:
     def point(self, point: Vector) -> Vector:
         """The x of (z, t), as Fractions; both may be."""
         *z, t = (Fraction(entry) for entry in point.tolist())
-        return np.array([Fraction(r) * each / t for r, each in zip(self.scale.tolist(), z, strict=True)], dtype=object)
+        return np.array(
+            [Fraction(r) * each / t for r, each in zip(self.scale.tolist(), z, strict=True)],
+            dtype=object,
+        )
 
 
 def _lifted(weight: Matrix, scale: Vector) -> Matrix:
     """A weight for x, for (z, t)."""
     if sp.issparse(weight):
-        return sp.hstack([weight * scale[None, :], sp.csr_array((weight.shape[0], 1))], format="csr")
+        return sp.hstack(
+            [weight * scale[None, :], sp.csr_array((weight.shape[0], 1))], format="csr"
+        )
     return np.hstack([weight * scale, np.zeros((weight.shape[0], 1))])
 
 
@@ -109,7 +118,11 @@ def _scale(network: Network) -> Vector:
                     np.maximum.at(columns, entries.col, np.abs(entries.data))
                     first.append(entries)
                     biases = max(biases, float(np.abs(node.bias).max()))
-    ratio = np.where(columns > 0, (biases or columns.max()) / np.where(columns > 0, columns, 1.0), 1.0)
+    ratio = np.where(
+        columns > 0, (biases or columns.max()) / np.where(columns > 0, columns, 1.0), 1.0
+    )
     scale = np.ldexp(1.0, np.clip(np.frexp(ratio)[1] - 1, -_MOST, _MOST))
-    exact = all((each.data * scale[each.col] / scale[each.col] == each.data).all() for each in first)
+    exact = all(
+        (each.data * scale[each.col] / scale[each.col] == each.data).all() for each in first
+    )
     return np.asarray(scale) if exact else np.ones(scale.size)

@@ -79,7 +79,9 @@ class Problem:
     @property
     def quadratic(self) -> bool:
         """Whether its program has quadratic constraints, as an l2 norm has."""
-        return self.objective.size > 1 or any(one.euclidean_radius is not None for one in self.sets.values())
+        return self.objective.size > 1 or any(
+            one.euclidean_radius is not None for one in self.sets.values()
+        )
 
 
 def lipschitz_problem(
@@ -116,10 +118,14 @@ def lipschitz_problem(
     x = network.input
     if mode == "forward":
         free = directions.as_variables("v")
-        objective = functionals.support_graph(forward(network.graph, network.output, x, free.point), free.symmetric)
+        objective = functionals.support_graph(
+            forward(network.graph, network.output, x, free.point), free.symmetric
+        )
     else:
         free = functionals.as_variables("c")
-        objective = directions.support_graph(reverse(network.graph, network.output, x, free.point), free.symmetric)
+        objective = directions.support_graph(
+            reverse(network.graph, network.output, x, free.point), free.symmetric
+        )
     if objective is None:
         return None
     sets: dict[Input, ConvexSet] = {x: domain, **free.sets}
@@ -152,4 +158,6 @@ def check_domain(network: Network, domain: object, *, bounded: bool = True) -> N
             "them, or flatten them in the order of the network's axes"
         )
     if bounded and isinstance(domain, Reals):
-        raise DomainError("Reals has no bounds, which are needed here: give a Box, a Ball or a Polytope")
+        raise DomainError(
+            "Reals has no bounds, which are needed here: give a Box, a Ball or a Polytope"
+        )

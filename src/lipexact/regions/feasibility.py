@@ -31,7 +31,15 @@ from lipexact.graph.pattern import FREE, OFF, ON, Pattern
 from lipexact.network import Network
 from lipexact.numerics.arrays import Matrix, Vector, columns_read, dense, entries, most_terms
 from lipexact.numerics.lp import Slack, System, largest_slack
-from lipexact.numerics.rounding import SMALLEST, TINY, gamma, rounded, smallest, twofold_product, twofold_sum
+from lipexact.numerics.rounding import (
+    SMALLEST,
+    TINY,
+    gamma,
+    rounded,
+    smallest,
+    twofold_product,
+    twofold_sum,
+)
 from lipexact.sets.domains import Domain
 
 # Rows and inputs of the largest systems that are solved in Fractions from scratch.
@@ -135,11 +143,16 @@ def affine_forms(
     for node in network.graph.nodes:
         match node:
             case Input():
-                readers = (each for each in network.graph.nodes if isinstance(each, Conditional | Switch))
+                readers = (
+                    each for each in network.graph.nodes if isinstance(each, Conditional | Switch)
+                )
                 if node is network.output or any(reader.x is node for reader in readers):
                     forms[node] = convert(np.eye(node.size)), convert(np.zeros(node.size))
             case Affine():
-                linear, constant = convert(np.zeros((node.size, network.input.size))), convert(node.bias)
+                linear, constant = (
+                    convert(np.zeros((node.size, network.input.size))),
+                    convert(node.bias),
+                )
                 constant = np.abs(constant) if sizes else constant
                 for weight, x in node.terms:
                     weight = abs(weight) if sizes else weight  # noqa: PLW2901
@@ -161,7 +174,9 @@ def affine_forms(
     return forms
 
 
-def gate_forms(network: Network, pattern: Pattern, layer: int, chosen: npt.NDArray[np.intp]) -> tuple[Vector, Vector]:
+def gate_forms(
+    network: Network, pattern: Pattern, layer: int, chosen: npt.NDArray[np.intp]
+) -> tuple[Vector, Vector]:
     """What some gates of a layer read, as G x + g under the pattern, without the forms of all the others.
 
     Parameters
@@ -181,7 +196,9 @@ def gate_forms(network: Network, pattern: Pattern, layer: int, chosen: npt.NDArr
     states = dict(zip(network.gates, pattern, strict=True))
     target, rows = network.gates[layer].x, np.arange(chosen.size)
     pending: dict[Node, Matrix] = {
-        target: sp.csr_array((np.ones(chosen.size), (rows, chosen)), shape=(chosen.size, target.size))
+        target: sp.csr_array(
+            (np.ones(chosen.size), (rows, chosen)), shape=(chosen.size, target.size)
+        )
     }
     constant = np.zeros(chosen.size)
     for node in reversed(network.graph.nodes):
@@ -189,13 +206,25 @@ def gate_forms(network: Network, pattern: Pattern, layer: int, chosen: npt.NDArr
             continue
         if isinstance(node, Affine):
             constant = constant + above @ node.bias
-        on = sp.diags_array((states[node.gate] == ON).astype(np.float64)) if isinstance(node, Switch) else None
-        terms = node.terms if isinstance(node, Affine) else ((on, node.x),) if isinstance(node, Switch) else ()
+        on = (
+            sp.diags_array((states[node.gate] == ON).astype(np.float64))
+            if isinstance(node, Switch)
+            else None
+        )
+        terms = (
+            node.terms
+            if isinstance(node, Affine)
+            else ((on, node.x),)
+            if isinstance(node, Switch)
+            else ()
+        )
         for weight, x in terms:
             below = above @ weight
             pending[x] = pending[x] + below if x in pending else below
     linear = pending.get(network.input)
-    return np.zeros((chosen.size, network.input.size)) if linear is None else dense(linear), constant
+    return np.zeros((chosen.size, network.input.size)) if linear is None else dense(
+        linear
+    ), constant
 
 
 def steepness(network: Network, pattern: Pattern) -> dict[Node, Vector]:
@@ -210,7 +239,9 @@ def steepness(network: Network, pattern: Pattern) -> dict[Node, Vector]:
     slopes: dict[Node, Vector] = {network.input: np.ones(network.input.size)}
     for node in network.graph.nodes:
         if isinstance(node, Affine):
-            slopes[node] = sum((abs(weight) @ slopes[x] for weight, x in node.terms), np.zeros(node.size))
+            slopes[node] = sum(
+                (abs(weight) @ slopes[x] for weight, x in node.terms), np.zeros(node.size)
+            )
         elif isinstance(node, Switch):
             slopes[node] = slopes[node.x] * (states[node.gate] == ON)
     return slopes
@@ -244,7 +275,9 @@ def pattern_at(network: Network, point: Vector) -> Pattern | None:
     return tuple(layers)
 
 
-def gradients(network: Network, functionals: Vector, pattern: Pattern, *, exact: bool = False) -> tuple[Vector, Vector]:
+def gradients(
+    network: Network, functionals: Vector, pattern: Pattern, *, exact: bool = False
+) -> tuple[Vector, Vector]:
     """c^T J under the pattern for each row c, accurate to rounding of the largest entry, and what it may be off.
 
     In floats where these do not cancel much, else in twice their precision, else in Fractions, unless that would take
@@ -280,10 +313,14 @@ def gradients(network: Network, functionals: Vector, pattern: Pattern, *, exact:
     # What underflow can lose is no more than rounding unless numbers get as small as these.
     tiny = SMALLEST if smallest(functionals) * math.prod(map(smallest, weights)) < SMALLEST else 0.0
     values = np.array(pull(functionals, operator.matmul), dtype=np.float64)
-    errors = np.array(pull(np.abs(functionals), lambda weight, x: abs(weight) @ x + tiny), dtype=np.float64)
+    errors = np.array(
+        pull(np.abs(functionals), lambda weight, x: abs(weight) @ x + tiny), dtype=np.float64
+    )
     errors *= gamma(sum(most_terms(weight) + 1 for weight in weights))
     if (rows := doubtful()).any():
-        values[rows], errors[rows] = _pull_twofold(nodes, pulled, network, pattern, cotangent, functionals[rows])
+        values[rows], errors[rows] = _pull_twofold(
+            nodes, pulled, network, pattern, cotangent, functionals[rows]
+        )
     if (rows := doubtful()).any() and sum(map(entries, weights)) * int(rows.sum()) <= _FRACTIONS:
         exactly = pull(_fractions(functionals[rows]), _exact)
         values[rows] = np.vectorize(rounded, otypes=[np.float64])(exactly)
@@ -292,7 +329,12 @@ def gradients(network: Network, functionals: Vector, pattern: Pattern, *, exact:
 
 
 def _pull_twofold(
-    nodes: tuple[Node, ...], pulled: Value, network: Network, pattern: Pattern, cotangent: Input, functionals: Vector
+    nodes: tuple[Node, ...],
+    pulled: Value,
+    network: Network,
+    pattern: Pattern,
+    cotangent: Input,
+    functionals: Vector,
 ) -> tuple[Vector, Vector]:
     """The gradients of functionals, each entry rounded from twice the precision, and what it may be off."""
     states = dict(zip(network.gates, pattern, strict=True))
@@ -338,7 +380,9 @@ def _pull(
     return values[pulled]
 
 
-def decide_region(network: Network, domain: Domain, pattern: Pattern, *, explicit: bool = False) -> Verdict:
+def decide_region(
+    network: Network, domain: Domain, pattern: Pattern, *, explicit: bool = False
+) -> Verdict:
     """Whether the pattern's gates, but for the free ones, are those of a region with interior in the domain.
 
     Parameters
@@ -374,7 +418,11 @@ def decide_region(network: Network, domain: Domain, pattern: Pattern, *, explici
         for shift in (0.0, *rng.uniform(-slack, slack, (3, middle.size))):
             point = (middle + half * (solution.point * (1 - 2 * slack) + shift))[: domain.dim]
             found = pattern_at(network, point)
-            if found is not None and domain.margin(point[None, :])[0] > 0 and _agree(found, pattern):
+            if (
+                found is not None
+                and domain.margin(point[None, :])[0] > 0
+                and _agree(found, pattern)
+            ):
                 return LinearRegion(point, found)
     elif solution is not None and not explicit:
         support = _contradiction(network, system, rows, pattern, solution)
@@ -391,14 +439,21 @@ def _contradiction(
     Where the weighted slopes cancel up to rounding, there are multipliers nearby for which they cancel exactly: a
     linear system that holds them is shown to be regular by an approximate inverse.
     """
-    weights = [weight for node in network.graph.nodes if isinstance(node, Affine) for weight, _ in node.terms]
+    weights = [
+        weight
+        for node in network.graph.nodes
+        if isinstance(node, Affine)
+        for weight, _ in node.terms
+    ]
     biases = [node.bias[None, :] for node in network.graph.nodes if isinstance(node, Affine)]
     if math.prod(map(smallest, weights)) * min(map(smallest, biases), default=1.0) < SMALLEST:
         return None
     units = gamma(sum(most_terms(weight) + 2 for weight in weights))
     sizes = _rows(network, system, affine_forms(network, pattern, sizes=True), pattern)
     errors, offsets = units * np.abs(sizes.linear), units * np.abs(sizes.constant)
-    sure = (np.abs(rows.linear) > errors).any(axis=1) | (np.abs(rows.constant) > offsets)  # none that is 0 everywhere
+    sure = (np.abs(rows.linear) > errors).any(axis=1) | (
+        np.abs(rows.constant) > offsets
+    )  # none that is 0 everywhere
     support = np.flatnonzero((solution.weights > 1e-9 * solution.weights.max(initial=0.0)) & sure)
     if not support.size:
         return None
@@ -415,19 +470,33 @@ def _contradiction(
         if not far < 0.5:
             return None
         rest = np.abs(w @ cancelled) + w @ (lost * np.abs(cancelled) + doubt)
-        moved = np.abs(inverse).sum(axis=1) * (float(rest.max()) / (1 - far)) * (1 + gamma(sum(cancelled.shape) + 8))
+        moved = (
+            np.abs(inverse).sum(axis=1)
+            * (float(rest.max()) / (1 - far))
+            * (1 + gamma(sum(cancelled.shape) + 8))
+        )
         if (moved >= w).any():
             return None
     others = ~solution.cancelled
     slopes, reach = w @ linear[:, others], np.abs(linear[:, others])
-    doubt = (w @ (errors[:, others] + lost * reach) + moved @ (reach + errors[:, others])) * (1 + lost)
+    doubt = (w @ (errors[:, others] + lost * reach) + moved @ (reach + errors[:, others])) * (
+        1 + lost
+    )
     ends = np.stack(
-        [a * b for a in (slopes - doubt, slopes + doubt) for b in (system.lower[others], system.upper[others])]
+        [
+            a * b
+            for a in (slopes - doubt, slopes + doubt)
+            for b in (system.lower[others], system.upper[others])
+        ]
     )
     most = ends.max(axis=0)
     total, size = float(most.sum() + w @ constant), float(np.abs(most).sum() + w @ np.abs(constant))
     extra = float(w @ offsets + moved @ (np.abs(constant) + offsets))
-    return support.tolist() if total + extra * (1 + lost) + gamma(sum(linear.shape) + 4) * size <= 0 else None
+    return (
+        support.tolist()
+        if total + extra * (1 + lost) + gamma(sum(linear.shape) + 4) * size <= 0
+        else None
+    )
 
 
 def _decide_exactly(network: Network, domain: Domain, system: System, pattern: Pattern) -> Verdict:
@@ -457,7 +526,10 @@ def _decide_exactly(network: Network, domain: Domain, system: System, pattern: P
         slack = rows.linear @ point + rows.constant
         if all(entry > 0 for entry in slack):
             return _region_near(network, domain, pattern, rows, point, centre)
-        for weights in (_fractions(solution.weights), _kernel(rows.linear[near] * reach / size[near, None], solution)):
+        for weights in (
+            _fractions(solution.weights),
+            _kernel(rows.linear[near] * reach / size[near, None], solution),
+        ):
             scaled = _fractions(np.zeros(near.size))
             scaled[near] = weights / size[near]
             if _rules_out(scaled, rows, lower, upper):
@@ -474,7 +546,9 @@ def _decide_exactly(network: Network, domain: Domain, system: System, pattern: P
     return Undecided()
 
 
-def _ruled_out(network: Network, pattern: Pattern, rows: _Rows, weights: dict[int, Fraction]) -> Empty:
+def _ruled_out(
+    network: Network, pattern: Pattern, rows: _Rows, weights: dict[int, Fraction]
+) -> Empty:
     """What multipliers of rows show."""
     support = {rows.origin[k]: weight for k, weight in weights.items() if weight > 0}
     gates = {origin: weight for origin, weight in support.items() if origin[0] != _DOMAIN}
@@ -526,7 +600,10 @@ def _simplex(
         start, new[c] = -head[r] / body[r][c], one / body[r][c]
 
         def substituted(row: list[Fraction]) -> list[Fraction]:
-            return [(0 if k == c else b) + row[c] * n for k, (b, n) in enumerate(zip(row, new, strict=True))]
+            return [
+                (0 if k == c else b) + row[c] * n
+                for k, (b, n) in enumerate(zip(row, new, strict=True))
+            ]
 
         for i in range(len(body)):
             if i != r and body[i][c]:
@@ -549,7 +626,9 @@ def _simplex(
     for _ in range(pivots):
         if least < 0:
             return corner(), None
-        entering = min((c for c in range(d + 1) if goal[c] < 0), key=lambda c: columns[c], default=None)
+        entering = min(
+            (c for c in range(d + 1) if goal[c] < 0), key=lambda c: columns[c], default=None
+        )
         if entering is None:
             prices = dict(zip(columns, goal, strict=True))
             return None, np.array([prices.get(d + 1 + i, zero) for i in range(count)], dtype=object)
@@ -583,7 +662,9 @@ def _kernel(linear: Numbers, solution: Slack) -> Numbers:
         if leading is None:
             continue
         equation = equation / equation[leading]
-        pivots = {p: row - row[leading] * equation if row[leading] else row for p, row in pivots.items()}
+        pivots = {
+            p: row - row[leading] * equation if row[leading] else row for p, row in pivots.items()
+        }
         pivots[leading] = equation
         if len(pivots) >= support.size - 1:
             break
@@ -614,7 +695,9 @@ class _Rows:
         return _Rows(self.linear[mask], self.constant[mask], kept)
 
 
-def _rows(network: Network, system: System, forms: dict[Node, tuple[Numbers, Numbers]], pattern: Pattern) -> _Rows:
+def _rows(
+    network: Network, system: System, forms: dict[Node, tuple[Numbers, Numbers]], pattern: Pattern
+) -> _Rows:
     """The forms s_i (G_i x + g_i) of the gates that are not free, and b - A y of the domain's system.
 
     Gates whose input depends on a free one are left out: their forms are not known.
@@ -701,7 +784,9 @@ def _region_at(network: Network, domain: Domain, rows: _Rows, point: Numbers) ->
         nearby = _fractions(rounded)
         if all(
             entry > 0
-            for entry, origin in zip(rows.linear[:, :d] @ nearby + rows.constant, rows.origin, strict=True)
+            for entry, origin in zip(
+                rows.linear[:, :d] @ nearby + rows.constant, rows.origin, strict=True
+            )
             if origin[0] != _DOMAIN
         ):
             return LinearRegion(rounded, _states(network, nearby))
@@ -711,9 +796,16 @@ def _region_at(network: Network, domain: Domain, rows: _Rows, point: Numbers) ->
 def _holds(network: Network, pattern: Pattern, region: LinearRegion) -> bool:
     """Whether no gate above a free one, of which no row speaks, contradicts the pattern at the point."""
     unknown = depends_on_free(network, pattern)
-    inputs = _gate_inputs(network, _fractions(region.point) if region.point.dtype != object else region.point)
+    inputs = _gate_inputs(
+        network, _fractions(region.point) if region.point.dtype != object else region.point
+    )
     return not any(
-        bool((unknown[gate.x] & (((states == ON) & (values < 0)) | ((states == OFF) & (values > 0)))).any())
+        bool(
+            (
+                unknown[gate.x]
+                & (((states == ON) & (values < 0)) | ((states == OFF) & (values > 0)))
+            ).any()
+        )
         for gate, states, values in zip(network.gates, pattern, inputs, strict=True)
     )
 

@@ -67,7 +67,9 @@ class Vanishing:
     point: tuple[float, ...] | None
 
     def __str__(self) -> str:
-        return f"{self.neuron} " + ("everywhere" if self.point is None else f"on a part of the domain{_at(self.point)}")
+        return f"{self.neuron} " + (
+            "everywhere" if self.point is None else f"on a part of the domain{_at(self.point)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,9 @@ class Crossing:
     point: tuple[float, ...]
 
     def __str__(self) -> str:
-        what = {0: "in a point", 1: "in a line"}.get(self.dimension, f"in dimension {self.dimension}")
+        what = {0: "in a point", 1: "in a line"}.get(
+            self.dimension, f"in dimension {self.dimension}"
+        )
         return f"{_names(self.neurons)} meet {what}{_at(self.point)}"
 
 
@@ -133,8 +137,14 @@ class PositionReport:
             *_listed("Too many kernels in one place", self.crowded),
         ]
         if answer is not None:
-            effect = "lose nothing by that here" if answer else "may overestimate here; lipexact's answer stays exact"
-            lines.append(f"Programs that let each neuron at zero choose its state, such as LipMIP, {effect}.")
+            effect = (
+                "lose nothing by that here"
+                if answer
+                else "may overestimate here; lipexact's answer stays exact"
+            )
+            lines.append(
+                f"Programs that let each neuron at zero choose its state, such as LipMIP, {effect}."
+            )
         lines += _listed("Not decided", self.undecided)
         lines += _listed("Not looked at", self.not_examined)
         return "\n".join(lines)
@@ -200,10 +210,14 @@ class _Examination:
         bounds = bound_nodes(network.graph, {network.input: domain})
         self.nodes = [gate.x for gate in network.gates]
         self.pattern: Pattern = tuple(
-            np.where(bounds[node][0] > 0, ON, np.where(bounds[node][1] < 0, OFF, FREE)).astype(np.int8)
+            np.where(bounds[node][0] > 0, ON, np.where(bounds[node][1] < 0, OFF, FREE)).astype(
+                np.int8
+            )
             for node in self.nodes
         )
-        self.names = [gate.name.removesuffix("_gate") or f"layer {k}" for k, gate in enumerate(network.gates)]
+        self.names = [
+            gate.name.removesuffix("_gate") or f"layer {k}" for k, gate in enumerate(network.gates)
+        ]
         self.open = [
             Neuron(layer, i, self.names[layer])
             for layer, states in enumerate(self.pattern)
@@ -221,26 +235,41 @@ class _Examination:
 
     def report(self) -> PositionReport:
         rows = self._rows()
-        vanishing = [Vanishing(neuron, None) for neuron, (_, columns, _) in rows.items() if not columns]
+        vanishing = [
+            Vanishing(neuron, None) for neuron, (_, columns, _) in rows.items() if not columns
+        ]
         coinciding = []
         for group in _proportional({neuron: row for neuron, row in rows.items() if row[1]}):
             if self._crosses(group[0]):
                 coinciding.append(group)
             else:
                 self.undecided.append(f"{_names(group)}: the same kernel, if it crosses the domain")
-        left_out = {neuron for group in coinciding for neuron in group[1:]}.union(found.neuron for found in vanishing)
-        kernels = {neuron: self.kernels[neuron] for neuron in sorted(self.kernels.keys() - left_out)}
-        crowded = _crowded(kernels, self.domain, self.undecided, self.not_examined) if kernels else []
+        left_out = {neuron for group in coinciding for neuron in group[1:]}.union(
+            found.neuron for found in vanishing
+        )
+        kernels = {
+            neuron: self.kernels[neuron] for neuron in sorted(self.kernels.keys() - left_out)
+        }
+        crowded = (
+            _crowded(kernels, self.domain, self.undecided, self.not_examined) if kernels else []
+        )
         if self.bent:
             self.not_examined.append(
                 f"{len(self.bent)} neurons that read neurons with a kink: where their kernels, which bend, cross "
                 "others, and whether they vanish on regions that no sample met"
             )
         if len(self.bent) + len(self.kernels) < len(self.open):
-            self.not_examined.append("where kernels cross: the network is too large for exact arithmetic")
+            self.not_examined.append(
+                "where kernels cross: the network is too large for exact arithmetic"
+            )
         if self.open and not self.domain.is_box:
-            self.not_examined.append("where kernels meet the border of the domain, which is not a box")
-        counts = [(states.size, int((states == ON).sum()), int((states == OFF).sum())) for states in self.pattern]
+            self.not_examined.append(
+                "where kernels meet the border of the domain, which is not a box"
+            )
+        counts = [
+            (states.size, int((states == ON).sum()), int((states == OFF).sum()))
+            for states in self.pattern
+        ]
         layers = tuple(Layer(name, *count) for name, count in zip(self.names, counts, strict=True))
         vanishing += self._vanishing_around_samples()
         doubts = tuple(self.undecided), tuple(self.not_examined)
@@ -248,15 +277,23 @@ class _Examination:
 
     def _forms(self, pattern: Pattern, neurons: Iterable[Neuron]) -> dict[Neuron, Numbers]:
         """Neurons under a pattern as (w_1, ..., w_d, b) in Fractions; none where that takes too many of these."""
-        kept = {gate: int((states == ON).sum()) for gate, states in zip(self.network.gates, pattern, strict=True)}
+        kept = {
+            gate: int((states == ON).sum())
+            for gate, states in zip(self.network.gates, pattern, strict=True)
+        }
         for node in self.network.graph.nodes:
             for _, x in node.terms if isinstance(node, Affine) else ():
-                used = kept[x.gate] if isinstance(x, Switch) else 0 if isinstance(x, Input) else x.size
+                used = (
+                    kept[x.gate] if isinstance(x, Switch) else 0 if isinstance(x, Input) else x.size
+                )
                 self.left -= node.size * (x.size + used * self.domain.dim)
         if self.left < 0:
             return {}
         forms = affine_forms(self.network, pattern, exact=True)
-        return {each: np.append(*(part[each.index] for part in forms[self.nodes[each.layer]])) for each in neurons}
+        return {
+            each: np.append(*(part[each.index] for part in forms[self.nodes[each.layer]]))
+            for each in neurons
+        }
 
     def _rows(self) -> dict[Neuron, _Row]:
         rows: dict[Neuron, _Row] = {}
@@ -268,7 +305,11 @@ class _Examination:
                 rows[neuron] = None, tuple(columns.tolist()), self.kernels[neuron][columns]
             elif matrix is not None:
                 part = slice(*matrix.indptr[neuron.index : neuron.index + 2])
-                rows[neuron] = self.nodes[neuron.layer], tuple(matrix.indices[part].tolist()), matrix.data[part]
+                rows[neuron] = (
+                    self.nodes[neuron.layer],
+                    tuple(matrix.indices[part].tolist()),
+                    matrix.data[part],
+                )
         return rows
 
     def _crosses(self, neuron: Neuron) -> bool:
@@ -280,18 +321,28 @@ class _Examination:
             ends = self.domain.pull(self.domain.maximisers(np.array([scaled, -scaled])))
         else:
             ends = self.points[np.argsort(self.values[node][:, i])[[-1, 0]]]
-        high, low = (point_bounds(self.network.graph.nodes, self.network.input, end)[node] for end in ends)
+        high, low = (
+            point_bounds(self.network.graph.nodes, self.network.input, end)[node] for end in ends
+        )
         return bool(high[0][i] > 0 > low[1][i] and (self.domain.margin(ends) > 0).all())
 
     def _vanishing_around_samples(self) -> list[Vanishing]:
         """Of neurons that read neurons with a kink, those that are 0 around a sampled point."""
         found: dict[Neuron, Vanishing] = {}
         for k, point in enumerate(self.points):
-            suspects = [n for n in self.bent if n not in found and self.values[self.nodes[n.layer]][k, n.index] == 0]
+            suspects = [
+                n
+                for n in self.bent
+                if n not in found and self.values[self.nodes[n.layer]][k, n.index] == 0
+            ]
             pattern = pattern_at(self.network, point) if suspects else None
             if pattern is not None and self.domain.margin(point[None, :])[0] > 0:
                 forms = self._forms(pattern, suspects)
-                found |= {each: Vanishing(each, tuple(point.tolist())) for each in forms if not any(forms[each])}
+                found |= {
+                    each: Vanishing(each, tuple(point.tolist()))
+                    for each in forms
+                    if not any(forms[each])
+                }
         return list(found.values())
 
 
@@ -301,7 +352,9 @@ _Row: TypeAlias = tuple[Value | None, tuple[int, ...], Numbers]
 
 def _weights(node: Affine) -> Matrix:
     """All weights and the bias side by side."""
-    matrix = sp.hstack([*(sp.csr_array(w) for w, _ in node.terms), sp.csr_array(node.bias[:, None])], format="csr")
+    matrix = sp.hstack(
+        [*(sp.csr_array(w) for w, _ in node.terms), sp.csr_array(node.bias[:, None])], format="csr"
+    )
     matrix.eliminate_zeros()
     matrix.sort_indices()
     return matrix
@@ -317,7 +370,9 @@ def _proportional(rows: Mapping[Neuron, _Row]) -> list[tuple[Neuron, ...]]:
             for neuron in group:
                 node, columns, values = rows[neuron]
                 numbers = convert(values)
-                parts.setdefault((group[0], node, columns, *(numbers / numbers[0]).tolist()), []).append(neuron)
+                parts.setdefault(
+                    (group[0], node, columns, *(numbers / numbers[0]).tolist()), []
+                ).append(neuron)
         groups = [tuple(part) for part in parts.values() if len(part) > 1]
     return groups
 
@@ -337,9 +392,13 @@ def _crowded(
     n, d, low, high = len(rows), domain.dim, _fractions(domain.lower), _fractions(domain.upper)
     if math.comb(n + 2 * d, d) <= _SUBSETS:
         unit = _fractions(np.eye(d))
-        points = list(_vertices([*rows, *np.column_stack([unit, -low]), *np.column_stack([unit, -high])], d))
+        points = list(
+            _vertices([*rows, *np.column_stack([unit, -low]), *np.column_stack([unit, -high])], d)
+        )
     else:
-        not_examined.append(f"where the kernels of {n} neurons, affine on the domain, cross, but for a few points")
+        not_examined.append(
+            f"where the kernels of {n} neurons, affine on the domain, cross, but for a few points"
+        )
         points = [tuple(_fractions(np.zeros(d))), tuple(_fractions(domain.centre))]
         if d < n <= _FRACTIONS / d**2:
             points += _vertices(list(_echelon(rows, d).values()), d)
@@ -358,12 +417,18 @@ def _crowded(
             shared = np.array([point for point, through in crossed.items() if group <= through])
             middle = shared.sum(axis=0) / len(shared)
             rounded = middle.astype(np.float64)
-            if max(abs(middle - _fractions(rounded))) < Fraction(float(domain.margin(rounded[None, :])[0])):
-                found[group] = Crossing(tuple(neurons[k] for k in sorted(group)), d - rank, tuple(rounded.tolist()))
+            if max(abs(middle - _fractions(rounded))) < Fraction(
+                float(domain.margin(rounded[None, :])[0])
+            ):
+                found[group] = Crossing(
+                    tuple(neurons[k] for k in sorted(group)), d - rank, tuple(rounded.tolist())
+                )
     rest = {k for group in groups if not any(group <= other for other in found) for k in group}
     if rest:
         names = _names([neurons[k] for k in sorted(rest)])
-        undecided.append(f"{names}: on the border of the domain, where their kernels touch it or meet in too many")
+        undecided.append(
+            f"{names}: on the border of the domain, where their kernels touch it or meet in too many"
+        )
     return list(found.values())
 
 

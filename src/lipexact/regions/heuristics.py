@@ -78,7 +78,9 @@ def best_region(
             break
         search.improve(_around(domain, rng, search.best.region.point, scale))
         search.walk()
-    if search.best is None:  # every point had a neuron near 0: the best of them are looked at exactly
+    if (
+        search.best is None
+    ):  # every point had a neuron near 0: the best of them are looked at exactly
         return search.decide_best(points)
     if np.isinf(search.best.norm.upper) and time.perf_counter() < deadline:
         region = search.best.region
@@ -127,7 +129,9 @@ class LocalSearch:
                 return False
             pattern = pattern_at(self.network, points[index])
             if pattern is not None:
-                norm = jacobian_norm(self.network, self.functionals, self.directions, pattern, most=_MOST_VERTICES)
+                norm = jacobian_norm(
+                    self.network, self.functionals, self.directions, pattern, most=_MOST_VERTICES
+                )
                 if self.best is None or norm.lower > self.best.norm.lower:
                     self.best = Incumbent(norm, LinearRegion(points[index], pattern))
                     return True
@@ -159,7 +163,10 @@ class LocalSearch:
             pattern = tuple(values[gate][0].astype(np.int8) for gate in self.network.gates)
             region = decide_region(self.network, self.domain, pattern)
             if isinstance(region, LinearRegion):
-                found = Incumbent(jacobian_norm(self.network, self.functionals, self.directions, region.pattern), region)
+                found = Incumbent(
+                    jacobian_norm(self.network, self.functionals, self.directions, region.pattern),
+                    region,
+                )
                 best = found if best is None or found.norm.lower > best.norm.lower else best
             if self.over:
                 break
@@ -184,17 +191,23 @@ def _around(domain: Domain, rng: np.random.Generator, point: Vector, scale: floa
     """Points around one, each moved in a random share of its coordinates."""
     shape = (_MOVES, domain.dim)
     moved = rng.random(shape) < rng.random((_MOVES, 1))
-    return domain.pull(point + moved * rng.uniform(-scale, scale, shape) * (domain.upper - domain.lower))
+    return domain.pull(
+        point + moved * rng.uniform(-scale, scale, shape) * (domain.upper - domain.lower)
+    )
 
 
-def _across(network: Network, domain: Domain, region: LinearRegion, borders: Sequence[npt.NDArray[np.intp]]) -> Vector:
+def _across(
+    network: Network, domain: Domain, region: LinearRegion, borders: Sequence[npt.NDArray[np.intp]]
+) -> Vector:
     """Points just across each of the nearest borders of a region, and further on in that direction.
 
     A neuron's border is reached soonest, in the box's own units, by moving every coordinate with the sign of its
     slope.
     """
     width = domain.upper - domain.lower
-    forms = [gate_forms(network, region.pattern, layer, chosen) for layer, chosen in enumerate(borders)]
+    forms = [
+        gate_forms(network, region.pattern, layer, chosen) for layer, chosen in enumerate(borders)
+    ]
     linear = np.vstack([slopes for slopes, _ in forms])
     values = np.concatenate([slopes @ region.point + constant for slopes, constant in forms])
     speed = np.abs(linear) @ width

@@ -44,7 +44,12 @@ class OperatorNorm:
 
 
 def jacobian_norm(
-    network: Network, functionals: SymmetricSet, directions: SymmetricSet, pattern: Pattern, *, most: float = _MOST_VERTICES
+    network: Network,
+    functionals: SymmetricSet,
+    directions: SymmetricSet,
+    pattern: Pattern,
+    *,
+    most: float = _MOST_VERTICES,
 ) -> OperatorNorm:
     """The operator norm of the Jacobian under a pattern.
 
@@ -76,7 +81,9 @@ def jacobian_norm(
         # How far its entries are off, and two products of each, by their Euclidean length.
         error = lengths((axes * (off + gamma(2) * np.abs(jacobian))).reshape(1, -1))[0]
         ceilings = spectral_norms((axes * jacobian)[None, ...])
-        best.take(sizes[:1], ceilings, error, left.T[:1] * functionals.axes, right[:1] * directions.axes)
+        best.take(
+            sizes[:1], ceilings, error, left.T[:1] * functionals.axes, right[:1] * directions.axes
+        )
         return OperatorNorm(best.least, max(best.least, best.most), best.one, best.other)
     _, functional, _ = _climb(jacobian[None, ...], functionals, directions)
     pulled, off = gradients(network, functional, pattern)
@@ -86,15 +93,28 @@ def jacobian_norm(
 
 
 def _enumerated(
-    network: Network, functionals: SymmetricSet, directions: SymmetricSet, pattern: Pattern, most: float, *, exact: bool
+    network: Network,
+    functionals: SymmetricSet,
+    directions: SymmetricSet,
+    pattern: Pattern,
+    most: float,
+    *,
+    exact: bool,
 ) -> OperatorNorm | None:
     """By the vertices of one body; with `exact`, of the functionals if possible, whose gradients are exact."""
     best = _Best()
     if functionals.vertex_count <= (most if exact else min(directions.vertex_count, most)):
         for chunk in functionals.vertices():
-            pulled, off = gradients(network, chunk, pattern, exact=exact)  # anew: differences of rows may cancel
+            pulled, off = gradients(
+                network, chunk, pattern, exact=exact
+            )  # anew: differences of rows may cancel
             best.take(*_measured(directions, pulled, off), chunk, pulled)
-        return OperatorNorm(best.least, max(best.least, best.most), best.one, directions.argmax(best.other[None, :])[0])
+        return OperatorNorm(
+            best.least,
+            max(best.least, best.most),
+            best.one,
+            directions.argmax(best.other[None, :])[0],
+        )
     if directions.vertex_count <= most:
         jacobian, off = gradients(network, np.eye(network.output.size), pattern, exact=exact)
         for chunk in directions.vertices():
@@ -102,17 +122,27 @@ def _enumerated(
             # The d operations of the product, and the m of the norm that follows.
             sizes = np.abs(chunk) @ (off + gamma(sum(jacobian.shape)) * np.abs(jacobian)).T
             ceilings = functionals.support_upper(pushed) + TINY * jacobian.any()
-            best.take(functionals.support(pushed), ceilings, functionals.support_abs(sizes), chunk, pushed)
+            best.take(
+                functionals.support(pushed), ceilings, functionals.support_abs(sizes), chunk, pushed
+            )
         functional = functionals.argmax(best.other[None, :])[0]
         return OperatorNorm(best.least, max(best.least, best.most), functional, best.one)
     return None
 
 
-def _measured(directions: SymmetricSet, pulled: Vector, off: Vector) -> tuple[Vector, Vector, Vector]:
+def _measured(
+    directions: SymmetricSet, pulled: Vector, off: Vector
+) -> tuple[Vector, Vector, Vector]:
     """The norms of gradients, upper bounds of them, and what they may be off."""
     # A norm of n entries is one sum of n terms at most, each a product with a point's or an axis's entry.
-    errors = directions.support_abs(off) + gamma(pulled.shape[1]) * directions.support_abs(np.abs(pulled))
-    return directions.support(pulled), directions.support_upper(pulled) + TINY * pulled.any(axis=1), errors
+    errors = directions.support_abs(off) + gamma(pulled.shape[1]) * directions.support_abs(
+        np.abs(pulled)
+    )
+    return (
+        directions.support(pulled),
+        directions.support_upper(pulled) + TINY * pulled.any(axis=1),
+        errors,
+    )
 
 
 class _Best:
@@ -122,7 +152,9 @@ class _Best:
         self.least, self.most = -1.0, 0.0
         self.one = self.other = np.zeros(0)
 
-    def take(self, values: Vector, ceilings: Vector, errors: Vector, ones: Vector, others: Vector) -> None:
+    def take(
+        self, values: Vector, ceilings: Vector, errors: Vector, ones: Vector, others: Vector
+    ) -> None:
         self.most = max(self.most, float((ceilings + errors).max()) * (1 + gamma(2)))
         values = np.maximum(values - np.where(errors > _ROUNDING * values, errors, 0.0), 0.0)
         k = int(values.argmax())
@@ -130,7 +162,13 @@ class _Best:
             self.least, self.one, self.other = float(values[k]), ones[k], others[k]
 
 
-def estimate_norms(jacobians: Vector, functionals: SymmetricSet, directions: SymmetricSet, *, most: int | None = None) -> Vector:
+def estimate_norms(
+    jacobians: Vector,
+    functionals: SymmetricSet,
+    directions: SymmetricSet,
+    *,
+    most: int | None = None,
+) -> Vector:
     """About the operator norms of many Jacobians, shape (k, m, d); equal to them for the easy pairs.
 
     Those are ellipsoids, and pairs of which one body has at most so many vertices: None for as many as there are
@@ -139,18 +177,30 @@ def estimate_norms(jacobians: Vector, functionals: SymmetricSet, directions: Sym
     count, m, d = jacobians.shape
     rows_most, columns_most = (m, d) if most is None else (most, most)
     if functionals.axes is not None and directions.axes is not None:
-        return np.asarray(np.linalg.norm(np.outer(functionals.axes, directions.axes) * jacobians, 2, axis=(1, 2)))
-    if functionals.vertex_count <= rows_most or (np.isinf(directions.vertex_count) and directions.axes is None):
+        return np.asarray(
+            np.linalg.norm(np.outer(functionals.axes, directions.axes) * jacobians, 2, axis=(1, 2))
+        )
+    if functionals.vertex_count <= rows_most or (
+        np.isinf(directions.vertex_count) and directions.axes is None
+    ):
         chunks = functionals.vertices() if functionals.vertex_count <= rows_most else [np.eye(m)]
         rows = np.concatenate([chunk @ jacobians for chunk in chunks], axis=1)
-        return np.asarray(directions.support_estimate(rows.reshape(-1, d)).reshape(count, -1).max(axis=1))
+        return np.asarray(
+            directions.support_estimate(rows.reshape(-1, d)).reshape(count, -1).max(axis=1)
+        )
     if directions.vertex_count <= columns_most:
-        columns = np.concatenate([jacobians @ chunk.T for chunk in directions.vertices()], axis=2).swapaxes(1, 2)
-        return np.asarray(functionals.support_estimate(columns.reshape(-1, m)).reshape(count, -1).max(axis=1))
+        columns = np.concatenate(
+            [jacobians @ chunk.T for chunk in directions.vertices()], axis=2
+        ).swapaxes(1, 2)
+        return np.asarray(
+            functionals.support_estimate(columns.reshape(-1, m)).reshape(count, -1).max(axis=1)
+        )
     return _climb(jacobians, functionals, directions)[0]
 
 
-def _climb(jacobians: Vector, functionals: SymmetricSet, directions: SymmetricSet) -> tuple[Vector, Vector, Vector]:
+def _climb(
+    jacobians: Vector, functionals: SymmetricSet, directions: SymmetricSet
+) -> tuple[Vector, Vector, Vector]:
     """c^T J v, c and v, each in turn the best answer to the other, from the best row or column."""
     count, m, d = jacobians.shape
     rows = directions.support(jacobians.reshape(count * m, d)).reshape(count, m)

@@ -119,7 +119,9 @@ class Domain(ConvexSet):
         if other.dim != self.dim:
             raise DomainError(f"domains of {self.dim} and {other.dim} dimensions do not intersect")
         if not alike(self.shape, other.shape):
-            raise DomainError(f"domains of arrays of the shapes {self.shape} and {other.shape} have other axes")
+            raise DomainError(
+                f"domains of arrays of the shapes {self.shape} and {other.shape} have other axes"
+            )
         both = object.__new__(Domain)
         both._fill(
             np.maximum(self.lower, other.lower),
@@ -146,7 +148,8 @@ class Domain(ConvexSet):
         system = self.system()
         centre, reach = system.lower / 2 + system.upper / 2, system.upper / 2 - system.lower / 2
         found = largest_slack(
-            -system.rows @ sp.diags_array(reach), np.asarray(system.limits - system.rows @ centre, dtype=np.float64)
+            -system.rows @ sp.diags_array(reach),
+            np.asarray(system.limits - system.rows @ centre, dtype=np.float64),
         )
         if found is None:
             return middle
@@ -194,7 +197,9 @@ class Domain(ConvexSet):
             found = program.maximise(np.concatenate([row, padding]))
             if found is not None:
                 duals[k] = found[1]
-        return np.minimum(self.dual_bound(weights, duals), _box_support(weights, self.lower, self.upper))
+        return np.minimum(
+            self.dual_bound(weights, duals), _box_support(weights, self.lower, self.upper)
+        )
 
     def dual_bound(self, weights: Vector, multipliers: Vector) -> Vector:
         """At least max{w x}, by multipliers of the rows of `system`, of shape (k, rows), whatever they are if >= 0.
@@ -211,7 +216,9 @@ class Domain(ConvexSet):
         total = multipliers @ system.limits + _box_support(left, system.lower, system.upper)
         spread = multipliers @ np.abs(system.limits) + np.abs(left) @ reach
         bound = up(total, spread, system.limits.size) + 1.01 * (error @ reach)
-        return np.asarray(bound + TINY * (1 + reach.sum()) * weights.any(axis=1))  # coefficients may underflow
+        return np.asarray(
+            bound + TINY * (1 + reach.sum()) * weights.any(axis=1)
+        )  # coefficients may underflow
 
     @cached_property
     def _system(self) -> System:
@@ -248,9 +255,13 @@ class Domain(ConvexSet):
         sides = np.minimum(points - self.lower, self.upper - points).min(axis=1)
         sides = np.where(sides > 0, sides * (1 - 2.0**-52), sides)
         if self.limits.size:
-            values = up(points @ self.rows.T, np.abs(points) @ np.abs(self.rows.T), self.dim + 1) + TINY
+            values = (
+                up(points @ self.rows.T, np.abs(points) @ np.abs(self.rows.T), self.dim + 1) + TINY
+            )
             left = down(self.limits - values, np.abs(self.limits) + np.abs(values), 2)
-            sides = np.minimum(sides, (left / np.abs(self.rows).sum(axis=1)).min(axis=1) * (1 - 1e-9))
+            sides = np.minimum(
+                sides, (left / np.abs(self.rows).sum(axis=1)).min(axis=1) * (1 - 1e-9)
+            )
         for center, radius in self.balls:
             distance = np.abs(points - center).sum(axis=1) * (1 + gamma(self.dim + 2))
             sides = np.minimum(sides, (radius - distance) / self.dim * (1 - 1e-9))
@@ -272,7 +283,9 @@ class Domain(ConvexSet):
         if self.is_box:
             return np.asarray(points)
         away = points - self.centre
-        factor = np.minimum(1.0, self._reach(np.broadcast_to(self.centre, points.shape), away) * (1 - 1e-9))
+        factor = np.minimum(
+            1.0, self._reach(np.broadcast_to(self.centre, points.shape), away) * (1 - 1e-9)
+        )
         return np.asarray(self.centre + factor[:, None] * away)
 
     def sample(self, rng: np.random.Generator, count: int) -> Vector:
@@ -291,7 +304,9 @@ class Domain(ConvexSet):
         if self.is_box:
             width = self.upper - self.lower
             inset = width * rng.uniform(1e-9, 1e-3, (count, self.dim))
-            return np.where(rng.random((count, self.dim)) < 0.5, self.lower + inset, self.upper - inset)
+            return np.where(
+                rng.random((count, self.dim)) < 0.5, self.lower + inset, self.upper - inset
+            )
         weights = rng.normal(size=(min(count, _DIRECTIONS), self.dim)) / (self.upper - self.lower)
         vertices = self.maximisers(weights)
         vertices = np.repeat(vertices, -(-count // len(vertices)), axis=0)[:count]
@@ -314,7 +329,11 @@ class Domain(ConvexSet):
                 away = points + far[:, None] * steps - center
                 over = np.abs(away).sum(axis=1) - radius
                 speed = (np.sign(away) * steps).sum(axis=1)
-                far = np.where((over > 0) & (speed > 0), np.maximum(far - over / np.where(speed > 0, speed, 1), 0), far)
+                far = np.where(
+                    (over > 0) & (speed > 0),
+                    np.maximum(far - over / np.where(speed > 0, speed, 1), 0),
+                    far,
+                )
         return np.asarray(far)
 
 
@@ -346,11 +365,15 @@ class Box(Domain):
 
     def __init__(self, lower: npt.ArrayLike, upper: npt.ArrayLike) -> None:
         low, high = (
-            _finite(floats(corner, f"the box's {what} corner", DomainError), f"the box's {what} corner")
+            _finite(
+                floats(corner, f"the box's {what} corner", DomainError), f"the box's {what} corner"
+            )
             for what, corner in (("lower", lower), ("upper", upper))
         )
         if low.shape != high.shape:
-            raise DomainError(f"the box's corners have different shapes: {low.shape} and {high.shape}")
+            raise DomainError(
+                f"the box's corners have different shapes: {low.shape} and {high.shape}"
+            )
         self._fill(low, high, what="the box")
 
     @classmethod
@@ -398,31 +421,47 @@ class Ball(Domain):
         clip: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
     ) -> None:
         if norm not in ("linf", "l1"):
-            raise DomainError(f"a ball is one of norm 'linf' or 'l1', not {norm!r}; for others use a Polytope")
+            raise DomainError(
+                f"a ball is one of norm 'linf' or 'l1', not {norm!r}; for others use a Polytope"
+            )
         middle = floats(center, "the ball's centre", DomainError)
         reach = floats(radius, "the ball's radius", DomainError)
         if not (np.isfinite(reach).all() and (reach > 0).all()):
             raise DomainError(f"the ball's radius must be positive and finite, not {radius!r}")
         if reach.size != 1 and (norm == "l1" or reach.size != middle.size):
-            raise DomainError(f"{reach.size} radii do not fit a centre of {middle.size} entries in the norm {norm!r}")
+            raise DomainError(
+                f"{reach.size} radii do not fit a centre of {middle.size} entries in the norm {norm!r}"
+            )
         shape, middle, reach = middle.shape, middle.ravel(), reach.ravel()
         with np.errstate(over="ignore", invalid="ignore"):  # infinite corners are refused
             low, high = middle - reach, middle + reach
             if norm == "l1":  # here it is the ball that counts: its box may be larger, not smaller
                 low, high = np.nextafter(low, -np.inf), np.nextafter(high, np.inf)
         if clip is not None:
-            if isinstance(clip, str) or not isinstance(clip, Sequence | np.ndarray) or len(clip) != 2:
+            if (
+                isinstance(clip, str)
+                or not isinstance(clip, Sequence | np.ndarray)
+                or len(clip) != 2
+            ):
                 raise DomainError(f"the ball's clip must be a pair (lo, hi), not {clip!r}")
             least, most = (floats(limit, "the ball's clip", DomainError) for limit in clip)
             for limit in (least, most):
                 if limit.size not in (1, middle.size):
-                    raise DomainError(f"a clip of {limit.size} entries does not fit a centre of {middle.size}")
+                    raise DomainError(
+                        f"a clip of {limit.size} entries does not fit a centre of {middle.size}"
+                    )
             low, high = np.maximum(low, least.ravel()), np.minimum(high, most.ravel())
         for corner in (low, high):
             _finite(corner, "the ball's corner")
         size = float(reach[0]) if reach.size == 1 else _frozen(reach)
         balls = ((_frozen(middle), float(reach[0])),) if norm == "l1" else ()
-        self._fill(low, high, balls=balls, what="the ball" if clip is None else "the clipped ball", shape=shape)
+        self._fill(
+            low,
+            high,
+            balls=balls,
+            what="the ball" if clip is None else "the clipped ball",
+            shape=shape,
+        )
         object.__setattr__(self, "center", _frozen(middle))
         object.__setattr__(self, "radius", size)
         object.__setattr__(self, "norm", norm)
@@ -464,7 +503,9 @@ class Polytope(Domain):
         rows = _finite(floats(matrix, "the polytope's A", DomainError), "the polytope's A")
         limits = _finite(floats(b, "the polytope's b", DomainError), "the polytope's b")
         if rows.ndim != 2 or limits.shape != (len(rows),):
-            raise DomainError(f"A of shape {rows.shape} and b of shape {limits.shape} are no system A x <= b")
+            raise DomainError(
+                f"A of shape {rows.shape} and b of shape {limits.shape} are no system A x <= b"
+            )
         low = _corner(lower, rows.shape[1], -np.inf, "the polytope's lower corner")
         high = _corner(upper, rows.shape[1], np.inf, "the polytope's upper corner")
         empty = ~rows.any(axis=1)
@@ -567,11 +608,15 @@ def split_signs(weights: Matrix) -> tuple[Matrix, Matrix]:
 def _box_support(weights: Matrix, lower: Vector, upper: Vector) -> Vector:
     positive, negative = split_signs(weights)
     total = positive @ upper + negative @ lower
-    bound = up(np.asarray(total), abs(weights) @ np.maximum(np.abs(lower), np.abs(upper)), lower.size)
+    bound = up(
+        np.asarray(total), abs(weights) @ np.maximum(np.abs(lower), np.abs(upper)), lower.size
+    )
     return np.asarray(bound + TINY * (abs(weights).sum(axis=1) > 0))
 
 
-def _ball_support(weights: Vector, center: Vector, radius: float, lower: Vector, upper: Vector) -> Vector:
+def _ball_support(
+    weights: Vector, center: Vector, radius: float, lower: Vector, upper: Vector
+) -> Vector:
     """max{w x} over an l1 ball in a box that holds its centre.
 
     A fractional knapsack: the coordinates with the largest |w| move first, each as far as the box allows. Its dual,
@@ -590,7 +635,9 @@ def _ball_support(weights: Vector, center: Vector, radius: float, lower: Vector,
     return up(total, spread, 2 * center.size + 4) + TINY * size.any(axis=1)
 
 
-def _bounding_box(lower: Vector, upper: Vector, rows: Vector, limits: Vector) -> tuple[Vector, Vector]:
+def _bounding_box(
+    lower: Vector, upper: Vector, rows: Vector, limits: Vector
+) -> tuple[Vector, Vector]:
     """Corners of {lower <= x <= upper, rows x <= limits}, where infinite ones follow from the rest, rounded outward.
 
     With multipliers mu of all inequalities, x_i <= mu b + r x for the residual r = e_i - mu A, which is rounding; so
@@ -601,7 +648,9 @@ def _bounding_box(lower: Vector, upper: Vector, rows: Vector, limits: Vector) ->
     signs = np.repeat([1.0, -1.0], [int(np.isfinite(upper).sum()), int(np.isfinite(lower).sum())])
     matrix = np.vstack([rows, signs[:, None] * np.eye(d)[sides]])
     right = np.concatenate([limits, upper[np.isfinite(upper)], -lower[np.isfinite(lower)]])
-    program = LinearProgram(System(np.full(d, -np.inf), np.full(d, np.inf), sp.csr_array(matrix), right))
+    program = LinearProgram(
+        System(np.full(d, -np.inf), np.full(d, np.inf), sp.csr_array(matrix), right)
+    )
     bounds, residuals = np.zeros(2 * d), np.zeros(2 * d)
     for k in range(2 * d):
         goal = np.eye(1, d, k % d)[0] * (1.0 if k < d else -1.0)
@@ -616,7 +665,9 @@ def _bounding_box(lower: Vector, upper: Vector, rows: Vector, limits: Vector) ->
         error = gamma(right.size + 2) * (np.abs(goal) + duals @ np.abs(matrix))
         residuals[k] = (np.abs(goal - duals @ matrix) + error).sum() * (1 + gamma(2 * d))
     if residuals.max() > 0.5:
-        raise DomainError("the polytope is too thin or too long for floating-point bounds; give lower= and upper=")
+        raise DomainError(
+            "the polytope is too thin or too long for floating-point bounds; give lower= and upper="
+        )
     largest = max(np.abs(bounds).max() / (1 - residuals.max()) * (1 + 1e-9), TINY)
     bounds = up(bounds + residuals * largest, np.abs(bounds) + largest, 2) + TINY * (1 + largest)
     return np.maximum(lower, -bounds[d:]), np.minimum(upper, bounds[:d])
@@ -627,7 +678,12 @@ def _stack(blocks: Sequence[Sequence[Matrix | None]], widths: Sequence[int]) -> 
     filled = []
     for row in blocks:
         height = next(block.shape[0] for block in row if block is not None)
-        filled.append([sp.csr_array((height, w)) if b is None else b for b, w in zip(row, widths, strict=True)])
+        filled.append(
+            [
+                sp.csr_array((height, w)) if b is None else b
+                for b, w in zip(row, widths, strict=True)
+            ]
+        )
     return sp.block_array(filled, format="csr")
 
 
@@ -636,7 +692,9 @@ def _check_corners(low: Vector, high: Vector, what: str) -> None:
         raise DomainError(f"{what} is too wide for floating-point arithmetic; scale the inputs")
     if (low > high).any():
         index = int(np.argmax(low > high))
-        raise DomainError(f"{what} is empty: lower {low.flat[index]} > upper {high.flat[index]} in coordinate {index}")
+        raise DomainError(
+            f"{what} is empty: lower {low.flat[index]} > upper {high.flat[index]} in coordinate {index}"
+        )
     if (low == high).any():
         index = int(np.argmax(low == high))
         raise DomainError(

@@ -87,7 +87,9 @@ def functional_body(functional: Functional, output_norm: str | Norm, outputs: in
 
 def _hull(polytope: Domain, outputs: int) -> SymmetricSet:
     if polytope.dim != outputs:
-        raise NormError(f"a polytope of functionals in {polytope.dim} dimensions does not fit {outputs} outputs")
+        raise NormError(
+            f"a polytope of functionals in {polytope.dim} dimensions does not fit {outputs} outputs"
+        )
     if isinstance(polytope, Reals):
         raise NormError("functionals range over a bounded set, not over Reals")
     if polytope.balls:
@@ -96,7 +98,9 @@ def _hull(polytope: Domain, outputs: int) -> SymmetricSet:
     limits = np.concatenate([polytope.limits, polytope.upper, -polytope.lower])
     found = vertices_of(rows / (limits - rows @ polytope.centre)[:, None])
     if found is None:
-        raise NormError("the polytope of functionals may have too many vertices; give those that matter as a matrix")
+        raise NormError(
+            "the polytope of functionals may have too many vertices; give those that matter as a matrix"
+        )
     return Hull(found + polytope.centre)
 
 

@@ -15,7 +15,15 @@ import scipy.sparse as sp
 
 from lipexact.errors import NormError
 from lipexact.numerics.arrays import Vector, dense, floats
-from lipexact.sets.unit_balls import SymmetricSet, CrossPolytope, Cube, EuclideanUnitBall, HalfSpaces, Hull, Stretched
+from lipexact.sets.unit_balls import (
+    SymmetricSet,
+    CrossPolytope,
+    Cube,
+    EuclideanUnitBall,
+    HalfSpaces,
+    Hull,
+    Stretched,
+)
 
 
 class Norm(ABC):
@@ -60,7 +68,9 @@ def norm(which: str | Norm) -> Norm:
     try:
         return _NORMS[which]
     except (KeyError, TypeError):
-        raise NormError(f"unknown norm {which!r}; supported: {', '.join(norm_names())}, or a PolyhedralNorm") from None
+        raise NormError(
+            f"unknown norm {which!r}; supported: {', '.join(norm_names())}, or a PolyhedralNorm"
+        ) from None
 
 
 def norm_names() -> list[str]:
@@ -134,9 +144,13 @@ class PolyhedralNorm(Norm):
 
     name = "polyhedral"
 
-    def __init__(self, *, halfspaces: npt.ArrayLike | None = None, vertices: npt.ArrayLike | None = None) -> None:
+    def __init__(
+        self, *, halfspaces: npt.ArrayLike | None = None, vertices: npt.ArrayLike | None = None
+    ) -> None:
         if (halfspaces is None) == (vertices is None):
-            raise NormError("give a PolyhedralNorm either halfspaces=H, for the ball H z <= 1, or vertices=P")
+            raise NormError(
+                "give a PolyhedralNorm either halfspaces=H, for the ball H z <= 1, or vertices=P"
+            )
         what = "halfspaces" if vertices is None else "vertices"
         self.rows = _half(vertices if halfspaces is None else halfspaces, what)
         self.by_vertices = halfspaces is None
@@ -161,10 +175,14 @@ class PolyhedralNorm(Norm):
                 "outputs are chosen by input_norm and output_norm"
             )
         if n == 1:
-            return Stretched(_segment(), self.rows.max(axis=0) if by_vertices else 1 / self.rows.max(axis=0))
+            return Stretched(
+                _segment(), self.rows.max(axis=0) if by_vertices else 1 / self.rows.max(axis=0)
+            )
         if (np.count_nonzero(self.rows, axis=1) == 1).all():  # a weighted l1 or linf norm
             sizes = np.abs(self.rows).max(axis=0)
-            return Stretched(CrossPolytope(n), sizes) if by_vertices else Stretched(Cube(n), 1 / sizes)
+            return (
+                Stretched(CrossPolytope(n), sizes) if by_vertices else Stretched(Cube(n), 1 / sizes)
+            )
         return Hull(self.rows) if by_vertices else HalfSpaces(self.rows)
 
     def __repr__(self) -> str:
@@ -179,17 +197,27 @@ def _segment() -> SymmetricSet:
 
 def _half(values: npt.ArrayLike | None, what: str) -> Vector:
     """One row of each pair; checked."""
-    rows = floats(dense(values) if sp.issparse(values) else values, f"a PolyhedralNorm's matrix of {what}", NormError)
+    rows = floats(
+        dense(values) if sp.issparse(values) else values,
+        f"a PolyhedralNorm's matrix of {what}",
+        NormError,
+    )
     if rows.ndim != 2 or not np.isfinite(rows).all():
-        raise NormError(f"a PolyhedralNorm's {what} are a finite matrix of shape (k, n), not of shape {rows.shape}")
+        raise NormError(
+            f"a PolyhedralNorm's {what} are a finite matrix of shape (k, n), not of shape {rows.shape}"
+        )
     rows = np.unique(rows[rows.any(axis=1)] + 0.0, axis=0)
     if {row.tobytes() for row in rows} != {(0.0 - row).tobytes() for row in rows}:
         raise NormError(
             f"a PolyhedralNorm's {what} must come in pairs h and -h, since a norm is symmetric: "
             f"add the missing ones, as by np.vstack([H, -H])"
         )
-    units = np.abs(rows).max(axis=0, initial=0.0)  # the rank does not depend on them, but its tolerance does
+    units = np.abs(rows).max(
+        axis=0, initial=0.0
+    )  # the rank does not depend on them, but its tolerance does
     if not units.all() or np.linalg.matrix_rank(rows / units) < rows.shape[1]:
         shape = "unbounded" if what == "halfspaces" else "flat"
-        raise NormError(f"the ball of a PolyhedralNorm must be bounded, with interior; these {what} leave it {shape}")
+        raise NormError(
+            f"the ball of a PolyhedralNorm must be bounded, with interior; these {what} leave it {shape}"
+        )
     return np.asarray(rows[rows.shape[0] // 2 :])

@@ -156,7 +156,9 @@ class Cube(SymmetricSet):
     def as_variables(self, name: str) -> SetVariables:
         """As it is."""
         point = Input(self.dim, name)
-        return SetVariables(point, {point: Box(-np.ones(self.dim), np.ones(self.dim))}, symmetric=True)
+        return SetVariables(
+            point, {point: Box(-np.ones(self.dim), np.ones(self.dim))}, symmetric=True
+        )
 
     @property
     def vertex_count(self) -> float:
@@ -165,7 +167,9 @@ class Cube(SymmetricSet):
     def vertices(self) -> Iterator[Vector]:
         rest = itertools.product((1.0, -1.0), repeat=self.dim - 1)
         while chunk := list(itertools.islice(rest, _CHUNK)):
-            yield np.hstack([np.ones((len(chunk), 1)), np.array(chunk).reshape(len(chunk), self.dim - 1)])
+            yield np.hstack(
+                [np.ones((len(chunk), 1)), np.array(chunk).reshape(len(chunk), self.dim - 1)]
+            )
 
 
 class CrossPolytope(SymmetricSet):
@@ -287,7 +291,9 @@ class Stretched(SymmetricSet):
     def as_variables(self, name: str) -> SetVariables:
         """D z."""
         free = self.body.as_variables(f"{name}_unit")
-        return SetVariables(add(scaled(self.factors, free.point), name=name), free.sets, free.symmetric)
+        return SetVariables(
+            add(scaled(self.factors, free.point), name=name), free.sets, free.symmetric
+        )
 
     @property
     def vertex_count(self) -> float:
@@ -343,7 +349,11 @@ class Leading(SymmetricSet):
     def as_variables(self, name: str) -> SetVariables:
         """(z, 0)."""
         free = self.body.as_variables(f"{name}_leading")
-        return SetVariables(add((sp.eye_array(self.dim, self.body.dim), free.point), name=name), free.sets, free.symmetric)
+        return SetVariables(
+            add((sp.eye_array(self.dim, self.body.dim), free.point), name=name),
+            free.sets,
+            free.symmetric,
+        )
 
     @property
     def vertex_count(self) -> float:
@@ -476,22 +486,34 @@ class HalfSpaces(SymmetricSet):
 
     def zonotope_radius(self, rows: Vector) -> tuple[Vector, Vector]:
         """By the vertices, or that of the box around the body."""
-        return self.hull.zonotope_radius(rows) if self.hull is not None else absolute_sums(rows * self.polytope.upper)
+        return (
+            self.hull.zonotope_radius(rows)
+            if self.hull is not None
+            else absolute_sums(rows * self.polytope.upper)
+        )
 
     def support_abs(self, sizes: Vector) -> Vector:
         """By the vertices, or that of the box around the body."""
-        return self.hull.support_abs(sizes) if self.hull is not None else np.asarray(sizes @ self.polytope.upper)
+        return (
+            self.hull.support_abs(sizes)
+            if self.hull is not None
+            else np.asarray(sizes @ self.polytope.upper)
+        )
 
     def support_estimate(self, forms: Vector) -> Vector:
         """By the vertices, or that of the box around the body."""
-        return self.hull.support(forms) if self.hull is not None else self.support_abs(np.abs(forms))
+        return (
+            self.hull.support(forms) if self.hull is not None else self.support_abs(np.abs(forms))
+        )
 
     def argmax(self, forms: Vector) -> Vector:
         """A vertex, or the solution of a linear program, drawn into the body."""
         if self.hull is not None:
             return self.hull.argmax(forms)
         points = self.polytope.maximisers(forms)
-        outside = np.abs(points @ self.rows.T) + gamma(self.dim) * (np.abs(points) @ np.abs(self.rows.T))
+        outside = np.abs(points @ self.rows.T) + gamma(self.dim) * (
+            np.abs(points) @ np.abs(self.rows.T)
+        )
         return np.asarray(points / np.maximum(outside.max(axis=1, keepdims=True), 1.0))
 
     def support_graph(self, x: Value, symmetric: bool) -> Value | None:
@@ -540,7 +562,9 @@ def vertices_of(rows: Vector) -> Vector | None:
 def _hull(columns: Matrix, name: str) -> SetVariables:
     """[P, -P] z for z >= 0 with sum(z) <= 1."""
     parts = Input(2 * columns.shape[1], f"{name}_parts")
-    both = sp.hstack([columns, -columns]) if sp.issparse(columns) else np.hstack([columns, -columns])
+    both = (
+        sp.hstack([columns, -columns]) if sp.issparse(columns) else np.hstack([columns, -columns])
+    )
     return SetVariables(add((both, parts), name=name), {parts: Simplex(parts.size)}, symmetric=True)
 
 

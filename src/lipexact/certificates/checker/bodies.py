@@ -16,7 +16,10 @@ from lipexact.errors import CertificateError
 # Vertices, up to sign: integer multiples of them as rows, and the multiples.
 Vertices: TypeAlias = tuple[Dyadic, list[int]]
 
-_FEW, _MANY = 64, 2**12  # vertices that are held one by one, where gates are open, and where none is
+_FEW, _MANY = (
+    64,
+    2**12,
+)  # vertices that are held one by one, where gates are open, and where none is
 _BASES = 2**14  # of half-spaces that may be a vertex
 _SHORT = 60  # binary digits of the rows of large products
 _MARGIN, _PLACES = 1e-12, 44
@@ -81,12 +84,21 @@ class ExactSymmetricSet:
         exact = rows[np.flatnonzero(rows.signs().any(axis=1))] * self._scale
         rows = exact.rounded(_SHORT)
         off = sum(abs(exact - rows).sum(1).fractions(), Fraction(0))
-        own, *others = (numbers(each, (size,)) for each, size in zip(multipliers, rows.shape, strict=False))
-        if self.kind == "ball" and not others and _semidefinite(_diagonal(own) - rows @ rows.transposed()):
+        own, *others = (
+            numbers(each, (size,)) for each, size in zip(multipliers, rows.shape, strict=False)
+        )
+        if (
+            self.kind == "ball"
+            and not others
+            and _semidefinite(_diagonal(own) - rows @ rows.transposed())
+        ):
             return root(sum(map(Fraction, own.tolist()), Fraction(0))) + off
         if self.kind == "cube" and len(others) == 1 and (others[0] > 0).all():
             weighted = rows * Dyadic.of(others[0][None, :])
-            total = [*map(Fraction, own.tolist()), *(1 / Fraction(each) for each in others[0].tolist())]
+            total = [
+                *map(Fraction, own.tolist()),
+                *(1 / Fraction(each) for each in others[0].tolist()),
+            ]
             if _semidefinite(_diagonal(own) - weighted @ rows.transposed()):
                 return sum(total, Fraction(0)) / 2 + off
         raise RefutedError("its multipliers do not bound the norm")
@@ -103,31 +115,44 @@ class ExactSymmetricSet:
         totals = abs(rows @ self._points.transposed()).sum(0).fractions()
         return max(total / q for total, q in zip(totals, self._over, strict=True))
 
-    def spectral(self, rows: Dyadic, free: ExactSymmetricSet, multipliers: Sequence[Any] | None) -> Fraction:
+    def spectral(
+        self, rows: Dyadic, free: ExactSymmetricSet, multipliers: Sequence[Any] | None
+    ) -> Fraction:
         """At least the norm of a matrix by its rows, from this ball to another: t, where t^2 - M M^T is definite."""
         scaled = rows * self._scale.transposed() * free._scale
         (t,) = [0.0] if multipliers is None else multipliers
         square = number(t) ** 2
         top = Dyadic.of(np.full((1, rows.shape[0]), float(t)))
-        if not scaled.signs().any() or _semidefinite(_spread(top * top) - scaled @ scaled.transposed()):
+        if not scaled.signs().any() or _semidefinite(
+            _spread(top * top) - scaled @ scaled.transposed()
+        ):
             return root(square)
         raise RefutedError("its multiplier does not bound the norm")
 
     def support_abs(self, sizes: list[Fraction]) -> Fraction:
         """The maximum of sum_j |z_j| n_j over z in the body, for n_j >= 0."""
         terms = [Fraction(f) * n for f, n in zip(self.factors.tolist(), sizes, strict=True)]
-        return root(sum((t * t for t in terms), Fraction(0))) if self.kind == "ball" else sum(terms, Fraction(0))
+        return (
+            root(sum((t * t for t in terms), Fraction(0)))
+            if self.kind == "ball"
+            else sum(terms, Fraction(0))
+        )
 
     def gauge(self, point: Dyadic) -> Fraction:
         """At least the smallest factor by which the body must be stretched to hold a point."""
         if self.kind == "hull":
             away = abs(self._points - point), abs(self._points + point)
             if not any((each.sum(1).signs() == 0).any() for each in away):
-                raise RefutedError("a functional or direction of the witness is no vertex of its body")
+                raise RefutedError(
+                    "a functional or direction of the witness is no vertex of its body"
+                )
             return Fraction(1)
         if self.kind == "halfspaces":
             return max(abs(point @ Dyadic.of(self._rows.T)).fractions())
-        parts = [each / Fraction(f) for each, f in zip(abs(point).fractions(), self.factors.tolist(), strict=True)]
+        parts = [
+            each / Fraction(f)
+            for each, f in zip(abs(point).fractions(), self.factors.tolist(), strict=True)
+        ]
         if self.kind == "ball":
             return root(sum((part * part for part in parts), Fraction(0)))
         return max(parts) if self.kind == "cube" else sum(parts, Fraction(0))
@@ -151,7 +176,9 @@ def _semidefinite(matrix: Dyadic) -> bool:
     powers = np.array([each.bit_length() // 2 for each in diagonal.tolist()])
     most = int(powers.max())
     shifts = np.array([1 << int(most - power) for power in powers], dtype=object)
-    scaled = matrix * Dyadic(shifts[:, None] * shifts[None, :], -2 * most - matrix.exponent)  # a diagonal near 1
+    scaled = matrix * Dyadic(
+        shifts[:, None] * shifts[None, :], -2 * most - matrix.exponent
+    )  # a diagonal near 1
     try:
         guess = np.linalg.cholesky(scaled.floats() - n * _MARGIN * np.eye(n))
         factor = Dyadic.of(np.round(np.ldexp(guess, _PLACES)))
@@ -175,7 +202,10 @@ def _vertices(rows: np.ndarray[Any, Any]) -> Vertices:
             point = _solved(basis, (1, *rest))
             if point is None:
                 break
-            if all(-1 <= sum((a * x for a, x in zip(row, point, strict=True)), Fraction(0)) <= 1 for row in exact):
+            if all(
+                -1 <= sum((a * x for a, x in zip(row, point, strict=True)), Fraction(0)) <= 1
+                for row in exact
+            ):
                 q = math.lcm(*(each.denominator for each in point))
                 found[tuple(int(each * q) for each in point)] = q
     if not found:

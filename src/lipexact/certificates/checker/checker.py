@@ -49,7 +49,8 @@ _HALF = Dyadic(1, -1)
 
 
 def check(
-    model: str | os.PathLike[str] | Network | Any, certificate: str | os.PathLike[str] | bytes | Certificate
+    model: str | os.PathLike[str] | Network | Any,
+    certificate: str | os.PathLike[str] | bytes | Certificate,
 ) -> Check:
     """Check a certificate against a network, in exact rational arithmetic and without a solver.
 
@@ -72,18 +73,32 @@ def check(
         If the network cannot be read.
     """
     network = model if isinstance(model, Network) else read_onnx(model)
-    data = (certificate if isinstance(certificate, Certificate) else read_certificate(certificate)).data
+    data = (
+        certificate if isinstance(certificate, Certificate) else read_certificate(certificate)
+    ).data
     try:
         if data["model"]["fingerprint"] != fingerprint(network):
-            raise CertificateError("the certificate is of another network, or of one that was loaded in another way")
+            raise CertificateError(
+                "the certificate is of another network, or of one that was loaded in another way"
+            )
         verifier = Verifier(network, data)
         nodes = [] if data["proof"] is None else data["proof"]["nodes"]
         statement = {name: data[name] for name in ("domain", "functionals", "directions")}
         return Check(_lower(verifier, data), _upper(verifier, data, nodes), len(nodes), statement)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as failure:
+    except (
+        KeyError,
+        IndexError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as failure:
         if isinstance(failure, CertificateError):
             raise
-        raise CertificateError(f"the certificate is malformed: {type(failure).__name__}: {failure}") from None
+        raise CertificateError(
+            f"the certificate is malformed: {type(failure).__name__}: {failure}"
+        ) from None
 
 
 def _lower(verifier: Verifier, data: dict[str, Any]) -> Claim:
@@ -94,12 +109,20 @@ def _lower(verifier: Verifier, data: dict[str, Any]) -> Claim:
         reached = Fraction(0) if claim == 0 else verifier.attained(data["witness"])
     except RefutedError as failure:
         return Claim(claim, False, str(failure))
-    return Claim(claim, reached >= claim, "" if reached >= claim else f"the witness attains {float(reached):.17g} only")
+    return Claim(
+        claim,
+        reached >= claim,
+        "" if reached >= claim else f"the witness attains {float(reached):.17g} only",
+    )
 
 
 def _upper(verifier: Verifier, data: dict[str, Any], nodes: list[Any]) -> Claim:
     if data["upper"] is None:
-        return Claim(None, False, "no upper bound is claimed: it rests on floating-point arithmetic, or on a solver")
+        return Claim(
+            None,
+            False,
+            "no upper bound is claimed: it rests on floating-point arithmetic, or on a solver",
+        )
     claim = float(number(data["upper"]))
     stack = [verifier.root()]
     for position, steps in enumerate(nodes):
@@ -109,7 +132,11 @@ def _upper(verifier: Verifier, data: dict[str, Any], nodes: list[Any]) -> Claim:
             stack += _node(verifier, stack.pop(), steps, Fraction(claim))
         except RefutedError as failure:
             return Claim(claim, False, f"node {position}: {failure}")
-    return Claim(claim, not stack, f"the domain is not covered: nodes are missing after {len(nodes)}" if stack else "")
+    return Claim(
+        claim,
+        not stack,
+        f"the domain is not covered: nodes are missing after {len(nodes)}" if stack else "",
+    )
 
 
 def _node(verifier: Verifier, cell: Cell, steps: list[Any], claim: Fraction) -> list[Cell]:
@@ -173,7 +200,9 @@ class Cell:
         states = self.states[layer]
         free = np.flatnonzero(states == FREE)
         kept = rows * (_integers(np.where(states == FREE, 1, 2 * (states == ON))) * _HALF)
-        reach = abs(rows[:, free]).sum(0) * _HALF  # a z for either a lies in z / 2 + [-1, 1] |z| / 2
+        reach = (
+            abs(rows[:, free]).sum(0) * _HALF
+        )  # a z for either a lies in z / 2 + [-1, 1] |z| / 2
         moving = np.flatnonzero(reach.signs())
         new = np.zeros((moving.size, states.size), dtype=object)
         new[np.arange(moving.size), free[moving]] = reach.integers[moving]
@@ -204,8 +233,15 @@ class Verifier:
         self.scale = None if scale is None else numbers(scale, (d,))
         if self.scale is not None and not (np.frexp(self.scale)[0] == 0.5).all():
             raise CertificateError("the scale of Reals is made of positive powers of two")
-        self.domain = ExactDomain(data["domain"], d) if self.scale is None else ExactDomain(lifted_box(d), d + 1)
-        self.functionals, self.directions = ExactSymmetricSet(data["functionals"], network.output.size), ExactSymmetricSet(data["directions"], d)
+        self.domain = (
+            ExactDomain(data["domain"], d)
+            if self.scale is None
+            else ExactDomain(lifted_box(d), d + 1)
+        )
+        self.functionals, self.directions = (
+            ExactSymmetricSet(data["functionals"], network.output.size),
+            ExactSymmetricSet(data["directions"], d),
+        )
         if data["mode"] not in ("forward", "reverse"):
             raise CertificateError(f"{data['mode']!r} is no mode")
         self.forward = data["mode"] == "forward"
@@ -219,7 +255,10 @@ class Verifier:
         self.affine: dict[int, tuple[list[tuple[Weight, int]], Dyadic | None]] = {}
         self.switch: dict[int, tuple[int, int]] = {}
         if self.scale is not None:  # x = r z, of which neurons are t times those of x = r z / t
-            self.affine[1] = [(Weight(sp.eye_array(d, d + 1, format="csr") * np.append(self.scale, 0.0)), 0)], None
+            self.affine[1] = (
+                [(Weight(sp.eye_array(d, d + 1, format="csr") * np.append(self.scale, 0.0)), 0)],
+                None,
+            )
             at[network.input] = 1
             self.widths.append(d)
         for node in network.graph.nodes:
@@ -229,10 +268,15 @@ class Verifier:
             self.widths.append(node.size)
             if isinstance(node, Switch):
                 if node.gate.x is not node.x:
-                    raise CertificateError("gates that switch what others read are not supported by certificates")
+                    raise CertificateError(
+                        "gates that switch what others read are not supported by certificates"
+                    )
                 self.switch[k] = at[node.x], layers[node.gate]
                 continue
-            terms, bias = [(Weight(weight), at[x]) for weight, x in node.terms], Dyadic.of(node.bias[None, :])
+            terms, bias = (
+                [(Weight(weight), at[x]) for weight, x in node.terms],
+                Dyadic.of(node.bias[None, :]),
+            )
             if self.scale is not None:
                 terms.append((Weight(np.hstack([np.zeros((node.size, d)), node.bias[:, None]])), 0))
             self.affine[k] = terms, bias if self.scale is None else None
@@ -256,7 +300,9 @@ class Verifier:
                 parts = [(x, weight.times(rows)) for weight, x in terms]
             for x, part in parts:
                 pending[x] = _joined(pending[x], part) if x in pending else part
-        return _joined(pending.get(0, zeros(0, self.widths[0])), zeros(total.shape[0], self.widths[0])), total
+        return _joined(
+            pending.get(0, zeros(0, self.widths[0])), zeros(total.shape[0], self.widths[0])
+        ), total
 
     def push(self, rows: Dyadic, rule: Rule, times: Dyadic | None = None) -> dict[int, Dyadic]:
         """What rows in the input become at all nodes, with `times` the biases, by a rule for switches."""
@@ -288,12 +334,17 @@ class Verifier:
             if not free.size:
                 continue
             rows = np.zeros((2 * free.size, states.size), dtype=object)
-            rows[np.arange(free.size), free], rows[np.arange(free.size, 2 * free.size), free] = 1, -1
+            rows[np.arange(free.size), free], rows[np.arange(free.size, 2 * free.size), free] = (
+                1,
+                -1,
+            )
             forms, constants = self.pull({self.reads[layer]: Dyadic(rows)}, cell.lines)
             top = self.domain.support_upper(forms) + constants
             low = (-top[free.size :]).maximum(cell.lower[layer][free])
             high = -(-top[: free.size]).maximum(-cell.upper[layer][free])
-            cell.lower[layer], cell.upper[layer] = (_placed(each, free, states.size) for each in (low, high))
+            cell.lower[layer], cell.upper[layer] = (
+                _placed(each, free, states.size) for each in (low, high)
+            )
             cell.states[layer] = states.copy()
             cell.states[layer][free[low.signs() >= 0]] = ON
             cell.states[layer][free[high.signs() <= 0]] = OFF
@@ -304,30 +355,51 @@ class Verifier:
         return [cell.with_gate(layer, index, ON), cell.with_gate(layer, index, OFF)]
 
     def deduce(
-        self, cell: Cell, layer: int, index: int, state: int, gates: list[Any], rows: list[Any], prices: list[Any]
+        self,
+        cell: Cell,
+        layer: int,
+        index: int,
+        state: int,
+        gates: list[Any],
+        rows: list[Any],
+        prices: list[Any],
     ) -> None:
         """Decide a gate: where it had the other state, a sum that it is part of, of numbers >= 0, would be <= 0."""
         self._state(cell, layer, index, decided=False)
         other = cell.with_gate(layer, index, ON if state == OFF else OFF)
         top, _ = self._combined(other, gates, rows, prices)
-        if top > 0 or state not in (ON, OFF) or not any(gate[:2] == [layer, index] for gate in gates):
+        if (
+            top > 0
+            or state not in (ON, OFF)
+            or not any(gate[:2] == [layer, index] for gate in gates)
+        ):
             raise RefutedError(f"gate {index} of layer {layer} may have the other state, too")
         cell.states = cell.with_gate(layer, index, state).states
 
     def empty(self, cell: Cell, gates: list[Any], rows: list[Any], prices: list[Any]) -> None:
         """No region is in the cell: a combination that is > 0 inside of each would be <= 0."""
         top, inside = self._combined(cell, gates, rows, prices)
-        if top > 0 or (top == 0 and not inside and not any(self._varies(cell, *gate[:2]) for gate in gates)):
+        if top > 0 or (
+            top == 0 and not inside and not any(self._varies(cell, *gate[:2]) for gate in gates)
+        ):
             raise RefutedError("its multipliers do not show it to be empty")
 
-    def _combined(self, cell: Cell, gates: list[Any], rows: list[Any], prices: list[Any]) -> tuple[Fraction, bool]:
+    def _combined(
+        self, cell: Cell, gates: list[Any], rows: list[Any], prices: list[Any]
+    ) -> tuple[Fraction, bool]:
         """At least the maximum on X of sum w_i s_i z_i, s_i = 1 for ON, -1 for OFF, and of X's own slacks, if any."""
-        seeds = {self.reads[0]: zeros(1, self.sizes[0])} if self.reads else {0: zeros(1, self.widths[0])}
+        seeds = (
+            {self.reads[0]: zeros(1, self.sizes[0])}
+            if self.reads
+            else {0: zeros(1, self.widths[0])}
+        )
         for layer, index, weight in gates:
             sign = 1 if self._state(cell, layer, index, decided=True) == ON else -1
             seed, at = np.zeros((1, self.sizes[layer]), dtype=object), self.reads[layer]
             seed[0, index] = sign
-            seeds[at] = _joined(seeds.get(at, zeros(1, self.sizes[layer])), Dyadic(seed) * _multiplier(weight))
+            seeds[at] = _joined(
+                seeds.get(at, zeros(1, self.sizes[layer])), Dyadic(seed) * _multiplier(weight)
+            )
         forms, constants = self.pull(seeds, cell.lines)
         limits = _sparse(rows, self.domain.limits.shape[1]), _sparse(prices, len(self.domain.balls))
         (top,) = (self.domain.support_upper(forms, *limits) + constants).fractions()
@@ -345,7 +417,9 @@ class Verifier:
             raise RefutedError(f"there is no gate {index} in layer {layer}")
         state = int(cell.states[layer][index])
         if (state != FREE) is not decided:
-            raise RefutedError(f"gate {index} of layer {layer} is {'open' if decided else 'decided'}")
+            raise RefutedError(
+                f"gate {index} of layer {layer} is {'open' if decided else 'decided'}"
+            )
         return state
 
     def zonotopes(self, cell: Cell) -> tuple[list[Dyadic], list[int] | None]:
@@ -358,18 +432,32 @@ class Verifier:
         everything = self.zonotope(cell, rows)
         return [everything[k : k + 1] for k in range(rows.shape[0])], over
 
-    def norm(self, found: list[Dyadic], over: list[int] | None, multipliers: list[Any] | None = None) -> Fraction:
+    def norm(
+        self, found: list[Dyadic], over: list[int] | None, multipliers: list[Any] | None = None
+    ) -> Fraction:
         """At least the norms of what zonotopes hold.
 
         Where they are those of the unit vectors e_j, by that of J^T c, which is at most the sum of |c_j| times those of
         J^T e_j; or, if there are no generators, as the spectral norm of a matrix.
         """
-        held, free = (self.directions, self.functionals) if self.forward else (self.functionals, self.directions)
-        if over is None and held.kind == free.kind == "ball" and all(each.shape[0] == 1 for each in found):
+        held, free = (
+            (self.directions, self.functionals)
+            if self.forward
+            else (self.functionals, self.directions)
+        )
+        if (
+            over is None
+            and held.kind == free.kind == "ball"
+            and all(each.shape[0] == 1 for each in found)
+        ):
             return held.spectral(stacked(found), free, multipliers)
         given = [None] * len(found) if multipliers is None else multipliers
         sizes = [free.zonotope_radius(each, own) for each, own in zip(found, given, strict=True)]
-        return held.support_abs(sizes) if over is None else max(n / q for n, q in zip(sizes, over, strict=True))
+        return (
+            held.support_abs(sizes)
+            if over is None
+            else max(n / q for n, q in zip(sizes, over, strict=True))
+        )
 
     def zonotope(self, cell: Cell, rows: Dyadic) -> Dyadic:
         """One that holds J^T c, or J v, for the c or v in the only row; for each row, where no gate is open."""
@@ -402,7 +490,9 @@ class Verifier:
             point = stacked([point.transposed(), Dyadic([[over]])]).transposed()
         elif not self.domain.inside(point, over):
             raise RefutedError("the witness's point is not inside the domain")
-        states = [np.array([int(each) for each in layer], dtype=np.int8) for layer in witness["pattern"]]
+        states = [
+            np.array([int(each) for each in layer], dtype=np.int8) for layer in witness["pattern"]
+        ]
         if [layer.size for layer in states] != self.sizes or not all(
             np.isin(layer, (OFF, ON)).all() for layer in states
         ):
@@ -413,7 +503,9 @@ class Verifier:
             signs = values[at].signs()[0]
             if ((signs > 0) & (given == OFF) | (signs < 0) & (given == ON)).any():
                 raise RefutedError("the witness's pattern is not that of its point")
-            if any(self._varies(cell, layer, index) for index in np.flatnonzero(signs == 0).tolist()):
+            if any(
+                self._varies(cell, layer, index) for index in np.flatnonzero(signs == 0).tolist()
+            ):
                 raise RefutedError("the witness's point is on a kink")
         functional = Dyadic.of(numbers(witness["functional"], (self.functionals.dim,))[None, :])
         direction = Dyadic.of(numbers(witness["direction"], (self.directions.dim,))[None, :])

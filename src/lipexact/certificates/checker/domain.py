@@ -14,18 +14,28 @@ class ExactDomain:
     """X: {x : lower <= x <= upper, A x <= b, |x - c|_1 <= r for each ball}."""
 
     def __init__(self, data: dict[str, Any], dim: int) -> None:
-        self.lower, self.upper = (Dyadic.of(numbers(data[side], (dim,))[None, :]) for side in ("lower", "upper"))
-        self.rows, self.limits = Dyadic.of(numbers(data["rows"], (-1, dim))), Dyadic.of(numbers(data["limits"], (-1,)))
+        self.lower, self.upper = (
+            Dyadic.of(numbers(data[side], (dim,))[None, :]) for side in ("lower", "upper")
+        )
+        self.rows, self.limits = (
+            Dyadic.of(numbers(data["rows"], (-1, dim))),
+            Dyadic.of(numbers(data["limits"], (-1,))),
+        )
         if self.rows.shape[0] != self.limits.shape[0]:
             raise CertificateError("the domain has another number of rows than of limits")
         self.limits = self.limits.reshaped(1, -1)
-        self.balls = [(Dyadic.of(numbers(ball["center"], (dim,))[None, :]), ball["radius"]) for ball in data["balls"]]
+        self.balls = [
+            (Dyadic.of(numbers(ball["center"], (dim,))[None, :]), ball["radius"])
+            for ball in data["balls"]
+        ]
         self._radii = Dyadic.of(numbers([radius for _, radius in self.balls], (-1,))[None, :])
         self.dim = dim
         clipped = [-(-centre.maximum(self.lower)).maximum(-self.upper) for centre, _ in self.balls]
         self._corners = [self.lower, self.upper, *clipped]
 
-    def support_upper(self, forms: Dyadic, mu: Dyadic | None = None, prices: Dyadic | None = None) -> Dyadic:
+    def support_upper(
+        self, forms: Dyadic, mu: Dyadic | None = None, prices: Dyadic | None = None
+    ) -> Dyadic:
         """At least the maxima on X of forms w, by weak duality: w x <= (w - mu A) x + mu b + sum p (r - |x - c|_1)."""
         constant = zeros(forms.shape[0])
         if mu is not None and mu.signs().any():
@@ -51,7 +61,9 @@ class ExactDomain:
                 np.where(forms.signs() > 0, self.upper.floats(), self.lower.floats()),
             )
             order = np.argsort(-size, axis=1)
-            used = np.cumsum(np.take_along_axis(np.abs(towards - centre.floats()), order, axis=1), axis=1)
+            used = np.cumsum(
+                np.take_along_axis(np.abs(towards - centre.floats()), order, axis=1), axis=1
+            )
             sizes = np.take_along_axis(size, order, axis=1)
             last = (used < radius).sum(axis=1)
             ends = np.minimum(last, self.dim - 1)
@@ -70,4 +82,10 @@ class ExactDomain:
 
 def lifted_box(dim: int) -> dict[str, Any]:
     """-1 <= z <= 1, 0 <= t <= 1."""
-    return {"lower": [-1.0] * dim + [0.0], "upper": [1.0] * (dim + 1), "rows": [], "limits": [], "balls": []}
+    return {
+        "lower": [-1.0] * dim + [0.0],
+        "upper": [1.0] * (dim + 1),
+        "rows": [],
+        "limits": [],
+        "balls": [],
+    }

@@ -75,7 +75,11 @@ class Dyadic:
     def __matmul__(self, other: Dyadic) -> Dyadic:
         used = np.flatnonzero((self.integers != 0).any(axis=0))
         shape = self.shape[:-1] + other.shape[1:]
-        found = _product(self.integers[:, used], other.integers[used]) if used.size else np.zeros(shape, dtype=int)
+        found = (
+            _product(self.integers[:, used], other.integers[used])
+            if used.size
+            else np.zeros(shape, dtype=int)
+        )
         return Dyadic(found, self.exponent + other.exponent)
 
     def reshaped(self, *shape: int) -> Dyadic:
@@ -101,7 +105,9 @@ class Dyadic:
 
     def signs(self) -> npt.NDArray[np.int8]:
         """1, 0 or -1."""
-        return np.asarray((self.integers > 0).astype(np.int8) - (self.integers < 0).astype(np.int8), dtype=np.int8)
+        return np.asarray(
+            (self.integers > 0).astype(np.int8) - (self.integers < 0).astype(np.int8), dtype=np.int8
+        )
 
     def fractions(self) -> list[Fraction]:
         """The entries of a vector."""
@@ -127,7 +133,9 @@ class Dyadic:
 def stacked(parts: Sequence[Dyadic]) -> Dyadic:
     """Rows below each other."""
     least = min((part.exponent for part in parts), default=0)
-    return Dyadic(np.concatenate([part.integers << (part.exponent - least) for part in parts]), least)
+    return Dyadic(
+        np.concatenate([part.integers << (part.exponent - least) for part in parts]), least
+    )
 
 
 def _product(a: Integers, b: Integers) -> Integers:
@@ -159,7 +167,8 @@ def _digits(integers: Integers) -> list[npt.NDArray[np.float64]]:
 def _aligned(a: Dyadic, b: Dyadic) -> tuple[tuple[Integers, Integers], int]:
     least = min(a.exponent, b.exponent)
     one, other = (
-        each.integers << (each.exponent - least) if each.exponent > least else each.integers for each in (a, b)
+        each.integers << (each.exponent - least) if each.exponent > least else each.integers
+        for each in (a, b)
     )
     return (one, other), least
 
@@ -201,7 +210,9 @@ class Weight:
         starts = self._sparse.indptr.tolist()
         for i in np.flatnonzero((rows.integers != 0).any(axis=0)).tolist():
             part = slice(starts[i], starts[i + 1])
-            found[:, self._sparse.indices[part]] += rows.integers[:, i : i + 1] * self._entries.integers[None, part]
+            found[:, self._sparse.indices[part]] += (
+                rows.integers[:, i : i + 1] * self._entries.integers[None, part]
+            )
         return Dyadic(found, rows.exponent + self._entries.exponent)
 
     @cached_property
@@ -223,7 +234,9 @@ def number(value: object) -> Fraction:
     CertificateError
         If it is none.
     """
-    if isinstance(value, bool) or not (isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))):
+    if isinstance(value, bool) or not (
+        isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    ):
         raise CertificateError(f"{value!r} is no number")
     return Fraction(value)
 
@@ -245,7 +258,11 @@ def numbers(values: object, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
     if not short:
         raise CertificateError("an array has something else than floats")
     found = found.reshape(0, *shape[1:]) if found.size == 0 and shape[:1] == (-1,) else found
-    fits = found.ndim == len(shape) and all(want in (-1, have) for want, have in zip(shape, found.shape, strict=True))
+    fits = found.ndim == len(shape) and all(
+        want in (-1, have) for want, have in zip(shape, found.shape, strict=True)
+    )
     if not fits or not np.isfinite(found).all():
-        raise CertificateError(f"an array of shape {found.shape} is none of finite numbers, of shape {shape}")
+        raise CertificateError(
+            f"an array of shape {found.shape} is none of finite numbers, of shape {shape}"
+        )
     return found

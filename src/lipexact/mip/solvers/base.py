@@ -83,7 +83,9 @@ __all__ = [
 _HEARTBEAT = 0.5  # seconds between two calls of on_progress without a new incumbent
 _PULSE = 0.1  # seconds between two looks for one
 _GRACE = 3.0  # seconds past its time limit after which a solver is told to stop, and told again
-_HANDING_OVER = threading.RLock()  # Pyomo redirects the output of the whole process while it hands a model over
+_HANDING_OVER = (
+    threading.RLock()
+)  # Pyomo redirects the output of the whole process while it hands a model over
 _CBC_FILES = threading.RLock()  # Pyomo keeps its temporary files on one stack
 _CONTRADICTION = 1e-6  # how far an incumbent may lie below the bound: solvers accept points violated by about this
 
@@ -151,7 +153,9 @@ class Watch:
         """Keep the latest news; called on the solver's thread."""
         self._latest = (_finite(incumbent), _finite(bound), nodes)
 
-    def run(self, job: Callable[[], object], cancel: Callable[[], object], fresh: bool = True) -> None:
+    def run(
+        self, job: Callable[[], object], cancel: Callable[[], object], fresh: bool = True
+    ) -> None:
         """Run `job` on a thread of its own until it returns; `cancel`, called from outside, asks it to.
 
         With `fresh` the thread is new; otherwise it is one that an earlier job has left, if there is any.
@@ -199,7 +203,9 @@ class Watch:
             raise failures[0]
 
 
-_idle: list[SimpleQueue[Callable[[], None]]] = []  # the inboxes of the threads that wait for another job
+_idle: list[
+    SimpleQueue[Callable[[], None]]
+] = []  # the inboxes of the threads that wait for another job
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.clear)  # a child process has none of the threads
 
@@ -252,7 +258,9 @@ SOLVERS: dict[str, Solver] = {}
 _Run = Callable[[Any, SolveOptions, Watch], SolverOutcome]
 
 
-def register(name: str, *, remedy: str, present: Callable[[], bool], quadratic: bool = False) -> Callable[[_Run], _Run]:
+def register(
+    name: str, *, remedy: str, present: Callable[[], bool], quadratic: bool = False
+) -> Callable[[_Run], _Run]:
     """Add a solver to the registry.
 
     Parameters
@@ -391,13 +399,17 @@ def solve(
     _require_minimisation(model)
     require_solver(solver)
     if options.time_limit is not None and options.time_limit <= 0:
-        return SolverOutcome(Termination.TIME_LIMIT, None, None, None, 0.0, "the time limit leaves no time to solve")
+        return SolverOutcome(
+            Termination.TIME_LIMIT, None, None, None, 0.0, "the time limit leaves no time to solve"
+        )
     watch = Watch(options.time_limit, on_progress)
     try:
         outcome = _sane(entry.run(model, options, watch), solver)
     except InfeasibleConstraintException as error:
         # Pyomo found a constraint without variables, or with all of them fixed, that does not hold.
-        outcome = SolverOutcome(Termination.INFEASIBLE, math.inf, None, 0, watch.seconds, str(error))
+        outcome = SolverOutcome(
+            Termination.INFEASIBLE, math.inf, None, 0, watch.seconds, str(error)
+        )
     except (LipExactError, MemoryError):
         raise
     except Exception as error:
@@ -418,7 +430,9 @@ def _entry(solver: str) -> Solver:
 
 def _not_quadratic(solver: str) -> SolverUnavailableError:
     others = " or ".join(f"solver={name!r}" for name in quadratic_solvers())
-    return SolverUnavailableError(f"{solver} cannot solve the quadratic program that an l2 norm makes; use {others}")
+    return SolverUnavailableError(
+        f"{solver} cannot solve the quadratic program that an l2 norm makes; use {others}"
+    )
 
 
 def _is_quadratic(model: Any) -> bool:
@@ -440,16 +454,22 @@ def _valid(options: SolveOptions) -> SolveOptions:
 def _require_minimisation(model: Any) -> None:
     objectives = list(model.component_data_objects(pyo.Objective, active=True, descend_into=True))
     if len(objectives) != 1:
-        raise SolverError(f"the model must have exactly one active objective, not {len(objectives)}")
+        raise SolverError(
+            f"the model must have exactly one active objective, not {len(objectives)}"
+        )
     if objectives[0].sense != pyo.minimize:
-        raise SolverError("the model must be a minimisation: minimise the negative of the objective")
+        raise SolverError(
+            "the model must be a minimisation: minimise the negative of the objective"
+        )
 
 
 def _sane(outcome: SolverOutcome, solver: str) -> SolverOutcome:
     """Refuse an outcome that contradicts itself, or is none; claim nothing where the solver claims nothing."""
     if not isinstance(outcome, SolverOutcome):
         raise SolverError(f"{solver} returned no outcome, but {outcome!r}")
-    outcome = replace(outcome, termination=Termination(outcome.termination), nodes=_count(outcome.nodes))
+    outcome = replace(
+        outcome, termination=Termination(outcome.termination), nodes=_count(outcome.nodes)
+    )
     if outcome.termination is Termination.FAILED:
         return replace(outcome, bound=None, incumbent=None)
     if outcome.termination is Termination.INFEASIBLE:
@@ -457,11 +477,15 @@ def _sane(outcome: SolverOutcome, solver: str) -> SolverOutcome:
     bound, incumbent = _finite(outcome.bound), _finite(outcome.incumbent)
     if bound is not None and incumbent is not None:
         if incumbent < bound - _CONTRADICTION * max(1.0, abs(bound), abs(incumbent)):
-            raise SolverError(f"{solver} contradicts itself: a solution of {incumbent} below its bound of {bound}")
+            raise SolverError(
+                f"{solver} contradicts itself: a solution of {incumbent} below its bound of {bound}"
+            )
         bound = min(bound, incumbent)
     elif outcome.termination is Termination.OPTIMAL:
         message = f"{outcome.message}, but without a {'bound' if bound is None else 'solution'}"
-        return replace(outcome, termination=Termination.FAILED, bound=None, incumbent=None, message=message)
+        return replace(
+            outcome, termination=Termination.FAILED, bound=None, incumbent=None, message=message
+        )
     message = "" if outcome.termination is Termination.OPTIMAL else outcome.message
     return replace(outcome, bound=bound, incumbent=incumbent, message=message)
 
@@ -482,7 +506,13 @@ def _load(values: Iterable[tuple[Any, float]]) -> None:
 
 
 def _settings(
-    options: SolveOptions, watch: Watch, *, gap: str, absolute_gap: str, threads: str, time_limit: str
+    options: SolveOptions,
+    watch: Watch,
+    *,
+    gap: str,
+    absolute_gap: str,
+    threads: str,
+    time_limit: str,
 ) -> dict[str, Any]:
     """Put the options under a solver's own names; the caller's own come last, and win."""
     settings: dict[str, Any] = {gap: options.gap, absolute_gap: 0.0}
@@ -494,7 +524,11 @@ def _settings(
 
 
 def _refusal(solver: str, name: str, value: object, reason: object = "") -> OptionError:
-    return OptionError(f"{solver} does not take the option {name!r} with the value {value!r}. {reason}".rstrip(". "))
+    return OptionError(
+        f"{solver} does not take the option {name!r} with the value {value!r}. {reason}".rstrip(
+            ". "
+        )
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------- HiGHS
@@ -506,11 +540,20 @@ def _solve_highs(model: Any, options: SolveOptions, watch: Watch) -> SolverOutco
     with _HANDING_OVER:
         translator.set_instance(model)
     highs = translator._solver_model
-    if highs.getNumCol() != len(translator._vars) or highs.getNumRow() != len(translator._active_constraints):
+    if highs.getNumCol() != len(translator._vars) or highs.getNumRow() != len(
+        translator._active_constraints
+    ):
         # Pyomo does not look at what HiGHS answers; a coefficient of 1e15 or more costs the rows.
-        raise SolverError("HiGHS refused part of the model: is a coefficient as large as 1e15, or not a number?")
+        raise SolverError(
+            "HiGHS refused part of the model: is a coefficient as large as 1e15, or not a number?"
+        )
     highs.setOptionValue("output_flag", False)
-    names = {"gap": "mip_rel_gap", "absolute_gap": "mip_abs_gap", "threads": "threads", "time_limit": "time_limit"}
+    names = {
+        "gap": "mip_rel_gap",
+        "absolute_gap": "mip_abs_gap",
+        "threads": "threads",
+        "time_limit": "time_limit",
+    }
     for name, value in _settings(options, watch, **names).items():
         try:
             accepted = highs.setOptionValue(name, value) == highspy.HighsStatus.kOk
@@ -533,7 +576,10 @@ def _solve_highs(model: Any, options: SolveOptions, watch: Watch) -> SolverOutco
     highs.cbIpmInterrupt.subscribe(on_lp)
 
     watch.run(highs.run, cancel=lambda: None)  # the events above do it
-    if highs.getModelStatus() == highspy.HighsModelStatus.kUnboundedOrInfeasible and not watch.cancelled:
+    if (
+        highs.getModelStatus() == highspy.HighsModelStatus.kUnboundedOrInfeasible
+        and not watch.cancelled
+    ):
         highs.setOptionValue("presolve", "off")
         if (left := watch.remaining()) is not None:
             highs.zeroAllClocks()
@@ -575,7 +621,14 @@ def _read_highs(translator: Any, highs: Any, watch: Watch) -> SolverOutcome:
         bound, nodes = info.mip_dual_bound, int(info.mip_node_count)
     else:  # an LP, or the tree was not entered: mip_dual_bound is not set, and reads 0
         bound, nodes = (incumbent if termination is Termination.OPTIMAL else None), None
-    return SolverOutcome(termination, bound, incumbent, nodes, watch.seconds, f"HiGHS: {highs.modelStatusToString(status)}")
+    return SolverOutcome(
+        termination,
+        bound,
+        incumbent,
+        nodes,
+        watch.seconds,
+        f"HiGHS: {highs.modelStatusToString(status)}",
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------- SCIP
@@ -594,17 +647,29 @@ class _Scip(ScipDirect):  # type: ignore[misc]
         self._objective = obj
 
 
-@register("scip", remedy="pip install pyscipopt", present=lambda: bool(has_pyscipopt), quadratic=True)
+@register(
+    "scip", remedy="pip install pyscipopt", present=lambda: bool(has_pyscipopt), quadratic=True
+)
 def _solve_scip(model: Any, options: SolveOptions, watch: Watch) -> SolverOutcome:
     translator = _Scip()
     with _HANDING_OVER:
-        scip, _, _ = translator._create_solver_model(model, translator.config({"timer": HierarchicalTimer()}))
+        scip, _, _ = translator._create_solver_model(
+            model, translator.config({"timer": HierarchicalTimer()})
+        )
     scip.hideOutput()
     scip.setParam("misc/catchctrlc", False)  # ctrl-C belongs to Watch; SCIP would swallow it
-    names = {"gap": "limits/gap", "absolute_gap": "limits/absgap", "threads": "lp/threads", "time_limit": "limits/time"}
+    names = {
+        "gap": "limits/gap",
+        "absolute_gap": "limits/absgap",
+        "threads": "lp/threads",
+        "time_limit": "limits/time",
+    }
     for name, value in _settings(options, watch, **names).items():
         try:
-            with _HANDING_OVER, capture_output(capture_fd=True):  # SCIP prints a value that it refuses to stderr
+            with (
+                _HANDING_OVER,
+                capture_output(capture_fd=True),
+            ):  # SCIP prints a value that it refuses to stderr
                 scip.setParam(name, value)
         except (LookupError, ValueError, TypeError, OverflowError) as error:
             raise _refusal("SCIP", name, value, error) from error
@@ -615,7 +680,9 @@ def _solve_scip(model: Any, options: SolveOptions, watch: Watch) -> SolverOutcom
                 self.model.catchEvent(event, self)
 
         def eventexec(self, _event: Any) -> None:
-            watch.record(self.model.getPrimalbound(), self.model.getDualbound(), self.model.getNTotalNodes())
+            watch.record(
+                self.model.getPrimalbound(), self.model.getDualbound(), self.model.getNTotalNodes()
+            )
 
     def interrupt() -> bool:
         try:
@@ -647,9 +714,14 @@ def _solve_scip(model: Any, options: SolveOptions, watch: Watch) -> SolverOutcom
     if scip.getNSols() > 0:
         solution = scip.getBestSol()
         incumbent = scip.getSolObjVal(solution)
-        _load((variable, solution[column]) for variable, column in translator._pyomo_var_to_solver_var_map.items())
+        _load(
+            (variable, solution[column])
+            for variable, column in translator._pyomo_var_to_solver_var_map.items()
+        )
     nodes = int(scip.getNTotalNodes())
-    return SolverOutcome(termination, scip.getDualbound(), incumbent, nodes, watch.seconds, f"SCIP: {status}")
+    return SolverOutcome(
+        termination, scip.getDualbound(), incumbent, nodes, watch.seconds, f"SCIP: {status}"
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- Gurobi
@@ -671,7 +743,12 @@ def _solve_gurobi(model: Any, options: SolveOptions, watch: Watch) -> SolverOutc
         # The loader owns the Gurobi model and disposes of it: keep it until the answer is read.
         translator, gurobi, _loader = _hand_to_gurobi(model)
     gurobi.setParam("OutputFlag", 0)
-    names = {"gap": "MIPGap", "absolute_gap": "MIPGapAbs", "threads": "Threads", "time_limit": "TimeLimit"}
+    names = {
+        "gap": "MIPGap",
+        "absolute_gap": "MIPGapAbs",
+        "threads": "Threads",
+        "time_limit": "TimeLimit",
+    }
     for name, value in _settings(options, watch, **names).items():
         try:
             gurobi.setParam(name, value)
@@ -711,14 +788,20 @@ def _hand_to_gurobi(model: Any) -> tuple[Any, Any, Any]:
     config = translator.config({"timer": HierarchicalTimer()})
     try:
         gurobi, loader, _ = translator._create_solver_model(model, config)
-    except InvalidConstraintError:  # linear models only, but twice as fast as the one that takes quadratic ones
+    except (
+        InvalidConstraintError
+    ):  # linear models only, but twice as fast as the one that takes quadratic ones
         translator = GurobiPersistent()
         gurobi, loader, _ = translator._create_solver_model(model, {})
     return translator, gurobi, loader
 
 
 def _read_gurobi(translator: Any, gurobi: Any, watch: Watch) -> SolverOutcome:
-    status = next(name for name in dir(gurobipy.GRB.Status) if getattr(gurobipy.GRB.Status, name) == gurobi.Status)
+    status = next(
+        name
+        for name in dir(gurobipy.GRB.Status)
+        if getattr(gurobipy.GRB.Status, name) == gurobi.Status
+    )
     termination = {
         "OPTIMAL": Termination.OPTIMAL,
         "INFEASIBLE": Termination.INFEASIBLE,
@@ -745,7 +828,9 @@ def _read_gurobi(translator: Any, gurobi: Any, watch: Watch) -> SolverOutcome:
 # ------------------------------------------------------------------------------------------------------------ CBC
 
 _CBC_NUMBER = r"(-?[\d.]+(?:e[+-]?\d+)?)"
-_CBC_TREE = re.compile(rf"After (\d+) nodes, \d+ on tree, {_CBC_NUMBER} best solution, best possible {_CBC_NUMBER}")
+_CBC_TREE = re.compile(
+    rf"After (\d+) nodes, \d+ on tree, {_CBC_NUMBER} best solution, best possible {_CBC_NUMBER}"
+)
 _CBC_SOLUTION = re.compile(rf"Integer solution of {_CBC_NUMBER} found .* (\d+) nodes")
 _CBC_PARTIAL = re.compile(rf"Partial search - best objective .*\(best possible {_CBC_NUMBER}\)")
 _CBC_LOWER = re.compile(rf"Lower bound: +{_CBC_NUMBER}")
@@ -768,7 +853,9 @@ class _Cbc(CBCSHELL):  # type: ignore[misc]
     def __init__(self, watch: Watch, refuses: bool) -> None:
         super().__init__()
         self.watch = watch
-        self.refuses = refuses  # whether the caller gave options of its own, so that CBC can refuse one
+        self.refuses = (
+            refuses  # whether the caller gave options of its own, so that CBC can refuse one
+        )
         self.lines: list[str] = []
         self.refused: str | None = None
         self.asked = self.ended = False
@@ -804,7 +891,9 @@ class _Cbc(CBCSHELL):  # type: ignore[misc]
                 if not self.ended:
                     self._signal(process, kill=True)
         self.code = process.returncode
-        return 0, "\n".join(self.lines)  # a failure is for the adapter to judge; Pyomo would log it and raise
+        return 0, "\n".join(
+            self.lines
+        )  # a failure is for the adapter to judge; Pyomo would log it and raise
 
     def _stop(self, process: subprocess.Popen[str]) -> None:
         """Ask CBC to end the search and write what it has; the second time, kill it."""
@@ -863,7 +952,9 @@ def _solve_cbc(model: Any, options: SolveOptions, watch: Watch) -> SolverOutcome
     with _CBC_FILES, _unwound(), _files_removed():
         results = cbc.solve(model, load_solutions=False, options=settings | dict(options.extra))
     if cbc.refused is not None:
-        raise OptionError(f"CBC does not take one of the options {dict(options.extra)}: {cbc.refused}")
+        raise OptionError(
+            f"CBC does not take one of the options {dict(options.extra)}: {cbc.refused}"
+        )
     return _read_cbc(cbc, results._smap, watch)
 
 
@@ -908,7 +999,9 @@ def _read_cbc(cbc: _Cbc, symbols: Any, watch: Watch) -> SolverOutcome:
     if cbc.code != 0 or not header:
         termination = watch.stopped if watch.cancelled else Termination.FAILED
         last = next((line for line in reversed(cbc.lines) if line), "it printed nothing")
-        return SolverOutcome(termination, None, None, count, watch.seconds, f"CBC ended with code {cbc.code}: {last}")
+        return SolverOutcome(
+            termination, None, None, count, watch.seconds, f"CBC ended with code {cbc.code}: {last}"
+        )
     result = cbc.find(_CBC_RESULT) or ""
     termination = _read_cbc_status(header, result, watch)
     bound = incumbent = None
@@ -920,7 +1013,9 @@ def _read_cbc(cbc: _Cbc, symbols: Any, watch: Watch) -> SolverOutcome:
         if logged is not None and abs(float(logged) - objective) > 1e-6 * max(1.0, abs(objective)):
             message = f"CBC wrote a solution of {objective}, and {logged} into its log"
             return SolverOutcome(Termination.FAILED, None, None, count, watch.seconds, message)
-        if all(abs(value - round(value)) < 1e-4 for variable, value in values if variable.is_integer()):
+        if all(
+            abs(value - round(value)) < 1e-4 for variable, value in values if variable.is_integer()
+        ):
             incumbent = objective
             _load(values)
     if termination is Termination.OPTIMAL and "gap tolerance" not in result:
@@ -937,7 +1032,11 @@ def _read_cbc_status(header: str, result: str, watch: Watch) -> Termination:
     if "ctrl-c" in result or "ctrl-c" in header:
         return watch.stopped
     if header.startswith("Optimal"):
-        return Termination.OPTIMAL if not result or result.startswith("Optimal") else Termination.FAILED
+        return (
+            Termination.OPTIMAL
+            if not result or result.startswith("Optimal")
+            else Termination.FAILED
+        )
     if header.startswith(("Infeasible", "Integer infeasible")):
         # Out of time, CBC may call what it has not finished infeasible.
         return Termination.TIME_LIMIT if watch.overdue else Termination.INFEASIBLE
@@ -948,7 +1047,9 @@ def _read_cbc_status(header: str, result: str, watch: Watch) -> Termination:
     return Termination.FAILED
 
 
-def _read_cbc_solution(text: str, doubles: bytes, symbols: Any) -> tuple[float, list[tuple[Any, float]]]:
+def _read_cbc_solution(
+    text: str, doubles: bytes, symbols: Any
+) -> tuple[float, list[tuple[Any, float]]]:
     """Read the objective and the variables' values: names from the text file, numbers from the binary one.
 
     The binary file holds the numbers of rows and columns, the objective, the rows' activities and duals, the
@@ -958,6 +1059,8 @@ def _read_cbc_solution(text: str, doubles: bytes, symbols: Any) -> tuple[float, 
     numbers = struct.unpack_from(f"={1 + 2 * rows + 2 * columns}d", doubles, 8)
     names = [line.replace("**", "").split()[1] for line in text.splitlines()[1 + rows :]]
     values = numbers[1 + 2 * rows : 1 + 2 * rows + columns]
-    variables = ((symbols.bySymbol.get(name), value) for name, value in zip(names, values, strict=True))
+    variables = (
+        (symbols.bySymbol.get(name), value) for name, value in zip(names, values, strict=True)
+    )
     # A constant objective is carried by a column of its own that has no variable.
     return numbers[0], [(variable, value) for variable, value in variables if variable is not None]

@@ -21,11 +21,15 @@ def _abs(node: OnnxNode, x: Tensor) -> Tensor:
 @lowers(
     "Clip",
     example=[
-        Example("y = Clip (x, low, high)", constants={"low": np.array(-0.5), "high": np.array(0.75)}),
+        Example(
+            "y = Clip (x, low, high)", constants={"low": np.array(-0.5), "high": np.array(0.75)}
+        ),
         Example("y = Clip (x, low)", constants={"low": np.array(0.25)}),
         Example("y = Clip (x, , high)", constants={"high": np.array(0.25)}, opset=11),
         Example("y = Clip (x)"),
-        Example("y = Clip (x, low, high)", constants={"low": np.array(0.5), "high": np.array(-0.25)}),
+        Example(
+            "y = Clip (x, low, high)", constants={"low": np.array(0.5), "high": np.array(-0.25)}
+        ),
         Example("y = Clip <min = 0.0, max = 1.0> (x)", opset=6),
         Example("y = Clip <max = 0.5> (x)", opset=6),
         Example("y = Clip (x)", opset=6),
@@ -37,7 +41,8 @@ def _clip(node: OnnxNode, x: Tensor, low: Constant | None, high: Constant | None
         if low is not None or high is not None:
             raise node.malformed("before opset 11 its bounds are attributes, not inputs")
         low, high = (
-            np.array(node.float(name), dtype=np.float32) if node.has(name) else None for name in ("min", "max")
+            np.array(node.float(name), dtype=np.float32) if node.has(name) else None
+            for name in ("min", "max")
         )
     result: Operand = x
     for sign, name, bound in ((1.0, "min", low), (-1.0, "max", high)):
@@ -86,9 +91,19 @@ def _leaky_relu(node: OnnxNode, x: Tensor) -> Tensor:
     example=[
         Example("y = Max (x, c)", constants={"c": numbers(6)}),
         Example("r = Neg (x)\n s = Mul (x, c)\n y = Max (x, r, s)", constants={"c": numbers(6)}),
-        Example("y = Max (c, x, d)", x=(1, 3, 1), constants={"c": numbers(2, 1, 2), "d": numbers(3, 1)}, opset=13),
+        Example(
+            "y = Max (c, x, d)",
+            x=(1, 3, 1),
+            constants={"c": numbers(2, 1, 2), "d": numbers(3, 1)},
+            opset=13,
+        ),
         Example("y = Max (x)"),
-        Example("t = Reshape (x, s)\n y = Max (x, t)", x=(1, 2, 1), constants={"s": np.array([1, 1, 2])}, opset=8),
+        Example(
+            "t = Reshape (x, s)\n y = Max (x, t)",
+            x=(1, 2, 1),
+            constants={"s": np.array([1, 1, 2])},
+            opset=8,
+        ),
         Example("r = Neg (x)\n y = Max (x, r)", opset=6),
     ],
 )
@@ -101,7 +116,10 @@ def _max(node: OnnxNode, *operands: Operand) -> Operand:
     "Min",
     example=[
         Example("y = Min (x, c)", constants={"c": numbers(6)}),
-        Example("r = Neg (x)\n s = Mul (x, c)\n y = Min (x, r, s, d)", constants={"c": numbers(6), "d": numbers(1)}),
+        Example(
+            "r = Neg (x)\n s = Mul (x, c)\n y = Min (x, r, s, d)",
+            constants={"c": numbers(6), "d": numbers(1)},
+        ),
         Example("y = Min (c, x)", x=(1, 3, 1), constants={"c": numbers(2, 1, 2)}),
         Example("r = Neg (x)\n a = Max (x, r)\n i = Min (x, r)\n y = Sub (a, i)"),
         Example("y = Min (x)", opset=6),
@@ -131,7 +149,11 @@ def _extreme_of(node: OnnxNode, sign: float, operands: tuple[Operand, ...]) -> O
     "PRelu",
     example=[
         Example("y = PRelu (x, s)", constants={"s": numbers(6)}),
-        Example("y = PRelu (x, s)", x=(1, 3, 2, 2), constants={"s": np.array([0.25, -0.5, 2.0]).reshape(3, 1, 1)}),
+        Example(
+            "y = PRelu (x, s)",
+            x=(1, 3, 2, 2),
+            constants={"s": np.array([0.25, -0.5, 2.0]).reshape(3, 1, 1)},
+        ),
         Example("y = PRelu (x, s)", x=(1, 2, 3), constants={"s": numbers(3)}, opset=9),
         Example("y = PRelu (x, s)", constants={"s": np.array(0.25)}, opset=16),
         Example(
@@ -150,8 +172,12 @@ def _prelu(node: OnnxNode, x: Tensor, slope: Constant) -> Tensor:
     if node.opset < 7 and slopes.ndim == 1 and slopes.size > 1 and len(x.shape) > 2:
         slopes = slopes.reshape(-1, *[1] * (len(x.shape) - 2))  # one for each channel
     if common_shape(node, x.shape, slopes.shape) != x.shape:
-        raise node.malformed(f"the slopes of shape {slope.shape} do not broadcast to the shape {x.shape} of its input")
-    return Tensor(lower.leaky_relu(x.value, np.broadcast_to(slopes, x.shape).ravel(), node.name), x.shape)
+        raise node.malformed(
+            f"the slopes of shape {slope.shape} do not broadcast to the shape {x.shape} of its input"
+        )
+    return Tensor(
+        lower.leaky_relu(x.value, np.broadcast_to(slopes, x.shape).ravel(), node.name), x.shape
+    )
 
 
 @lowers("Relu", example=[Example("y = Relu (x)"), Example("y = Relu (x)", x=(1, 2, 3), opset=6)])
@@ -172,13 +198,17 @@ def _shrink(node: OnnxNode, x: Tensor) -> Tensor:
     """x - bias where x > lambd, x + bias where x < -lambd, 0 between; refused unless bias = lambd."""
     bias, lambd = node.float("bias", 0.0), node.float("lambd", 0.5)
     if bias != lambd or lambd < 0:
-        raise node.unsupported(f"with bias {bias:g} and lambd {lambd:g} it is not continuous; bias = lambd >= 0 is")
+        raise node.unsupported(
+            f"with bias {bias:g} and lambd {lambd:g} it is not continuous; bias = lambd >= 0 is"
+        )
     if lambd == 0:
         return x
     edge = np.full(x.value.size, -lambd)
     above = lower.relu(lower.add(lower.scaled(1.0, x.value), bias=edge), f"{node.name}_above")
     below = lower.relu(lower.add(lower.scaled(-1.0, x.value), bias=edge), f"{node.name}_below")
-    return Tensor(lower.add(lower.scaled(1.0, above), lower.scaled(-1.0, below), name=node.name), x.shape)
+    return Tensor(
+        lower.add(lower.scaled(1.0, above), lower.scaled(-1.0, below), name=node.name), x.shape
+    )
 
 
 @lowers("ThresholdedRelu", example=Example("y = ThresholdedRelu <alpha = 0.0> (x)"))

@@ -32,7 +32,10 @@ from lipexact.onnx.tensors import (
         Example("y = Add (x, c)", constants={"c": numbers(6)}),
         Example("y = Add (c, x)", x=(1, 3, 1), constants={"c": numbers(2, 1, 4)}),
         Example("r = Relu (x)\n y = Add (x, r)", x=(4,)),
-        Example("s = Flatten <axis = 0> (x)\n t = Reshape (x, v) y = Add (s, t)", constants={"v": np.array([6, 1])}),
+        Example(
+            "s = Flatten <axis = 0> (x)\n t = Reshape (x, v) y = Add (s, t)",
+            constants={"v": np.array([6, 1])},
+        ),
         Example(
             "y = Add <broadcast = 1, axis = 1> (x, c)",
             x=(1, 3, 2),
@@ -52,14 +55,21 @@ def _add(node: OnnxNode, a: Operand, b: Operand) -> Operand:
     example=[
         Example("y = Div (x, c)", constants={"c": numbers(6)}),
         Example("y = Div (x, c)", x=(1, 3), constants={"c": numbers(2, 1)}),
-        Example("y = Div <broadcast = 1> (x, c)", constants={"c": numbers()}, opset=6, modern="y = Div (x, c)"),
+        Example(
+            "y = Div <broadcast = 1> (x, c)",
+            constants={"c": numbers()},
+            opset=6,
+            modern="y = Div (x, c)",
+        ),
     ],
 )
 def _div(node: OnnxNode, a: Operand, b: Operand) -> Operand:
     """The quotient, with broadcasting; the divisor must be constant."""
     b = aligned(node, a, b)
     if isinstance(b, Tensor):
-        raise node.unsupported("a quotient by something that depends on the input is not piecewise linear")
+        raise node.unsupported(
+            "a quotient by something that depends on the input is not piecewise linear"
+        )
     divisor = node.weights(b)
     if not divisor.all():
         raise node.malformed("it divides by zero")
@@ -69,10 +79,18 @@ def _div(node: OnnxNode, a: Operand, b: Operand) -> Operand:
 @lowers(
     "Einsum",
     example=[
-        Example('y = Einsum <equation = "bi,oi->bo"> (x, W)', x=(1, 3), constants={"W": numbers(2, 3)}),
-        Example('y = Einsum <equation = "ij, bkj"> (W, x)', x=(1, 2, 3), constants={"W": numbers(2, 3)}),
+        Example(
+            'y = Einsum <equation = "bi,oi->bo"> (x, W)', x=(1, 3), constants={"W": numbers(2, 3)}
+        ),
+        Example(
+            'y = Einsum <equation = "ij, bkj"> (W, x)', x=(1, 2, 3), constants={"W": numbers(2, 3)}
+        ),
         Example('y = Einsum <equation = "bii->bi"> (x)', x=(1, 3, 3)),
-        Example('y = Einsum <equation = "...i,i...k"> (x, W)', x=(1, 2, 3), constants={"W": numbers(3, 2, 2)}),
+        Example(
+            'y = Einsum <equation = "...i,i...k"> (x, W)',
+            x=(1, 2, 3),
+            constants={"W": numbers(3, 2, 2)},
+        ),
         Example(
             'y = Einsum <equation = "i,bij,jk->kb"> (u, x, W)',
             x=(1, 2, 3),
@@ -86,7 +104,11 @@ def _einsum(node: OnnxNode, *operands: Operand) -> Operand:
     inputs, output = _terms(node, equation, [len(x.shape) for x in operands])
     if sum(isinstance(x, Tensor) for x in operands) > 1:
         raise node.unsupported(PRODUCT)
-    pairs = [pair for term, x in zip(inputs, operands, strict=True) for pair in zip(term, x.shape, strict=True)]
+    pairs = [
+        pair
+        for term, x in zip(inputs, operands, strict=True)
+        for pair in zip(term, x.shape, strict=True)
+    ]
     lengths = dict(pairs)
     if any(lengths[letter] != length for letter, length in pairs):
         raise node.malformed(f"the equation '{equation}' gives a letter two lengths")
@@ -122,10 +144,15 @@ def _terms(node: OnnxNode, equation: str, ranks: list[int]) -> tuple[list[str], 
         output = "..." * ("..." in left) + "".join(sorted(once))
     if len(inputs) == len(ranks):
         # An ellipsis stands for the last of as many letters as the longest one needs.
-        widths = [rank + 3 - len(term) if "..." in term else 0 for term, rank in zip(inputs, ranks, strict=True)]
+        widths = [
+            rank + 3 - len(term) if "..." in term else 0
+            for term, rank in zip(inputs, ranks, strict=True)
+        ]
         spare = [letter for letter in ascii_letters if letter not in equation][: max(widths)]
         ellipses = ["".join(spare[len(spare) - width :]) if width > 0 else "" for width in widths]
-        inputs = [term.replace("...", letters, 1) for term, letters in zip(inputs, ellipses, strict=True)]
+        inputs = [
+            term.replace("...", letters, 1) for term, letters in zip(inputs, ellipses, strict=True)
+        ]
         output = output.replace("...", "".join(spare), 1)
     known = set("".join(inputs))
     if [len(term) for term in inputs] != ranks or not set(output) <= known <= set(ascii_letters):
@@ -146,8 +173,15 @@ def _terms(node: OnnxNode, equation: str, ranks: list[int]) -> tuple[list[str], 
             constants={"W": numbers(3, 1), "b": numbers(6, 1)},
         ),
         Example("y = Gemm <alpha = 2.0> (A, x, b)", constants={"A": numbers(3, 1), "b": numbers()}),
-        Example("y = Gemm <transA = 1, beta = -1.0> (A, B, x)", constants={"A": numbers(2, 3), "B": numbers(2, 6)}),
-        Example("y = Gemm <broadcast = 1> (x, W, b)", constants={"W": numbers(6, 2), "b": numbers(2)}, opset=6),
+        Example(
+            "y = Gemm <transA = 1, beta = -1.0> (A, B, x)",
+            constants={"A": numbers(2, 3), "B": numbers(2, 6)},
+        ),
+        Example(
+            "y = Gemm <broadcast = 1> (x, W, b)",
+            constants={"W": numbers(6, 2), "b": numbers(2)},
+            opset=6,
+        ),
     ],
 )
 def _gemm(node: OnnxNode, a: Operand, b: Operand, c: Operand | None) -> Operand:
@@ -165,7 +199,9 @@ def _gemm(node: OnnxNode, a: Operand, b: Operand, c: Operand | None) -> Operand:
         return weighted_sum(node, (alpha, product))
     result = weighted_sum(node, (alpha, product), (beta, c))
     if result.shape != product.shape:
-        raise node.malformed(f"C of shape {c.shape} does not broadcast to the shape {product.shape} of A B")
+        raise node.malformed(
+            f"C of shape {c.shape} does not broadcast to the shape {product.shape} of A B"
+        )
     return result
 
 
@@ -221,7 +257,11 @@ def _mul(node: OnnxNode, a: Operand, b: Operand) -> Operand:
     b = aligned(node, a, b)
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         raise node.unsupported(PRODUCT)
-    return weighted_sum(node, (b, a)) if not isinstance(b, Tensor) else weighted_sum(node, (np.asarray(a), b))
+    return (
+        weighted_sum(node, (b, a))
+        if not isinstance(b, Tensor)
+        else weighted_sum(node, (np.asarray(a), b))
+    )
 
 
 @lowers("Neg", example=[Example("y = Neg (x)"), Example("y = Neg (x)", x=(1, 2, 3), opset=6)])
@@ -254,7 +294,12 @@ def _sub(node: OnnxNode, a: Operand, b: Operand) -> Operand:
     "Sum",
     example=[
         Example("r = Relu (x)\n y = Sum (x, c, r)", constants={"c": numbers(6)}),
-        Example("y = Sum (c, x, d)", x=(1, 3, 1), constants={"c": numbers(2, 1, 2), "d": numbers(1)}, opset=8),
+        Example(
+            "y = Sum (c, x, d)",
+            x=(1, 3, 1),
+            constants={"c": numbers(2, 1, 2), "d": numbers(1)},
+            opset=8,
+        ),
         Example("y = Sum (x)", opset=6),
     ],
 )
@@ -269,7 +314,11 @@ def _sum(node: OnnxNode, *operands: Operand) -> Operand:
     "Where",
     example=[
         Example("y = Where (m, x, c)", constants={"m": np.arange(6) % 2 > 0, "c": numbers(1, 6)}),
-        Example("r = Relu (x)\n y = Where (m, r, x)", x=(1, 3), constants={"m": np.array([[True], [False]])}),
+        Example(
+            "r = Relu (x)\n y = Where (m, r, x)",
+            x=(1, 3),
+            constants={"m": np.array([[True], [False]])},
+        ),
         Example(
             "y = Where (m, c, x)",
             x=(1, 3, 1),
@@ -282,7 +331,10 @@ def _where(node: OnnxNode, condition: Constant, x: Operand, y: Operand) -> Opera
     """x where the condition holds, y elsewhere, with broadcasting; the condition must be constant."""
     if condition.dtype != bool:
         raise node.malformed(f"its condition should be of type bool, not {condition.dtype}")
-    return weighted_sum(node, *[(kept, _masked(node, kept, each)) for kept, each in ((condition, x), (~condition, y))])
+    return weighted_sum(
+        node,
+        *[(kept, _masked(node, kept, each)) for kept, each in ((condition, x), (~condition, y))],
+    )
 
 
 def _masked(node: OnnxNode, kept: Constant, x: Operand) -> Operand:
@@ -351,5 +403,7 @@ def _scaler(node: OnnxNode, x: Tensor) -> Operand:
     offset = node.weights(np.array(node.floats("offset", ()) or [0.0]))
     scale = node.weights(np.array(node.floats("scale", ()) or [1.0]))
     if not {offset.size, scale.size} <= {1, *x.shape[-1:]}:
-        raise node.malformed(f"{offset.size} offsets and {scale.size} scales do not fit a tensor of shape {x.shape}")
+        raise node.malformed(
+            f"{offset.size} offsets and {scale.size} scales do not fit a tensor of shape {x.shape}"
+        )
     return weighted_sum(node, (scale, x), (-scale, offset))

@@ -10,13 +10,26 @@ import numpy.typing as npt
 from lipexact.onnx.nodes import Constant, OnnxNode, Operand, Shape, Tensor
 from lipexact.onnx.registry import Example, lowers
 from lipexact.onnx.tensors import limit, limit_entries, numbers, weighted_sum
-from lipexact.onnx.windows import Axis, convolution, mapped, padding, positive, repeated, sliding, spatial
+from lipexact.onnx.windows import (
+    Axis,
+    convolution,
+    mapped,
+    padding,
+    positive,
+    repeated,
+    sliding,
+    spatial,
+)
 
 
 @lowers(
     "Conv",
     example=[
-        Example("y = Conv (x, W, b)", x=(1, 2, 4, 3), constants={"W": numbers(3, 2, 2, 2), "b": numbers(3)}),
+        Example(
+            "y = Conv (x, W, b)",
+            x=(1, 2, 4, 3),
+            constants={"W": numbers(3, 2, 2, 2), "b": numbers(3)},
+        ),
         Example(
             "h = Conv <kernel_shape = [3, 2], pads = [1, 0, 2, 1], strides = [2, 1]> (x, W)\n y = Relu (h)",
             x=(1, 1, 4, 3),
@@ -63,7 +76,11 @@ def _conv(node: OnnxNode, x: Tensor, W: Constant, B: Constant | None) -> Tensor:
 @lowers(
     "ConvTranspose",
     example=[
-        Example("y = ConvTranspose (x, W, b)", x=(1, 2, 3, 2), constants={"W": numbers(2, 3, 2, 2), "b": numbers(3)}),
+        Example(
+            "y = ConvTranspose (x, W, b)",
+            x=(1, 2, 3, 2),
+            constants={"W": numbers(2, 3, 2, 2), "b": numbers(3)},
+        ),
         Example(
             "h = ConvTranspose <dilations = [2], output_padding = [1], pads = [1, 2], strides = [2]> (x, W)\n"
             "y = Relu (h)",
@@ -105,7 +122,11 @@ def _conv(node: OnnxNode, x: Tensor, W: Constant, B: Constant | None) -> Tensor:
             opset=11,
             modern="y = ConvTranspose <pads = [1, 1, 0, 1], strides = [2, 1]> (x, W)",
         ),
-        Example('y = ConvTranspose <auto_pad = "VALID"> (x, W)', x=(1, 1, 3), constants={"W": numbers(1, 1, 2)}),
+        Example(
+            'y = ConvTranspose <auto_pad = "VALID"> (x, W)',
+            x=(1, 1, 3),
+            constants={"W": numbers(1, 1, 2)},
+        ),
     ],
 )
 def _conv_transpose(node: OnnxNode, x: Tensor, W: Constant, B: Constant | None) -> Tensor:
@@ -125,14 +146,18 @@ def _transposed_axes(node: OnnxNode, lengths: Shape, kernel: Shape) -> list[Axis
     strides, dilations = positive(node, "strides", rank), positive(node, "dilations", rank)
     mode, pads = padding(node, rank)
     extra = node.ints("output_padding", [0] * rank)
-    if len(extra) != rank or not all(0 <= e < max(s, d) for e, s, d in zip(extra, strides, dilations, strict=True)):
+    if len(extra) != rank or not all(
+        0 <= e < max(s, d) for e, s, d in zip(extra, strides, dilations, strict=True)
+    ):
         raise node.malformed(
             f"its attribute 'output_padding' should be {rank} integers from 0 on, less than stride or dilation, "
             f"not {list(extra)}"
         )
     shape = positive(node, "output_shape", rank) if node.has("output_shape") else None
     axes = []
-    for k, (length, size, stride, dilation) in enumerate(zip(lengths, kernel, strides, dilations, strict=True)):
+    for k, (length, size, stride, dilation) in enumerate(
+        zip(lengths, kernel, strides, dilations, strict=True)
+    ):
         full = (length - 1) * stride + extra[k] + (size - 1) * dilation + 1
         if shape is None and not mode.startswith("SAME"):
             before, total = pads[k], full - pads[k] - pads[rank + k]
@@ -150,23 +175,35 @@ def _transposed_axes(node: OnnxNode, lengths: Shape, kernel: Shape) -> list[Axis
                     )
                 before = 0
         if total < 1:
-            raise node.malformed(f"its pads leave nothing of the {full} entries along axis {k + 2} of the output")
+            raise node.malformed(
+                f"its pads leave nothing of the {full} entries along axis {k + 2} of the output"
+            )
         limit(node, full + before + total)
         limit(node, length * size)
         axes.append(Axis(total, length, size, stride, dilation, before))
     return axes
 
 
-def _kernel(node: OnnxNode, x: Tensor, W: Constant, axis: int) -> tuple[npt.NDArray[np.float64], int]:
+def _kernel(
+    node: OnnxNode, x: Tensor, W: Constant, axis: int
+) -> tuple[npt.NDArray[np.float64], int]:
     # The weights, whose given axis and the group's number count the channels of W's other side, and the groups.
     rank, groups = 2 + len(spatial(node, x.shape)), node.int("group", 1)
     if W.ndim != rank or W.size == 0:
         raise node.malformed(f"W of shape {W.shape} does not fit an input of shape {x.shape}")
     channels = x.shape[1]
-    if groups < 1 or W.shape[0] % groups or channels != (W.shape[1] * groups if axis == 0 else W.shape[0]):
-        raise node.malformed(f"W of shape {W.shape} does not fit an input with {channels} channels in {groups} groups")
+    if (
+        groups < 1
+        or W.shape[0] % groups
+        or channels != (W.shape[1] * groups if axis == 0 else W.shape[0])
+    ):
+        raise node.malformed(
+            f"W of shape {W.shape} does not fit an input with {channels} channels in {groups} groups"
+        )
     if node.has("kernel_shape") and node.ints("kernel_shape") != W.shape[2:]:
-        raise node.malformed(f"its kernel_shape {list(node.ints('kernel_shape'))} is not that of W, {W.shape[2:]}")
+        raise node.malformed(
+            f"its kernel_shape {list(node.ints('kernel_shape'))} is not that of W, {W.shape[2:]}"
+        )
     return node.weights(W), groups
 
 
@@ -174,7 +211,9 @@ def _bias(node: OnnxNode, B: Constant | None, shape: Shape) -> npt.NDArray[np.fl
     if B is None:
         return None
     if B.shape != (shape[1],):
-        raise node.malformed(f"B of shape {B.shape} should hold one number for each of the {shape[1]} channels")
+        raise node.malformed(
+            f"B of shape {B.shape} should hold one number for each of the {shape[1]} channels"
+        )
     return np.tile(np.repeat(node.weights(B), math.prod(shape[2:])), shape[0])
 
 
@@ -224,7 +263,9 @@ def _batch_normalization(
     if node.opset < 7:
         training = not node.int("is_test", 0)
     else:
-        training = any(node.proto.output[1:]) if node.opset < 14 else node.int("training_mode", 0) != 0
+        training = (
+            any(node.proto.output[1:]) if node.opset < 14 else node.int("training_mode", 0) != 0
+        )
     if training:
         raise node.unsupported(
             "BatchNormalization in training mode depends on the whole batch; export the model for inference (eval mode)"
@@ -236,10 +277,14 @@ def _batch_normalization(
     ones = (1,) * (len(x.shape) - 1 - len(channels))
     for name, constant in {"scale": scale, "B": B, "mean": mean, "var": var}.items():
         if constant.shape != channels:
-            raise node.malformed(f"its input '{name}' of shape {constant.shape} should be of shape {channels}")
+            raise node.malformed(
+                f"its input '{name}' of shape {constant.shape} should be of shape {channels}"
+            )
     variance = node.weights(var) + node.float("epsilon", float(np.float32(1e-5)))
     if not (variance > 0).all():
         raise node.malformed("its variance is not positive")
     factor = node.weights(scale) / np.sqrt(variance)
     shift = node.weights(B) - node.weights(mean) * factor
-    return weighted_sum(node, (factor.reshape(channels + ones), x), (1.0, shift.reshape(channels + ones)))
+    return weighted_sum(
+        node, (factor.reshape(channels + ones), x), (1.0, shift.reshape(channels + ones))
+    )

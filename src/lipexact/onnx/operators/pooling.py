@@ -17,28 +17,47 @@ from lipexact.onnx.windows import Axis, convolution, mapped, positive, repeated,
 @lowers(
     "AveragePool",
     example=[
-        Example("y = AveragePool <kernel_shape = [2, 3], strides = [2, 1]> (x)", x=(1, 2, 4, 3), opset=1),
+        Example(
+            "y = AveragePool <kernel_shape = [2, 3], strides = [2, 1]> (x)", x=(1, 2, 4, 3), opset=1
+        ),
         Example(
             "h = AveragePool <kernel_shape = [3], pads = [1, 1], strides = [2]> (x)\n y = Relu (h)",
             x=(1, 2, 5),
             opset=7,
         ),
         Example(
-            "y = AveragePool <kernel_shape = [2, 2], pads = [1, 0, 0, 1], count_include_pad = 1> (x)", x=(1, 1, 3, 3)
+            "y = AveragePool <kernel_shape = [2, 2], pads = [1, 0, 0, 1], count_include_pad = 1> (x)",
+            x=(1, 1, 3, 3),
         ),
-        Example("y = AveragePool <kernel_shape = [2], strides = [2], ceil_mode = 1> (x)", x=(1, 2, 5), opset=10),
+        Example(
+            "y = AveragePool <kernel_shape = [2], strides = [2], ceil_mode = 1> (x)",
+            x=(1, 2, 5),
+            opset=10,
+        ),
         Example(
             "y = AveragePool <ceil_mode = 1, count_include_pad = 1, kernel_shape = [3], pads = [1, 1], strides = [3]> "
             "(x)",
             x=(1, 1, 6),
             opset=22,
         ),
-        Example('y = AveragePool <kernel_shape = [2, 3], auto_pad = "SAME_UPPER"> (x)', x=(1, 1, 3, 4), opset=11),
         Example(
-            'y = AveragePool <kernel_shape = [2, 4], auto_pad = "SAME_LOWER", strides = [1, 2]> (x)', x=(1, 1, 3, 4)
+            'y = AveragePool <kernel_shape = [2, 3], auto_pad = "SAME_UPPER"> (x)',
+            x=(1, 1, 3, 4),
+            opset=11,
         ),
-        Example('y = AveragePool <kernel_shape = [2], auto_pad = "VALID", strides = [2]> (x)', x=(1, 1, 5)),
-        Example("y = AveragePool <kernel_shape = [2, 2], dilations = [2, 1]> (x)", x=(1, 1, 4, 3), opset=19),
+        Example(
+            'y = AveragePool <kernel_shape = [2, 4], auto_pad = "SAME_LOWER", strides = [1, 2]> (x)',
+            x=(1, 1, 3, 4),
+        ),
+        Example(
+            'y = AveragePool <kernel_shape = [2], auto_pad = "VALID", strides = [2]> (x)',
+            x=(1, 1, 5),
+        ),
+        Example(
+            "y = AveragePool <kernel_shape = [2, 2], dilations = [2, 1]> (x)",
+            x=(1, 1, 4, 3),
+            opset=19,
+        ),
         Example("y = AveragePool <kernel_shape = [2, 1, 2]> (x)", x=(1, 1, 3, 2, 2)),
     ],
 )
@@ -71,24 +90,36 @@ def _global_average_pool(node: OnnxNode, x: Tensor) -> Tensor:
     lengths = spatial(node, x.shape)
     size = math.prod(lengths)
     row = sp.csr_array(np.full((1, size), 1.0 / size))
-    return mapped(node, repeated(node, row, math.prod(x.shape[:2])), x, x.shape[:2] + (1,) * len(lengths))
+    return mapped(
+        node, repeated(node, row, math.prod(x.shape[:2])), x, x.shape[:2] + (1,) * len(lengths)
+    )
 
 
 @lowers(
     "MaxPool",
     example=[
-        Example("y = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (x)", x=(1, 1, 4, 4), opset=1),
+        Example(
+            "y = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (x)", x=(1, 1, 4, 4), opset=1
+        ),
         Example(
             "y = MaxPool <kernel_shape = [3, 2], pads = [1, 0, 1, 1], storage_order = 1, strides = [2, 1]> (x)",
             x=(1, 1, 3, 3),
             opset=8,
         ),
-        Example("y = MaxPool <kernel_shape = [2], strides = [2], ceil_mode = 1> (x)", x=(1, 2, 5), opset=10),
         Example(
-            "y = MaxPool <kernel_shape = [2, 2], dilations = [2, 1], strides = [1, 2]> (x)", x=(1, 1, 4, 4), opset=12
+            "y = MaxPool <kernel_shape = [2], strides = [2], ceil_mode = 1> (x)",
+            x=(1, 2, 5),
+            opset=10,
         ),
         Example(
-            "y = MaxPool <kernel_shape = [3], strides = [3], pads = [1, 1], ceil_mode = 1> (x)", x=(1, 1, 6), opset=22
+            "y = MaxPool <kernel_shape = [2, 2], dilations = [2, 1], strides = [1, 2]> (x)",
+            x=(1, 1, 4, 4),
+            opset=12,
+        ),
+        Example(
+            "y = MaxPool <kernel_shape = [3], strides = [3], pads = [1, 1], ceil_mode = 1> (x)",
+            x=(1, 1, 6),
+            opset=22,
         ),
         Example('y = MaxPool <kernel_shape = [2, 3], auto_pad = "SAME_UPPER"> (x)', x=(1, 1, 3, 3)),
         Example(
@@ -97,7 +128,9 @@ def _global_average_pool(node: OnnxNode, x: Tensor) -> Tensor:
             # The reference implementation pads as for SAME_UPPER.
             modern="y = MaxPool <kernel_shape = [2, 4], pads = [1, 1, 0, 1], strides = [1, 2]> (x)",
         ),
-        Example('y = MaxPool <kernel_shape = [3], auto_pad = "VALID", strides = [2]> (x)', x=(1, 1, 6)),
+        Example(
+            'y = MaxPool <kernel_shape = [3], auto_pad = "VALID", strides = [2]> (x)', x=(1, 1, 6)
+        ),
         Example("y = MaxPool <kernel_shape = [1, 1], strides = [2, 2]> (x)", x=(1, 2, 3, 3)),
         Example("h = MaxPool <kernel_shape = [2, 1, 2]> (x)\n y = Relu (h)", x=(1, 1, 3, 1, 2)),
     ],
@@ -111,7 +144,9 @@ def _max_pool(node: OnnxNode, x: Tensor) -> Operand:
     for k, axis in enumerate(axes, start=2):
         tap = axis.taps
         if (tap < 0).all(axis=1).any():
-            raise node.malformed(f"a window lies in the padding of axis {k} altogether, where there is no maximum")
+            raise node.malformed(
+                f"a window lies in the padding of axis {k} altogether, where there is no maximum"
+            )
         # Only what some window reads is carried along.
         read = np.unique(tap[tap >= 0])
         positions = positions.take(read, axis=k)
@@ -126,7 +161,9 @@ def _max_pool(node: OnnxNode, x: Tensor) -> Operand:
         limit(node, 8 * positions.size // positions.shape[k + 2] * taps[k].size)
         missing = (taps[k] < 0).reshape(*taps[k].shape, *[1] * (len(axes) - 1 - k))
         windows = np.moveaxis(np.where(missing, -1, positions.take(taps[k], axis=k + 2)), k + 3, -1)
-        value = lower.window_maximum(value, windows.reshape(-1, axes[k].kernel), f"{node.name}_axis{k + 2}")
+        value = lower.window_maximum(
+            value, windows.reshape(-1, axes[k].kernel), f"{node.name}_axis{k + 2}"
+        )
         positions = np.arange(value.size).reshape(windows.shape[:-1])
     return Tensor(value, positions.shape)
 
@@ -135,14 +172,21 @@ def _max_pool(node: OnnxNode, x: Tensor) -> Operand:
     "GlobalMaxPool",
     example=[
         Example("y = GlobalMaxPool (x)", x=(1, 2, 2, 3)),
-        Example("h = GlobalMaxPool (x)\n y = Add (h, c)", x=(1, 1, 5), constants={"c": numbers(1)}, opset=1),
+        Example(
+            "h = GlobalMaxPool (x)\n y = Add (h, c)",
+            x=(1, 1, 5),
+            constants={"c": numbers(1)},
+            opset=1,
+        ),
     ],
 )
 def _global_max_pool(node: OnnxNode, x: Tensor) -> Tensor:
     """The maximum of every channel."""
     lengths = spatial(node, x.shape)
     windows = x.positions.reshape(-1, math.prod(lengths))
-    return Tensor(lower.window_maximum(x.value, windows, node.name), x.shape[:2] + (1,) * len(lengths))
+    return Tensor(
+        lower.window_maximum(x.value, windows, node.name), x.shape[:2] + (1,) * len(lengths)
+    )
 
 
 def _windows(node: OnnxNode, x: Tensor) -> list[Axis]:
@@ -159,5 +203,7 @@ def _windows(node: OnnxNode, x: Tensor) -> list[Axis]:
                 "set pads instead"
             )
         if mode == "VALID" and up and reach < axis.length:
-            raise node.unsupported("runtimes disagree on auto_pad VALID with ceil_mode; set pads instead")
+            raise node.unsupported(
+                "runtimes disagree on auto_pad VALID with ceil_mode; set pads instead"
+            )
     return axes

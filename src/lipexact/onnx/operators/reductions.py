@@ -20,11 +20,19 @@ def _examples(operator: str, inputs_since: int) -> list[Example]:
     axes = {"a": np.array([1])}
     return [
         Example(f"y = {operator} (x, a)", x=(1, 2, 3), constants=axes, opset=newest),
-        Example(f"y = {operator} <keepdims = 0> (x, a)", x=(1, 2, 3), constants={"a": np.array([-1, 0])}, opset=newest),
+        Example(
+            f"y = {operator} <keepdims = 0> (x, a)",
+            x=(1, 2, 3),
+            constants={"a": np.array([-1, 0])},
+            opset=newest,
+        ),
         Example(f"y = {operator} (x)", x=(1, 2, 2), opset=newest),
         Example(f"y = {operator} <noop_with_empty_axes = 1> (x)", x=(1, 4), opset=newest),
         Example(
-            f"y = {operator} <keepdims = 0> (x, a)", x=(1, 4), constants={"a": np.zeros(0, np.int64)}, opset=newest
+            f"y = {operator} <keepdims = 0> (x, a)",
+            x=(1, 4),
+            constants={"a": np.zeros(0, np.int64)},
+            opset=newest,
         ),
         Example(f"y = {operator} <axes = [-1]> (x)", x=(1, 2, 3), opset=last),
         Example(f"y = {operator} <axes = [1], keepdims = 0> (x)", x=(1, 5), opset=last),
@@ -32,7 +40,9 @@ def _examples(operator: str, inputs_since: int) -> list[Example]:
     ]
 
 
-def _windows(node: OnnxNode, x: Tensor, axes: Constant | None, inputs_since: int) -> tuple[Indices, Shape]:
+def _windows(
+    node: OnnxNode, x: Tensor, axes: Constant | None, inputs_since: int
+) -> tuple[Indices, Shape]:
     """The positions that are reduced to one, a row for each entry of the result, and the shape of the result."""
     rank = len(x.shape)
     if node.opset >= inputs_since:
@@ -44,16 +54,29 @@ def _windows(node: OnnxNode, x: Tensor, axes: Constant | None, inputs_since: int
     idle = node.opset >= inputs_since and node.int("noop_with_empty_axes", 0)
     reduced = counted_axes(node, named or (() if idle else range(rank)), rank)
     kept = [axis for axis in range(rank) if axis not in reduced]
-    windows = x.positions.transpose(*kept, *reduced).reshape(math.prod(x.shape[axis] for axis in kept), -1)
+    windows = x.positions.transpose(*kept, *reduced).reshape(
+        math.prod(x.shape[axis] for axis in kept), -1
+    )
     if node.int("keepdims", 1):
-        return windows, tuple(1 if axis in reduced else length for axis, length in enumerate(x.shape))
+        return windows, tuple(
+            1 if axis in reduced else length for axis, length in enumerate(x.shape)
+        )
     return windows, tuple(x.shape[axis] for axis in kept)
 
 
-def _window_sums(node: OnnxNode, x: Tensor, windows: Indices, shape: Shape, factor: float = 1.0) -> Tensor:
+def _window_sums(
+    node: OnnxNode, x: Tensor, windows: Indices, shape: Shape, factor: float = 1.0
+) -> Tensor:
     rows, length = windows.shape
-    entries = (np.full(windows.size, factor), windows.ravel(), np.arange(0, windows.size + 1, length))
-    return Tensor(lower.add((sp.csr_array(entries, shape=(rows, x.value.size)), x.value), name=node.name), shape)
+    entries = (
+        np.full(windows.size, factor),
+        windows.ravel(),
+        np.arange(0, windows.size + 1, length),
+    )
+    return Tensor(
+        lower.add((sp.csr_array(entries, shape=(rows, x.value.size)), x.value), name=node.name),
+        shape,
+    )
 
 
 def _negative(x: Value, name: str = "") -> Value:
@@ -64,9 +87,18 @@ def _negative(x: Value, name: str = "") -> Value:
     "CumSum",
     example=[
         Example("y = CumSum (x, a)", x=(1, 4), constants={"a": np.array(1)}),
-        Example("y = CumSum <exclusive = 1> (x, a)", x=(1, 3, 2), constants={"a": np.array(-2)}, opset=11),
-        Example("y = CumSum <reverse = 1> (x, a)", x=(1, 3, 2), constants={"a": np.array(1, np.int32)}),
-        Example("y = CumSum <exclusive = 1, reverse = 1> (x, a)", x=(4,), constants={"a": np.array(0)}),
+        Example(
+            "y = CumSum <exclusive = 1> (x, a)",
+            x=(1, 3, 2),
+            constants={"a": np.array(-2)},
+            opset=11,
+        ),
+        Example(
+            "y = CumSum <reverse = 1> (x, a)", x=(1, 3, 2), constants={"a": np.array(1, np.int32)}
+        ),
+        Example(
+            "y = CumSum <exclusive = 1, reverse = 1> (x, a)", x=(4,), constants={"a": np.array(0)}
+        ),
     ],
 )
 def _cumsum(node: OnnxNode, x: Tensor, axis: Constant) -> Tensor:
@@ -120,8 +152,14 @@ def _reduce_sum(node: OnnxNode, x: Tensor, axes: Constant | None) -> Tensor:
     "TopK",
     example=[
         Example("y, i = TopK (x, k)", x=(1, 6), constants={"k": np.array([6])}),
-        Example("y, i = TopK <axis = 1> (x, k)", x=(1, 5, 2), constants={"k": np.array([2])}, opset=10),
-        Example("y, i = TopK <largest = 0, axis = -2> (x, k)", x=(1, 4, 2), constants={"k": np.array([3])}),
+        Example(
+            "y, i = TopK <axis = 1> (x, k)", x=(1, 5, 2), constants={"k": np.array([2])}, opset=10
+        ),
+        Example(
+            "y, i = TopK <largest = 0, axis = -2> (x, k)",
+            x=(1, 4, 2),
+            constants={"k": np.array([3])},
+        ),
         Example(
             "y, i = TopK <sorted = 0> (x, k)",
             x=(1, 7),
@@ -149,6 +187,8 @@ def _topk(node: OnnxNode, x: Tensor, k: Constant | None) -> Operand:
     depth = (length - 1).bit_length()
     limit(node, x.value.size * max(depth * (depth + 1) // 2, 1))
     lines = np.moveaxis(x.positions, axis, -1)
-    value = lower.largest(_negative(x.value) if smallest else x.value, lines.reshape(-1, length), count, node.name)
+    value = lower.largest(
+        _negative(x.value) if smallest else x.value, lines.reshape(-1, length), count, node.name
+    )
     result = Tensor(_negative(value, node.name) if smallest else value, (*lines.shape[:-1], count))
     return rearranged(node, result, np.moveaxis(result.positions, -1, axis))

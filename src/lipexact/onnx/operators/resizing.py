@@ -31,7 +31,11 @@ _NEAREST = {
 @lowers(
     "Resize",
     example=[
-        Example("y = Resize (x, , s)", x=(1, 1, 2, 3), constants={"s": np.array([1, 1, 2, 2], np.float32)}),
+        Example(
+            "y = Resize (x, , s)",
+            x=(1, 1, 2, 3),
+            constants={"s": np.array([1, 1, 2, 2], np.float32)},
+        ),
         Example(
             'y = Resize <mode = "linear"> (x, , s)',
             x=(1, 1, 2, 3),
@@ -76,7 +80,9 @@ _NEAREST = {
             modern='y = Resize <coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"> (x, , s)',
         ),
         Example(
-            'y = Resize <nearest_mode = "ceil"> (x, , , n)', x=(1, 1, 3, 4), constants={"n": np.array([1, 1, 4, 6])}
+            'y = Resize <nearest_mode = "ceil"> (x, , , n)',
+            x=(1, 1, 3, 4),
+            constants={"n": np.array([1, 1, 4, 6])},
         ),
         Example(
             'y = Resize <nearest_mode = "round_prefer_ceil", coordinate_transformation_mode = "asymmetric"> (x, , s)',
@@ -86,7 +92,11 @@ _NEAREST = {
     ],
 )
 def _resize(
-    node: OnnxNode, x: Tensor, second: Constant | None, scales: Constant | None, sizes: Constant | None
+    node: OnnxNode,
+    x: Tensor,
+    second: Constant | None,
+    scales: Constant | None,
+    sizes: Constant | None,
 ) -> Tensor:
     """Nearest, linear and cubic interpolation.
 
@@ -99,7 +109,9 @@ def _resize(
         places = node.string("coordinate_transformation_mode", "half_pixel")
         nearest = node.string("nearest_mode", "round_prefer_floor")
     if node.string("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise node.unsupported("lipexact resizes every axis by its own scale; export with explicit sizes")
+        raise node.unsupported(
+            "lipexact resizes every axis by its own scale; export with explicit sizes"
+        )
     if node.int("antialias", 0):
         raise node.unsupported("lipexact does not know antialiasing")
     node.float("extrapolation_value", 0.0)  # of cropping alone
@@ -154,7 +166,8 @@ def _interpolated(
         raise node.malformed(f"it needs {len(axes)} positive scales, or sizes")
     else:
         scaled = [
-            x.shape[axis] * scale for axis, scale in zip(axes, node.weights(scales).ravel().tolist(), strict=True)
+            x.shape[axis] * scale
+            for axis, scale in zip(axes, node.weights(scales).ravel().tolist(), strict=True)
         ]
         lengths = tuple(round(min(length, 1e18)) for length in scaled)
         if any(abs(length - new) > 1e-6 * new for length, new in zip(scaled, lengths, strict=True)):
@@ -172,9 +185,14 @@ def _interpolated(
         if length != shape[axis]:
             matrices[axis] = _of_axis(node, shape[axis], length, *rule)
         shape[axis] = length
-    parts = [matrices.get(axis, sp.eye_array(length, format="csr")) for axis, length in enumerate(x.shape)]
+    parts = [
+        matrices.get(axis, sp.eye_array(length, format="csr"))
+        for axis, length in enumerate(x.shape)
+    ]
     limit(node, math.prod(float(part.nnz) for part in parts))
-    matrix = sp.csr_array(reduce(lambda left, right: sp.kron(left, right, format="csr"), parts, sp.eye_array(1)))
+    matrix = sp.csr_array(
+        reduce(lambda left, right: sp.kron(left, right, format="csr"), parts, sp.eye_array(1))
+    )
     return Tensor(Affine(((matrix, x.value),), np.zeros(matrix.shape[0]), node.name), tuple(shape))
 
 
@@ -195,19 +213,27 @@ def _place(rule: str, k: int, old: int, new: int) -> Fraction | None:
             return None
 
 
-def _of_axis(node: OnnxNode, old: int, new: int, mode: str, rule: str, nearest: str, cubic: float) -> Matrix:
+def _of_axis(
+    node: OnnxNode, old: int, new: int, mode: str, rule: str, nearest: str, cubic: float
+) -> Matrix:
     """The matrix, of shape (new, old), that interpolates along one axis."""
     places = [place for k in range(new) if (place := _place(rule, k, old, new)) is not None]
     if not places or nearest not in _NEAREST or mode not in ("nearest", "linear", "cubic"):
         raise node.unsupported(f"lipexact does not interpolate by '{mode}', '{rule}', '{nearest}'")
     if mode == "nearest":
         if nearest == _OLD_NEAREST and new < old and any(place.denominator > 1 for place in places):
-            raise node.unsupported("runtimes differ in what nearest means before opset 11; export for a newer one")
+            raise node.unsupported(
+                "runtimes differ in what nearest means before opset 11; export for a newer one"
+            )
         choose, border = _NEAREST[nearest]
         # On a border, rounding decides in every runtime anew, unless the scale is a float.
         scale = Fraction(new, old).denominator
-        if scale & (scale - 1) and any(place and (place - border).denominator == 1 for place in places):
-            raise node.unsupported("its entries lie on the border between two others, where runtimes round differently")
+        if scale & (scale - 1) and any(
+            place and (place - border).denominator == 1 for place in places
+        ):
+            raise node.unsupported(
+                "its entries lie on the border between two others, where runtimes round differently"
+            )
         return _rows(old, [[(choose(place), 1.0)] for place in places])
     rows = []
     for place in places:
@@ -218,13 +244,22 @@ def _of_axis(node: OnnxNode, old: int, new: int, mode: str, rule: str, nearest: 
         else:
             # Keys (1981): the cubic convolution with parameter a.
             near = [((cubic + 2) * t - (cubic + 3)) * t * t + 1 for t in (s, 1 - s)]
-            far = [((cubic * t - 5 * cubic) * t + 8 * cubic) * t - 4 * cubic for t in (1 + s, 2 - s)]
-            rows.append(list(zip(range(first - 1, first + 3), (far[0], *near, far[1]), strict=True)))
+            far = [
+                ((cubic * t - 5 * cubic) * t + 8 * cubic) * t - 4 * cubic for t in (1 + s, 2 - s)
+            ]
+            rows.append(
+                list(zip(range(first - 1, first + 3), (far[0], *near, far[1]), strict=True))
+            )
     return _rows(old, rows)
 
 
 def _rows(old: int, rows: list[list[tuple[int, float]]]) -> Matrix:
     """The matrix of such weights at such entries; those beyond an end are its last entry."""
-    places = [(k, min(max(j, 0), old - 1), weight) for k, row in enumerate(rows) for j, weight in row if weight]
+    places = [
+        (k, min(max(j, 0), old - 1), weight)
+        for k, row in enumerate(rows)
+        for j, weight in row
+        if weight
+    ]
     to, of, weights = zip(*places, strict=True)
     return sp.csr_array(sp.coo_array((weights, (to, of)), shape=(len(rows), old)))

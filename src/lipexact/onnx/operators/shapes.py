@@ -46,7 +46,11 @@ def _cast(node: OnnxNode, x: Tensor) -> Tensor:
     # Real numbers stay real numbers; these two say how to round to an 8-bit float, which is refused.
     node.int("saturate", 1)
     node.string("round_mode", "up")
-    kind = node.int("to") if node.opset >= 6 else onnx.TensorProto.DataType.Value(node.string("to").upper())
+    kind = (
+        node.int("to")
+        if node.opset >= 6
+        else onnx.TensorProto.DataType.Value(node.string("to").upper())
+    )
     if kind not in FLOAT_TYPES:
         raise node.unsupported(_CAST)
     return x
@@ -77,8 +81,16 @@ def _cast_like(node: OnnxNode, x: Operand, target: Operand) -> Operand:
         Example("r = Relu (x)\n y = Concat <axis = 1> (x, c, r)", constants={"c": numbers(1, 2)}),
         Example("r = Relu (x)\n y = Concat <axis = -1> (r, x, x)", x=(1, 2, 2)),
         Example("y = Concat <axis = 0> (x)"),
-        Example("r = Neg (x)\n y = Concat <axis = -2> (c, x, r)", x=(1, 3, 2), constants={"c": numbers(1, 1, 2)}),
-        Example("r = Neg (x)\n y = Concat (x, r)", opset=3, modern="r = Neg (x)\n y = Concat <axis = 1> (x, r)"),
+        Example(
+            "r = Neg (x)\n y = Concat <axis = -2> (c, x, r)",
+            x=(1, 3, 2),
+            constants={"c": numbers(1, 1, 2)},
+        ),
+        Example(
+            "r = Neg (x)\n y = Concat (x, r)",
+            opset=3,
+            modern="r = Neg (x)\n y = Concat <axis = 1> (x, r)",
+        ),
     ],
 )
 def _concat(node: OnnxNode, *operands: Operand) -> Operand:
@@ -112,7 +124,9 @@ def _concat(node: OnnxNode, *operands: Operand) -> Operand:
     example=[
         Example("c = Constant <value = double[2] {1.5, -2.25}> ()\n y = Add (x, c)", x=(1, 2)),
         Example("c = Constant <value_float = 1.5> ()\n y = Mul (x, c)", dtype="float"),
-        Example("c = Constant <value_floats = [1.5, -0.5]> ()\n y = Mul (x, c)", x=(1, 2), dtype="float"),
+        Example(
+            "c = Constant <value_floats = [1.5, -0.5]> ()\n y = Mul (x, c)", x=(1, 2), dtype="float"
+        ),
         Example("s = Constant <value_ints = [3, -1]> ()\n y = Reshape (x, s)"),
         Example("a = Constant <value_int = 1> ()\n y = Unsqueeze (x, a)"),
     ],
@@ -153,16 +167,22 @@ def _depth_to_space(node: OnnxNode, x: Operand) -> Operand:
     if depth * size**2 != channels:
         raise node.malformed(f"blocks of {size} x {size} do not divide {channels} channels")
     if mode == "DCR":
-        blocks = positions_of(x).reshape(n, size, size, depth, height, width).transpose(0, 3, 4, 1, 5, 2)
+        blocks = (
+            positions_of(x).reshape(n, size, size, depth, height, width).transpose(0, 3, 4, 1, 5, 2)
+        )
     else:
-        blocks = positions_of(x).reshape(n, depth, size, size, height, width).transpose(0, 1, 4, 2, 5, 3)
+        blocks = (
+            positions_of(x).reshape(n, depth, size, size, height, width).transpose(0, 1, 4, 2, 5, 3)
+        )
     return rearranged(node, x, blocks.reshape(n, depth, height * size, width * size))
 
 
 def _blocks(node: OnnxNode, x: Operand) -> tuple[int, str]:
     size, mode = node.int("blocksize"), node.string("mode", "DCR")
     if size < 1 or mode not in ("DCR", "CRD"):
-        raise node.malformed(f"blocksize {size} and mode '{mode}'; the size must be positive, the mode DCR or CRD")
+        raise node.malformed(
+            f"blocksize {size} and mode '{mode}'; the size must be positive, the mode DCR or CRD"
+        )
     if len(x.shape) != 4:
         raise node.malformed(f"its input must be of rank 4, not of shape {x.shape}")
     return size, mode
@@ -188,7 +208,9 @@ def _dropout(
     node.int("seed", 0)
     training = bool(training_mode.any()) if training_mode is not None else False
     if training or (node.opset < 7 and not node.int("is_test", 0)):
-        raise node.unsupported("Dropout in training mode is random; export the model for inference (eval mode)")
+        raise node.unsupported(
+            "Dropout in training mode is random; export the model for inference (eval mode)"
+        )
     return x, np.ones(x.shape, dtype=bool)
 
 
@@ -233,8 +255,14 @@ def _flatten(node: OnnxNode, x: Operand) -> Operand:
     "Gather",
     example=[
         Example("y = Gather <axis = 1> (x, i)", constants={"i": np.array([3, 0, -1, 3])}),
-        Example("y = Gather <axis = -1> (x, i)", x=(1, 2, 3), constants={"i": np.array([[0, -2], [2, 1]])}),
-        Example("y = Gather <axis = 1> (x, i)", x=(1, 2, 3), constants={"i": np.array(1, np.int32)}),
+        Example(
+            "y = Gather <axis = -1> (x, i)",
+            x=(1, 2, 3),
+            constants={"i": np.array([[0, -2], [2, 1]])},
+        ),
+        Example(
+            "y = Gather <axis = 1> (x, i)", x=(1, 2, 3), constants={"i": np.array(1, np.int32)}
+        ),
         Example("y = Gather (x, i)", x=(4,), constants={"i": np.array([1, 2])}, opset=1),
     ],
 )
@@ -242,7 +270,9 @@ def _gather(node: OnnxNode, x: Operand, indices: Constant) -> Operand:
     """The entries at constant indices along an axis."""
     axis = axis_of(node, node.int("axis", 0), len(x.shape))
     limit_entries(node, math.prod(x.shape) // max(x.shape[axis], 1) * indices.size)
-    return rearranged(node, x, np.take(positions_of(x), indices_of(node, indices, x.shape[axis]), axis))
+    return rearranged(
+        node, x, np.take(positions_of(x), indices_of(node, indices, x.shape[axis]), axis)
+    )
 
 
 @lowers(
@@ -255,7 +285,9 @@ def _gather(node: OnnxNode, x: Operand, indices: Constant) -> Operand:
             constants={"i": np.array([[[2, -2, 0, 0], [1, 1, -1, 0]]])},
             modern="y = GatherElements <axis = 2> (x, i)",
         ),
-        Example("y = GatherElements (x, i)", x=(4,), constants={"i": np.array([1, 2, 0])}, opset=11),
+        Example(
+            "y = GatherElements (x, i)", x=(4,), constants={"i": np.array([1, 2, 0])}, opset=11
+        ),
     ],
 )
 def _gather_elements(node: OnnxNode, x: Operand, indices: Constant) -> Operand:
@@ -264,8 +296,12 @@ def _gather_elements(node: OnnxNode, x: Operand, indices: Constant) -> Operand:
     axis = axis_of(node, node.int("axis", 0), rank)
     outside = [each for each in range(rank) if each != axis]
     if indices.ndim != rank or any(indices.shape[each] > x.shape[each] for each in outside):
-        raise node.malformed(f"the indices of shape {indices.shape} do not fit a tensor of shape {x.shape}")
-    rows = tuple(slice(None) if each == axis else slice(indices.shape[each]) for each in range(rank))
+        raise node.malformed(
+            f"the indices of shape {indices.shape} do not fit a tensor of shape {x.shape}"
+        )
+    rows = tuple(
+        slice(None) if each == axis else slice(indices.shape[each]) for each in range(rank)
+    )
     places = indices_of(node, indices, x.shape[axis])
     return rearranged(node, x, np.take_along_axis(positions_of(x)[rows], places, axis))
 
@@ -273,11 +309,25 @@ def _gather_elements(node: OnnxNode, x: Operand, indices: Constant) -> Operand:
 @lowers(
     "GatherND",
     example=[
-        Example("y = GatherND (x, i)", x=(1, 2, 3), constants={"i": np.array([[0, 1, -1], [0, 0, 0]])}),
-        Example("y = GatherND (x, i)", x=(1, 2, 3), constants={"i": np.array([[[0, 1]], [[0, 0]], [[-1, 1]]])}),
-        Example("y = GatherND <batch_dims = 1> (x, i)", x=(1, 2, 3), constants={"i": np.array([[[1], [0]]])}, opset=12),
         Example(
-            "y = GatherND <batch_dims = 2> (x, i)", x=(1, 2, 3), constants={"i": np.array([[[-1], [0]]])}, opset=13
+            "y = GatherND (x, i)", x=(1, 2, 3), constants={"i": np.array([[0, 1, -1], [0, 0, 0]])}
+        ),
+        Example(
+            "y = GatherND (x, i)",
+            x=(1, 2, 3),
+            constants={"i": np.array([[[0, 1]], [[0, 0]], [[-1, 1]]])},
+        ),
+        Example(
+            "y = GatherND <batch_dims = 1> (x, i)",
+            x=(1, 2, 3),
+            constants={"i": np.array([[[1], [0]]])},
+            opset=12,
+        ),
+        Example(
+            "y = GatherND <batch_dims = 2> (x, i)",
+            x=(1, 2, 3),
+            constants={"i": np.array([[[-1], [0]]])},
+            opset=13,
         ),
     ],
 )
@@ -285,7 +335,9 @@ def _gather_nd(node: OnnxNode, x: Operand, indices: Constant) -> Operand:
     """The entries, or parts, at tuples of constant indices."""
     batch = node.int("batch_dims", 0)
     if not 0 <= batch < min(indices.ndim, len(x.shape)) or indices.shape[:batch] != x.shape[:batch]:
-        raise node.malformed(f"{batch} batch axes do not fit the shapes {x.shape} and {indices.shape}")
+        raise node.malformed(
+            f"{batch} batch axes do not fit the shapes {x.shape} and {indices.shape}"
+        )
     depth = indices.shape[-1]
     if not 1 <= depth <= len(x.shape) - batch:
         raise node.malformed(f"tuples of {depth} indices do not fit a tensor of shape {x.shape}")
@@ -324,15 +376,37 @@ def _identity(_: OnnxNode, x: Tensor) -> Tensor:
             constants={"p": np.array([1, 0, 0, 2]), "v": np.array(-1.5), "a": np.array([-1, 1])},
             opset=18,
         ),
-        Example("y = Pad (x, p, , a)", x=(1, 3), constants={"p": np.array([2, 1]), "a": np.array([1])}, opset=21),
-        Example('y = Pad <mode = "reflect"> (x, p)', x=(1, 2, 3), constants={"p": np.array([0, 1, 2, 0, 0, 1])}),
-        Example('y = Pad <mode = "edge"> (x, p)', x=(1, 2, 2), constants={"p": np.array([0, 1, 2, 1, 0, 3])}),
-        Example('y = Pad <mode = "wrap"> (x, p)', x=(1, 3), constants={"p": np.array([0, 2, 0, 4])}, opset=19),
-        Example('y = Pad <pads = [0, 1, 0, 2], value = 0.25, mode = "constant"> (x)', x=(1, 3), opset=2),
+        Example(
+            "y = Pad (x, p, , a)",
+            x=(1, 3),
+            constants={"p": np.array([2, 1]), "a": np.array([1])},
+            opset=21,
+        ),
+        Example(
+            'y = Pad <mode = "reflect"> (x, p)',
+            x=(1, 2, 3),
+            constants={"p": np.array([0, 1, 2, 0, 0, 1])},
+        ),
+        Example(
+            'y = Pad <mode = "edge"> (x, p)',
+            x=(1, 2, 2),
+            constants={"p": np.array([0, 1, 2, 1, 0, 3])},
+        ),
+        Example(
+            'y = Pad <mode = "wrap"> (x, p)',
+            x=(1, 3),
+            constants={"p": np.array([0, 2, 0, 4])},
+            opset=19,
+        ),
+        Example(
+            'y = Pad <pads = [0, 1, 0, 2], value = 0.25, mode = "constant"> (x)', x=(1, 3), opset=2
+        ),
         Example("y = Pad <paddings = [0, 1, 0, 2]> (x)", x=(1, 3), opset=1),
     ],
 )
-def _pad(node: OnnxNode, x: Operand, pads: Constant | None, value: Constant | None, axes: Constant | None) -> Operand:
+def _pad(
+    node: OnnxNode, x: Operand, pads: Constant | None, value: Constant | None, axes: Constant | None
+) -> Operand:
     """More entries around, in all modes, or fewer; sizes and value must be constant."""
     rank, mode, fill = len(x.shape), node.string("mode", "constant"), 0.0
     if node.opset < 11:
@@ -354,7 +428,9 @@ def _pad(node: OnnxNode, x: Operand, pads: Constant | None, value: Constant | No
     around = {axis: (widths[k], widths[k + len(padded)]) for k, axis in enumerate(padded)}
     lengths = [length + sum(around.get(axis, ())) for axis, length in enumerate(x.shape)]
     if min(lengths, default=0) < 0:
-        raise node.malformed(f"its padding {list(widths)} takes away more than a tensor of shape {x.shape} has")
+        raise node.malformed(
+            f"its padding {list(widths)} takes away more than a tensor of shape {x.shape} has"
+        )
     limit_entries(node, math.prod(map(max, lengths, x.shape)))
     positions = positions_of(x)
     for axis, (before, after) in around.items():
@@ -362,7 +438,9 @@ def _pad(node: OnnxNode, x: Operand, pads: Constant | None, value: Constant | No
     return rearranged(node, x, positions, fill)
 
 
-def _padded(node: OnnxNode, positions: Indices, axis: int, before: int, after: int, mode: str) -> Indices:
+def _padded(
+    node: OnnxNode, positions: Indices, axis: int, before: int, after: int, mode: str
+) -> Indices:
     # First what is taken away, and then what is added to the rest.
     length = positions.shape[axis]
     kept = slice(max(-before, 0), length - max(-after, 0))
@@ -380,7 +458,11 @@ def _padded(node: OnnxNode, positions: Indices, axis: int, before: int, after: i
         places %= length
     elif mode == "reflect":
         period = max(2 * (length - 1), 1)
-        places = np.abs((places + length - 1) % period - (length - 1)) if length > 1 else np.zeros_like(places)
+        places = (
+            np.abs((places + length - 1) % period - (length - 1))
+            if length > 1
+            else np.zeros_like(places)
+        )
     return np.take(positions, places, axis)
 
 
@@ -409,7 +491,9 @@ def _reshape(node: OnnxNode, x: Operand, shape: Constant | None) -> Operand:
         wanted = integers(node, shape, "shape")
     if not node.int("allowzero", 0):
         if any(length == 0 and axis >= len(x.shape) for axis, length in enumerate(wanted)):
-            raise node.malformed(f"shape {list(wanted)} copies an axis that shape {x.shape} does not have")
+            raise node.malformed(
+                f"shape {list(wanted)} copies an axis that shape {x.shape} does not have"
+            )
         wanted = tuple(length or x.shape[axis] for axis, length in enumerate(wanted))
     if wanted.count(-1) == 1 and 0 not in wanted:
         rest = -math.prod(wanted)
@@ -444,7 +528,9 @@ def _scatter_elements(node: OnnxNode, x: Operand, indices: Constant, updates: Op
         each == axis or indices.shape[each] <= x.shape[each] for each in range(indices.ndim)
     )
     if not fits or indices.shape != updates.shape:
-        raise node.malformed(f"indices {indices.shape} and updates {updates.shape} do not fit the shape {x.shape}")
+        raise node.malformed(
+            f"indices {indices.shape} and updates {updates.shape} do not fit the shape {x.shape}"
+        )
     places: list[Indices] = list(np.ogrid[tuple(slice(length) for length in indices.shape)])
     places[axis] = indices_of(node, indices, x.shape[axis])
     return _scattered(node, x, positions_of(x)[tuple(places)], updates)
@@ -453,8 +539,17 @@ def _scatter_elements(node: OnnxNode, x: Operand, indices: Constant, updates: Op
 @lowers(
     "ScatterND",
     example=[
-        Example("y = ScatterND (x, i, u)", x=(1, 4), constants={"i": np.array([[0, 3], [0, 1]]), "u": numbers(2)}),
-        Example("r = Neg (x)\n y = ScatterND (x, i, r)", x=(1, 2, 3), constants={"i": np.array([[0]])}, opset=11),
+        Example(
+            "y = ScatterND (x, i, u)",
+            x=(1, 4),
+            constants={"i": np.array([[0, 3], [0, 1]]), "u": numbers(2)},
+        ),
+        Example(
+            "r = Neg (x)\n y = ScatterND (x, i, r)",
+            x=(1, 2, 3),
+            constants={"i": np.array([[0]])},
+            opset=11,
+        ),
         Example(
             'y = ScatterND <reduction = "add"> (c, i, x)',
             x=(2,),
@@ -467,7 +562,9 @@ def _scatter_nd(node: OnnxNode, x: Operand, indices: Constant, updates: Operand)
     """Entries, or parts, at tuples of constant indices replaced, or added to; no other reduction."""
     depth = indices.shape[-1] if indices.ndim else 0
     if not 1 <= depth <= len(x.shape) or updates.shape != (*indices.shape[:-1], *x.shape[depth:]):
-        raise node.malformed(f"indices {indices.shape} and updates {updates.shape} do not fit the shape {x.shape}")
+        raise node.malformed(
+            f"indices {indices.shape} and updates {updates.shape} do not fit the shape {x.shape}"
+        )
     places = tuple(indices_of(node, indices[..., k], x.shape[k]) for k in range(depth))
     return _scattered(node, x, positions_of(x)[places], updates)
 
@@ -475,13 +572,17 @@ def _scatter_nd(node: OnnxNode, x: Operand, indices: Constant, updates: Operand)
 def _scattered(node: OnnxNode, x: Operand, places: Indices, updates: Operand) -> Operand:
     reduction, places = node.string("reduction", "none"), places.ravel()
     if reduction not in ("none", "add"):
-        raise node.unsupported(f"lipexact does not know the reduction '{reduction}'; it knows 'none' and 'add'")
+        raise node.unsupported(
+            f"lipexact does not know the reduction '{reduction}'; it knows 'none' and 'add'"
+        )
     if reduction == "none" and np.unique(places).size < places.size:
         raise node.malformed("its indices name an entry twice")
     kept = np.ones(x.shape)
     if reduction == "none":
         kept.ravel()[places] = 0.0
-    moved = sp.csr_array((np.ones(places.size), (places, np.arange(places.size))), shape=(kept.size, places.size))
+    moved = sp.csr_array(
+        (np.ones(places.size), (places, np.arange(places.size))), shape=(kept.size, places.size)
+    )
     terms: list[tuple[Matrix, Value]] = []
     bias = np.zeros(kept.size)
     if isinstance(x, Tensor):
@@ -506,7 +607,9 @@ def _scattered(node: OnnxNode, x: Operand, places: Indices, updates: Operand) ->
             x=(1, 2, 3),
             constants={"i": np.array(0), "a": np.array([0]), "m": np.array([-1])},
         ),
-        Example("s = Shape (x)\n o = ConstantOfShape <value = double[1] {1.5}> (s)\n y = Sub (x, o)"),
+        Example(
+            "s = Shape (x)\n o = ConstantOfShape <value = double[1] {1.5}> (s)\n y = Sub (x, o)"
+        ),
     ],
 )
 def _shape(node: OnnxNode, x: Tensor) -> Constant:
@@ -517,7 +620,9 @@ def _shape(node: OnnxNode, x: Tensor) -> Constant:
 
 @lowers(
     "Size",
-    example=Example("n = Size (x)\n s = Reshape (n, o)\n y = Reshape (x, s)", constants={"o": np.array([1])}),
+    example=Example(
+        "n = Size (x)\n s = Reshape (n, o)\n y = Reshape (x, s)", constants={"o": np.array([1])}
+    ),
 )
 def _size(_: OnnxNode, x: Tensor) -> Constant:
     """The number of entries, as a constant."""
@@ -546,7 +651,11 @@ def _size(_: OnnxNode, x: Tensor) -> Constant:
         Example(
             "y = Slice (x, s, e, a)",
             x=(1, 4),
-            constants={"s": np.array([-3], np.int32), "e": np.array([-1], np.int32), "a": np.array([1], np.int32)},
+            constants={
+                "s": np.array([-3], np.int32),
+                "e": np.array([-1], np.int32),
+                "a": np.array([1], np.int32),
+            },
             opset=10,
         ),
         Example("y = Slice <axes = [1], starts = [2], ends = [2147483647]> (x)", opset=9),
@@ -572,11 +681,15 @@ def _slice(
         cut = tuple(range(len(first))) if axes is None else integers(node, axes, "axes")
     by = (1,) * len(first) if steps is None else integers(node, steps, "steps")
     if not len(first) == len(last) == len(cut) == len(by):
-        raise node.malformed(f"it has {len(first)} starts, {len(last)} ends, {len(cut)} axes and {len(by)} steps")
+        raise node.malformed(
+            f"it has {len(first)} starts, {len(last)} ends, {len(cut)} axes and {len(by)} steps"
+        )
     if 0 in by:
         raise node.malformed("a step is 0")
     positions = positions_of(x)
-    for axis, start, end, step in zip(counted_axes(node, cut, len(x.shape)), first, last, by, strict=True):
+    for axis, start, end, step in zip(
+        counted_axes(node, cut, len(x.shape)), first, last, by, strict=True
+    ):
         length = x.shape[axis]
         # A step backwards begins at the last entry at most, and its end may lie before the first one.
         low, high = (0, length) if step > 0 else (-1, length - 1)
@@ -626,7 +739,12 @@ def _space_to_depth(node: OnnxNode, x: Operand) -> Operand:
         Example("a, b = Split (x)\n y = Sub (a, b)", x=(4,), opset=2),
         Example("a, y = Split <axis = 1> (x)", opset=1, modern="a, y = Split <axis = 1> (x)"),
         Example("a, b, y = Split <axis = 1, num_outputs = 3> (x)", x=(1, 5), opset=18),
-        Example("a, b, y = Split <axis = 1> (x, s)", x=(1, 5), constants={"s": np.array([2, 0, 3])}, opset=18),
+        Example(
+            "a, b, y = Split <axis = 1> (x, s)",
+            x=(1, 5),
+            constants={"s": np.array([2, 0, 3])},
+            opset=18,
+        ),
     ],
 )
 def _split(node: OnnxNode, x: Operand, split: Constant | None) -> tuple[Operand, ...]:
@@ -643,9 +761,13 @@ def _split(node: OnnxNode, x: Operand, split: Constant | None) -> tuple[Operand,
         chunk = -(-length // count)
         lengths = (*[chunk] * (count - 1), length - chunk * (count - 1))
         if node.opset < 18 and length % count:
-            raise node.malformed(f"an axis of length {length} does not split into {count} equal parts")
+            raise node.malformed(
+                f"an axis of length {length} does not split into {count} equal parts"
+            )
     if len(lengths) != count or sum(lengths) != length or min(lengths) < 0:
-        raise node.malformed(f"the lengths {list(lengths)} do not split an axis of length {length} into {count} parts")
+        raise node.malformed(
+            f"the lengths {list(lengths)} do not split an axis of length {length} into {count} parts"
+        )
     parts = np.split(positions_of(x), np.cumsum(lengths)[:-1], axis)
     # Parts that nobody reads cost nothing: nodes are made here, but only those below the output are kept.
     return tuple(rearranged(node, x, part) for part in parts)
@@ -668,7 +790,9 @@ def _squeeze(node: OnnxNode, x: Operand, axes: Constant | None) -> Operand:
         dropped = counted_axes(node, integers(node, axes, "axes"), rank)
     else:
         dropped = tuple(axis for axis in range(rank) if x.shape[axis] == 1)
-    return reshaped(node, x, tuple(length for axis, length in enumerate(x.shape) if axis not in dropped))
+    return reshaped(
+        node, x, tuple(length for axis, length in enumerate(x.shape) if axis not in dropped)
+    )
 
 
 @lowers(
@@ -692,7 +816,9 @@ def _tile(node: OnnxNode, x: Operand, repeats: Constant, axis: Constant | None) 
         if axis is None:
             raise node.malformed("its input 'axis' is missing")
         # The type of both is that of x.
-        count, along = (one_integer(node, each.astype(np.int64), "tiles, axis") for each in (repeats, axis))
+        count, along = (
+            one_integer(node, each.astype(np.int64), "tiles, axis") for each in (repeats, axis)
+        )
         times = tuple(count if each == axis_of(node, along, rank) else 1 for each in range(rank))
     else:
         times = integers(node, repeats, "repeats")
@@ -700,7 +826,9 @@ def _tile(node: OnnxNode, x: Operand, repeats: Constant, axis: Constant | None) 
         raise node.malformed(f"the repeats {list(times)} do not fit a tensor of shape {x.shape}")
     limit_entries(node, math.prod(x.shape) * math.prod(times))
     if 0 in times:
-        return rearranged(node, x, np.zeros([a * b for a, b in zip(x.shape, times, strict=True)], dtype=np.int64))
+        return rearranged(
+            node, x, np.zeros([a * b for a, b in zip(x.shape, times, strict=True)], dtype=np.int64)
+        )
     return rearranged(node, x, np.tile(positions_of(x), times))
 
 
@@ -717,7 +845,9 @@ def _transpose(node: OnnxNode, x: Operand) -> Operand:
     rank = len(x.shape)
     order = node.ints("perm", range(rank)[::-1])
     if sorted(order) != list(range(rank)):
-        raise node.malformed(f"{list(order)} is not an order of the axes of a tensor of rank {rank}")
+        raise node.malformed(
+            f"{list(order)} is not an order of the axes of a tensor of rank {rank}"
+        )
     return rearranged(node, x, positions_of(x).transpose(order))
 
 
