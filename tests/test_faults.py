@@ -38,7 +38,7 @@ from lipexact.mip.solvers import base as solvers
 from lipexact.mip.solvers.base import (
     SOLVERS,
     SolverOutcome,
-    SolveOptions,
+    SolverSettings,
     Solver,
     Termination,
     Watch,
@@ -214,7 +214,7 @@ class Liar:
         self.choose, self.rng = choose, np.random.default_rng(seed)
         self.calls, self.too_low = 0, False
 
-    def __call__(self, model: Any, options: SolveOptions, watch: Watch) -> Any:
+    def __call__(self, model: Any, options: SolverSettings, watch: Watch) -> Any:
         self.calls += 1
         if self.calls > CALLS:
             return SolverOutcome(Termination.TIME_LIMIT, None, None, 0, watch.seconds)
@@ -311,7 +311,7 @@ def test_a_second_best_region_that_is_called_the_best(ask: Callable[..., bool | 
         [(np.array([[1.0], [-1.0]]), np.zeros(2)), (np.array([[1.0, -2.0]]), np.zeros(1))]
     )
 
-    def run(model: Any, options: SolveOptions, watch: Watch) -> SolverOutcome:
+    def run(model: Any, options: SolverSettings, watch: Watch) -> SolverOutcome:
         variables = binaries(model)
         for k, variable in enumerate(variables):
             variable.set_value(int(k == 0))
@@ -380,7 +380,7 @@ def test_a_solver_without_a_solution_after_one_that_was_settled(
         claims(termination=Termination.TIME_LIMIT, incumbent=None),
     ]
 
-    def run(model: Any, options: SolveOptions, watch: Watch) -> Any:
+    def run(model: Any, options: SolverSettings, watch: Watch) -> Any:
         outcome = liar(model, options, watch)
         if liar.calls == 2:
             model.settled.set_value(None)
@@ -403,7 +403,9 @@ def test_the_lies_of_a_running_solver(monkeypatch: pytest.MonkeyPatch) -> None:
         (None, 1.0),
     ):
 
-        def run(model: Any, options: SolveOptions, watch: Watch, news: Any = news) -> SolverOutcome:
+        def run(
+            model: Any, options: SolverSettings, watch: Watch, news: Any = news
+        ) -> SolverOutcome:
             done = threading.Event()
             watch.record(*news, 0)
             watch.run(lambda: done.wait(0.2), done.set)
@@ -425,9 +427,9 @@ def test_a_time_limit_that_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that hears no cancel for a while: what it says late counts, and is checked."""
     net, box, c, truth = question("general", 1)
 
-    def run(model: Any, options: SolveOptions, watch: Watch) -> SolverOutcome:
+    def run(model: Any, options: SolverSettings, watch: Watch) -> SolverOutcome:
         watch.run(lambda: time.sleep(0.5), lambda: None)
-        return SOLVERS["highs"].run(model, SolveOptions(), Watch(None, None))
+        return SOLVERS["highs"].run(model, SolverSettings(), Watch(None, None))
 
     monkeypatch.setitem(SOLVERS, "liar", Solver("liar", "none", lambda: True, run))
     monkeypatch.setattr(solvers, "_GRACE", 0.05)

@@ -16,7 +16,7 @@ from lipexact.bounds.crown import bound_nodes
 from lipexact.errors import NormError
 from lipexact.mip import cut_loop as search
 from lipexact.mip.cut_loop import _ceiling, _trusted, solve_lp_relaxation
-from lipexact.mip.solvers.base import SolverOutcome, SolveOptions, Termination
+from lipexact.mip.solvers.base import SolverOutcome, SolverSettings, Termination
 from lipexact.numerics.lp import LinearProgram
 from lipexact.regions.feasibility import _lifted, _Rows, _rules_out, pattern_at
 from lipexact.result import LipschitzResult, Status
@@ -184,7 +184,7 @@ def test_the_bound_of_a_relaxation_is_believed_up_to_its_accuracy(fake):  # noqa
         bound_nodes(problem.graph, problem.sets),
         bracket,
         "fake",
-        SolveOptions(),
+        SolverSettings(),
         deadline=math.inf,
     )
     assert 1.0 <= bracket.upper <= 1 + 1e-6

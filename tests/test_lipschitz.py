@@ -12,7 +12,7 @@ import pytest
 import lipexact as lx
 from lipexact.bounds.crown import bound_nodes
 from lipexact.mip.cut_loop import solve_by_cuts
-from lipexact.mip.solvers.base import SolveOptions, solver_names
+from lipexact.mip.solvers.base import SolverSettings, solver_names
 from lipexact.problem.problem import lipschitz_problem
 from lipexact.sets.norms import norm as norm_of
 from lipexact.sets.unit_balls import Hull
@@ -154,7 +154,7 @@ def test_a_solver_does_not_settle_for_the_second_best(spread: float, solver: str
         bounds = bound_nodes(problem.graph, problem.sets)
         start = SearchState(0.0, float(bounds[problem.objective][1][0]), None)
         found = solve_by_cuts(
-            problem, bounds, start, solver, SolveOptions(), StoppingRule(), deadline=np.inf
+            problem, bounds, start, solver, SolverSettings(), StoppingRule(), deadline=np.inf
         )
         assert found.upper >= known * (1 - 1e-12)
         assert found.lower == pytest.approx(known, rel=1e-9)

@@ -30,7 +30,7 @@ from lipexact.mip.model import Composition, compose
 from lipexact.mip.solvers.base import (
     SOLVERS,
     SolverOutcome,
-    SolveOptions,
+    SolverSettings,
     Solver,
     Termination,
     solve,
@@ -61,7 +61,7 @@ NORMS = ("linf", "l1")
 WAYS = [(mode, alpha) for mode in MODES for alpha in NORMS]
 # Of one functional, of the largest of two, and of the whole output in a norm.
 QUESTIONS = ("functional", "two", *NORMS)
-TIGHT = SolveOptions(
+TIGHT = SolverSettings(
     extra={"mip_feasibility_tolerance": 1e-9, "primal_feasibility_tolerance": 1e-9}
 )
 
@@ -840,7 +840,7 @@ def test_two_networks_in_one_model():
 # --- The search ------------------------------------------------------------------------------------
 
 
-Run = Callable[[Any, SolveOptions, Any], SolverOutcome]
+Run = Callable[[Any, SolverSettings, Any], SolverOutcome]
 HIGHS: Run = SOLVERS["highs"].run
 
 # The identity as relu(x) - relu(-x): at x = 0 both gates may be on, for a slope of 2.
@@ -854,7 +854,7 @@ def fake(monkeypatch):
     def enter(run: Run) -> list[int]:
         calls = [0]
 
-        def counted(model: Any, options: SolveOptions, watch: Any) -> SolverOutcome:
+        def counted(model: Any, options: SolverSettings, watch: Any) -> SolverOutcome:
             calls[0] += 1
             if calls[0] > 300:
                 pytest.fail("the search does not end")
@@ -895,7 +895,13 @@ def searched_on(
     bounds = bound_nodes(problem.graph, problem.sets)
     start = SearchState(lower, length_bound(bounds[problem.objective]), None)
     found = solve_by_cuts(
-        problem, bounds, start, solver, SolveOptions(), StoppingRule(gap, target), deadline=deadline
+        problem,
+        bounds,
+        start,
+        solver,
+        SolverSettings(),
+        StoppingRule(gap, target),
+        deadline=deadline,
     )
     cells = oracle.regions(weights, domain.lower, domain.upper, halfspaces_of(domain))
     return found, oracle.constant(cells, c, alpha, beta)
@@ -1292,7 +1298,7 @@ def test_progress_is_reported_in_the_problems_own_units(fake):
         bounds,
         start,
         "fake",
-        SolveOptions(),
+        SolverSettings(),
         StoppingRule(),
         deadline=math.inf,
         on_progress=report,

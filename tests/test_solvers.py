@@ -22,7 +22,7 @@ from lipexact.mip.solvers.base import (
     SOLVERS,
     SolverOutcome,
     Progress,
-    SolveOptions,
+    SolverSettings,
     Solver,
     Termination,
     Watch,
@@ -362,7 +362,7 @@ def test_problem(solver, problem):
 @pytest.mark.parametrize("problem", QUADRATIC_PROBLEMS, ids=lambda problem: problem.__name__)
 def test_quadratic_problem(quadratic_solver, problem, gap):
     model, optimum = problem()
-    outcome = solve(model, quadratic_solver, SolveOptions(gap=gap))
+    outcome = solve(model, quadratic_solver, SolverSettings(gap=gap))
     check(model, outcome, optimum, QUADRATIC)
     assert outcome.termination is (
         Termination.INFEASIBLE if optimum == math.inf else Termination.OPTIMAL
@@ -373,7 +373,7 @@ def test_quadratic_problem(quadratic_solver, problem, gap):
 
 def test_quadratic_time_limit_gives_a_valid_bracket(quadratic_solver):
     model, reached = hard_quadratic()
-    outcome = solve(model, quadratic_solver, SolveOptions(time_limit=1.0))
+    outcome = solve(model, quadratic_solver, SolverSettings(time_limit=1.0))
     assert outcome.termination is Termination.TIME_LIMIT
     check_quadratic_bracket(model, outcome, reached)
 
@@ -425,7 +425,7 @@ def test_every_solver_agrees_with_enumeration_where_solutions_nearly_tie(solver)
 
 def test_gap_is_passed_on(solver):
     model, _ = hard_known()
-    outcome = solve(model, solver, SolveOptions(gap=0.2))
+    outcome = solve(model, solver, SolverSettings(gap=0.2))
     check_bracket(model, outcome)
     assert outcome.termination is Termination.OPTIMAL
     assert outcome.incumbent > outcome.bound >= 1.2 * outcome.incumbent
@@ -444,7 +444,7 @@ def check_bracket(model, outcome):
 def patiently(limit, solved, done):
     """Solve within a time limit; on a machine too slow for that, within a longer one."""
     for patience in (1, 5, 25, 125):
-        outcome = solved(SolveOptions(time_limit=patience * limit))
+        outcome = solved(SolverSettings(time_limit=patience * limit))
         if done(outcome):
             break
     return outcome
@@ -469,7 +469,7 @@ def test_time_limit_counts_wall_clock_time_and_is_kept(solver):
     # machine for long: a minute is less than the solve takes without a limit.
     model = hard()
     start = time.perf_counter()
-    outcome = solve(model, solver, SolveOptions(time_limit=2.0, threads=2))
+    outcome = solve(model, solver, SolverSettings(time_limit=2.0, threads=2))
     seconds = time.perf_counter() - start
     assert outcome.termination is Termination.TIME_LIMIT
     assert outcome.message
@@ -481,7 +481,7 @@ def test_time_limit_counts_wall_clock_time_and_is_kept(solver):
 def test_hardly_any_time(solver, limit):
     for shift in (0.0, 2000.0):  # a bound that was never set reads 0
         model, optimum = hard_known(shift)
-        outcome = solve(model, solver, SolveOptions(time_limit=limit))
+        outcome = solve(model, solver, SolverSettings(time_limit=limit))
         check(model, outcome, optimum)
         assert outcome.termination is Termination.TIME_LIMIT
 
@@ -498,7 +498,7 @@ def test_hardly_any_time_for_a_linear_program(solver):
     exact = solve(model, solver)
     assert exact.termination is Termination.OPTIMAL
     for limit in (1e-9, 1e-3, 3e-3):
-        check(model, solve(model, solver, SolveOptions(time_limit=limit)), exact.bound)
+        check(model, solve(model, solver, SolverSettings(time_limit=limit)), exact.bound)
 
 
 def test_time_out_without_solution(solver):
@@ -516,7 +516,7 @@ def test_time_out_without_solution(solver):
 
 def test_infinite_time_limit_is_none(solver):
     model, optimum = knapsack()
-    check(model, solve(model, solver, SolveOptions(time_limit=math.inf)), optimum)
+    check(model, solve(model, solver, SolverSettings(time_limit=math.inf)), optimum)
 
 
 # Statuses that are no answer.
@@ -606,7 +606,7 @@ def test_cbc_solution_that_cannot_be_read(broken_cbc, capfd):
 
 def test_cbc_calls_infeasible_what_it_had_no_time_for(broken_cbc):
     broken_cbc("sleep 0.3; " + write("Integer infeasible - objective value 1"))
-    outcome = solve(knapsack()[0], "cbc", SolveOptions(time_limit=0.2))
+    outcome = solve(knapsack()[0], "cbc", SolverSettings(time_limit=0.2))
     assert (outcome.termination, outcome.bound) == (Termination.TIME_LIMIT, None)
     assert solve(knapsack()[0], "cbc").termination is Termination.INFEASIBLE
 
@@ -614,7 +614,7 @@ def test_cbc_calls_infeasible_what_it_had_no_time_for(broken_cbc):
 def test_cbc_that_does_not_stop_is_killed(broken_cbc, monkeypatch):
     monkeypatch.setattr(solvers, "_GRACE", 0.2)
     broken_cbc("trap '' INT; while true; do sleep 0.1; done")
-    outcome = solve(knapsack()[0], "cbc", SolveOptions(time_limit=0.2))
+    outcome = solve(knapsack()[0], "cbc", SolverSettings(time_limit=0.2))
     assert (outcome.termination, outcome.bound, outcome.incumbent) == (
         Termination.TIME_LIMIT,
         None,
@@ -780,11 +780,11 @@ def test_missing_solver_says_what_to_install(name, remedy, monkeypatch):
 @pytest.mark.parametrize(
     "options",
     [
-        SolveOptions(time_limit=math.nan),
-        SolveOptions(gap=-0.1),
-        SolveOptions(gap=math.nan),
-        SolveOptions(gap=math.inf),
-        SolveOptions(threads=0),
+        SolverSettings(time_limit=math.nan),
+        SolverSettings(gap=-0.1),
+        SolverSettings(gap=math.nan),
+        SolverSettings(gap=math.inf),
+        SolverSettings(threads=0),
     ],
 )
 def test_options_out_of_range(options):
@@ -803,7 +803,7 @@ EXTRA = {
 def test_solver_options_are_passed_on(solver):
     name, value, _ = EXTRA[solver]
     model, _ = hard_known()
-    outcome = solve(model, solver, SolveOptions(extra={name: value}))
+    outcome = solve(model, solver, SolverSettings(extra={name: value}))
     check_bracket(model, outcome)
     assert outcome.termination is Termination.LIMIT
 
@@ -812,7 +812,7 @@ def test_solver_options_are_refused_by_name(solver, capfd):
     name, _, value = EXTRA[solver]
     for extra in ({"no_such_option": 1}, {name: value}):
         with pytest.raises(OptionError, match=next(iter(extra))):
-            solve(hard(), solver, SolveOptions(time_limit=5, extra=extra))
+            solve(hard(), solver, SolverSettings(time_limit=5, extra=extra))
     assert capfd.readouterr() == ("", "")
 
 
@@ -822,7 +822,7 @@ def test_solver_options_are_refused_by_name(solver, capfd):
 def test_threads_may_change_within_a_process(solver):
     for threads in (1, 2, None, 1):
         model, optimum = knapsack()
-        outcome = solve(model, solver, SolveOptions(threads=threads))
+        outcome = solve(model, solver, SolverSettings(threads=threads))
         check(model, outcome, optimum)
         assert outcome.termination is Termination.OPTIMAL
 
@@ -835,7 +835,7 @@ def test_threads_may_differ_from_what_the_caller_did_with_highs():
     highs.addVar(0.0, 1.0)
     highs.run()
     model, optimum = knapsack()
-    outcome = solve(model, "highs", SolveOptions(threads=2))
+    outcome = solve(model, "highs", SolverSettings(threads=2))
     check(model, outcome, optimum)
     assert outcome.termination is Termination.OPTIMAL
 
@@ -845,7 +845,7 @@ def test_solves_on_several_threads(solver):
 
     def work(threads):
         model, optimum = knapsack()
-        answers[threads] = (solve(model, solver, SolveOptions(threads=threads)), optimum)
+        answers[threads] = (solve(model, solver, SolverSettings(threads=threads)), optimum)
 
     workers = [threading.Thread(target=work, args=(threads,)) for threads in (1, 2)]
     for worker in workers:
@@ -876,7 +876,7 @@ def test_progress(solver, capfd):
         sys.stderr.write("working\n")
         return len(news) >= 3 and is_bracket(moment, solver)
 
-    outcome = solve(hard(), solver, SolveOptions(time_limit=LONG), report)
+    outcome = solve(hard(), solver, SolverSettings(time_limit=LONG), report)
     assert threads == {threading.current_thread()}
     assert [moment.seconds for moment in news] == sorted(moment.seconds for moment in news)
     found = [None, *(moment.incumbent for moment in news)]
@@ -899,7 +899,7 @@ def test_interrupt_from_the_callback(solver):
             raise KeyboardInterrupt
 
     model = hard()
-    outcome = solve(model, solver, SolveOptions(time_limit=LONG), report)
+    outcome = solve(model, solver, SolverSettings(time_limit=LONG), report)
     assert outcome.termination is Termination.INTERRUPTED
     check(model, outcome, optimum=-1587.0)
     assert outcome.bound is not None
@@ -914,7 +914,7 @@ def test_stop_by_the_callback(solver):
         return answers[-1]
 
     model = hard()
-    outcome = solve(model, solver, SolveOptions(time_limit=LONG), report)
+    outcome = solve(model, solver, SolverSettings(time_limit=LONG), report)
     assert answers.index(True) == len(answers) - 1
     assert outcome.termination is Termination.INTERRUPTED
     check(model, outcome, optimum=-1587.0)
@@ -927,7 +927,7 @@ def test_stop_of_a_quadratic_program_by_the_callback(quadratic_solver):
         return is_bracket(moment, quadratic_solver)
 
     model, reached = hard_quadratic()
-    outcome = solve(model, quadratic_solver, SolveOptions(time_limit=LONG), report)
+    outcome = solve(model, quadratic_solver, SolverSettings(time_limit=LONG), report)
     assert outcome.termination is Termination.INTERRUPTED
     assert outcome.incumbent is not None
     assert outcome.bound is not None
@@ -967,7 +967,7 @@ def test_ctrl_c(solver):
             timers[0].start()
 
     model = hard()
-    outcome = solve(model, solver, SolveOptions(time_limit=LONG), report)
+    outcome = solve(model, solver, SolverSettings(time_limit=LONG), report)
     timers[0].join()
     assert outcome.termination is Termination.INTERRUPTED
     assert outcome.bound is not None
@@ -981,7 +981,9 @@ def test_ctrl_c_after_gurobi_on_several_threads():
     handler = signal.getsignal(signal.SIGINT)
     for _ in range(5):
         workers = [
-            threading.Thread(target=solve, args=(hard(), "gurobi", SolveOptions(time_limit=limit)))
+            threading.Thread(
+                target=solve, args=(hard(), "gurobi", SolverSettings(time_limit=limit))
+            )
             for limit in (0.2, 0.3)
         ]
         for worker in workers:
@@ -1000,7 +1002,7 @@ def test_exception_of_the_callback_is_raised(solver):
 
     start = time.perf_counter()
     with pytest.raises(ZeroDivisionError, match="display broken"):
-        solve(hard(), solver, SolveOptions(time_limit=LONG), report)
+        solve(hard(), solver, SolverSettings(time_limit=LONG), report)
     assert time.perf_counter() - start < LONG
 
 
@@ -1051,7 +1053,7 @@ def test_a_cancel_that_is_refused_is_asked_again():
 )
 def test_silence(solver, problem, capfd, caplog):
     solve(problem()[0], solver)
-    solve(hard(), solver, SolveOptions(time_limit=0.2))
+    solve(hard(), solver, SolverSettings(time_limit=0.2))
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
 
@@ -1100,7 +1102,7 @@ def test_no_files_and_no_threads_are_left(solver, tmp_path, monkeypatch):
     for problem in (knapsack, parity, linear):
         solve(problem()[0], solver)
     with pytest.raises(OptionError):
-        solve(knapsack()[0], solver, SolveOptions(extra={"no_such_option": 1}))
+        solve(knapsack()[0], solver, SolverSettings(extra={"no_such_option": 1}))
     for _ in range(600):  # a thread that has handed over its result may take a moment to end
         if threading.active_count() <= before:
             break

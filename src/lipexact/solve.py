@@ -148,10 +148,11 @@ class SolveRequest:
                     )
                 else:
                     from lipexact.mip.cut_loop import solve_by_cuts  # noqa: PLC0415 - Pyomo's import is long
-                    from lipexact.mip.solvers.base import require_solver  # noqa: PLC0415
+                    from lipexact.mip.solvers.base import SolverSettings, require_solver  # noqa: PLC0415
 
                     require_solver(self.solver, quadratic=chosen.problem.quadratic)
-                    program = chosen.problem, chosen.bounds, bracket, self.solver, options, goal
+                    settings = SolverSettings(**vars(options))
+                    program = chosen.problem, chosen.bounds, bracket, self.solver, settings, goal
                     bracket = solve_by_cuts(*program, deadline=deadline, on_progress=report)
             made = None
             if data is not None and trace is not None:
@@ -262,8 +263,9 @@ def _relaxed(
 ) -> Formulation:
     """The program whose relaxation is the best, of one mode or both."""
     from lipexact.mip.cut_loop import solve_lp_relaxation  # noqa: PLC0415 - Pyomo's import is long
-    from lipexact.mip.solvers.base import require_solver  # noqa: PLC0415
+    from lipexact.mip.solvers.base import SolverSettings, require_solver  # noqa: PLC0415
 
+    settings = SolverSettings(**vars(options))
     for program in sorted(allowed, key=lambda one: one is not chosen):
         require_solver(solver, quadratic=program.problem.quadratic)
         if solve_lp_relaxation(
@@ -271,7 +273,7 @@ def _relaxed(
             program.bounds,
             bracket,
             solver,
-            options,
+            settings,
             deadline=deadline,
             on_progress=report,
         ):

@@ -42,9 +42,10 @@ def liplp(
         "forward", "reverse", or "auto" for the least of both.
     """
     from lipexact.mip.cut_loop import solve_lp_relaxation  # noqa: PLC0415 - Pyomo's import is long
-    from lipexact.mip.solvers.base import require_solver  # noqa: PLC0415
+    from lipexact.mip.solvers.base import SolverSettings, require_solver  # noqa: PLC0415
 
     options = solve_options("lp", solver, question.seconds_left, 0.0, None, None, None)
+    settings = SolverSettings(**vars(options))
     value, root, proofs = 0.0, 0.0, set()
     bodies: list[SymmetricSet] = [question.functionals]
     if question.functionals.vertex_count <= FOLDED:
@@ -62,7 +63,7 @@ def liplp(
                 program.bounds,
                 bracket,
                 solver,
-                options,
+                settings,
                 deadline=question.deadline,
             )
         value = max(value, bracket.upper)

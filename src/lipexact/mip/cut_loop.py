@@ -12,7 +12,7 @@ import numpy as np
 from lipexact.bounds.interval import Bounds
 from lipexact.graph.pattern import Pattern
 from lipexact.mip.model import Composition, coefficients, compose
-from lipexact.mip.solvers.base import SolverOutcome, SolveOptions, solve
+from lipexact.mip.solvers.base import SolverOutcome, SolverSettings, solve
 from lipexact.problem.problem import Problem
 from lipexact.regions.feasibility import Empty, LinearRegion, decide_region
 from lipexact.regions.heuristics import Incumbent
@@ -39,7 +39,7 @@ def solve_by_cuts(
     bounds: Bounds,
     bracket: SearchState,
     solver: str,
-    options: SolveOptions,
+    options: SolverSettings,
     goal: StoppingRule,
     *,
     deadline: float,
@@ -123,7 +123,7 @@ class _OuterApproximation:
             "certify_seconds": 0.0,
         }
 
-    def iterate(self, options: SolveOptions, on_progress: ProgressCallback | None) -> bool:
+    def iterate(self, options: SolverSettings, on_progress: ProgressCallback | None) -> bool:
         """Solve the program, look at what comes, and cut it off; False where another turn cannot help."""
         bracket, composition, stats = self.bracket, self.composition, self.bracket.stats
         watch = _Watch(composition, bracket, self.goal, self.settled, on_progress)
@@ -205,7 +205,7 @@ def solve_lp_relaxation(
     bounds: Bounds,
     bracket: SearchState,
     solver: str,
-    options: SolveOptions,
+    options: SolverSettings,
     *,
     deadline: float,
     on_progress: ProgressCallback | None = None,

@@ -33,9 +33,9 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -55,7 +55,6 @@ from pyomo.opt.results import SolverResults
 from pyomo.solvers.plugins.solvers.CBCplugin import CBCSHELL
 
 from lipexact.errors import LipExactError, OptionError, SolverError, SolverUnavailableError
-from lipexact.options import SolveOptions
 from lipexact.state import Progress, ProgressCallback, Termination
 
 # Imported when first used: none of the three need be installed.
@@ -68,7 +67,7 @@ __all__ = [
     "SolverOutcome",
     "Progress",
     "ProgressCallback",
-    "SolveOptions",
+    "SolverSettings",
     "Solver",
     "Termination",
     "Watch",
@@ -91,6 +90,28 @@ _CONTRADICTION = 1e-6  # how far an incumbent may lie below the bound: solvers a
 
 
 @dataclass(frozen=True)
+class SolverSettings:
+    """The settings of one solve, whichever the solver.
+
+    Parameters
+    ----------
+    time_limit : float, optional
+        Wall-clock seconds, including those of handing the model over.
+    gap : float
+        Relative gap at which the solver stops. The absolute gap is always 0.
+    threads : int, optional
+        Number of threads; None leaves it to the solver.
+    extra : Mapping[str, Any]
+        Options under the solver's own names. They win over the three above.
+    """
+
+    time_limit: float | None = None
+    gap: float = 0.0
+    threads: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class SolverOutcome:
     """What a solver claims about a minimisation.
 
@@ -105,9 +126,6 @@ class SolverOutcome:
     nodes: int | None
     seconds: float
     message: str = ""
-
-
-"""Gets a moment of a running solve, and may return True to stop it."""
 
 
 class Watch:
@@ -248,14 +266,14 @@ class Solver:
     name: str
     remedy: str
     present: Callable[[], bool]
-    run: Callable[[Any, SolveOptions, Watch], SolverOutcome]
+    run: Callable[[Any, SolverSettings, Watch], SolverOutcome]
     quadratic: bool = False
 
 
 SOLVERS: dict[str, Solver] = {}
 
 
-_Run = Callable[[Any, SolveOptions, Watch], SolverOutcome]
+_Run = Callable[[Any, SolverSettings, Watch], SolverOutcome]
 
 
 def register(
@@ -348,7 +366,7 @@ def require_solver(solver: str, quadratic: bool = False) -> None:
 def solve(
     model: Any,
     solver: str,
-    options: SolveOptions | None = None,
+    options: SolverSettings | None = None,
     on_progress: ProgressCallback | None = None,
 ) -> SolverOutcome:
     """Minimise a Pyomo model and load the best solution into its variables.
@@ -361,7 +379,7 @@ def solve(
         of the wrong sign under a time limit: state a maximisation as the minimisation of the negative.)
     solver : str
         A name from `solver_names`.
-    options : SolveOptions, optional
+    options : SolverSettings, optional
         Time limit, gap, threads, and options under the solver's own names.
     on_progress : ProgressCallback, optional
         Called on the calling thread twice a second, and within a tenth of a second of a new incumbent. HiGHS, SCIP and
@@ -395,7 +413,7 @@ def solve(
     limit, solve in a process of its own. CBC is killed a few seconds after its limit if need be.
     """
     entry = _entry(solver)
-    options = _valid(options or SolveOptions())
+    options = _valid(options or SolverSettings())
     _require_minimisation(model)
     require_solver(solver)
     if options.time_limit is not None and options.time_limit <= 0:
@@ -440,7 +458,7 @@ def _is_quadratic(model: Any) -> bool:
     return any(constraint.body.polynomial_degree() == 2 for constraint in constraints)
 
 
-def _valid(options: SolveOptions) -> SolveOptions:
+def _valid(options: SolverSettings) -> SolverSettings:
     """Check what is common to all solvers; an infinite time limit becomes none."""
     if options.time_limit is not None and math.isnan(options.time_limit):
         raise OptionError("time_limit is not a number")
@@ -506,7 +524,7 @@ def _load(values: Iterable[tuple[Any, float]]) -> None:
 
 
 def _settings(
-    options: SolveOptions,
+    options: SolverSettings,
     watch: Watch,
     *,
     gap: str,
@@ -535,7 +553,7 @@ def _refusal(solver: str, name: str, value: object, reason: object = "") -> Opti
 
 
 @register("highs", remedy="pip install highspy", present=lambda: bool(has_highspy))
-def _solve_highs(model: Any, options: SolveOptions, watch: Watch) -> SolverOutcome:
+def _solve_highs(model: Any, options: SolverSettings, watch: Watch) -> SolverOutcome:
     translator = Highs()
     with _HANDING_OVER:
         translator.set_instance(model)
@@ -650,7 +668,7 @@ class _Scip(ScipDirect):  # type: ignore[misc]
 @register(
     "scip", remedy="pip install pyscipopt", present=lambda: bool(has_pyscipopt), quadratic=True
 )
-def _solve_scip(model: Any, options: SolveOptions, watch: Watch) -> SolverOutcome:
+def _solve_scip(model: Any, options: SolverSettings, watch: Watch) -> SolverOutcome:
     translator = _Scip()
     with _HANDING_OVER:
         scip, _, _ = translator._create_solver_model(
@@ -738,7 +756,7 @@ def _has_gurobi() -> bool:
     present=_has_gurobi,
     quadratic=True,
 )
-def _solve_gurobi(model: Any, options: SolveOptions, watch: Watch) -> SolverOutcome:
+def _solve_gurobi(model: Any, options: SolverSettings, watch: Watch) -> SolverOutcome:
     with _HANDING_OVER:
         # The loader owns the Gurobi model and disposes of it: keep it until the answer is read.
         translator, gurobi, _loader = _hand_to_gurobi(model)
@@ -944,7 +962,7 @@ class _Cbc(CBCSHELL):  # type: ignore[misc]
     remedy="apt-get install coinor-cbc (or put the program cbc on the PATH)",
     present=lambda: bool(Executable("cbc")),
 )
-def _solve_cbc(model: Any, options: SolveOptions, watch: Watch) -> SolverOutcome:
+def _solve_cbc(model: Any, options: SolverSettings, watch: Watch) -> SolverOutcome:
     settings: dict[str, Any] = {"ratioGap": options.gap, "allowableGap": 0.0, "increment": 0.0}
     if options.threads is not None:
         settings["threads"] = options.threads
