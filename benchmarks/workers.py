@@ -31,7 +31,7 @@ from benchmarks.cases import question
 from benchmarks.growth import keep
 from benchmarks.measure import Record, environment
 from benchmarks.report import REPORTS
-from lipexact.workers import WorkerPool, TaskOutcome
+from lipexact.workers import TaskOutcome, WorkerPool
 
 CASES = "synthetic_10_20_30_20_2", "regression_11_24_24_1", "synthetic_10_wide"
 AS_IF = 1024

@@ -22,7 +22,7 @@ import lipexact as lx
 import lipexact.sets.norms
 from lipexact.estimators import norms, products, registry, semidefinite
 from lipexact.estimators.extreme_values import weibull_end
-from lipexact.estimators.registry import EstimatorOutput, EstimateRequest, estimator, estimators
+from lipexact.estimators.registry import EstimateRequest, EstimatorOutput, estimator, estimators
 from lipexact.graph import lowering as lower
 from lipexact.graph.ir import Affine, Graph, Input
 from lipexact.onnx.registry import OPERATORS

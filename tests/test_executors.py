@@ -32,7 +32,7 @@ import pytest
 
 import lipexact as lx
 from lipexact import workers as executors
-from lipexact.workers import WorkerPool, TaskOutcome, workers_of
+from lipexact.workers import TaskOutcome, WorkerPool, workers_of
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 EXIT = "__import__('os')._exit(1)"

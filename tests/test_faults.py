@@ -37,9 +37,9 @@ from lipexact.mip import model as compose
 from lipexact.mip.solvers import base as solvers
 from lipexact.mip.solvers.base import (
     SOLVERS,
+    Solver,
     SolverOutcome,
     SolverSettings,
-    Solver,
     Termination,
     Watch,
 )

@@ -161,7 +161,7 @@ def test_a_region_whose_norm_is_not_known_keeps_the_bound_open(monkeypatch):
         known = real(*question)
         return replace(known, lower=known.lower / 2, upper=math.inf)
 
-    monkeypatch.setattr(search, "matrix_norm", half)
+    monkeypatch.setattr(search, "jacobian_norm", half)
     for family in ("general", "sign_pairs"):
         weights, low, high = case(family, 1)
         found, truth = searched(weights, low, high, np.ones(len(weights[-1][1])))

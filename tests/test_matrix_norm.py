@@ -12,7 +12,7 @@ from lipexact.regions import operator_norm as module
 from lipexact.regions.operator_norm import OperatorNorm, estimate_norms, jacobian_norm
 from lipexact.sets.functionals import CrossLipschitz, functional_body
 from lipexact.sets.norms import PolyhedralNorm, norm
-from lipexact.sets.unit_balls import SymmetricSet, Hull
+from lipexact.sets.unit_balls import Hull, SymmetricSet
 from tests import oracle
 from tests.networks import to_network
 

@@ -29,9 +29,9 @@ from lipexact.mip.cut_loop import solve_by_cuts
 from lipexact.mip.model import Composition, compose
 from lipexact.mip.solvers.base import (
     SOLVERS,
+    Solver,
     SolverOutcome,
     SolverSettings,
-    Solver,
     Termination,
     solve,
 )

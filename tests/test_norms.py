@@ -19,7 +19,6 @@ from lipexact.sets.domains import Box, ConvexSet, Domain, EuclideanBall, Polytop
 from lipexact.sets.functionals import CrossLipschitz, functional_body
 from lipexact.sets.norms import PolyhedralNorm, norm, norm_names
 from lipexact.sets.unit_balls import (
-    SymmetricSet,
     CrossPolytope,
     Cube,
     Differences,
@@ -28,6 +27,7 @@ from lipexact.sets.unit_balls import (
     Hull,
     Leading,
     Stretched,
+    SymmetricSet,
 )
 from tests.networks import to_network
 

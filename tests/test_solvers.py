@@ -20,10 +20,10 @@ from lipexact.errors import OptionError, SolverError, SolverUnavailableError
 from lipexact.mip.solvers import base as solvers
 from lipexact.mip.solvers.base import (
     SOLVERS,
-    SolverOutcome,
     Progress,
-    SolverSettings,
     Solver,
+    SolverOutcome,
+    SolverSettings,
     Termination,
     Watch,
     available,

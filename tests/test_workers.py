@@ -19,7 +19,7 @@ from lipexact.bab import driver as tree
 from lipexact.bab import tasks as subtrees
 from lipexact.bab.expand import NodeExpander, SearchNode
 from lipexact.bab.propagation import Points
-from lipexact.bab.tasks import SubtreeResult, SubtreeSearch, Subtree, expand_subtree, pack, unpack
+from lipexact.bab.tasks import Subtree, SubtreeResult, SubtreeSearch, expand_subtree, pack, unpack
 from lipexact.bounds.formulation import checked_norm_sets, formulate
 from lipexact.graph.pattern import ON
 from lipexact.workers import WorkerPool

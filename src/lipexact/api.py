@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lipexact.bounds.formulation import in_mode, checked_norm_sets, formulate
+from lipexact.bounds.formulation import checked_norm_sets, formulate, in_mode
 from lipexact.errors import OptionError
 from lipexact.network import Network
 from lipexact.onnx.reader import read_onnx
@@ -25,11 +25,11 @@ from lipexact.sets.norms import Norm
 from lipexact.solve import (
     Method,
     Mode,
-    solve_request,
     certificate_path,
     check_executor,
     choose,
     import_programs,
+    solve_request,
 )
 from lipexact.state import ProgressCallback
 

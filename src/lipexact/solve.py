@@ -20,7 +20,7 @@ import numpy.typing as npt
 from lipexact.bab.driver import branch, fits
 from lipexact.bab.expand import Trace
 from lipexact.bab.prover import make_certificate, statement
-from lipexact.bounds.formulation import Formulation, in_mode, blas_threads, norm_sets, formulate
+from lipexact.bounds.formulation import Formulation, blas_threads, formulate, in_mode, norm_sets
 from lipexact.bounds.interval import point_bounds
 from lipexact.certificates.certificate import Certificate
 from lipexact.errors import OptionError
@@ -37,7 +37,7 @@ from lipexact.sets.domains import Domain, Reals
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
 from lipexact.sets.unit_balls import SymmetricSet
-from lipexact.state import RELAXATION, TARGET, SearchState, StoppingRule, Progress, ProgressCallback
+from lipexact.state import RELAXATION, TARGET, Progress, ProgressCallback, SearchState, StoppingRule
 
 Mode = Literal["auto", "forward", "reverse"]
 Method = Literal["auto", "bab", "mip", "lp"]

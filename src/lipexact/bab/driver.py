@@ -21,8 +21,8 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from lipexact.bab.expand import NodeExpander, SearchNode, Expansion, Trace, merge
-from lipexact.bab.tasks import SubtreeResult, SubtreeSearch, Subtree, expand_subtree, pack, unpack
+from lipexact.bab.expand import Expansion, NodeExpander, SearchNode, Trace, merge
+from lipexact.bab.tasks import Subtree, SubtreeResult, SubtreeSearch, expand_subtree, pack, unpack
 from lipexact.bounds.interval import Bounds
 from lipexact.errors import WorkerError
 from lipexact.problem.problem import Problem
@@ -30,10 +30,10 @@ from lipexact.regions.feasibility import is_compact
 from lipexact.regions.heuristics import Incumbent
 from lipexact.state import (
     UNDECIDED,
-    SearchState,
-    StoppingRule,
     Progress,
     ProgressCallback,
+    SearchState,
+    StoppingRule,
     Termination,
 )
 from lipexact.workers import WorkerPool

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from lipexact.bab.propagation import GatePropagator, Decisions, Deduction, Indices
+from lipexact.bab.propagation import Decisions, Deduction, GatePropagator, Indices
 from lipexact.bounds.crown import bound_nodes
 from lipexact.bounds.crown_batched import GateBounds, NormBounds
 from lipexact.bounds.interval import Bounds

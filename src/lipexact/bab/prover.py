@@ -30,13 +30,13 @@ from lipexact.regions.heuristics import Incumbent
 from lipexact.result import closed
 from lipexact.sets.domains import Domain, Reals
 from lipexact.sets.unit_balls import (
-    SymmetricSet,
     CrossPolytope,
     Cube,
     EuclideanUnitBall,
     HalfSpaces,
     Hull,
     Stretched,
+    SymmetricSet,
 )
 from lipexact.state import SearchState, StoppingRule
 

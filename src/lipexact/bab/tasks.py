@@ -16,7 +16,7 @@ from threading import Lock
 
 import numpy as np
 
-from lipexact.bab.expand import NodeExpander, SearchNode, Expansion, merge
+from lipexact.bab.expand import Expansion, NodeExpander, SearchNode, merge
 from lipexact.bab.propagation import Points
 from lipexact.bounds.interval import Bounds
 from lipexact.numerics.arrays import Vector

@@ -30,10 +30,10 @@ from lipexact.solve import (
     Method,
     Mode,
     SolveRequest,
-    solve_request,
     check_executor,
     import_programs,
     positive_integer,
+    solve_request,
 )
 from lipexact.state import Termination
 from lipexact.workers import WorkerPool

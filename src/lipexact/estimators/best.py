@@ -8,8 +8,8 @@ from lipexact.errors import LipExactError, UnsupportedEstimateError
 from lipexact.estimators.registry import (
     ALL_NETWORKS,
     ALL_NORMS,
-    EstimatorOutput,
     EstimateRequest,
+    EstimatorOutput,
     estimator,
     find,
 )

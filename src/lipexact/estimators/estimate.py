@@ -16,9 +16,9 @@ from lipexact.api import load
 from lipexact.bounds.formulation import blas_threads, checked_norm_sets
 from lipexact.errors import ModelError, OptionError
 from lipexact.estimators.registry import (
+    EstimateRequest,
     EstimatorOutput,
     Guarantee,
-    EstimateRequest,
     Scope,
     estimators,
     find,

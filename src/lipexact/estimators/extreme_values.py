@@ -13,8 +13,8 @@ from lipexact.estimators.propagation import linear
 from lipexact.estimators.registry import (
     ALL_NETWORKS,
     ALL_NORMS,
-    EstimatorOutput,
     EstimateRequest,
+    EstimatorOutput,
     estimator,
 )
 from lipexact.estimators.samples import drawn_points, generator, positive, sampler

@@ -8,13 +8,13 @@ from lipexact.estimators.registry import (
     ALL_NETWORKS,
     ALL_NORMS,
     FOLDED,
-    EstimatorOutput,
     EstimateRequest,
+    EstimatorOutput,
     estimator,
 )
 from lipexact.estimators.samples import climb
 from lipexact.result import EXACT_GAP, Status
-from lipexact.sets.unit_balls import SymmetricSet, Hull
+from lipexact.sets.unit_balls import Hull, SymmetricSet
 from lipexact.solve import Mode, solve_options
 from lipexact.state import SearchState
 

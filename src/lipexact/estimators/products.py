@@ -21,8 +21,8 @@ from lipexact.estimators.registry import (
     CHAINS,
     EUCLIDEAN,
     FOLDED,
-    EstimatorOutput,
     EstimateRequest,
+    EstimatorOutput,
     estimator,
     folded,
 )

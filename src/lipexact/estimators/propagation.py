@@ -20,15 +20,15 @@ from lipexact.estimators.registry import (
     ALL_NETWORKS,
     ALL_NORMS,
     FOLDED,
+    EstimateRequest,
     EstimatorOutput,
     Preactivations,
-    EstimateRequest,
     estimator,
 )
 from lipexact.graph.derivative import reverse
 from lipexact.graph.ir import Affine, Graph
 from lipexact.numerics.arrays import Vector
-from lipexact.sets.unit_balls import SymmetricSet, Hull
+from lipexact.sets.unit_balls import Hull, SymmetricSet
 
 
 @estimator(

@@ -26,7 +26,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from lipexact.bounds.crown import bound_nodes
-from lipexact.bounds.formulation import Formulation, homogenized, check_finite, formulate
+from lipexact.bounds.formulation import Formulation, check_finite, formulate, homogenized
 from lipexact.bounds.interval import Bounds, gate_state, intervals
 from lipexact.errors import OptionError, UnsupportedEstimateError
 from lipexact.network import Network

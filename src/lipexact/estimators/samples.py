@@ -10,8 +10,8 @@ from lipexact.errors import OptionError
 from lipexact.estimators.registry import (
     ALL_NETWORKS,
     ALL_NORMS,
-    EstimatorOutput,
     EstimateRequest,
+    EstimatorOutput,
     estimator,
 )
 from lipexact.numerics.arrays import Vector

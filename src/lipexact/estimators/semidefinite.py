@@ -29,8 +29,8 @@ from lipexact.estimators.products import Chain, chains, ends, naive
 from lipexact.estimators.registry import (
     CHAINS,
     EUCLIDEAN,
-    EstimatorOutput,
     EstimateRequest,
+    EstimatorOutput,
     estimator,
 )
 from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch

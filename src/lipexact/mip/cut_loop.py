@@ -21,10 +21,10 @@ from lipexact.result import EXACT_GAP
 from lipexact.state import (
     RELAXATION,
     UNDECIDED,
-    SearchState,
-    StoppingRule,
     Progress,
     ProgressCallback,
+    SearchState,
+    StoppingRule,
     Termination,
 )
 

@@ -19,7 +19,7 @@ from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, V
 from lipexact.network import Network
 from lipexact.numerics.arrays import Matrix, Vector
 from lipexact.sets.domains import Box
-from lipexact.sets.unit_balls import SymmetricSet, Leading, Stretched
+from lipexact.sets.unit_balls import Leading, Stretched, SymmetricSet
 
 _MOST = 64  # binary exponents of scales
 

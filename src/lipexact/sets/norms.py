@@ -16,13 +16,13 @@ import scipy.sparse as sp
 from lipexact.errors import NormError
 from lipexact.numerics.arrays import Vector, dense, floats
 from lipexact.sets.unit_balls import (
-    SymmetricSet,
     CrossPolytope,
     Cube,
     EuclideanUnitBall,
     HalfSpaces,
     Hull,
     Stretched,
+    SymmetricSet,
 )
 
 

@@ -64,11 +64,11 @@ gurobipy, has_gurobipy = attempt_import("gurobipy")
 
 __all__ = [
     "SOLVERS",
-    "SolverOutcome",
     "Progress",
     "ProgressCallback",
-    "SolverSettings",
     "Solver",
+    "SolverOutcome",
+    "SolverSettings",
     "Termination",
     "Watch",
     "available",
