@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 import lipexact as lx
 from lipexact.cli import app as cli
-from lipexact.mip.solvers.base import Progress, solver_names
+from lipexact.mip.solvers.base import solver_names
+from lipexact.state import Progress
 from tests.networks import random_weights
 from tests.onnx_files import onnx_model, pytorch_mlp
 

@@ -32,9 +32,8 @@ from lipexact import workers as executors
 from lipexact.atomic_file import write_whole
 from lipexact.bab import driver as tree
 from lipexact.bab.expand import NodeExpander
+from lipexact.mip import constants
 from lipexact.mip import cut_loop as search
-from lipexact.mip import model as compose
-from lipexact.mip.solvers import base as solvers
 from lipexact.mip.solvers.base import (
     SOLVERS,
     Solver,
@@ -42,6 +41,7 @@ from lipexact.mip.solvers.base import (
     SolverSettings,
     Termination,
     Watch,
+    solver_names,
 )
 from lipexact.workers import WorkerPool
 from tests import oracle
@@ -315,7 +315,7 @@ def test_a_second_best_region_that_is_called_the_best(ask: Callable[..., bool | 
         variables = binaries(model)
         for k, variable in enumerate(variables):
             variable.set_value(int(k == 0))
-        value = -1.0 * compose._WEIGHT / scales[0]
+        value = -1.0 * constants.OBJECTIVE_WEIGHT / scales[0]
         return SolverOutcome(Termination.OPTIMAL, value, value, 0, 0.0)
 
     scales: list[float] = []
@@ -409,10 +409,10 @@ def test_the_lies_of_a_running_solver(monkeypatch: pytest.MonkeyPatch) -> None:
             done = threading.Event()
             watch.record(*news, 0)
             watch.run(lambda: done.wait(0.2), done.set)
-            return SolverOutcome(watch.stopped, None, None, 0, watch.seconds, "stopped")
+            return SolverOutcome(watch.stop_reason, None, None, 0, watch.seconds, "stopped")
 
-        monkeypatch.setattr(solvers, "_PULSE", 0.01)
-        monkeypatch.setattr(solvers, "_HEARTBEAT", 0.02)
+        monkeypatch.setattr(constants, "POLL_SECONDS", 0.01)
+        monkeypatch.setattr(constants, "HEARTBEAT_SECONDS", 0.02)
         monkeypatch.setitem(SOLVERS, "liar", Solver("liar", "none", lambda: True, run))
         monkeypatch.setattr(asking, "best_region", lambda *_, **__: None)
         seen: list[Any] = []
@@ -432,7 +432,7 @@ def test_a_time_limit_that_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
         return SOLVERS["highs"].run(model, SolverSettings(), Watch(None, None))
 
     monkeypatch.setitem(SOLVERS, "liar", Solver("liar", "none", lambda: True, run))
-    monkeypatch.setattr(solvers, "_GRACE", 0.05)
+    monkeypatch.setattr(constants, "GRACE_SECONDS", 0.05)
     result = lx.lipschitz(net, box, functional=c, solver="liar", time_limit=0.2)
     assert result.lower <= truth * (1 + 1e-9)
     assert result.upper >= truth * (1 - 1e-9)
@@ -591,7 +591,7 @@ def test_cbc_behind_a_script_that_does_not_pass_signals_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As in "cbc "$@"" without exec: what the script has started is stopped too, and holds no pipe open."""
-    monkeypatch.setattr(solvers, "_GRACE", 0.2)
+    monkeypatch.setattr(constants, "GRACE_SECONDS", 0.2)
     stand_in('sleep 600 & echo $! > "$NOTES/pid"; trap "" INT; wait; sleep 600')
     result = lx.lipschitz(*slow(), solver="cbc", time_limit=limit, progress=lambda _: limit is None)
     holds(result)
@@ -892,7 +892,7 @@ def test_branch_and_bound_without_memory(monkeypatch: pytest.MonkeyPatch) -> Non
 
 WAYS = [
     ("bab", "highs"),
-    *((method, solver) for method in ("mip", "lp") for solver in solvers.solver_names()),
+    *((method, solver) for method in ("mip", "lp") for solver in solver_names()),
 ]
 
 

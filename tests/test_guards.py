@@ -191,8 +191,8 @@ def test_the_bound_of_a_relaxation_is_believed_up_to_its_accuracy(fake):  # noqa
 
 
 class Stub:
-    def __init__(self, quadratic, settled):
-        self.quadratic, self.is_settled, self.accuracy = quadratic, settled, 1e-5
+    def __init__(self, quadratic, parked):
+        self.quadratic, self.is_parked, self.accuracy = quadratic, parked, 1e-5
 
     def to_norm(self, x):
         return -x

@@ -1019,7 +1019,7 @@ def test_a_region_above_a_constant_neuron_is_not_missed():
 
 
 def test_a_pattern_that_nobody_can_decide_keeps_its_value_in_the_upper_bound(monkeypatch):
-    monkeypatch.setattr(search, "decide", lambda *_: Undecided())
+    monkeypatch.setattr(search, "decide_region", lambda *_: Undecided())
     for family in ("general", "sign_pairs"):
         weights, low, high = case(family, 1)
         c = np.ones(len(weights[-1][1]))

@@ -17,10 +17,10 @@ from pyomo.contrib.solver.common.base import Availability
 from pyomo.contrib.solver.solvers.gurobi.gurobi_direct import GurobiDirect
 
 from lipexact.errors import OptionError, SolverError, SolverUnavailableError
-from lipexact.mip.solvers import base as solvers
+from lipexact.mip import constants
+from lipexact.mip.solvers import cbc, gurobi, highs, scip, solver_modules
 from lipexact.mip.solvers.base import (
     SOLVERS,
-    Progress,
     Solver,
     SolverOutcome,
     SolverSettings,
@@ -32,6 +32,7 @@ from lipexact.mip.solvers.base import (
     solve,
     solver_names,
 )
+from lipexact.state import Progress
 
 TOLERANCE = 1e-6
 QUADRATIC = 3e-6
@@ -535,7 +536,7 @@ def test_unbounded_is_failed(solver):
 
 def test_a_solver_that_never_ran_is_failed(solver, monkeypatch):
     # HiGHS says "Not Set", SCIP "unknown", Gurobi "LOADED", CBC has written nothing.
-    monkeypatch.setattr(Watch, "run", lambda self, job, cancel, fresh=True: None)
+    monkeypatch.setattr(Watch, "run", lambda self, job, cancel, new_thread=True: None)
     model, _ = knapsack()
     outcome = solve(model, solver)
     assert outcome.termination is Termination.FAILED
@@ -612,7 +613,7 @@ def test_cbc_calls_infeasible_what_it_had_no_time_for(broken_cbc):
 
 
 def test_cbc_that_does_not_stop_is_killed(broken_cbc, monkeypatch):
-    monkeypatch.setattr(solvers, "_GRACE", 0.2)
+    monkeypatch.setattr(constants, "GRACE_SECONDS", 0.2)
     broken_cbc("trap '' INT; while true; do sleep 0.1; done")
     outcome = solve(knapsack()[0], "cbc", SolverSettings(time_limit=0.2))
     assert (outcome.termination, outcome.bound, outcome.incumbent) == (
@@ -695,15 +696,28 @@ def test_nonlinear_model(solver, capfd):
         solve(model, solver)
 
 
+def test_each_module_registers_the_solver_of_its_name():
+    assert set(solver_modules()) == set(solver_names())
+    assert set(solver_modules()) >= {"highs", "scip", "gurobi", "cbc"}
+
+
+def test_bundled_solvers_come_first(monkeypatch):
+    fake(monkeypatch, lambda model, options, watch: None)
+    bundled = [SOLVERS[name].bundled for name in solver_names()]
+    assert bundled == sorted(bundled, reverse=True)
+    assert solver_names()[:2] == ("highs", "scip")
+
+
 def test_quadratic_solvers():
-    assert quadratic_solvers() == ("scip", "gurobi")
+    assert {"scip", "gurobi"} <= set(quadratic_solvers())
     for name in quadratic_solvers():
         require_solver(need(name), quadratic=True)
 
 
 @pytest.mark.parametrize("name", sorted(set(solver_names()) - set(quadratic_solvers())))
 def test_quadratic_program_refused(name, capfd):
-    message = rf"^{name} cannot solve the quadratic program .* l2 norm .*; use solver='scip' or solver='gurobi'$"
+    others = " or ".join(f"solver='{other}'" for other in quadratic_solvers())
+    message = rf"^{name} cannot solve the quadratic program .* l2 norm .*; use {others}$"
     with pytest.raises(SolverUnavailableError, match=message):
         require_solver(name, quadratic=True)
     need(name)
@@ -746,7 +760,9 @@ def test_inactive_objective_does_not_count(solver):
 
 def test_unknown_solver():
     for ask in (available, require_solver, lambda name: solve(knapsack()[0], name)):
-        with pytest.raises(OptionError, match=r"unknown solver 'glop'.*highs.*scip.*gurobi.*cbc"):
+        with pytest.raises(
+            OptionError, match=rf"unknown solver 'glop'.*{'.*'.join(solver_names())}"
+        ):
             ask("glop")
 
 
@@ -770,9 +786,10 @@ def test_missing_solver(monkeypatch):
     ],
 )
 def test_missing_solver_says_what_to_install(name, remedy, monkeypatch):
-    for flag in ("has_highspy", "has_pyscipopt", "has_gurobipy"):
-        monkeypatch.setattr(solvers, flag, False)
-    monkeypatch.setattr(solvers, "Executable", lambda program: None)
+    monkeypatch.setattr(highs, "has_highspy", False)
+    monkeypatch.setattr(scip, "has_pyscipopt", False)
+    monkeypatch.setattr(gurobi, "has_gurobipy", False)
+    monkeypatch.setattr(cbc, "Executable", lambda program: None)
     with pytest.raises(SolverUnavailableError, match=remedy):
         solve(knapsack()[0], name)
 
@@ -792,25 +809,22 @@ def test_options_out_of_range(options):
         solve(knapsack()[0], "highs", options)
 
 
-EXTRA = {
-    "highs": ("mip_max_nodes", 1, -5),
-    "scip": ("limits/totalnodes", 1, -5),
-    "gurobi": ("NodeLimit", 1, "many"),
-    "cbc": ("maxNodes", 1, "many"),
-}
+def node_limit(solver):
+    """Return the solver's own name of the option that limits the nodes."""
+    names = SOLVERS[solver].option_names
+    assert names is not None
+    return names.node_limit
 
 
 def test_solver_options_are_passed_on(solver):
-    name, value, _ = EXTRA[solver]
     model, _ = hard_known()
-    outcome = solve(model, solver, SolverSettings(extra={name: value}))
+    outcome = solve(model, solver, SolverSettings(extra={node_limit(solver): 1}))
     check_bracket(model, outcome)
     assert outcome.termination is Termination.LIMIT
 
 
 def test_solver_options_are_refused_by_name(solver, capfd):
-    name, _, value = EXTRA[solver]
-    for extra in ({"no_such_option": 1}, {name: value}):
+    for extra in ({"no_such_option": 1}, {node_limit(solver): "many"}):
         with pytest.raises(OptionError, match=next(iter(extra))):
             solve(hard(), solver, SolverSettings(time_limit=5, extra=extra))
     assert capfd.readouterr() == ("", "")
@@ -829,11 +843,11 @@ def test_threads_may_change_within_a_process(solver):
 
 def test_threads_may_differ_from_what_the_caller_did_with_highs():
     need("highs")
-    highs = solvers.highspy.Highs()
-    highs.setOptionValue("output_flag", False)
-    highs.setOptionValue("threads", 1)
-    highs.addVar(0.0, 1.0)
-    highs.run()
+    theirs = highs.highspy.Highs()
+    theirs.setOptionValue("output_flag", False)
+    theirs.setOptionValue("threads", 1)
+    theirs.addVar(0.0, 1.0)
+    theirs.run()
     model, optimum = knapsack()
     outcome = solve(model, "highs", SolverSettings(threads=2))
     check(model, outcome, optimum)
@@ -880,7 +894,7 @@ def test_progress(solver, capfd):
     assert threads == {threading.current_thread()}
     assert [moment.seconds for moment in news] == sorted(moment.seconds for moment in news)
     found = [None, *(moment.incumbent for moment in news)]
-    assert len(news) <= news[-1].seconds / solvers._HEARTBEAT + sum(
+    assert len(news) <= news[-1].seconds / constants.HEARTBEAT_SECONDS + sum(
         a != b for a, b in itertools.pairwise(found)
     )
     assert news[-1].incumbent >= outcome.incumbent - TOLERANCE
@@ -935,7 +949,7 @@ def test_stop_of_a_quadratic_program_by_the_callback(quadratic_solver):
 
 
 def test_a_new_incumbent_is_reported_at_once(monkeypatch):
-    monkeypatch.setattr(solvers, "_HEARTBEAT", LONG)
+    monkeypatch.setattr(constants, "HEARTBEAT_SECONDS", LONG)
     seen, heard, stop = [], threading.Event(), threading.Event()
 
     def report(moment):
@@ -954,7 +968,7 @@ def test_a_new_incumbent_is_reported_at_once(monkeypatch):
     watch.run(job, stop.set)
     assert [moment.incumbent for moment in seen] == [1.0, 2.0]
     assert watch.cancelled
-    assert watch.stopped is Termination.INTERRUPTED
+    assert watch.stop_reason is Termination.INTERRUPTED
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals")
@@ -1007,12 +1021,12 @@ def test_exception_of_the_callback_is_raised(solver):
 
 
 def test_long_overdue_is_told_to_stop(monkeypatch):
-    monkeypatch.setattr(solvers, "_GRACE", 0.1)
+    monkeypatch.setattr(constants, "GRACE_SECONDS", 0.1)
     stop = threading.Event()
     watch = Watch(0.01, None)
     watch.run(lambda: stop.wait(10), stop.set)
     assert stop.is_set()
-    assert watch.stopped is Termination.TIME_LIMIT
+    assert watch.stop_reason is Termination.TIME_LIMIT
 
 
 def test_second_ctrl_c_leaves_the_job(monkeypatch):
