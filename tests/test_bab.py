@@ -28,7 +28,7 @@ from lipexact.errors import OptionError
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.pattern import FREE
 from lipexact.numerics.lp import LinearProgram
-from lipexact.regions.feasibility import pattern_at
+from lipexact.regions.affine import pattern_at
 from lipexact.regions.operator_norm import jacobian_norm
 from tests.networks import (
     CUTS,

@@ -18,7 +18,8 @@ from lipexact.mip import cut_loop as search
 from lipexact.mip.cut_loop import _ceiling, _trusted, solve_lp_relaxation
 from lipexact.mip.solvers.base import SolverOutcome, SolverSettings, Termination
 from lipexact.numerics.lp import LinearProgram
-from lipexact.regions.feasibility import _lifted, _Rows, _rules_out, pattern_at
+from lipexact.regions.affine import pattern_at
+from lipexact.regions.feasibility import _lifted, _Rows, _rules_out
 from lipexact.result import LipschitzResult, Status
 from lipexact.robustness import _ball, _radius_of_all, _step_into, certified_radius
 from lipexact.sets import unit_balls as bodies

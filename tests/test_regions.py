@@ -17,6 +17,7 @@ from lipexact.graph.pattern import FREE, OFF, ON, Pattern
 from lipexact.network import Network, network
 from lipexact.numerics.lp import Slack
 from lipexact.problem.homogenize import Homogenization
+from lipexact.regions.affine import affine_forms, pattern_at
 from lipexact.regions.feasibility import (
     Empty,
     LinearRegion,
@@ -24,11 +25,9 @@ from lipexact.regions.feasibility import (
     Verdict,
     _contradiction,
     _rows,
-    affine_forms,
     decide_region,
-    gradients,
-    pattern_at,
 )
+from lipexact.regions.gradients import gradients
 from lipexact.sets.domains import Ball, Box, Domain, Polytope
 from tests import oracle
 from tests.networks import (

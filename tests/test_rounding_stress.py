@@ -31,7 +31,8 @@ from lipexact.numerics.lp import LinearProgram
 from lipexact.numerics.rounding import TINY, gamma
 from lipexact.numerics.sign_relaxation import absolute_sums, euclidean_sums, spectral_norms
 from lipexact.problem.problem import MODES, DerivativeMode, Problem, lipschitz_problem
-from lipexact.regions.feasibility import Empty, decide_region, pattern_at
+from lipexact.regions.affine import pattern_at
+from lipexact.regions.feasibility import Empty, decide_region
 from lipexact.regions.operator_norm import jacobian_norm
 from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import functional_body

@@ -20,7 +20,7 @@ from lipexact.network import Network
 from lipexact.numerics.arrays import Vector, floats
 from lipexact.numerics.rounding import up
 from lipexact.problem.problem import check_domain
-from lipexact.regions.feasibility import pattern_at
+from lipexact.regions.affine import pattern_at
 from lipexact.result import LipschitzResult, Witness
 from lipexact.sets.domains import Ball, Box, Domain, Polytope
 from lipexact.sets.norms import Norm, PolyhedralNorm, norm

@@ -30,7 +30,9 @@ from lipexact.numerics.rounding import rounded
 from lipexact.options import SolveOptions
 from lipexact.problem.homogenize import Homogenization
 from lipexact.problem.problem import DerivativeMode, Problem, check_domain
-from lipexact.regions.feasibility import LinearRegion, gradients, steepness
+from lipexact.regions.affine import steepness
+from lipexact.regions.feasibility import LinearRegion
+from lipexact.regions.gradients import gradients
 from lipexact.regions.heuristics import Incumbent, best_region
 from lipexact.result import LipschitzResult, Status, Witness, closed
 from lipexact.sets.domains import Domain, Reals

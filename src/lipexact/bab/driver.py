@@ -26,7 +26,7 @@ from lipexact.bab.tasks import Subtree, SubtreeResult, SubtreeSearch, expand_sub
 from lipexact.bounds.interval import Bounds
 from lipexact.errors import WorkerError
 from lipexact.problem.problem import Problem
-from lipexact.regions.feasibility import is_compact
+from lipexact.regions.affine import is_compact
 from lipexact.regions.heuristics import Incumbent
 from lipexact.state import (
     UNDECIDED,

@@ -16,7 +16,8 @@ from lipexact.network import Network
 from lipexact.numerics.arrays import Vector
 from lipexact.numerics.lp import LinearProgram
 from lipexact.numerics.rounding import gamma
-from lipexact.regions.feasibility import Empty, Multipliers, affine_forms, decide_region
+from lipexact.regions.affine import affine_forms
+from lipexact.regions.feasibility import Empty, Multipliers, decide_region
 from lipexact.sets.domains import Domain
 
 # Which gate (layer, index) was given which state; in the order of layers.

@@ -13,45 +13,40 @@ exact; what the linear program cannot see at its own tolerance is looked at agai
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 from typing_extensions import assert_never
 
-from lipexact.bounds.interval import point_bounds
-from lipexact.graph.evaluate import evaluate, product
-from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Value
+from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch
 from lipexact.graph.pattern import FREE, OFF, ON, Pattern
 from lipexact.network import Network
-from lipexact.numerics.arrays import Matrix, Vector, columns_read, dense, entries, most_terms
+from lipexact.numerics.arrays import Vector, columns_read, dense, most_terms
 from lipexact.numerics.lp import Slack, System, largest_slack
+from lipexact.numerics.rational import Numbers, feasible_point, to_fractions
 from lipexact.numerics.rounding import (
     SMALLEST,
-    TINY,
     gamma,
-    rounded,
     smallest,
-    twofold_product,
-    twofold_sum,
+)
+from lipexact.regions.affine import (
+    affine_forms,
+    agrees_with,
+    depends_on_free,
+    exact_states,
+    gate_inputs,
+    is_compact,
+    pattern_at,
 )
 from lipexact.sets.domains import Domain
 
 # Rows and inputs of the largest systems that are solved in Fractions from scratch.
 _SIMPLEX_SIZE = 60
-# Multiplications of Fractions that a gradient may take, a second or so for each million.
-_FRACTIONS = 3e6
-# Numbers in the affine forms of all neurons, beyond which they are not made.
-_FORMS = 2**26
-_DOMAIN = -1
 
-# Arrays of floats, or of exact Fractions (dtype object).
-Numbers: TypeAlias = npt.NDArray[Any]
+_DOMAIN = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,275 +106,6 @@ class Undecided:
 Verdict: TypeAlias = LinearRegion | Empty | Undecided
 
 
-def is_compact(network: Network) -> bool:
-    """Whether the network is small enough for :func:`affine_forms`."""
-    return network.input.size * sum(node.size for node in network.graph.nodes) <= _FORMS
-
-
-def affine_forms(
-    network: Network, pattern: Pattern, *, exact: bool = False, sizes: bool = False
-) -> dict[Node, tuple[Numbers, Numbers]]:
-    """G and g with node = G x + g under the pattern, for the affine nodes and switches.
-
-    Parameters
-    ----------
-    network
-        f: R^d -> R^m.
-    pattern
-        The gates' states; free gates count as off.
-    exact
-        Whether to compute in Fractions.
-    sizes
-        Whether to take the absolute values of all weights and biases: what rounding errors are in proportion to.
-
-    Returns
-    -------
-    dict
-        Arrays of shape (size, d) and (size,) by node.
-    """
-    states = dict(zip(network.gates, pattern, strict=True))
-    convert, times = (_fractions, _exact) if exact else (np.asarray, operator.matmul)
-    forms: dict[Node, tuple[Numbers, Numbers]] = {}
-    for node in network.graph.nodes:
-        match node:
-            case Input():
-                readers = (
-                    each for each in network.graph.nodes if isinstance(each, Conditional | Switch)
-                )
-                if node is network.output or any(reader.x is node for reader in readers):
-                    forms[node] = convert(np.eye(node.size)), convert(np.zeros(node.size))
-            case Affine():
-                linear, constant = (
-                    convert(np.zeros((node.size, network.input.size))),
-                    convert(node.bias),
-                )
-                constant = np.abs(constant) if sizes else constant
-                for weight, x in node.terms:
-                    weight = abs(weight) if sizes else weight  # noqa: PLW2901
-                    if isinstance(x, Input):  # no product with an identity of the input's size
-                        linear = linear + convert(dense(weight))
-                        continue
-                    below, offset = forms[x]
-                    linear = linear + times(weight, below)
-                    constant = constant + times(weight, offset[:, None])[:, 0]
-                forms[node] = linear, constant
-            case Conditional():
-                pass
-            case Switch():
-                on = (states[node.gate] == ON).astype(int)
-                below, offset = forms[node.x]
-                forms[node] = below * on[:, None], offset * on
-            case _:
-                assert_never(node)
-    return forms
-
-
-def gate_forms(
-    network: Network, pattern: Pattern, layer: int, chosen: npt.NDArray[np.intp]
-) -> tuple[Vector, Vector]:
-    """What some gates of a layer read, as G x + g under the pattern, without the forms of all the others.
-
-    Parameters
-    ----------
-    network
-        f: R^d -> R^m.
-    pattern
-        The gates' states; free gates count as off.
-    layer, chosen
-        The index of the layer in `network.gates`, and k indices of gates in it.
-
-    Returns
-    -------
-    linear, constant
-        Shapes (k, d) and (k,).
-    """
-    states = dict(zip(network.gates, pattern, strict=True))
-    target, rows = network.gates[layer].x, np.arange(chosen.size)
-    pending: dict[Node, Matrix] = {
-        target: sp.csr_array(
-            (np.ones(chosen.size), (rows, chosen)), shape=(chosen.size, target.size)
-        )
-    }
-    constant = np.zeros(chosen.size)
-    for node in reversed(network.graph.nodes):
-        if node is network.input or (above := pending.pop(node, None)) is None:
-            continue
-        if isinstance(node, Affine):
-            constant = constant + above @ node.bias
-        on = (
-            sp.diags_array((states[node.gate] == ON).astype(np.float64))
-            if isinstance(node, Switch)
-            else None
-        )
-        terms = (
-            node.terms
-            if isinstance(node, Affine)
-            else ((on, node.x),)
-            if isinstance(node, Switch)
-            else ()
-        )
-        for weight, x in terms:
-            below = above @ weight
-            pending[x] = pending[x] + below if x in pending else below
-    linear = pending.get(network.input)
-    return np.zeros((chosen.size, network.input.size)) if linear is None else dense(
-        linear
-    ), constant
-
-
-def steepness(network: Network, pattern: Pattern) -> dict[Node, Vector]:
-    """For each affine node and switch the l1 norms of its gradients under the pattern.
-
-    At least these where the network is too large for :func:`affine_forms`.
-    """
-    if is_compact(network):
-        forms = affine_forms(network, pattern)
-        return {node: np.abs(linear).sum(axis=1) for node, (linear, _) in forms.items()}
-    states = dict(zip(network.gates, pattern, strict=True))
-    slopes: dict[Node, Vector] = {network.input: np.ones(network.input.size)}
-    for node in network.graph.nodes:
-        if isinstance(node, Affine):
-            slopes[node] = sum(
-                (abs(weight) @ slopes[x] for weight, x in node.terms), np.zeros(node.size)
-            )
-        elif isinstance(node, Switch):
-            slopes[node] = slopes[node.x] * (states[node.gate] == ON)
-    return slopes
-
-
-def pattern_at(network: Network, point: Vector) -> Pattern | None:
-    """The pattern of the region around a point, or None where a kink is so near that rounding may hide it.
-
-    A neuron whose input is 0 all around the point, as all that it reads is switched off, counts as off.
-    """
-    bounds = point_bounds(network.graph.nodes, network.input, point)
-    layers = []
-    zero: dict[Node, npt.NDArray[np.bool_]] = {}
-    for node in network.graph.nodes:
-        match node:
-            case Input():
-                zero[node] = np.zeros(node.size, dtype=bool)
-            case Affine():
-                zero[node] = node.bias == 0
-                for weight, x in node.terms:
-                    zero[node] &= abs(weight) @ ~zero[x] == 0
-            case Conditional():
-                lower, upper = bounds[node.x]
-                if not ((lower > 0) | (upper < 0) | zero[node.x]).all():
-                    return None
-                layers.append((lower > 0).astype(np.int8))
-            case Switch():
-                zero[node] = zero[node.x] | (bounds[node.gate.x][0] <= 0)
-            case _:
-                assert_never(node)
-    return tuple(layers)
-
-
-def gradients(
-    network: Network, functionals: Vector, pattern: Pattern, *, exact: bool = False
-) -> tuple[Vector, Vector]:
-    """c^T J under the pattern for each row c, accurate to rounding of the largest entry, and what it may be off.
-
-    In floats where these do not cancel much, else in twice their precision, else in Fractions, unless that would take
-    very many of them.
-
-    Parameters
-    ----------
-    network
-        f: R^d -> R^m.
-    functionals
-        Shape (k, m).
-    pattern
-        The gates' states.
-    exact
-        In Fractions in any case, every entry rounded once.
-
-    Returns
-    -------
-    values, errors
-        Shape (k, d) each.
-    """
-    cotangent, graph = network.pullback
-    (pulled,), nodes = graph.outputs, graph.nodes
-
-    def pull(rows: Numbers, times: Callable[[Matrix, Numbers], Numbers]) -> Numbers:
-        return _pull(nodes, pulled, network, pattern, {cotangent: rows.T}, times).T
-
-    def doubtful() -> npt.NDArray[np.bool_]:
-        allowed = gamma(1) * np.abs(values) if exact else 1e-12 * np.abs(values).max(initial=0.0)
-        return np.asarray(~(errors <= allowed).all(axis=1))
-
-    weights = [weight for node in nodes if isinstance(node, Affine) for weight, _ in node.terms]
-    # What underflow can lose is no more than rounding unless numbers get as small as these.
-    tiny = SMALLEST if smallest(functionals) * math.prod(map(smallest, weights)) < SMALLEST else 0.0
-    values = np.array(pull(functionals, operator.matmul), dtype=np.float64)
-    errors = np.array(
-        pull(np.abs(functionals), lambda weight, x: abs(weight) @ x + tiny), dtype=np.float64
-    )
-    errors *= gamma(sum(most_terms(weight) + 1 for weight in weights))
-    if (rows := doubtful()).any():
-        values[rows], errors[rows] = _pull_twofold(
-            nodes, pulled, network, pattern, cotangent, functionals[rows]
-        )
-    if (rows := doubtful()).any() and sum(map(entries, weights)) * int(rows.sum()) <= _FRACTIONS:
-        exactly = pull(_fractions(functionals[rows]), _exact)
-        values[rows] = np.vectorize(rounded, otypes=[np.float64])(exactly)
-        errors[rows] = np.where(exactly == 0, 0.0, gamma(1) * np.abs(values[rows]) + TINY)
-    return values, errors
-
-
-def _pull_twofold(
-    nodes: tuple[Node, ...],
-    pulled: Value,
-    network: Network,
-    pattern: Pattern,
-    cotangent: Input,
-    functionals: Vector,
-) -> tuple[Vector, Vector]:
-    """The gradients of functionals, each entry rounded from twice the precision, and what it may be off."""
-    states = dict(zip(network.gates, pattern, strict=True))
-    values: dict[Node, tuple[Vector, Vector, Vector]] = {
-        cotangent: (functionals.T, np.zeros(functionals.T.shape), np.zeros(functionals.T.shape))
-    }
-    for node in nodes:
-        if isinstance(node, Affine) and all(x in values for _, x in node.terms):
-            high, low, error = (np.zeros((node.size, len(functionals))) for _ in range(3))
-            for weight, x in node.terms:
-                above, below, before = values[x]
-                above, below, lost = twofold_product(weight, above, below)
-                high, low, rounded = twofold_sum((high, low), (above, below))
-                error = (error + lost + rounded + abs(weight) @ before) * (1 + gamma(x.size + 3))
-            values[node] = high, low, error
-        elif isinstance(node, Switch) and node.x in values:
-            on = (states[node.gate] == ON).astype(np.float64)[:, None]
-            high, low, error = values[node.x]
-            values[node] = high * on, low * on, error * on
-    high, low, error = values[pulled]
-    return high.T, (error + np.abs(low)).T
-
-
-def _pull(
-    nodes: tuple[Node, ...],
-    pulled: Value,
-    network: Network,
-    pattern: Pattern,
-    values: dict[Node, Numbers],
-    times: Callable[[Matrix, Numbers], Numbers],
-) -> Numbers:
-    """The value of a derivative's node for a batch of columns, with `times` to multiply them by weights."""
-    states = dict(zip(network.gates, pattern, strict=True))
-    count = next(iter(values.values())).shape[1]
-    for node in nodes:
-        if isinstance(node, Affine) and all(x in values for _, x in node.terms):
-            total = np.zeros((node.size, count), dtype=int)
-            for weight, x in node.terms:
-                total = total + times(weight, values[x])
-            values[node] = total
-        elif isinstance(node, Switch) and node.x in values:
-            values[node] = values[node.x] * (states[node.gate] == ON).astype(int)[:, None]
-    return values[pulled]
-
-
 def decide_region(
     network: Network, domain: Domain, pattern: Pattern, *, explicit: bool = False
 ) -> Verdict:
@@ -421,7 +147,7 @@ def decide_region(
             if (
                 found is not None
                 and domain.margin(point[None, :])[0] > 0
-                and _agree(found, pattern)
+                and agrees_with(found, pattern)
             ):
                 return LinearRegion(point, found)
     elif solution is not None and not explicit:
@@ -506,10 +232,10 @@ def _decide_exactly(network: Network, domain: Domain, system: System, pattern: P
         if rows.constant[k] < 0:  # a constant of the wrong sign
             return _ruled_out(network, pattern, rows, {k: Fraction(1)})
     rows = rows.keep(~vanishing)
-    lower, upper = _fractions(system.lower), _fractions(system.upper)
+    lower, upper = to_fractions(system.lower), to_fractions(system.upper)
     centre = middle = (lower + upper) / 2
     if not domain.is_box:
-        centre = _fractions(_lifted(domain))
+        centre = to_fractions(_lifted(domain))
     reach = (upper - lower) / 2
     for _ in range(4):  # each time at a scale a million times finer
         offset = rows.linear @ middle + rows.constant
@@ -522,15 +248,15 @@ def _decide_exactly(network: Network, domain: Domain, system: System, pattern: P
         )
         if solution is None:
             return Undecided()
-        point = middle + reach * _fractions(solution.point)
+        point = middle + reach * to_fractions(solution.point)
         slack = rows.linear @ point + rows.constant
         if all(entry > 0 for entry in slack):
             return _region_near(network, domain, pattern, rows, point, centre)
         for weights in (
-            _fractions(solution.weights),
+            to_fractions(solution.weights),
             _kernel(rows.linear[near] * reach / size[near, None], solution),
         ):
-            scaled = _fractions(np.zeros(near.size))
+            scaled = to_fractions(np.zeros(near.size))
             scaled[near] = weights / size[near]
             if _rules_out(scaled, rows, lower, upper):
                 return _ruled_out(network, pattern, rows, dict(enumerate(scaled)))
@@ -538,7 +264,7 @@ def _decide_exactly(network: Network, domain: Domain, system: System, pattern: P
         middle = np.minimum(np.maximum(point, lower + reach), upper - reach)
     if sum(rows.linear.shape) > _SIMPLEX_SIZE:
         return Undecided()
-    found, multipliers = _simplex(rows.linear, rows.constant, lower, upper)
+    found, multipliers = feasible_point(rows.linear, rows.constant, lower, upper)
     if found is not None and all(entry > 0 for entry in rows.linear @ found + rows.constant):
         return _region_near(network, domain, pattern, rows, found, centre)
     if multipliers is not None and _rules_out(multipliers, rows, lower, upper):
@@ -578,67 +304,6 @@ def _region_near(
     return region if _holds(network, pattern, region) else Undecided()
 
 
-def _simplex(
-    linear: Numbers, constant: Numbers, lower: Numbers, upper: Numbers, pivots: int = 1000
-) -> tuple[Numbers | None, Numbers | None]:
-    """A point of the box with all of linear x + constant > 0, or multipliers that rule it out, in Fractions.
-
-    Chvatal's dictionaries with Bland's rule: the slacks z = linear x + constant + e and w = upper - x in terms of
-    x - lower >= 0 and e, which is free of sign and minimised until it is negative.
-    """
-    count, d = linear.shape
-    one, zero = Fraction(1), Fraction(0)
-    head = [*(constant + linear @ lower), *(upper - lower)]
-    body = [[*row, one] for row in linear.tolist()]
-    body += [[-one if i == j else zero for j in range(d)] + [zero] for i in range(d)]
-    goal, least = [zero] * d + [one], zero  # e
-    columns, basis = list(range(d + 1)), list(range(d + 1, d + 1 + count + d))
-
-    def pivot(r: int, c: int) -> None:
-        nonlocal goal, least
-        new = [-entry / body[r][c] for entry in body[r]]
-        start, new[c] = -head[r] / body[r][c], one / body[r][c]
-
-        def substituted(row: list[Fraction]) -> list[Fraction]:
-            return [
-                (0 if k == c else b) + row[c] * n
-                for k, (b, n) in enumerate(zip(row, new, strict=True))
-            ]
-
-        for i in range(len(body)):
-            if i != r and body[i][c]:
-                head[i] += body[i][c] * start
-                body[i] = substituted(body[i])
-        body[r], head[r] = new, start
-        least, goal = least + goal[c] * start, substituted(goal)
-        columns[c], basis[r] = basis[r], columns[c]
-
-    def corner(entering: int | None = None, step: Fraction = zero) -> Numbers:
-        values = {
-            b: h + (step * row[entering] if entering is not None else 0)
-            for b, h, row in zip(basis, head, body, strict=True)
-        }
-        if entering is not None:
-            values[columns[entering]] = step
-        return np.array([lower[j] + values.get(j, zero) for j in range(d)], dtype=object)
-
-    pivot(min(range(count), key=lambda i: head[i]), d)  # e enters, and never leaves
-    for _ in range(pivots):
-        if least < 0:
-            return corner(), None
-        entering = min(
-            (c for c in range(d + 1) if goal[c] < 0), key=lambda c: columns[c], default=None
-        )
-        if entering is None:
-            prices = dict(zip(columns, goal, strict=True))
-            return None, np.array([prices.get(d + 1 + i, zero) for i in range(count)], dtype=object)
-        rows = [i for i in range(len(body)) if body[i][entering] < 0 and basis[i] != d]
-        if not rows:  # e falls without limit
-            return corner(entering, (least + 1) / -body[basis.index(d)][entering]), None
-        pivot(min(rows, key=lambda i: (head[i] / -body[i][entering], basis[i])), entering)
-    return None, None
-
-
 def _rules_out(weights: Numbers, rows: _Rows, lower: Numbers, upper: Numbers) -> bool:
     """Whether sum_i w_i (G_i x + g_i) <= 0 on the box, for w >= 0, w not 0: then no x has all terms > 0."""
     if any(w < 0 for w in weights) or not any(weights):
@@ -669,12 +334,12 @@ def _kernel(linear: Numbers, solution: Slack) -> Numbers:
         if len(pivots) >= support.size - 1:
             break
     # Free multipliers keep the program's values; the others follow.
-    values = _fractions(solution.weights[support])
+    values = to_fractions(solution.weights[support])
     free = [j for j in range(support.size) if j not in pivots]
     exact = values.copy()
     for pivot, row in pivots.items():
         exact[pivot] = -sum((row[j] * values[j] for j in free), Fraction(0))
-    weights = _fractions(np.zeros(solution.weights.size))
+    weights = to_fractions(np.zeros(solution.weights.size))
     weights[support] = exact
     return weights
 
@@ -716,33 +381,11 @@ def _rows(
         linear.append(np.hstack([signs[:, None] * below[chosen], padding]))
         constant.append(signs * offset[chosen])
         origin += [(layer, i) for i in chosen.tolist()]
-    convert = _fractions if exact else np.asarray
+    convert = to_fractions if exact else np.asarray
     linear.append(convert(-dense(system.rows)))
     constant.append(convert(system.limits))
     origin += [(_DOMAIN, row) for row in range(system.limits.size)]
     return _Rows(np.vstack(linear), np.concatenate(constant), origin)
-
-
-def depends_on_free(network: Network, pattern: Pattern) -> dict[Node, npt.NDArray[np.bool_]]:
-    """Which coordinates depend on a free gate."""
-    states = dict(zip(network.gates, pattern, strict=True))
-    unknown: dict[Node, npt.NDArray[np.bool_]] = {}
-    for node in network.graph.nodes:
-        match node:
-            case Input():
-                unknown[node] = np.zeros(node.size, dtype=bool)
-            case Affine():
-                unknown[node] = np.zeros(node.size, dtype=bool)
-                for weight, x in node.terms:
-                    unknown[node] |= abs(weight) @ unknown[x] > 0
-            case Conditional():
-                pass
-            case Switch():
-                gate = states[node.gate]
-                unknown[node] = (gate == FREE) | ((gate == ON) & unknown[node.x])
-            case _:
-                assert_never(node)
-    return unknown
 
 
 def _cause(network: Network, pattern: Pattern, rows: _Rows, support: list[int]) -> Pattern:
@@ -781,7 +424,7 @@ def _region_at(network: Network, domain: Domain, rows: _Rows, point: Numbers) ->
     d = domain.dim
     rounded = point[:d].astype(np.float64)
     if domain.margin(rounded[None, :])[0] > 0:
-        nearby = _fractions(rounded)
+        nearby = to_fractions(rounded)
         if all(
             entry > 0
             for entry, origin in zip(
@@ -789,15 +432,15 @@ def _region_at(network: Network, domain: Domain, rows: _Rows, point: Numbers) ->
             )
             if origin[0] != _DOMAIN
         ):
-            return LinearRegion(rounded, _states(network, nearby))
-    return LinearRegion(point[:d], _states(network, point[:d]))
+            return LinearRegion(rounded, exact_states(network, nearby))
+    return LinearRegion(point[:d], exact_states(network, point[:d]))
 
 
 def _holds(network: Network, pattern: Pattern, region: LinearRegion) -> bool:
     """Whether no gate above a free one, of which no row speaks, contradicts the pattern at the point."""
     unknown = depends_on_free(network, pattern)
-    inputs = _gate_inputs(
-        network, _fractions(region.point) if region.point.dtype != object else region.point
+    inputs = gate_inputs(
+        network, to_fractions(region.point) if region.point.dtype != object else region.point
     )
     return not any(
         bool(
@@ -808,29 +451,3 @@ def _holds(network: Network, pattern: Pattern, region: LinearRegion) -> bool:
         )
         for gate, states, values in zip(network.gates, pattern, inputs, strict=True)
     )
-
-
-def _states(network: Network, point: Numbers) -> Pattern:
-    """The gates at a point of Fractions; off where the gate's input is 0."""
-    return tuple((values > 0).astype(np.int8) for values in _gate_inputs(network, point))
-
-
-def _gate_inputs(network: Network, point: Numbers) -> tuple[Numbers, ...]:
-    """What each layer of gates reads at a point, in Fractions."""
-    values = evaluate(network.graph, {network.input: point[None, :]}, _fractions)
-    return tuple(values[gate.x][0] for gate in network.gates)
-
-
-def _agree(found: Pattern, pattern: Pattern) -> bool:
-    return all(bool(((p == FREE) | (f == p)).all()) for f, p in zip(found, pattern, strict=True))
-
-
-def _exact(weight: Matrix, values: Numbers) -> Numbers:
-    return product(weight, values, _fractions)
-
-
-def _fractions(values: npt.ArrayLike) -> Numbers:
-    floats = np.asarray(values, dtype=np.float64)
-    exact = np.empty(floats.size, dtype=object)
-    exact[:] = [Fraction(value) for value in floats.ravel().tolist()]
-    return exact.reshape(floats.shape)

@@ -27,8 +27,9 @@ from lipexact.graph.ir import Affine, Input, Switch, Value
 from lipexact.graph.pattern import FREE, OFF, ON, Pattern
 from lipexact.network import Network
 from lipexact.numerics.arrays import Matrix
+from lipexact.numerics.rational import Numbers
 from lipexact.problem.problem import check_domain
-from lipexact.regions.feasibility import Numbers, affine_forms, depends_on_free, pattern_at
+from lipexact.regions.affine import affine_forms, depends_on_free, pattern_at
 from lipexact.sets.domains import Domain
 
 _SAMPLES = 64

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from lipexact.graph.evaluate import batches, evaluate
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector
-from lipexact.regions.feasibility import LinearRegion, decide_region, gate_forms, pattern_at
+from lipexact.regions.affine import gate_forms, pattern_at
+from lipexact.regions.feasibility import LinearRegion, decide_region
 from lipexact.regions.operator_norm import OperatorNorm, estimate_norms, jacobian_norm
 from lipexact.sets.domains import Domain
 from lipexact.sets.unit_balls import SymmetricSet
@@ -48,7 +49,7 @@ def best_region(
 
     Random points and points next to vertices of the domain, then points around the best one at scales from
     the whole domain down to a millionth of it, and, as long as that helps, points in the regions next to its own.
-    Jacobians are evaluated in batches; what is returned is checked (:func:`lipexact.regions.feasibility.pattern_at`).
+    Jacobians are evaluated in batches; what is returned is checked (:func:`lipexact.regions.affine.pattern_at`).
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from lipexact.network import Network
 from lipexact.numerics.arrays import Vector, lengths
 from lipexact.numerics.rounding import TINY, gamma
 from lipexact.numerics.sign_relaxation import spectral_norms
-from lipexact.regions.feasibility import gradients
+from lipexact.regions.gradients import gradients
 from lipexact.sets.unit_balls import SymmetricSet
 
 _MOST_VERTICES = 2.0**20
