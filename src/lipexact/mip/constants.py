@@ -8,6 +8,8 @@ from __future__ import annotations
 # reach of 1 HiGHS returned 143.50241 for a constant of 143.502156 (MNIST 784-20-20-20-2), with 64
 # it is right to 1e-14.
 SCALED_REACH = 64.0
+# Smaller bounds count as this: the scale of a variable stays a normal number.
+MIN_REACH = 1e-300
 # HiGHS and SCIP drop coefficients below 1e-9 without a word: smaller ones than this are left out,
 # and the row is widened by the most that they can matter.
 MIN_COEFFICIENT = 1e-8

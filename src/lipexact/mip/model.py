@@ -207,7 +207,7 @@ def compose(problem: Problem, bounds: Bounds) -> Composition:
     ports: dict[Node, Port] = {}
     for node in dict.fromkeys((*graph.inputs, *graph.nodes)):
         if not needed[node].any():
-            ports[node] = Port.nothing(node.size)
+            ports[node] = Port.unread(node.size)
             if isinstance(node, Conditional):
                 ports[node] = replace(
                     ports[node], entries=[None if np.isnan(s) else float(s) for s in states[node]]
