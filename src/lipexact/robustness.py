@@ -6,25 +6,27 @@ import json
 import numbers
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Unpack
 
-from lipexact.api import lipschitz, load
+from lipexact.api import lipschitz
 from lipexact.bounds.interval import point_bounds
 from lipexact.errors import DomainError, ModelError, OptionError, SolverError
+from lipexact.loading import load
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector, floats
 from lipexact.numerics.rounding import up
+from lipexact.options import OptionKeywords, takes_options
 from lipexact.problem.problem import check_domain
 from lipexact.regions.affine import pattern_at
 from lipexact.result import LipschitzResult, Witness
 from lipexact.sets.domains import Ball, Box, Domain, Polytope
 from lipexact.sets.norms import Norm, PolyhedralNorm, norm
-from lipexact.solve import Method, Mode, solve_options
+from lipexact.solve import prepare_options
 from lipexact.state import ProgressCallback
 
 _LARGE = 1e300  # a radius that holds every clip
@@ -120,6 +122,10 @@ class CertifiedRadius:
         return json.dumps(self.to_dict(), **options)
 
 
+@takes_options(
+    leave_out=("gap", "target"),
+    instead={"time_limit": "Seconds of wall-clock time for the whole search; None for no limit."},
+)
 def certified_radius(
     model: str | os.PathLike[str] | Network | Any,
     x: npt.ArrayLike,
@@ -127,15 +133,10 @@ def certified_radius(
     input_norm: str | Norm = "linf",
     domain_clip: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
     tolerance: float = 1e-3,
-    method: Method = "auto",
-    solver: str = "highs",
-    mode: Mode = "auto",
-    time_limit: float | None = None,
-    threads: int | None = None,
     progress: bool | ProgressCallback = False,
-    solver_options: Mapping[str, Any] | None = None,
+    **options: Unpack[OptionKeywords],
 ) -> CertifiedRadius:
-    """The largest radius around x for which the local Lipschitz constant certifies the predicted label.
+    """Find the largest radius around x for which the local Lipschitz constant certifies the predicted label.
 
     With the margins g_j = f_k - f_j of the label k, L_j(r) the local constant of g_j on the ball of radius r around
     x, the decision holds on that ball while r L_j(r) <= g_j(x) for all j (Hein and Andriushchenko, NeurIPS 2017,
@@ -155,10 +156,10 @@ def certified_radius(
         A pair (lo, hi) of numbers or arrays: inputs outside do not count, as for pixels.
     tolerance
         Stop when what is certified and what is not are apart by at most this share of the radius.
-    method, solver, mode, threads, progress, solver_options
+    progress
         As for :func:`lipschitz`.
-    time_limit
-        Seconds of wall-clock time for the whole search.
+    **options
+        As for :func:`lipschitz`.
 
     Returns
     -------
@@ -182,9 +183,9 @@ def certified_radius(
         or not 0 < tolerance < 1
     ):
         raise OptionError(f"tolerance must be a number between 0 and 1, not {tolerance!r}")
-    solve_options(
-        method, solver, time_limit, 0.0, None, threads, solver_options
-    )  # refuses bad ones
+    if options.keys() & {"gap", "target"}:
+        raise OptionError("certified_radius sets gap and target itself: leave them out")
+    time_limit = prepare_options(**options).time_limit
     network, alpha = load(model), norm(input_norm)
     center = _point(network, x, domain_clip)
     label, margins = _margins(network, center)
@@ -213,13 +214,8 @@ def certified_radius(
             input_norm=alpha,
             functional=rows,
             target=(1 - _SLACK) / radius,
-            method=method,
-            solver=solver,
-            mode=mode,
-            time_limit=left,
-            threads=threads,
             progress=progress,
-            solver_options=solver_options,
+            **{**options, "time_limit": left},
         )
         steps.append(RadiusStep(radius, result.within_target, result))
         # The constant on a smaller ball is no larger.

@@ -1,35 +1,46 @@
-"""What is asked of a network, and how it is answered on one domain after another."""
+"""The pipeline: from a request and a domain to a result, in eight steps.
+
+1. :func:`lipexact.loading.load`: what a user has becomes a network.
+2. :func:`prepare_options` and :func:`make_request`: options and norms are checked, once.
+3. :func:`formulate`: the derivative, in both modes, becomes a problem with bounds of every node,
+4. which is the first upper bound of the constant.
+5. :func:`find_incumbent`: sampling and local search find a region, the first lower bound.
+6. :func:`search`: an engine tightens both bounds.
+7. :func:`certify`: the witness is computed anew, and both bounds are proven, if asked for.
+8. :func:`make_result`: what is known becomes a :class:`.LipschitzResult`.
+"""
 
 from __future__ import annotations
 
 import math
-import numbers
-import os
-import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from importlib import import_module
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lipexact.bab.driver import branch, fits
-from lipexact.bab.expand import Trace
 from lipexact.bab.prover import make_certificate, statement
-from lipexact.bounds.formulation import Formulation, blas_threads, formulate, in_mode, norm_sets
+from lipexact.bounds.formulation import (
+    Formulation,
+    blas_threads,
+    formulate,
+    in_mode,
+    norm_sets,
+)
 from lipexact.bounds.interval import point_bounds
 from lipexact.certificates.certificate import Certificate
+from lipexact.engines import find_engine
 from lipexact.errors import OptionError
 from lipexact.graph.pattern import ON
 from lipexact.network import Network
 from lipexact.numerics.rounding import rounded
-from lipexact.options import SolveOptions
+from lipexact.options import Options
 from lipexact.problem.homogenize import Homogenization
 from lipexact.problem.problem import DerivativeMode, Problem, check_domain
+from lipexact.question import describe_domain, describe_request
 from lipexact.regions.affine import steepness
 from lipexact.regions.feasibility import LinearRegion
 from lipexact.regions.gradients import gradients
@@ -39,335 +50,286 @@ from lipexact.sets.domains import Domain, Reals
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
 from lipexact.sets.unit_balls import SymmetricSet
-from lipexact.state import RELAXATION, TARGET, Progress, ProgressCallback, SearchState, StoppingRule
+from lipexact.state import ProgressCallback, SearchState, SearchTask, StoppingRule
 
-Mode = Literal["auto", "forward", "reverse"]
-Method = Literal["auto", "bab", "mip", "lp"]
+# The share of the time that is left which sampling and local search may take before an engine runs.
+INCUMBENT_TIME_SHARE = 1 / 4
 
 
 @dataclass(frozen=True, eq=False)
 class SolveRequest:
-    """What is asked of a network, whatever the domain; :func:`ask` makes one.
+    """What is asked of a network, whatever the domain; :func:`make_request` makes one.
 
     Attributes
     ----------
     network, functionals, directions
-        f, C and V.
-    method, solver, mode, options, goal
-        How it is to be answered.
+        f, C and V: the constant is the largest c^T J v for c in C and v in V.
+    options
+        How it is to be computed.
     certified
         Whether results shall have certificates.
+    asked
+        Norms, functional and options as plain data, for the result's `question`.
     """
 
     network: Network
     functionals: SymmetricSet
     directions: SymmetricSet
-    method: Method
-    solver: str
-    mode: Mode
-    options: SolveOptions
-    goal: StoppingRule
+    options: Options
     certified: bool
-    # On other domains, made once.
-    _drafts: dict[DerivativeMode, Problem] = field(default_factory=dict)
-
-    def solve(
-        self,
-        domain: Domain,
-        *,
-        start: float | None = None,
-        progress: bool | ProgressCallback = False,
-        executor: Executor | None = None,
-        cores: int | None = None,
-    ) -> LipschitzResult:
-        """The constant on a domain.
-
-        Parameters
-        ----------
-        domain
-            X.
-        start
-            When the time began to count, by `time.perf_counter`; now, if None.
-        progress, executor
-            As for :func:`lipexact.lipschitz`.
-        cores
-            How many threads a solver may have that was not given a number; None for as many as it likes.
-
-        Raises
-        ------
-        DomainError, ModelError, NormError, OptionError, SolverUnavailableError, SolverError, CertificateError
-            As for :func:`lipexact.lipschitz`.
-        """
-        read = time.perf_counter()
-        start = read if start is None else start
-        deadline = start + (np.inf if self.options.time_limit is None else self.options.time_limit)
-        options = replace(self.options, threads=self.options.threads or cores)  # of a solver
-        network, functionals, directions, goal = (
-            self.network,
-            self.functionals,
-            self.directions,
-            self.goal,
-        )
-        check_domain(network, domain, bounded=False)
-        stats: dict[str, Any] = {"read_seconds": read - start}
-        with blas_threads(network):
-            data = statement(network, domain, functionals, directions) if self.certified else None
-            bodies = functionals, directions
-            programs = formulate(network, domain, *bodies, self.mode, deadline, drafts=self._drafts)
-            allowed = in_mode(programs, self.mode)
-            stats["bounds_seconds"] = time.perf_counter() - read
-            bracket = _bracket(programs, deadline)
-            bracket.stats |= stats
-            chosen, method = _cheapest(allowed, bracket.lower), self.method
-            if method == "auto":
-                method = (
-                    "bab"
-                    if self._plain and fits([program.problem for program in allowed])
-                    else "mip"
-                )
-            report = _reporter(progress, start, bracket)
-            trace: Trace | None = None if data is None else {}
-            if not goal.is_met(bracket.lower, bracket.upper):
-                if method == "bab":
-                    problems, bounds = (
-                        [one.problem for one in allowed],
-                        [one.bounds for one in allowed],
-                    )
-                    branch(
-                        problems,
-                        bounds,
-                        bracket,
-                        goal,
-                        deadline=deadline,
-                        executor=executor,
-                        workers=self.options.threads,
-                        on_progress=report,
-                        trace=trace,
-                    )
-                elif method == "lp":
-                    chosen = _relaxed(
-                        allowed, chosen, bracket, self.solver, options, goal, deadline, report
-                    )
-                else:
-                    from lipexact.mip.cut_loop import solve_by_cuts  # noqa: PLC0415 - Pyomo's import is long
-                    from lipexact.mip.solvers.base import SolverSettings, require_solver  # noqa: PLC0415
-
-                    require_solver(self.solver, quadratic=chosen.problem.quadratic)
-                    settings = SolverSettings(**vars(options))
-                    program = chosen.problem, chosen.bounds, bracket, self.solver, settings, goal
-                    bracket = solve_by_cuts(*program, deadline=deadline, on_progress=report)
-            made = None
-            if data is not None and trace is not None:
-                made = _certified(network, domain, data, allowed, bracket, trace, start)
-        witness = (
-            None if bracket.incumbent is None else _witness(network, domain, bracket.incumbent)
-        )
-        return _result(
-            bracket, witness, made, method, chosen.problem.mode, self.solver, goal, start
-        )
+    asked: Mapping[str, Any]
+    # The problem in each mode on the first domain, from which those on other domains are made.
+    _drafts: dict[DerivativeMode, Problem] = field(default_factory=dict, repr=False)
 
     @property
-    def _plain(self) -> bool:
-        """Whether nothing says how a program is to be solved: who does wants one."""
-        return self.solver == "highs" and self.mode == "auto" and not self.options.extra
+    def rule(self) -> StoppingRule:
+        """When to stop."""
+        return StoppingRule.of(self.options)
+
+    def question(self, domain: Domain) -> dict[str, Any]:
+        """Return what is asked on a domain, as plain data."""
+        return {**self.asked, "domain": describe_domain(domain)}
 
 
-def solve_request(
-    model: Network,
+def prepare_options(executor: Executor | None = None, **keywords: Any) -> Options:
+    """Check the options of a solve, and import what its engine needs, before the clock runs.
+
+    Parameters
+    ----------
+    executor
+        Whose workers take part in the engine's search, if any.
+    keywords
+        Those of :class:`.Options`.
+
+    Raises
+    ------
+    OptionError, SolverUnavailableError
+    """
+    try:
+        options = Options(**keywords)
+    except TypeError as error:
+        raise OptionError(f"there is no such option: {error}") from None
+    check_executor(executor)
+    find_engine(options.method).prepare(options, executor)
+    return options
+
+
+def make_request(
+    network: Network,
+    options: Options,
     *,
     input_norm: str | Norm = "linf",
     output_norm: str | Norm | None = None,
     functional: Functional = None,
-    method: Method = "auto",
-    solver: str = "highs",
-    mode: Mode = "auto",
-    time_limit: float | None = None,
-    gap: float = 0.0,
-    target: float | None = None,
-    threads: int | None = None,
-    solver_options: Mapping[str, Any] | None = None,
     certified: bool = False,
 ) -> SolveRequest:
-    """A question, once all that does not depend on a domain is checked; parameters as for :func:`lipexact.lipschitz`.
+    """Return a request, once the norms and the functional are checked.
+
+    Parameters are those of :func:`lipexact.lipschitz`; the options come from
+    :func:`prepare_options`.
 
     Raises
     ------
-    NormError, OptionError, SolverUnavailableError
+    NormError
     """
-    options = solve_options(method, solver, time_limit, gap, target, threads, solver_options)
-    functionals, directions = norm_sets(model, input_norm, output_norm, functional)
-    goal = StoppingRule(float(gap), None if target is None else float(target))
-    return SolveRequest(
-        model, functionals, directions, method, solver, mode, options, goal, certified
-    )
+    functionals, directions = norm_sets(network, input_norm, output_norm, functional)
+    asked = describe_request(network, input_norm, output_norm, functional, options)
+    return SolveRequest(network, functionals, directions, options, certified, asked)
 
 
-def import_programs(
-    method: str, solver: str, mode: str, solver_options: Mapping[str, Any] | None
-) -> None:
-    """Import Pyomo, where a program will be made, before the clock runs."""
-    if not (
-        method == "bab"
-        or (method == "auto" and solver == "highs" and mode == "auto" and not solver_options)
-    ):
-        import_module("lipexact.mip.cut_loop")
-
-
-def _certified(
-    network: Network,
+def solve(
+    request: SolveRequest,
     domain: Domain,
-    data: dict[str, Any],
-    programs: list[Formulation],
-    bracket: SearchState,
-    trace: Trace,
-    start: float,
-) -> Certificate | None:
-    """A proof of the bracket's bounds, which become those that are proven; None after ctrl-C."""
-    before = time.perf_counter()
-    questions = [program.problem for program in programs], [program.bounds for program in programs]
-    made = None
-    try:
-        made = make_certificate(network, domain, data, *questions, bracket, trace, before - start)
-    except KeyboardInterrupt:
-        bracket.stats["message"] = "interrupted while the certificate was made: there is none"
-    bracket.stats["certificate_seconds"] = time.perf_counter() - before
-    return made
+    *,
+    start: float | None = None,
+    on_progress: ProgressCallback | None = None,
+    executor: Executor | None = None,
+    cores: int | None = None,
+) -> LipschitzResult:
+    """Compute the constant on a domain.
 
-
-def certificate_path(certificate: str | os.PathLike[str] | bool | None) -> Path | None:
-    """Where a certificate is to be written; what cannot be is refused before the work rather than after it.
+    Parameters
+    ----------
+    request
+        What is asked.
+    domain
+        X.
+    start
+        When the time began to count, by `time.perf_counter`; now, if None.
+    on_progress, executor
+        As for :func:`lipexact.lipschitz`.
+    cores
+        How many threads a solver may have that was not given a number; None for as many as it
+        likes.
 
     Raises
     ------
-    OptionError
+    DomainError, ModelError, NormError, OptionError, SolverUnavailableError, SolverError
+        As for :func:`lipexact.lipschitz`.
+    CertificateError
+        Likewise.
     """
-    if certificate is None or isinstance(certificate, bool):
-        return None
-    if not isinstance(certificate, str | os.PathLike):
-        raise OptionError(f"certificate must be a path, True or None, not {certificate!r}")
-    path = Path(certificate)
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise OptionError(
-            f"certificate: there is no folder for the file '{path}', or it is a folder itself"
+    clock = Clock(request.options.time_limit, start)
+    network = request.network
+    check_domain(network, domain, bounded=False)
+    with blas_threads(network):
+        claim = make_claim(request, domain)
+        formulations = formulate(
+            network,
+            domain,
+            request.functionals,
+            request.directions,
+            request.options.mode,
+            clock.deadline,
+            drafts=request._drafts,
         )
-    return path
+        bounded = time.perf_counter()
+        state = find_incumbent(formulations, clock.deadline)
+        state = state.with_stats(
+            read_seconds=clock.read_seconds, bounds_seconds=bounded - clock.begun
+        )
+        task = SearchTask(
+            formulations=in_mode(formulations, request.options.mode),
+            rule=request.rule,
+            options=request.options,
+            deadline=clock.deadline,
+            solver_threads=cores,
+            executor=executor,
+            on_progress=None if on_progress is None else clock.on_time(on_progress),
+            keep_trace=claim is not None,
+        )
+        state = search(state, task)
+        witness, state, certificate = certify(request, domain, claim, state, task, clock)
+    return make_result(request, domain, state, witness, certificate, clock)
 
 
-def _relaxed(
-    allowed: list[Formulation],
-    chosen: Formulation,
-    bracket: SearchState,
-    solver: str,
-    options: SolveOptions,
-    goal: StoppingRule,
-    deadline: float,
-    report: ProgressCallback | None,
-) -> Formulation:
-    """The program whose relaxation is the best, of one mode or both."""
-    from lipexact.mip.cut_loop import solve_lp_relaxation  # noqa: PLC0415 - Pyomo's import is long
-    from lipexact.mip.solvers.base import SolverSettings, require_solver  # noqa: PLC0415
+class Clock:
+    """The time of one call.
 
-    settings = SolverSettings(**vars(options))
-    for program in sorted(allowed, key=lambda one: one is not chosen):
-        require_solver(solver, quadratic=program.problem.quadratic)
-        if solve_lp_relaxation(
-            program.problem,
-            program.bounds,
-            bracket,
-            solver,
-            settings,
-            deadline=deadline,
-            on_progress=report,
-        ):
-            chosen = program
-        if bracket.termination != RELAXATION or goal.is_met(bracket.lower, bracket.upper):
-            break
-    return chosen
+    Parameters
+    ----------
+    time_limit
+        Seconds; None for no limit.
+    start
+        When the time began to count, by `time.perf_counter`; now, if None.
 
+    Attributes
+    ----------
+    begun
+        When the solve began, after the network was read.
+    deadline
+        A time of `time.perf_counter`, or infinity.
+    """
 
-def _cheapest(programs: list[Formulation], lower: float) -> Formulation:
-    return min(programs, key=lambda program: program.cost(lower))
+    def __init__(self, time_limit: float | None, start: float | None) -> None:
+        self.begun = time.perf_counter()
+        self.start = self.begun if start is None else start
+        self.deadline = self.start + (np.inf if time_limit is None else time_limit)
 
+    @property
+    def read_seconds(self) -> float:
+        """What reading the network took."""
+        return self.begun - self.start
 
-def choose(programs: list[Formulation], allowed: list[Formulation]) -> Formulation:
-    """The one of those allowed that promises the least work."""
-    return _cheapest(allowed, _bracket(programs, np.inf).lower) if len(allowed) > 1 else allowed[0]
+    @property
+    def seconds(self) -> float:
+        """Seconds since the time began to count."""
+        return time.perf_counter() - self.start
+
+    def on_time(self, on_progress: ProgressCallback) -> ProgressCallback:
+        """Return the callback with the call's own clock in place of the engine's."""
+        return lambda moment: on_progress(replace(moment, seconds=self.seconds))
 
 
-def _bracket(programs: list[Formulation], deadline: float) -> SearchState:
-    """What is known before any program is solved."""
-    problem, start = programs[0].problem, time.perf_counter()
-    share = start + max(deadline - start, 0.0) / 4  # the rest is the solver's
-    found = best_region(
+def make_claim(request: SolveRequest, domain: Domain) -> dict[str, Any] | None:
+    """Return what a certificate will claim; None where none is asked for.
+
+    Raises
+    ------
+    CertificateError
+        If there are no certificates for such networks or norms.
+    """
+    if not request.certified:
+        return None
+    return statement(request.network, domain, request.functionals, request.directions)
+
+
+def find_incumbent(formulations: list[Formulation], deadline: float) -> SearchState:
+    """Return the state before any search: the bounds' upper one, and a region from local search."""
+    start = time.perf_counter()
+    problem = formulations[0].problem
+    incumbent = best_region(
         problem.network,
         problem.domain,
         problem.functionals,
         problem.directions,
-        deadline=share,
-        kinks=programs[0].kinks,
+        deadline=start + max(deadline - start, 0.0) * INCUMBENT_TIME_SHARE,
+        kinks=formulations[0].kinks,
     )
-    lower = 0.0 if found is None else found.norm.lower
-    upper = min(program.root_bound for program in programs)
-    if found is not None and any(program.is_single_region for program in programs):
-        upper = min(upper, found.norm.upper * (1 + 1e-11))  # which is accurate to rounding
+    lower = 0.0 if incumbent is None else incumbent.norm.lower
+    upper = min(each.root_bound for each in formulations)
+    if incumbent is not None and any(each.is_single_region for each in formulations):
+        upper = min(upper, incumbent.norm.upper * (1 + 1e-11))  # which is accurate to rounding
     # The bound may lie below the attained value by what rounding does to that value.
-    bracket = SearchState(lower, max(upper, lower), found)
-    bracket.stats["primal_seconds"] = time.perf_counter() - start
-    return bracket
+    state = SearchState(lower=lower, upper=max(upper, lower), incumbent=incumbent)
+    return state.with_stats(primal_seconds=time.perf_counter() - start)
 
 
-def _result(
-    bracket: SearchState,
-    witness: Witness | None,
-    certificate: Certificate | None,
-    method: str,
-    mode: str,
-    solver: str,
-    goal: StoppingRule,
-    start: float,
-) -> LipschitzResult:
-    exact = closed(bracket.lower, bracket.upper)
-    if exact:
-        bracket.termination = "optimal"
-    elif closed(bracket.lower, bracket.upper, goal.gap):
-        bracket.termination = "gap"
-    elif goal.target_is_decided(bracket.lower, bracket.upper):
-        bracket.termination = TARGET
-    return LipschitzResult(
-        lower=bracket.lower,
-        upper=bracket.upper,
-        status=Status.EXACT if exact else Status.BOUNDED,
-        termination=bracket.termination,
-        proof=bracket.proof,
-        witness=witness,
-        target=goal.target,
-        method=method,
-        mode=mode,
-        solver=solver,
-        seconds=time.perf_counter() - start,
-        stats=bracket.stats,
-        certificate=certificate,
-    )
+def search(state: SearchState, task: SearchTask) -> SearchState:
+    """Let the engine of the method tighten the bounds, unless the stopping rule is met already."""
+    if state.meets(task.rule):
+        return state
+    return find_engine(task.options.method).search(state, task)
 
 
-def _witness(network: Network, domain: Domain, found: Incumbent) -> Witness:
-    region, direction = found.region, found.norm.direction
+def certify(
+    request: SolveRequest,
+    domain: Domain,
+    claim: dict[str, Any] | None,
+    state: SearchState,
+    task: SearchTask,
+    clock: Clock,
+) -> tuple[Witness | None, SearchState, Certificate | None]:
+    """Compute the witness anew, and prove both bounds where a claim is to be certified.
+
+    Ctrl-C ends the proof: there is no certificate then, and the state stays as it is.
+    """
+    certificate = None
+    if claim is not None:
+        begun = time.perf_counter()
+        network = request.network
+        seconds = begun - clock.start
+        try:
+            state, certificate = make_certificate(
+                network, domain, claim, task.formulations, state, seconds
+            )
+        except KeyboardInterrupt:
+            told = "interrupted while the certificate was made: there is none"
+            state = state.with_diagnostic("certificate", told)
+        state = state.with_stats(certificate_seconds=time.perf_counter() - begun)
+    witness = None
+    if state.incumbent is not None:
+        witness = make_witness(request.network, domain, state.incumbent)
+    return witness, state, certificate
+
+
+def make_witness(network: Network, domain: Domain, incumbent: Incumbent) -> Witness:
+    """Return the region that attains the lower bound, its Jacobian computed from its pattern."""
+    region = incumbent.region
+    direction = incumbent.norm.direction
     if isinstance(domain, Reals):
         whole = Homogenization(network)
-        region, direction = (
-            LinearRegion(whole.point(region.point), region.pattern),
-            whole.direction(direction),
-        )
-    point = np.nan_to_num(
-        [rounded(entry) for entry in region.point.tolist()]
-    )  # no float is beyond the largest one
+        region = LinearRegion(whole.point(region.point), region.pattern)
+        direction = whole.direction(direction)
+    # No float is beyond the largest one.
+    point = np.nan_to_num([rounded(entry) for entry in region.point.tolist()])
     jacobian, _ = gradients(network, np.eye(network.output.size), region.pattern)
     return Witness(
         point=point,
         pattern=tuple(layer == ON for layer in region.pattern),
         jacobian=jacobian,
         direction=direction,
-        functional=found.norm.functional,
+        functional=incumbent.norm.functional,
         radius=_radius(network, domain, region, point),
     )
 
@@ -375,9 +337,10 @@ def _witness(network: Network, domain: Domain, found: Incumbent) -> Witness:
 def _radius(
     network: Network, domain: Domain, region: LinearRegion, point: npt.NDArray[np.float64]
 ) -> float:
-    """The radius of the largest linf ball around the point in its region and the domain, rounded down.
+    """Return the radius of the largest linf ball around the point in its region and the domain.
 
-    Of a smaller one where the network is so large that its neurons' slopes are only bounded.
+    It is rounded down. In networks so large that their neurons' slopes are only bounded, it is
+    smaller.
     """
     reach = [domain.margin(point[None, :])]
     with np.errstate(over="ignore", invalid="ignore"):  # of points as far away as floats go
@@ -387,58 +350,45 @@ def _radius(
         lower, upper = enclosures[gate.x]
         slope = slopes[gate.x]
         crossed = slope > 0
-        reach.append(np.maximum(np.maximum(lower, -upper), 0.0)[crossed] / slope[crossed])
+        distance = np.maximum(np.maximum(lower, -upper), 0.0)
+        reach.append(distance[crossed] / slope[crossed])
     least = float(np.concatenate(reach).min())
     return max(least * (1 - 1e-9), 0.0) if math.isfinite(least) else 0.0
 
 
-def solve_options(
-    method: str,
-    solver: str,
-    time_limit: float | None,
-    gap: float,
-    target: float | None,
-    threads: int | None,
-    solver_options: Mapping[str, Any] | None,
-) -> SolveOptions:
-    """What a solver is told, once all options of a call are checked.
-
-    Raises
-    ------
-    OptionError, SolverUnavailableError
-    """
-    if not (isinstance(method, str) and method in get_args(Method)):
-        raise OptionError(f"method={method!r} is none of {', '.join(map(repr, get_args(Method)))}")
-    limit = positive_seconds(time_limit)
-    if not (_is_number(gap) and 0 <= gap < 1):
-        raise OptionError(f"gap must be a number, at least 0 and below 1, not {gap!r}")
-    if target is not None and not (_is_number(target) and target >= 0):
-        raise OptionError(f"target must be a number, at least 0, not {target!r}")
-    count = positive_integer(threads, "threads")
-    if solver_options is not None and not isinstance(solver_options, Mapping):
-        raise OptionError(
-            f"solver_options must be a dictionary of the solver's own options, not {solver_options!r}"
-        )
-    if not isinstance(solver, str):
-        raise OptionError(f"solver must be a name, not {solver!r}")
-    if solver != "highs":  # which comes along
-        from lipexact.mip.solvers.base import require_solver  # noqa: PLC0415 - Pyomo's import is long
-
-        require_solver(solver)
-    if method == "bab" and (solver != "highs" or solver_options):
-        raise OptionError(
-            "method='bab' solves its linear programs by HiGHS, without options: leave the solver out"
-        )
-    return SolveOptions(
-        limit,
-        0.0,
-        count,
-        dict(solver_options or {}),
+def make_result(
+    request: SolveRequest,
+    domain: Domain,
+    state: SearchState,
+    witness: Witness | None,
+    certificate: Certificate | None,
+    clock: Clock,
+) -> LipschitzResult:
+    """Return the state at the end as a result."""
+    exact = closed(state.lower, state.upper)
+    met = request.rule.termination(state.lower, state.upper)
+    told = state.diagnostics[-1].message if state.diagnostics else None
+    return LipschitzResult(
+        lower=state.lower,
+        upper=state.upper,
+        status=Status.EXACT if exact else Status.BOUNDED,
+        termination=state.termination if met is None else met,
+        proof=state.proof,
+        witness=witness,
+        target=request.options.target,
+        method="bounds" if state.engine is None else state.engine,
+        mode=state.mode,
+        solver=state.solver,
+        seconds=clock.seconds,
+        stats=replace(state.stats, message=told),
+        diagnostics=state.diagnostics,
+        question=request.question(domain),
+        certificate=certificate,
     )
 
 
-def check_executor(executor: object, method: str = "auto") -> None:
-    """Refuse what cannot do tasks, and what a program has no use for.
+def check_executor(executor: object) -> None:
+    """Refuse what cannot do tasks.
 
     Raises
     ------
@@ -448,72 +398,6 @@ def check_executor(executor: object, method: str = "auto") -> None:
         return
     if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
         raise OptionError(
-            "executor must be an object with the interface of concurrent.futures.Executor, such as Dask's "
-            f"client.get_executor(), not {executor!r}"
+            "executor must be an object with the interface of concurrent.futures.Executor, such as "
+            f"Dask's client.get_executor(), not {executor!r}"
         )
-    if method in ("mip", "lp"):
-        raise OptionError(
-            f"executor is for branch and bound; method={method!r} leaves all to one solver"
-        )
-
-
-def positive_integer(value: int | None, what: str) -> int | None:
-    """A number of something, None for none.
-
-    Raises
-    ------
-    OptionError
-    """
-    if value is not None and not (
-        isinstance(value, numbers.Integral) and _is_number(value) and value >= 1
-    ):
-        raise OptionError(f"{what} must be a positive integer, not {value!r}")
-    return None if value is None else int(value)
-
-
-def positive_seconds(time_limit: float | None) -> float | None:
-    """A time limit, None for none.
-
-    Raises
-    ------
-    OptionError
-    """
-    if time_limit is not None and not (_is_number(time_limit) and time_limit > 0):
-        raise OptionError(f"time_limit must be a positive number of seconds, not {time_limit!r}")
-    return None if time_limit is None else float(time_limit)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _reporter(
-    progress: bool | ProgressCallback, start: float, bracket: SearchState
-) -> ProgressCallback | None:
-    if not (isinstance(progress, bool) or callable(progress)):
-        raise OptionError(f"progress must be True, False or a function, not {progress!r}")
-    if not progress:
-        return None
-
-    def report(moment: Progress) -> bool | None:
-        """Certified bounds and the call's own clock in place of the solver's."""
-        incumbent = max(bracket.lower, moment.incumbent or 0.0)
-        bound = (
-            bracket.upper
-            if moment.bound is None
-            else min(bracket.upper, max(moment.bound, bracket.lower))
-        )
-        now = replace(moment, seconds=time.perf_counter() - start, incumbent=incumbent, bound=bound)
-        if callable(progress):
-            return progress(now)
-        print(progress_line(now), file=sys.stderr)
-        return None
-
-    return report
-
-
-def progress_line(moment: Progress) -> str:
-    """Bounds, gap and time in one line."""
-    lower, upper = moment.incumbent or 0.0, moment.bound or np.inf
-    gap = (upper - lower) / upper if upper > 0 else 0.0
-    return f"{moment.seconds:8.1f} s  lower {lower:.9g}  upper {upper:.9g}  gap {100 * gap:.3f} %"

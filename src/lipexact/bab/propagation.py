@@ -1,4 +1,7 @@
-"""Parts of the domain that some gates cut out, by linear programs whose claims are checked."""
+"""Gate propagation: which free gates of a node can have which state, by linear programs.
+
+The claims of the linear programs are checked: a bound counts only as weak duality proves it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from lipexact.bab import constants
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.pattern import FREE, OFF, ON, States
 from lipexact.network import Network
@@ -19,21 +23,19 @@ from lipexact.numerics.rounding import gamma
 from lipexact.regions.affine import affine_forms
 from lipexact.regions.feasibility import Empty, Multipliers, decide_region
 from lipexact.sets.domains import Domain
+from lipexact.state import Decisions, Deduction
 
-# Which gate (layer, index) was given which state; in the order of layers.
-Decisions: TypeAlias = tuple[tuple[int, int, int], ...]
 Indices: TypeAlias = npt.NDArray[np.int32]
-
-_APART = (
-    1e-7  # of a neuron's reach: what is nearer to 0 may be 0 but for the linear program's tolerance
-)
-_MOST_NUMBERS = 2**25  # in all points together
-_MOST_FORMS = 2**24  # numbers in the affine forms that are kept
-_PATIENCE = 1.0, 0.2  # seconds that exact decisions may take, and share of the time
 
 
 class Points:
-    """Points of the domain, and what the gates read there."""
+    """Points of the domain, and the pre-activations of the gates there.
+
+    Parameters
+    ----------
+    network
+        f.
+    """
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -43,17 +45,17 @@ class Points:
 
     @property
     def dim(self) -> int:
-        """How many coordinates a point has."""
+        """The number of coordinates of a point."""
         return int(self._all.shape[1])
 
     @property
     def full(self) -> bool:
-        """Whether no more should be kept."""
+        """Whether no more points should be kept."""
         width = self._all.shape[1] + sum(layer.shape[1] for layer in self._values)
-        return self.count * width > _MOST_NUMBERS
+        return self.count * width > constants.MAX_POINT_NUMBERS
 
     def add(self, points: Vector) -> Indices:
-        """The indices of new points, shape (k, d)."""
+        """Keep new points, of shape (k, d), and return their indices."""
         nodes = evaluate(self._network.graph, {self._network.input: points})
         end = self.count + len(points)
         if end > len(self._all):
@@ -69,59 +71,103 @@ class Points:
         return added
 
     def of(self, indices: Indices) -> Vector:
-        """Some points, shape (k, d)."""
+        """Return some points, shape (k, d)."""
         return self._all[indices]
 
     def read(self, layer: int, indices: Indices) -> Vector:
-        """What a layer's gates read at some points, shape (k, size)."""
+        """Return the pre-activations of a layer's gates at some points, shape (k, size)."""
         return self._values[layer][indices]
 
 
 @dataclass(frozen=True, eq=False)
-class Deduction:
-    """A gate's state that follows, and what rules the other one out; None where exact arithmetic did."""
+class _Cut:
+    """The half-spaces linear @ x + constant >= 0 of decisions, and what rounding may lose in them.
 
-    layer: int
-    index: int
-    state: int
-    multipliers: Multipliers | None
+    Attributes
+    ----------
+    linear, constant, errors
+        Shapes (k, d), (k,) and (k,).
+    decisions
+        The decision behind each row.
+    """
+
+    linear: Vector
+    constant: Vector
+    errors: Vector
+    decisions: Decisions
+
+
+@dataclass(frozen=True, eq=False)
+class _Maximum:
+    """The maximum of an affine form over a part of the domain.
+
+    Attributes
+    ----------
+    point
+        Where a linear program found it.
+    value
+        The form's value there.
+    bound
+        An upper bound of the form on the part, proven by weak duality.
+    multipliers
+        Makes what proves the bound.
+    """
+
+    point: Vector
+    value: float
+    bound: float
+    multipliers: Callable[[], Multipliers]
 
 
 class GatePropagator:
-    """Which open gates can have which state in the part of the domain that some decisions leave.
+    """Fixes the free gates of a node whose state follows from the node's decisions.
 
-    Decisions are on gates of the first layers, all of whose other gates have the same state all over the part: what the
-    next layer's gates read is affine there.
+    Decisions are on gates of the first layers, all of whose other gates have the same state all
+    over the node's part of the domain: the pre-activations of the next layer are affine there.
 
     Parameters
     ----------
     network, domain
         f and X.
     errors
-        For each layer of gates what rounding may lose in the affine forms of what they read, on the domain.
+        For each layer of gates what rounding may lose in the affine forms of their
+        pre-activations, on the domain.
     """
 
     def __init__(self, network: Network, domain: Domain, errors: Sequence[Vector]) -> None:
-        self.network, self.domain, self.errors = network, domain, errors
-        self.programs = self.decided = 0
+        self.network = network
+        self.domain = domain
+        self.errors = errors
+        self.programs = 0
+        self.decided = 0
         self.seconds = {"lp": 0.0, "decide": 0.0}
         self._started = time.perf_counter()
         self.forget()
         self._reach = np.maximum(np.abs(domain.lower), np.abs(domain.upper))
         self._forms: dict[tuple[bytes, ...], list[tuple[Vector, Vector]]] = {}
-        self._most = max(_MOST_FORMS // (domain.dim * max(network.relus, 1)), 2)
+        form_numbers = domain.dim * max(network.relus, 1)
+        self._max_forms = max(constants.MAX_FORM_NUMBERS // form_numbers, 2)
 
     def forget(self) -> None:
-        """Keep nothing that later answers depend on: neither points nor where the linear program ended."""
+        """Drop all that later answers depend on: points, and where the linear program ended."""
         self.points = Points(self.network)
-        self.deductions: list[Deduction] = []  # of all calls, until somebody takes them
+        self._deductions: list[Deduction] = []
         self._program = LinearProgram(self.domain.system())
 
+    def take_deductions(self) -> tuple[Deduction, ...]:
+        """Return the deductions since the last call."""
+        taken = tuple(self._deductions)
+        self._deductions.clear()
+        return taken
+
     def forms(self, states: Sequence[States], layer: int) -> list[tuple[Vector, Vector]]:
-        """G and g of what the gates read, for all layers up to one, where all gates below are decided."""
+        """Return G and g of the pre-activations G x + g of all layers up to one.
+
+        All gates of the layers below must be fixed.
+        """
         key = tuple(below.tobytes() for below in states[:layer])
         if key not in self._forms:
-            if len(self._forms) >= self._most:
+            if len(self._forms) >= self._max_forms:
                 self._forms.clear()
             known = affine_forms(self.network, tuple(states))
             self._forms[key] = [known[gate.x] for gate in self.network.gates[: layer + 1]]
@@ -135,129 +181,133 @@ class GatePropagator:
         points: Indices,
         among: npt.NDArray[np.intp],
     ) -> tuple[States, Indices]:
-        """The layer's states with those that follow from the decisions, and points that show the others to be open.
+        """Return the layer's states with those that follow, and points that show others free.
 
         Parameters
         ----------
         states
-            Of all gates; those below the layer are decided.
+            The states of all gates; those below the layer are fixed.
         decisions
-            Which of them were chosen; the others follow from these.
+            Those of them that were chosen; the others follow from these.
         layer
-            The first that has free gates.
+            The first layer that has free gates.
         points
-            Some that lie in the part.
+            Indices of some points in the node's part of the domain.
         among
             The gates of the layer to look at.
         """
         forms = self.forms(states, layer)
         linear, constant = forms[layer]
-        apart = _APART * (np.abs(linear) @ (self.domain.upper - self.domain.lower))
-        found, values = states[layer].copy(), self.points.read(layer, points)
+        width = self.domain.upper - self.domain.lower
+        apart = constants.APART * (np.abs(linear) @ width)
+        result = states[layer].copy()
+        values = self.points.read(layer, points)
         shown = {ON: np.any(values > apart, axis=0), OFF: np.any(values < -apart, axis=0)}
         cut = None
         for state, other in ((ON, OFF), (OFF, ON)):
             for i in among.tolist():
-                if found[i] != FREE or shown[state][i]:
+                if result[i] != FREE or shown[state][i]:
                     continue
                 if cut is None:
                     cut = self._cut(forms, decisions)
                 sign = _sign(state)
-                outcome = self._farthest(
-                    sign * linear[i], sign * constant[i], self.errors[layer][i], cut, decisions
-                )
-                if outcome is None:
+                error = self.errors[layer][i]
+                maximum = self._maximise(sign * linear[i], sign * constant[i], error, cut)
+                if maximum is None:
                     continue
-                point, value, most, multipliers = outcome
-                if value >= apart[i]:
+                if maximum.value >= apart[i]:
                     if not self.points.full:
-                        points = np.append(points, self.points.add(point[None, :]))
+                        points = np.append(points, self.points.add(maximum.point[None, :]))
                         values = self.points.read(layer, points[-1:])[0]
                         shown[ON] |= values > apart
                         shown[OFF] |= values < -apart
-                elif most <= 0 or self._empty(states, (*decisions, (layer, i, state))):
-                    found[i] = other
-                    self.deductions.append(
-                        Deduction(layer, i, other, multipliers() if most <= 0 else None)
-                    )
-        return found, points
+                    continue
+                proven = maximum.bound <= 0
+                if proven or self._is_empty(states, (*decisions, (layer, i, state))):
+                    result[i] = other
+                    multipliers = maximum.multipliers() if proven else None
+                    self._deductions.append(Deduction(layer, i, other, multipliers))
+        return result, points
 
     def find_points(
         self, states: Sequence[States], decisions: Decisions, points: Indices
     ) -> Indices | None:
-        """Points of a part, at least one if it was easily found; None where the last decision leaves nothing of it."""
+        """Return points of a node's part of the domain, at least one if one is easily found.
+
+        None means that the last decision leaves nothing of the part.
+        """
         if points.size or not decisions:
             return points
         layer, i, state = decisions[-1]
         forms = self.forms(states, layer)
         linear, constant = (_sign(state) * form[i] for form in forms[layer])
-        before = decisions[:-1]
-        outcome = self._farthest(
-            linear, constant, self.errors[layer][i], self._cut(forms, before), before
-        )
-        if outcome is None:
+        cut = self._cut(forms, decisions[:-1])
+        maximum = self._maximise(linear, constant, self.errors[layer][i], cut)
+        if maximum is None:
             return points
-        point, value, most, multipliers = outcome
-        if most <= 0:
-            self.deductions.append(Deduction(layer, i, OFF if state == ON else ON, multipliers()))
+        if maximum.bound <= 0:
+            other = OFF if state == ON else ON
+            self._deductions.append(Deduction(layer, i, other, maximum.multipliers()))
             return None
-        return self.points.add(point[None, :]) if value > 0 and not self.points.full else points
+        if maximum.value > 0 and not self.points.full:
+            return self.points.add(maximum.point[None, :])
+        return points
 
-    def _cut(
-        self, forms: Sequence[tuple[Vector, Vector]], decisions: Decisions
-    ) -> tuple[Vector, Vector, Vector]:
-        rows = [
-            (_sign(state) * forms[k][0][i], _sign(state) * forms[k][1][i])
-            for k, i, state in decisions
-        ]
-        linear = np.array([row for row, _ in rows]).reshape(-1, self.domain.dim)
-        constant = np.array([offset for _, offset in rows])
+    def _cut(self, forms: Sequence[tuple[Vector, Vector]], decisions: Decisions) -> _Cut:
+        """Cut the linear program to the part of the domain that decisions leave."""
+        signed = [(_sign(state), *(form[i] for form in forms[k])) for k, i, state in decisions]
+        linear = np.array([sign * row for sign, row, _ in signed]).reshape(-1, self.domain.dim)
+        constant = np.array([sign * offset for sign, _, offset in signed])
         self._program.cut(linear, constant)
         sums = gamma(len(decisions) + 4) * (np.abs(linear) @ self._reach + np.abs(constant))
-        return linear, constant, sums + np.array([self.errors[k][i] for k, i, _ in decisions])
+        errors = sums + np.array([self.errors[k][i] for k, i, _ in decisions])
+        return _Cut(linear, constant, errors, decisions)
 
-    def _farthest(
-        self,
-        linear: Vector,
-        constant: float,
-        error: float,
-        cut: tuple[Vector, Vector, Vector],
-        decisions: Decisions,
-    ) -> tuple[Vector, float, float, Callable[[], Multipliers]] | None:
-        """A point of the part with the largest value of a form, that value, a bound of it, and what proves that."""
+    def _maximise(
+        self, linear: Vector, constant: float, error: float, cut: _Cut
+    ) -> _Maximum | None:
+        """Maximise the form linear @ x + constant over a part of the domain.
+
+        `error` is what rounding may have lost in the form. None means that the solver failed.
+
+        For instance, on 0 <= x <= 2 cut by 1 - x >= 0, the maximum of x - 3 is -2 at x = 1. The
+        multiplier 1 of the cut proves it: x - 3 + 1 (1 - x) = -2 everywhere, and what was added is
+        not negative on the part. Any other multiplier >= 0 proves a bound, too, a larger one, so
+        nothing depends on how well the linear program was solved.
+        """
         start = time.perf_counter()
-        found = self._program.maximise(linear)
+        solution = self._program.maximise(linear)
         self.programs += 1
-        outcome = None
-        if found is not None:
-            point, (rows, multipliers) = (
-                found[0][: linear.size],
-                np.split(found[1], [found[1].size - cut[1].size]),
-            )
-            # Weak duality: whatever the multipliers, as long as none is negative.
-            (most,) = self.domain.dual_bound(
-                (linear + multipliers @ cut[0])[None, :], rows[None, :]
-            )
-            # The doubled errors also hold the roundings of the combined form, of at most the absolute values behind
-            # `cut[2]` and the pads; the last sum, rounded, keeps the sign of the true one.
-            most += multipliers @ cut[1] + constant + 2 * (error + multipliers @ cut[2])
+        maximum = None
+        if solution is not None:
+            point = solution[0][: linear.size]
+            rows, multipliers = np.split(solution[1], [solution[1].size - cut.constant.size])
+            combined = (linear + multipliers @ cut.linear)[None, :]
+            (bound,) = self.domain.dual_bound(combined, rows[None, :])
+            # The doubled errors also cover the rounding of the combined form, which is at most the
+            # absolute values behind `cut.errors` and the pads; the last sum, rounded, keeps the
+            # sign of the true one.
+            bound += multipliers @ cut.constant + constant + 2 * (error + multipliers @ cut.errors)
 
             def proof() -> Multipliers:
-                gates = {
-                    (k, i): w
-                    for (k, i, _), w in zip(decisions, multipliers.tolist(), strict=True)
-                    if w > 0
-                }
-                return Multipliers(gates, {k: w for k, w in enumerate(rows.tolist()) if w > 0})
+                weights = zip(cut.decisions, multipliers.tolist(), strict=True)
+                gates = {(k, i): weight for (k, i, _), weight in weights if weight > 0}
+                positive = {k: weight for k, weight in enumerate(rows.tolist()) if weight > 0}
+                return Multipliers(gates, positive)
 
-            outcome = point, float(linear @ point + constant), float(most), proof
+            value = float(linear @ point + constant)
+            maximum = _Maximum(point, value, float(bound), proof)
         self.seconds["lp"] += time.perf_counter() - start
-        return outcome
+        return maximum
 
-    def _empty(self, states: Sequence[States], decisions: Decisions) -> bool:
-        """Whether no region has these decisions, in exact arithmetic; False where that takes too long."""
+    def _is_empty(self, states: Sequence[States], decisions: Decisions) -> bool:
+        """Return whether no region has these decisions, in exact arithmetic.
+
+        False, too, where exact arithmetic has taken too much of the time already.
+        """
         start = time.perf_counter()
-        if self.seconds["decide"] > max(_PATIENCE[0], _PATIENCE[1] * (start - self._started)):
+        allowed = constants.DECISION_SHARE * (start - self._started)
+        if self.seconds["decide"] > max(constants.DECISION_SECONDS, allowed):
             return False
         pattern = [np.full(layer.size, FREE, dtype=np.int8) for layer in states]
         last = decisions[-1][0]

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from lipexact.bab.driver import branch, fits
-from lipexact.bab.expand import Step, Trace
-from lipexact.bab.propagation import Decisions, Deduction
-from lipexact.bounds.interval import Bounds
+from lipexact.bounds.formulation import Formulation
 from lipexact.certificates.certificate import FORMAT, VERSION, Certificate, fingerprint
 from lipexact.certificates.checker.bodies import RefutedError
 from lipexact.certificates.checker.checker import Cell, Verifier
@@ -27,7 +26,7 @@ from lipexact.problem.homogenize import Homogenization
 from lipexact.problem.problem import Problem
 from lipexact.regions.feasibility import Empty, Multipliers, decide_region
 from lipexact.regions.heuristics import Incumbent
-from lipexact.result import closed
+from lipexact.result import Proof, closed
 from lipexact.sets.domains import Domain, Reals
 from lipexact.sets.unit_balls import (
     CrossPolytope,
@@ -38,7 +37,15 @@ from lipexact.sets.unit_balls import (
     Stretched,
     SymmetricSet,
 )
-from lipexact.state import SearchState, StoppingRule
+from lipexact.state import (
+    Decisions,
+    Deduction,
+    SearchState,
+    SearchTask,
+    StoppingRule,
+    Trace,
+    TraceStep,
+)
 
 _MOST_VERTICES = 64
 _SECONDS = 10.0  # at least, for a proof that the search did not leave behind
@@ -49,7 +56,7 @@ _CLOSED = 9e-10  # by which, relative to it, an upper bound may be above the low
 _STEPS = 2  # of the mixing method (lipexact.numerics.sign_relaxation)
 _MARGIN = 1e-10  # by which multipliers are larger than they need to be
 
-Proof = list[list[list[Any]]]
+ProofTree = list[list[list[Any]]]
 
 
 def statement(
@@ -158,50 +165,69 @@ def witness(network: Network, domain: Domain, found: Incumbent) -> dict[str, Any
 def make_certificate(
     network: Network,
     domain: Domain,
-    data: dict[str, Any],
-    problems: Sequence[Problem],
-    bounds: Sequence[Bounds],
-    bracket: SearchState,
-    trace: Trace,
+    claim: dict[str, Any],
+    formulations: Sequence[Formulation],
+    state: SearchState,
     seconds: float,
-) -> Certificate:
-    """Prove a bracket's bounds, as far as that is possible, and say in the bracket how far it was.
+) -> tuple[SearchState, Certificate]:
+    """Prove a state's bounds, as far as that is possible.
 
     Parameters
     ----------
     network, domain
         f and X.
-    data
-        The statement.
-    problems, bounds
+    claim
+        What is claimed (:func:`statement`).
+    formulations
         As they were searched.
-    bracket
-        Its bounds become those that are proven, where these are about the same.
-    trace
-        How branch and bound has split its nodes; if it did not, it is run now, to the upper bound.
+    state
+        The end of the search. Where its trace is not enough, branch and bound runs now, to the
+        upper bound.
     seconds
-        That the search took. Where its tree is not enough, about as many are spent on another.
+        What the search took. About as many are spent on a search that starts anew.
+
+    Returns
+    -------
+    state, certificate
+        The state's bounds are those that are proven, where these are about the same.
     """
-    found = bracket.incumbent
-    if found is not None and (lower := _prove_lower(network, domain, found, data)) is not None:
-        bracket.lower = lower
-    if not math.isfinite(bracket.upper):
-        return Certificate(data)
-    deadline = time.perf_counter() + max(_SECONDS, seconds)
-    if not trace and fits(problems):
-        again, goal = SearchState(bracket.lower, np.inf, found), StoppingRule(target=bracket.upper)
-        branch(problems, bounds, again, goal, deadline=deadline, trace=trace)
-    target = bracket.upper
-    if closed(bracket.lower, target):
-        target = max(target, bracket.lower * (1 + _CLOSED))
-    prover = Prover(network, problems[0], data, trace, target, max(_SECONDS, seconds))
+    data = dict(claim)
+    if state.incumbent is not None:
+        lower = _prove_lower(network, domain, state.incumbent, data)
+        if lower is not None:
+            state = replace(state, lower=lower)
+    if not math.isfinite(state.upper):
+        return state, Certificate(data)
+    patience = max(_SECONDS, seconds)
+    trace = state.trace or _search_again(formulations, state, time.perf_counter() + patience)
+    target = state.upper
+    if closed(state.lower, target):
+        target = max(target, state.lower * (1 + _CLOSED))
+    prover = Prover(network, formulations[0].problem, data, trace, target, patience)
     upper, nodes = prover.run()
     data |= {"upper": upper, "proof": {"nodes": nodes}}
-    if upper <= bracket.upper or closed(bracket.lower, upper):
-        bracket.upper, bracket.proof = upper, "certificate"
+    if upper <= state.upper or closed(state.lower, upper):
+        state = replace(state, upper=upper, proof=Proof.CERTIFICATE)
     else:
-        bracket.stats["message"] = f"the certificate proves the upper bound {upper:.12g} only"
-    return Certificate(data)
+        told = f"the certificate proves the upper bound {upper:.12g} only"
+        state = state.with_diagnostic("certificate", told)
+    return state, Certificate(data)
+
+
+def _search_again(
+    formulations: Sequence[Formulation], state: SearchState, deadline: float
+) -> Trace:
+    """Return the trace of a search for regions above the upper bound, as far as time allows."""
+    if not fits([each.problem for each in formulations]):
+        return {}
+    task = SearchTask(
+        formulations=formulations,
+        rule=StoppingRule(target=state.upper),
+        deadline=deadline,
+        keep_trace=True,
+    )
+    start = SearchState(lower=state.lower, upper=np.inf, incumbent=state.incumbent)
+    return branch(start, task).trace or {}
 
 
 def _prove_lower(
@@ -256,9 +282,9 @@ class Prover:
             _EXTRA,
         )
 
-    def run(self) -> tuple[float, Proof]:
+    def run(self) -> tuple[float, ProofTree]:
         """The bound that is proven, at most the target if that was possible, and the tree."""
-        nodes: Proof = []
+        nodes: ProofTree = []
         stack: list[tuple[Cell, Decisions | None]] = [(self.verifier.root(), ())]
         while stack:
             cell, decisions = stack.pop()
@@ -276,7 +302,7 @@ class Prover:
     ) -> list[tuple[Cell, Decisions | None]]:
         """Fill in the steps of a node, which the search knows by its decisions; what is left, the last one first."""
         while True:
-            step = Step() if decisions is None else self.trace.get(decisions, Step())
+            step = TraceStep() if decisions is None else self.trace.get(decisions, TraceStep())
             hopeful = step.split is None or step.bound <= self.target
             if hopeful and self._prove_bound(cell, steps):
                 return []
@@ -295,7 +321,7 @@ class Prover:
             layer, index = step.split
             children = {state: (*decisions, (layer, index, state)) for state in (ON, OFF)}
             for state, other in ((ON, OFF), (OFF, ON)):
-                for each in self.trace.get(children[state], Step()).deductions:
+                for each in self.trace.get(children[state], TraceStep()).deductions:
                     if (each.layer, each.index, each.state) == (layer, index, other):
                         self._prove_deduction(cell, decisions, each, steps)
             state = int(cell.states[layer][index])

@@ -1,8 +1,9 @@
-"""Parts of the tree that other workers look at.
+"""Parts of the search tree that other workers expand.
 
-A task is some nodes, with the best region so far; its answer is what is left of them after a while. Between two tasks a
-worker keeps nothing that it would need, or that bounds depend on, so that any worker can do any task, and do it again:
-only which bounds have been the smallest of late, as that saves it a fifth of its time.
+A task is some nodes, with the best region so far; its result is what is left of them after a while.
+Between two tasks a worker keeps nothing that bounds depend on, so that any worker can do any task,
+and do it again. It keeps only which bounds have been the smallest lately, which saves a fifth of
+its time.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from threading import Lock
 
 import numpy as np
 
-from lipexact.bab.expand import Expansion, NodeExpander, SearchNode, merge
+from lipexact.bab import constants
+from lipexact.bab.expand import NodeExpander
+from lipexact.bab.node import Expansion, SearchNode, merged
 from lipexact.bab.propagation import Points
-from lipexact.bounds.interval import Bounds
+from lipexact.bounds.formulation import Formulation
 from lipexact.numerics.arrays import Vector
-from lipexact.problem.problem import Problem
 from lipexact.regions.heuristics import Incumbent
-
-_MOST_NUMBERS = 2**13  # coordinates of points that go with a node
+from lipexact.state import Trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,29 +36,25 @@ class NodeBatch:
 
 
 def pack(nodes: Sequence[SearchNode], pool: Points) -> NodeBatch:
-    """Nodes with what few of their points show."""
-    most = max(_MOST_NUMBERS // pool.dim, 2)
-    known = (
-        np.unique(np.concatenate([node.points[-most:] for node in nodes]))
-        if nodes
-        else np.zeros(0, dtype=np.int32)
-    )
-    sent = [
-        replace(each, points=np.searchsorted(known, each.points[-most:]).astype(np.int32))
-        for each in nodes
-    ]
+    """Return nodes to be sent, each with the last few of its points."""
+    most = max(constants.MAX_SENT_NUMBERS // pool.dim, 2)
+    known = np.zeros(0, dtype=np.int32)
+    if nodes:
+        known = np.unique(np.concatenate([node.points[-most:] for node in nodes]))
+    sent = []
+    for node in nodes:
+        indices = np.searchsorted(known, node.points[-most:]).astype(np.int32)
+        sent.append(replace(node, points=indices))
     return NodeBatch(sent, pool.of(known))
 
 
-def unpack(packet: NodeBatch, pool: Points) -> list[SearchNode]:
-    """The nodes, with their points in this process's own pool, unless that is full."""
-    names = (
-        np.zeros(0, dtype=np.int32)
-        if pool.full or not len(packet.points)
-        else pool.add(packet.points)
-    )
+def unpack(batch: NodeBatch, pool: Points) -> list[SearchNode]:
+    """Return received nodes, with their points in this process's own pool unless it is full."""
+    names = np.zeros(0, dtype=np.int32)
+    if not pool.full and len(batch.points):
+        names = pool.add(batch.points)
     return [
-        replace(node, points=names[node.points[node.points < names.size]]) for node in packet.nodes
+        replace(node, points=names[node.points[node.points < names.size]]) for node in batch.nodes
     ]
 
 
@@ -67,97 +64,99 @@ class Subtree:
 
     Attributes
     ----------
-    packet
+    batch
         The nodes to begin with.
-    found
+    incumbent
         The best region so far.
     target
         As for :class:`.NodeExpander`.
     floor
         Nodes with bounds up to this can wait, as others elsewhere have larger ones.
-    least, most
-        Seconds: before the first the floor is none, as sending nodes back would cost more; after the second it ends.
+    min_seconds, max_seconds
+        Before the first the floor does not count, as sending nodes back would cost more; after the
+        second the task ends.
     """
 
-    packet: NodeBatch
+    batch: NodeBatch
     incumbent: Incumbent | None
     target: float
     floor: float
-    least: float
-    most: float
+    min_seconds: float
+    max_seconds: float
 
 
 @dataclass(frozen=True, eq=False)
 class SubtreeResult:
-    """What became of a subtree: `outcome` has no children but those in the packet."""
+    """What became of a subtree: the nodes that are left are in `batch`, not in `expansion`."""
 
-    outcome: Expansion
-    packet: NodeBatch
+    expansion: Expansion
+    batch: NodeBatch
     stats: dict[str, float]
 
 
 @dataclass(eq=False)
 class SubtreeSearch:
-    """What all subtrees of one search are parts of: arguments of :class:`.NodeExpander`."""
+    """What all subtrees of one search share: arguments of :class:`.NodeExpander`."""
 
-    problems: Sequence[Problem]
-    bounds: Sequence[Bounds]
-    traced: bool
+    formulations: Sequence[Formulation]
+    keep_trace: bool
     _idle: list[NodeExpander] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
-    def __reduce__(
-        self,
-    ) -> tuple[type[SubtreeSearch], tuple[Sequence[Problem], Sequence[Bounds], bool]]:
-        return SubtreeSearch, (self.problems, self.bounds, self.traced)
+    def __reduce__(self) -> tuple[type[SubtreeSearch], tuple[Sequence[Formulation], bool]]:
+        return SubtreeSearch, (self.formulations, self.keep_trace)
 
     def expand(self, task: Subtree) -> SubtreeResult:
-        """Look at nodes, those with the largest bounds first, for some time."""
+        """Expand nodes for some time, those with the largest bounds first."""
         with self._lock:  # some workers are threads of one process
-            explorer = self._idle.pop() if self._idle else None
+            expander = self._idle.pop() if self._idle else None
         start = time.perf_counter()
-        if explorer is None:
-            explorer = NodeExpander(self.problems, self.bounds, None, np.inf, traced=self.traced)
-        explorer.cells.forget()
-        before, end = explorer.stats, start + task.most
-        explorer.sampling.best, explorer.sampling.deadline, explorer.target = (
-            task.incumbent,
-            end,
-            task.target,
-        )
-        outcome, left = _expand_for_a_while(
-            explorer, unpack(task.packet, explorer.cells.points), task, start
-        )
-        packet = pack(left, explorer.cells.points)
-        stats = {name: value - before[name] for name, value in explorer.stats.items()}
+        if expander is None:
+            keep_trace = self.keep_trace
+            expander = NodeExpander(self.formulations, None, np.inf, keep_trace=keep_trace)
+        expander.propagator.forget()
+        before = expander.stats
+        expander.local_search.best = task.incumbent
+        expander.local_search.deadline = start + task.max_seconds
+        expander.target = task.target
+        nodes = unpack(task.batch, expander.propagator.points)
+        expansion = _expand_for_a_while(expander, nodes, task, start)
+        batch = pack(expansion.children, expander.propagator.points)
+        stats = {name: value - before[name] for name, value in expander.stats.items()}
         with self._lock:
-            self._idle.append(explorer)
-        return SubtreeResult(outcome, packet, stats)
+            self._idle.append(expander)
+        return SubtreeResult(replace(expansion, children=[]), batch, stats)
 
 
 def _expand_for_a_while(
-    explorer: NodeExpander, nodes: list[SearchNode], task: Subtree, start: float
-) -> tuple[Expansion, list[SearchNode]]:
-    total, numbers = Expansion([], 0.0, None), itertools.count()
+    expander: NodeExpander, nodes: list[SearchNode], task: Subtree, start: float
+) -> Expansion:
+    """Expand the nodes with the largest bounds until the task's time is up."""
+    numbers = itertools.count()
     heap = [(-node.bound, next(numbers), node) for node in nodes]
     heapq.heapify(heap)
-    size, spent = min(max(explorer.least, len(nodes)), explorer.most), 0.0
-    while spent <= max(task.most, 0.0):
-        floor, batch = task.floor if spent >= task.least else 0.0, list[SearchNode]()
+    closed_bound = 0.0
+    traces: list[Trace] = []
+    size = min(max(expander.min_batch, len(nodes)), expander.max_batch)
+    spent = 0.0
+    while spent <= max(task.max_seconds, 0.0):
+        floor = task.floor if spent >= task.min_seconds else 0.0
+        batch: list[SearchNode] = []
         while heap and -heap[0][0] > floor and len(batch) < size:
             batch.append(heapq.heappop(heap)[2])
         if not batch:
             break
-        outcome = explorer.expand(batch)
-        for child in outcome.children:
+        expansion = expander.expand(batch)
+        for child in expansion.children:
             heapq.heappush(heap, (-child.bound, next(numbers), child))
-        total.passed = max(total.passed, outcome.passed)
-        merge(total.trace, outcome.trace)
-        size, spent = min(2 * size, explorer.most), time.perf_counter() - start
-    total.incumbent = explorer.sampling.best
-    return total, [node for _, _, node in heap]
+        closed_bound = max(closed_bound, expansion.closed_bound)
+        traces.append(expansion.trace)
+        size = min(2 * size, expander.max_batch)
+        spent = time.perf_counter() - start
+    left = [node for _, _, node in heap]
+    return Expansion(left, closed_bound, expander.incumbent, merged(traces))
 
 
 def expand_subtree(search: SubtreeSearch, task: Subtree) -> SubtreeResult:
-    """As a function, for workers."""
+    """Expand a subtree in a worker, which is sent functions and not methods."""
     return search.expand(task)

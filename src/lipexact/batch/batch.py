@@ -1,4 +1,4 @@
-"""One question on many domains, by many workers."""
+"""One request on many domains, by workers, with a journal on disk."""
 
 from __future__ import annotations
 
@@ -8,116 +8,45 @@ import pickle
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Sized
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from loky import cpu_count
+from typing_extensions import Unpack
 
-from lipexact.api import load
 from lipexact.batch.journal import Journal
+from lipexact.batch.results import BatchCallback, BatchProgress, BatchResult
 from lipexact.errors import CheckpointError, DomainError, OptionError, WorkerError
+from lipexact.loading import load
 from lipexact.network import Network
+from lipexact.options import OptionKeywords, check_count, takes_options
 from lipexact.problem.problem import check_domain
-from lipexact.result import LipschitzResult, Status
+from lipexact.result import LipschitzResult, Status, Termination
 from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
-from lipexact.solve import (
-    Method,
-    Mode,
-    SolveRequest,
-    check_executor,
-    import_programs,
-    positive_integer,
-    solve_request,
-)
-from lipexact.state import Termination
+from lipexact.solve import SolveRequest, check_executor, make_request, prepare_options, solve
 from lipexact.workers import WorkerPool
 
-_HEARTBEAT = 0.5  # seconds between two reports
-_SECONDS_BETWEEN_LINES = 5.0
-_AHEAD = 64  # domains, and four for each worker, that may be under way while an earlier one is waited for
+REPORT_SECONDS = 0.5  # between two reports
+LINE_SECONDS = 5.0  # between two lines on stderr
+# Domains, and four for each worker, that may be under way while an earlier one is waited for.
+MAX_AHEAD = 64
+_THREADS = """
+As for :func:`lipschitz`, for each domain; None for one process with "bab", and for the worker's
+share of the cores with a solver.
+"""
 
 
-@dataclass(frozen=True, eq=False)
-class BatchResult:
-    """What became of one domain of a batch.
-
-    Attributes
-    ----------
-    index
-        Its place in the domains, from 0.
-    domain
-        The domain.
-    result
-        As from :func:`lipexact.lipschitz`; None where that failed.
-    error
-        Why it failed, else None.
-    resumed
-        Whether the result was in the checkpoint already.
-    """
-
-    index: int
-    domain: Domain | None
-    result: LipschitzResult | None
-    error: Exception | None = None
-    resumed: bool = False
-
-    def __repr__(self) -> str:
-        return f"BatchResult({self.index}, {self.result if self.error is None else self.error!r})"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Strings, numbers, lists and dictionaries: `index`, and either `result` or `error`."""
-        if self.result is not None:
-            return {"index": self.index, "result": self.result.to_dict()}
-        return {
-            "index": self.index,
-            "error": {"type": type(self.error).__name__, "message": str(self.error)},
-        }
-
-
-@dataclass(frozen=True)
-class BatchProgress:
-    """How far a batch is.
-
-    Attributes
-    ----------
-    done
-        Domains with a result or an error.
-    closed, failed, resumed
-        Those of them whose constant is known, that failed, and that were in the checkpoint already.
-    total
-        All domains; None where that is not known.
-    seconds
-        Wall-clock time so far.
-    remaining
-        An estimate of the seconds that are left, by those that domains took so far; None where there is none.
-    """
-
-    done: int
-    closed: int
-    failed: int
-    resumed: int
-    total: int | None
-    seconds: float
-    remaining: float | None
-
-    def __str__(self) -> str:
-        of = "" if self.total is None else f" of {self.total}"
-        parts = [f"{self.done}{of} done", f"{self.closed} exact"]
-        parts += [f"{self.failed} failed"] if self.failed else []
-        parts += [f"{self.resumed} from the checkpoint"] if self.resumed else []
-        left = "" if not self.remaining else f", about {_duration(self.remaining)} left"
-        return f"{', '.join(parts)}; {_duration(self.seconds)}{left}"
-
-
-BatchCallback: TypeAlias = Callable[[BatchProgress], bool | None]
-
-
+@takes_options(
+    instead={
+        "time_limit": "Seconds of wall-clock time for each domain; None for no limit.",
+        "threads": _THREADS,
+    }
+)
 def lipschitz_many(
     model: str | os.PathLike[str] | Network | Any,
     domains: Iterable[Domain | DomainError],
@@ -130,52 +59,42 @@ def lipschitz_many(
     input_norm: str | Norm = "linf",
     output_norm: str | Norm | None = None,
     functional: Functional = None,
-    method: Method = "auto",
-    solver: str = "highs",
-    mode: Mode = "auto",
-    time_limit: float | None = None,
-    gap: float = 0.0,
-    target: float | None = None,
-    threads: int | None = None,
-    solver_options: Mapping[str, Any] | None = None,
     certificate: str | os.PathLike[str] | bool | None = None,
+    **options: Unpack[OptionKeywords],
 ) -> Iterator[BatchResult]:
-    """The Lipschitz constants of one network on many domains.
+    """Compute the Lipschitz constants of one network on many domains.
 
-    What is wrong with the question is told at once; after that domains are answered as the results are asked for, a few
-    ahead. What goes wrong with a single domain is that domain's result.
+    What is wrong with the question is told at once; after that domains are answered as the results
+    are asked for, a few ahead. What goes wrong with a single domain is that domain's result.
 
     Parameters
     ----------
     model
         As for :func:`lipschitz`. It is read once, and sent to each worker once.
     domains
-        Domains, of any number: they are taken as workers get free. A :class:`DomainError` in the place of one that
-        could not be made becomes its result.
+        Domains, of any number: they are taken as workers get free. A :class:`DomainError` in the
+        place of one that could not be made becomes its result.
     executor
-        Whose workers answer: anything with the interface of :class:`concurrent.futures.Executor`, such as Dask's
-        ``client.get_executor()``, ``mpi4py.futures.MPIPoolExecutor`` or loky's pools; it stays open. None for processes
-        of one's own, which are new interpreters and need no guard in the caller's script.
+        Whose workers answer: anything with the interface of :class:`concurrent.futures.Executor`,
+        such as Dask's ``client.get_executor()``, ``mpi4py.futures.MPIPoolExecutor`` or loky's
+        pools; it stays open. None for processes of one's own, which are new interpreters and need
+        no guard in the caller's script.
     jobs
-        How many workers: processes, by default one for each core; or those of the executor, None to ask it.
+        How many workers: processes, by default one for each core; or those of the executor, None to
+        ask it.
     checkpoint
-        A JSON Lines file that results are written to as they come. If it is there, what it holds is not computed again,
-        but for failures.
+        A JSON Lines file that results are written to as they come. If it is there, what it holds is
+        not computed again, but for failures.
     ordered
         Whether results come in the order of the domains, rather than as they are done.
     progress
-        True prints a line now and then to stderr; a function is called with a :class:`BatchProgress`, and ends the
-        batch by returning True.
-    input_norm, output_norm, functional, method, solver, mode, gap, target, solver_options
+        True prints a line now and then to stderr; a function is called with a
+        :class:`BatchProgress`, and ends the batch by returning True.
+    input_norm, output_norm, functional
         As for :func:`lipschitz`.
-    time_limit
-        Seconds of wall-clock time for each domain.
-    threads
-        As for :func:`lipschitz`, for each domain; None for one process with "bab", and for the worker's share of the
-        cores with a solver.
     certificate
-        A folder, in which each result's certificate becomes the file ``000123.lxc``, by the index of its domain; or
-        True: it comes with the result, but not from a checkpoint.
+        A folder, in which each result's certificate becomes the file ``000123.lxc``, by the index
+        of its domain; or True: it comes with the result, but not from a checkpoint.
 
     Yields
     ------
@@ -187,16 +106,16 @@ def lipschitz_many(
     ModelError, UnsupportedOperatorError, NormError, OptionError, SolverUnavailableError
         As for :func:`lipschitz`, before the first result.
     CheckpointError
-        If the checkpoint is of another network, question or domains, is damaged, or is in use; or, after the last
-        result, if some could not be written.
+        If the checkpoint is of another network, question or domains, is damaged, or is in use; or,
+        after the last result, if some could not be written.
     WorkerError
         If the executor does no more tasks. What is in the checkpoint stays there.
 
     Notes
     -----
-    A process that dies costs only its own domain, which is asked about again, by another one; after three deaths its
-    result is an error. An executor of one machine that breaks as a whole, as pools of the standard library do, is
-    replaced by processes of one's own.
+    A process that dies costs only its own domain, which is asked about again, by another one; after
+    three deaths its result is an error. An executor of one machine that breaks as a whole, as pools
+    of the standard library do, is replaced by processes of one's own.
 
     Examples
     --------
@@ -209,41 +128,42 @@ def lipschitz_many(
     1 1.0
     2 1.0
     """
-    import_programs(method, solver, mode, solver_options)
-    question = solve_request(
+    request = make_request(
         load(model),
+        prepare_options(**options),
         input_norm=input_norm,
         output_norm=output_norm,
         functional=functional,
-        method=method,
-        solver=solver,
-        mode=mode,
-        time_limit=time_limit,
-        gap=gap,
-        target=target,
-        threads=threads,
-        solver_options=solver_options,
         certified=bool(certificate),
     )
     if isinstance(domains, Domain | str | bytes) or not isinstance(domains, Iterable):
-        raise OptionError(
-            f"domains must be several of them, as a list or a generator, not {type(domains).__name__}"
-        )
-    if not (isinstance(progress, bool) or callable(progress)):
-        raise OptionError(f"progress must be True, False or a function, not {progress!r}")
+        kind = type(domains).__name__
+        raise OptionError(f"domains must be several, as a list or a generator, not {kind}")
     if not isinstance(ordered, bool):
         raise OptionError(f"ordered must be True or False, not {ordered!r}")
     if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
         raise OptionError(f"checkpoint must be a path or None, not {checkpoint!r}")
     check_executor(executor)
-    folder, workers = _folder(certificate), positive_integer(jobs, "jobs")
-    book = None if checkpoint is None else Journal(checkpoint, question)
-    return _Batch(
-        question, domains, executor, workers, book, folder, ordered, _reporter(progress)
-    ).run()
+    batch = _Batch(
+        request,
+        domains,
+        executor=executor,
+        jobs=check_count("jobs", jobs),
+        folder=_folder(certificate),
+        ordered=ordered,
+        report=_callback(progress),
+        journal=None if checkpoint is None else Journal(checkpoint, request),
+    )
+    return batch.run()
 
 
 def _folder(certificate: str | os.PathLike[str] | bool | None) -> Path | None:
+    """Return the folder for certificates.
+
+    Raises
+    ------
+    OptionError
+    """
     if certificate is None or isinstance(certificate, bool):
         return None
     if not isinstance(certificate, str | os.PathLike):
@@ -258,29 +178,28 @@ class _Batch:
 
     def __init__(
         self,
-        question: SolveRequest,
+        request: SolveRequest,
         domains: Iterable[Domain | DomainError],
+        *,
         executor: Executor | None,
         jobs: int | None,
-        book: Journal | None,
+        journal: Journal | None,
         folder: Path | None,
         ordered: bool,
         report: BatchCallback | None,
     ) -> None:
-        self.question, self.executor, self.book, self.folder, self.ordered = (
-            question,
-            executor,
-            book,
-            folder,
-            ordered,
-        )
+        self.request = request
+        self.executor = executor
+        self.journal = journal
+        self.folder = folder
+        self.ordered = ordered
         self.report = report
         cores = cpu_count()
         self.jobs = cores if jobs is None and executor is None else jobs
         self.cores = max(cores // self.jobs, 1) if executor is None and self.jobs is not None else 1
         self.total = len(domains) if isinstance(domains, Sized) else None
         self.domains: Iterator[tuple[int, Domain | DomainError]] | None = enumerate(domains)
-        self.crew: WorkerPool | None = None
+        self.pool: WorkerPool | None = None
         self.waiting: dict[int, Domain] = {}  # for workers
         self.ready: dict[int, BatchResult] = {}  # to be yielded
         self.turn = 0  # the index that is yielded next, in order
@@ -291,7 +210,7 @@ class _Batch:
     def run(self) -> Iterator[BatchResult]:
         """All results; what is still under way when the caller has had enough is given up."""
         with ExitStack() as stack:
-            if self.book is not None:
+            if self.journal is not None:
                 stack.push(self._close)
             stopped = False
             while True:
@@ -317,9 +236,9 @@ class _Batch:
     @property
     def _room(self) -> bool:
         under_way = len(self.waiting) + len(self.ready)
-        if self.crew is None:
-            return under_way < _AHEAD
-        return self.crew.room > 0 and under_way < _AHEAD + 4 * self.crew.workers
+        if self.pool is None:
+            return under_way < MAX_AHEAD
+        return self.pool.room > 0 and under_way < MAX_AHEAD + 4 * self.pool.workers
 
     def _fill(self, stack: ExitStack) -> None:
         """Have as many domains under way as workers can do."""
@@ -333,28 +252,28 @@ class _Batch:
                 self._take(BatchResult(index, None, None, domain))
                 continue
             try:
-                check_domain(self.question.network, domain, bounded=False)
-                known = None if self.book is None else self.book.known(index, domain)
+                check_domain(self.request.network, domain, bounded=False)
+                known = None if self.journal is None else self.journal.known(index, domain)
             except DomainError as error:
                 self._take(BatchResult(index, domain, None, error))
                 continue
             if known is not None:
                 self._take(BatchResult(index, domain, known, resumed=True))
                 continue
-            if self.crew is None:
+            if self.pool is None:
                 few = (
                     self.jobs
                     if self.total is None or self.jobs is None
                     else min(self.jobs, self.total)
                 )
-                crew = WorkerPool(pickle.dumps(self.question), self.executor, few, self.cores)
-                self.crew = stack.enter_context(crew)
+                pool = WorkerPool(pickle.dumps(self.request), self.executor, few, self.cores)
+                self.pool = stack.enter_context(pool)
             self.waiting[index] = domain
-            self.crew.submit(index, _answered, domain, self.cores)
+            self.pool.submit(index, _solve_in_worker, domain, self.cores)
 
     def _collect(self) -> None:
-        if self.crew is not None:
-            for told in self.crew.wait(_HEARTBEAT):
+        if self.pool is not None:
+            for told in self.pool.wait(REPORT_SECONDS):
                 domain, error = self.waiting.pop(told.task_id), told.error
                 self._take(
                     BatchResult(told.task_id, domain, told.value if error is None else None, error)
@@ -382,9 +301,9 @@ class _Batch:
                 made.save(name)
             except OSError as error:
                 self._warn(f"{name} was not written: {error}; the result has it still")
-        if self.book is not None:
+        if self.journal is not None:
             try:
-                self.book.add(one.index, one.domain, one.result, one.error)
+                self.journal.add(one.index, one.domain, one.result, one.error)
             except CheckpointError as error:
                 self._warn(f"{error}; the batch goes on, and tries again")
 
@@ -394,10 +313,10 @@ class _Batch:
             warnings.warn(text, RuntimeWarning, stacklevel=6)
 
     def _close(self, kind: type[BaseException] | None, *_: object) -> None:
-        assert self.book is not None
-        left = self.book.unwritten
+        assert self.journal is not None
+        left = self.journal.unwritten
         try:
-            self.book.close()
+            self.journal.close()
         except CheckpointError as failure:
             if kind is None:
                 raise CheckpointError(
@@ -407,7 +326,7 @@ class _Batch:
     def _stopped(self, last: bool = False) -> bool:
         """Whether the callback, which is called now and then, wants the batch to end."""
         now = time.perf_counter()
-        if self.report is None or not (last or now - self.heard > _HEARTBEAT):
+        if self.report is None or not (last or now - self.heard > REPORT_SECONDS):
             return False
         self.heard = now
         seconds, new = now - self.start, self.counts["done"] - self.counts["resumed"]
@@ -420,15 +339,23 @@ class _Batch:
         )
 
 
-def _answered(question: SolveRequest, domain: Domain, cores: int) -> LipschitzResult:
-    """In a worker."""
-    result = question.solve(domain, cores=cores)
-    if result.termination == Termination.INTERRUPTED.value:
+def _solve_in_worker(request: SolveRequest, domain: Domain, cores: int) -> LipschitzResult:
+    """Solve one domain in a worker."""
+    result = solve(request, domain, cores=cores)
+    if result.termination is Termination.INTERRUPTED:
         raise WorkerError("the worker was interrupted: ask again")
     return result
 
 
-def _reporter(progress: bool | BatchCallback) -> BatchCallback | None:
+def _callback(progress: bool | BatchCallback) -> BatchCallback | None:
+    """Return the function to call with progress; None for none.
+
+    Raises
+    ------
+    OptionError
+    """
+    if not (isinstance(progress, bool) or callable(progress)):
+        raise OptionError(f"progress must be True, False or a function, not {progress!r}")
     if not isinstance(progress, bool):
         return progress
     return _Printer() if progress else None
@@ -445,13 +372,6 @@ class _Printer:
         if moment.seconds >= self.next or last:
             print(moment, file=sys.stderr, flush=True)
             self.next, self.done = (
-                (math.inf if last else moment.seconds + _SECONDS_BETWEEN_LINES),
+                (math.inf if last else moment.seconds + LINE_SECONDS),
                 moment.done,
             )
-
-
-def _duration(seconds: float) -> str:
-    """Hours, minutes and seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -10,13 +10,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import math
 import os
 import secrets
 import time
 import weakref
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ import numpy as np
 from lipexact.certificates.certificate import fingerprint
 from lipexact.errors import CheckpointError
 from lipexact.result import LipschitzResult
+from lipexact.serialise import to_plain
 from lipexact.sets.domains import Domain, Reals
 from lipexact.sets.unit_balls import SymmetricSet
 from lipexact.solve import SolveRequest
@@ -44,7 +45,7 @@ class Journal:
     ----------
     path
         Where it is, or is to be.
-    question
+    request
         What is asked on all domains: the file's must be the same, but for how it is answered.
 
     Raises
@@ -54,9 +55,10 @@ class Journal:
         file can be there.
     """
 
-    def __init__(self, path: str | os.PathLike[str], question: SolveRequest) -> None:
+    def __init__(self, path: str | os.PathLike[str], request: SolveRequest) -> None:
         self.path = Path(path)
-        self._asked = _asked(question)
+        self._request = request
+        self._asked = _asked(request)
         self._known: dict[
             int, tuple[int, str]
         ] = {}  # by index: where its line begins, and its domain
@@ -102,9 +104,10 @@ class Journal:
                 "or choose another file"
             )
         try:
-            return LipschitzResult.from_dict(self._line(start)["result"])
+            result = LipschitzResult.from_dict(self._line(start)["result"])
         except (KeyError, TypeError, ValueError):
             raise self._damaged(start) from None
+        return replace(result, question=self._request.question(domain))
 
     def add(
         self,
@@ -125,7 +128,8 @@ class Journal:
             "domain": None if domain is None else digest_of(domain),
         }
         if result is not None:
-            line["result"] = _finite(result.to_dict())
+            line["result"] = result.to_dict()
+            del line["result"]["question"]  # it stands in the first line, but for the domain
         else:
             line["error"] = {"type": type(error).__name__, "message": str(error)}
         self._left.append(_encoded(line))
@@ -326,16 +330,16 @@ def digest_of(domain: Domain) -> str:
     return found.hexdigest()[:32]
 
 
-def _asked(question: SolveRequest) -> dict[str, Any]:
+def _asked(request: SolveRequest) -> dict[str, Any]:
     """What makes results comparable: not how they are computed."""
     return {
-        "model": fingerprint(question.network),
+        "model": fingerprint(request.network),
         "question": {
-            "functionals": _body(question.functionals),
-            "directions": _body(question.directions),
-            "gap": question.goal.gap,
-            "target": _finite(question.goal.target),
-            "relaxation": question.method == "lp",
+            "functionals": _body(request.functionals),
+            "directions": _body(request.directions),
+            "gap": request.options.gap,
+            "target": to_plain(request.options.target),
+            "relaxation": request.options.method == "lp",
         },
     }
 
@@ -370,14 +374,3 @@ def _decoded(raw: bytes) -> dict[str, Any] | None:
         line = json.loads(raw)
         return line if isinstance(line, dict) else None
     return None
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity; text that floats are read from has."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_finite(each) for each in value]
-    return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -200,6 +200,11 @@ def in_mode(programs: list[Formulation], mode: str) -> list[Formulation]:
             f"there is no program for these norms in mode {mode!r}: leave the mode to be chosen"
         )
     return allowed
+
+
+def cheapest(formulations: Sequence[Formulation], lower: float) -> Formulation:
+    """Return the formulation that promises the least work, for a lower bound of the constant."""
+    return min(formulations, key=lambda each: each.cost(lower))
 
 
 def blas_threads(network: Network) -> AbstractContextManager[object]:

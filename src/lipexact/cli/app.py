@@ -27,19 +27,20 @@ from rich.status import Status as Spinner
 from typing_extensions import Self
 
 from lipexact import __version__
-from lipexact.api import lipschitz, load
-from lipexact.batch.batch import BatchProgress, BatchResult, lipschitz_many
+from lipexact.api import certificate_path, lipschitz
+from lipexact.batch.batch import lipschitz_many
+from lipexact.batch.results import BatchProgress, BatchResult
 from lipexact.certificates.checker.checker import check
 from lipexact.errors import DomainError, LipExactError, OptionError
 from lipexact.estimators.compare import compare
 from lipexact.estimators.estimate import estimate, estimator_names
 from lipexact.graph.ir import Affine, Switch
+from lipexact.loading import load
 from lipexact.network import Network
 from lipexact.result import LipschitzResult, Status
 from lipexact.sets.domains import Ball, Box, Domain, Reals
 from lipexact.sets.functionals import CrossLipschitz, Functional
 from lipexact.sets.norms import norm_names
-from lipexact.solve import certificate_path, progress_line
 from lipexact.state import Progress
 
 _ERROR, _USAGE, _INTERVAL, _INTERRUPTED = 1, 2, 3, 130
@@ -47,6 +48,7 @@ _ERROR, _USAGE, _INTERVAL, _INTERRUPTED = 1, 2, 3, 130
 _NUMBERS = "a number for all entries, numbers with commas between, or a .npy or .csv file"
 _SECONDS_BETWEEN_LINES = 10.0
 _WIDTH = 140  # of tables that go to a file or a pipe
+_METHODS = {"bab": "branch and bound", "bounds": "bounds alone"}
 _PICTURES, _DPI = (".png", ".pdf", ".svg"), 150
 
 # The base of BadParameter, of an unknown option or command and of a missing argument; typer does not name it.
@@ -251,7 +253,7 @@ def solve(
             input_norm=norm,
             output_norm=output_norm,
             functional=_functional(functional),
-            method=method,  # type: ignore[arg-type]
+            method=method,
             solver=solver,
             mode=mode,  # type: ignore[arg-type]
             time_limit=time_limit,
@@ -345,7 +347,7 @@ def batch(
             input_norm=norm,
             output_norm=output_norm,
             functional=_functional(functional),
-            method=method,  # type: ignore[arg-type]
+            method=method,
             solver=solver,
             mode=mode,  # type: ignore[arg-type]
             time_limit=time_limit,
@@ -712,9 +714,9 @@ class _Show:
 
     def __call__(self, moment: Progress) -> None:
         if self.spinner is not None:
-            self.spinner.update(progress_line(moment))
+            self.spinner.update(str(moment))
         elif not self.quiet and moment.seconds >= self.next:
-            print(progress_line(moment), file=sys.stderr, flush=True)
+            print(str(moment), file=sys.stderr, flush=True)
             self.next = moment.seconds + _SECONDS_BETWEEN_LINES
 
 
@@ -732,10 +734,8 @@ def _rows(model: Path, result: LipschitzResult) -> dict[str, str]:
     if result.target is not None:
         verdict = {True: "at most", False: "above", None: "not decided:"}[result.within_target]
         rows["target"] = f"{verdict} {result.target:.12g}"
-    program = result.method != "bab"
-    rows["method"] = (
-        f"{result.method}, {result.mode}, {result.solver}" if program else "branch and bound"
-    )
+    parts = [_METHODS.get(result.method, result.method), result.mode, result.solver]
+    rows["method"] = ", ".join(part for part in parts if part is not None)
     if "binaries" in result.stats:
         counts = ("variables", "binaries", "constraints", "nodes")
         sizes = (f"{result.stats[name]} {name}" for name in counts if name in result.stats)

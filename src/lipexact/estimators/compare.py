@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from lipexact.api import load
 from lipexact.bounds.formulation import checked_norm_sets
 from lipexact.errors import LipExactError, OptionError
 from lipexact.estimators.estimate import Estimate, estimate, estimator_names, plain
 from lipexact.estimators.registry import find
+from lipexact.loading import load
 from lipexact.network import Network
+from lipexact.options import check_seconds
 from lipexact.result import EXACT_GAP, closed
 from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
-from lipexact.solve import positive_seconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -229,7 +229,7 @@ def compare(
     """
     names = estimator_names() if methods is None else _names(methods)
     extra = _options({} if options is None else options, names)
-    limit = positive_seconds(time_limit)
+    limit = check_seconds("time_limit", time_limit)
     if progress is not None and not callable(progress):
         raise OptionError(f"progress must be a function, not {progress!r}")
     network = load(model)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 import lipexact.estimators  # noqa: F401 - which registers them
-from lipexact.api import load
 from lipexact.bounds.formulation import blas_threads, checked_norm_sets
 from lipexact.errors import ModelError, OptionError
 from lipexact.estimators.registry import (
@@ -23,11 +22,12 @@ from lipexact.estimators.registry import (
     estimators,
     find,
 )
+from lipexact.loading import load
 from lipexact.network import Network
+from lipexact.options import check_seconds
 from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
-from lipexact.solve import positive_seconds
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def estimate(
     start = time.perf_counter()
     entry = find(method)
     entry.check(options)
-    limit = positive_seconds(time_limit)
+    limit = check_seconds("time_limit", time_limit)
     network = load(model)
     with blas_threads(network), np.errstate(all="ignore"):  # what overflows is no bound
         functionals, directions = checked_norm_sets(

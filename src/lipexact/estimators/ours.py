@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lipexact.api import lipschitz
 from lipexact.bounds.formulation import in_mode
+from lipexact.engines import find_engine
 from lipexact.estimators.registry import (
     ALL_NETWORKS,
     ALL_NORMS,
@@ -13,10 +14,11 @@ from lipexact.estimators.registry import (
     estimator,
 )
 from lipexact.estimators.samples import climb
-from lipexact.result import EXACT_GAP, Status
+from lipexact.options import Mode
+from lipexact.result import EXACT_GAP, Proof, Status
 from lipexact.sets.unit_balls import Hull, SymmetricSet
-from lipexact.solve import Mode, solve_options
-from lipexact.state import SearchState
+from lipexact.solve import prepare_options
+from lipexact.state import SearchState, SearchTask
 
 
 @estimator(
@@ -41,40 +43,35 @@ def liplp(
     mode
         "forward", "reverse", or "auto" for the least of both.
     """
-    from lipexact.mip.cut_loop import solve_lp_relaxation  # noqa: PLC0415 - Pyomo's import is long
-    from lipexact.mip.solvers.base import SolverSettings, require_solver  # noqa: PLC0415
-
-    options = solve_options("lp", solver, question.seconds_left, 0.0, None, None, None)
-    settings = SolverSettings(**vars(options))
-    value, root, proofs = 0.0, 0.0, set()
-    bodies: list[SymmetricSet] = [question.functionals]
-    if question.functionals.vertex_count <= FOLDED:
-        bodies = [
-            Hull(vertex[None, :]) for part in question.functionals.vertices() for vertex in part
-        ]
-    for body in bodies:
-        programs = question.formulations(body, mode)
-        bracket = SearchState(0.0, min(program.root_bound for program in programs), None)
-        root = max(root, bracket.upper)
-        for program in in_mode(programs, mode):
-            require_solver(solver, quadratic=program.problem.quadratic)
-            solve_lp_relaxation(
-                program.problem,
-                program.bounds,
-                bracket,
-                solver,
-                settings,
-                deadline=question.deadline,
-            )
-        value = max(value, bracket.upper)
-        proofs.add(bracket.proof)
+    seconds = question.seconds_left
+    options = prepare_options(method="lp", solver=solver, mode=mode, time_limit=seconds)
+    value = 0.0
+    root = 0.0
+    proofs = set()
+    for functionals in _one_by_one(question.functionals):
+        formulations = question.formulations(functionals, mode)
+        state = SearchState(lower=0.0, upper=min(each.root_bound for each in formulations))
+        root = max(root, state.upper)
+        task = SearchTask(
+            formulations=in_mode(formulations, mode), options=options, deadline=question.deadline
+        )
+        state = find_engine("lp").search(state, task)
+        value = max(value, state.upper)
+        proofs.add(state.proof)
     checked = climb(question)
     if checked is not None and checked.norm.lower > value * (1 + EXACT_GAP):  # the solver is wrong
         return EstimatorOutput(
             max(root, checked.norm.lower),
             {"message": f"{solver} claimed {value}, less than is attained"},
         )
-    return EstimatorOutput(value, proof="solver" if "solver" in proofs else "float")
+    return EstimatorOutput(value, proof="solver" if Proof.SOLVER in proofs else "float")
+
+
+def _one_by_one(functionals: SymmetricSet) -> list[SymmetricSet]:
+    """Return a set of functionals, or one set for each vertex where they are few."""
+    if functionals.vertex_count > FOLDED:
+        return [functionals]
+    return [Hull(vertex[None, :]) for part in functionals.vertices() for vertex in part]
 
 
 @estimator(

@@ -10,6 +10,8 @@ import scipy.sparse as sp
 
 from lipexact.errors import LipExactError
 
+_FEW_NUMBERS = 4  # that are shown one by one
+
 Vector: TypeAlias = npt.NDArray[np.float64]
 # A dense array, or a scipy.sparse.csr_array, of shape (rows, columns) and dtype float64.
 Matrix: TypeAlias = Any
@@ -74,3 +76,18 @@ def alike(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
     """Whether arrays of these shapes, equal in size, have one order when flattened; flat ones pass for all."""
     axes, others = ([length for length in each if length > 1] for each in (shape, other))
     return len(axes) < 2 or len(others) < 2 or axes == others
+
+
+def summary(array: npt.ArrayLike) -> str:
+    """Return an array's shape and range in one short string, for `repr`; few numbers stand whole.
+
+    Examples
+    --------
+    >>> summary([0.5, 1.0]), summary(np.zeros((2, 300)))
+    ('[0.5, 1.0]', 'array(2, 300) in [0, 0]')
+    """
+    values = np.asarray(array)
+    if values.size <= _FEW_NUMBERS:
+        return str(values.tolist())
+    shape = ", ".join(map(str, values.shape)) + ("," if values.ndim == 1 else "")
+    return f"array({shape}) in [{values.min():.4g}, {values.max():.4g}]"

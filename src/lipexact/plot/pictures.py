@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 from typing_extensions import assert_never
 
-from lipexact.api import load
 from lipexact.bounds.crown_batched import slices
 from lipexact.bounds.formulation import checked_norm_sets
 from lipexact.errors import ModelError, OptionError
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch
+from lipexact.loading import load
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector, floats
 from lipexact.problem.problem import check_domain

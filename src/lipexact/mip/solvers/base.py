@@ -37,7 +37,8 @@ from lipexact.errors import LipExactError, OptionError, SolverError, SolverUnava
 from lipexact.mip import constants
 from lipexact.mip.solvers import solver_modules
 from lipexact.mip.solvers.watch import Watch, finite
-from lipexact.state import ProgressCallback, Termination
+from lipexact.result import Termination
+from lipexact.state import ProgressCallback
 
 __all__ = [
     "HANDOVER_LOCK",

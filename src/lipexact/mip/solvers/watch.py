@@ -18,7 +18,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 
 from lipexact.mip import constants
-from lipexact.state import Progress, ProgressCallback, Termination
+from lipexact.result import Termination
+from lipexact.state import Progress, ProgressCallback
 
 
 class Watch:
