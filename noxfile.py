@@ -67,11 +67,16 @@ def minimums(session: nox.Session) -> None:
 def pairs(session: nox.Session) -> None:
     """Both methods and all estimators against the enumeration oracle, hundreds of networks: over half an hour."""
     session.install("-e", ".[test]")
-    every = "tests/test_vector.py", "-k", "pairs"
+    every = "tests/system/test_vector.py", "-k", "pairs"
     session.run("pytest", "--numprocesses=auto", *every, env={"LIPEXACT_SEEDS": "200"})
-    every = "tests/test_bab.py", "tests/test_reals.py", "-k", "equals_the_enumeration or no_boxes"
+    every = (
+        "tests/bab/test_bab.py",
+        "tests/problem/test_homogenize.py",
+        "-k",
+        "equals_the_enumeration or no_boxes",
+    )
     session.run("pytest", "--numprocesses=auto", *every, env={"LIPEXACT_SEEDS": "36"})
-    every = "tests/test_estimators.py", "-k", "guarantees_hold"
+    every = "tests/estimators/test_estimators.py", "-k", "guarantees_hold"
     session.run("pytest", "--numprocesses=auto", *every, env={"LIPEXACT_SEEDS": "100"})
 
 
@@ -79,7 +84,7 @@ def pairs(session: nox.Session) -> None:
 def soak(session: nox.Session) -> None:
     """Every method and solver on 10,000 small networks, against the oracle: `nox -s soak -- --networks 500`."""
     session.install("-e", ".[test]")
-    session.run("python", "-m", "tests.soak", *(session.posargs or ["--networks", "10000"]))
+    session.run("python", "-m", "tests.support.soak", *(session.posargs or ["--networks", "10000"]))
 
 
 @nox.session

@@ -18,8 +18,8 @@ from lipexact.graph.ir import Affine, Graph, Input
 from lipexact.graph.lowering import relu
 from lipexact.network import Network, network
 from tests.conftest import require
-from tests.networks import Layers, forward, random_weights, to_network
-from tests.oracle import (
+from tests.support.networks import Layers, forward, random_weights, to_network
+from tests.support.oracle import (
     Norm,
     Polyhedral,
     constant,

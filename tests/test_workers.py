@@ -1,558 +1,669 @@
-"""Branch and bound with other workers."""
+"""Tasks for executors and processes of one's own."""
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
 import pickle
+import signal
+import sys
 import time
-from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
-from functools import cache
+import types
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import loky
 import numpy as np
 import pytest
 
 import lipexact as lx
-from lipexact.bab import driver as tree
-from lipexact.bab import tasks as subtrees
-from lipexact.bab.expand import NodeExpander, SearchNode
-from lipexact.bab.propagation import Points
-from lipexact.bab.tasks import Subtree, SubtreeResult, SubtreeSearch, expand_subtree, pack, unpack
-from lipexact.bounds.formulation import checked_norm_sets, formulate
-from lipexact.graph.pattern import ON
-from lipexact.workers import WorkerPool
-from tests import oracle
-from tests.networks import case, random_weights, to_network
-from tests.test_executors import Held, Here
+from lipexact import workers as executors
+from lipexact.workers import TaskOutcome, WorkerPool, workers_of
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+EXIT = "__import__('os')._exit(1)"
+KILL = "__import__('os').kill(__import__('os').getpid(), 9)"
+PID = "__import__('os').getpid()"
 
 
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers take part from the start, and answer often."""
-    monkeypatch.setattr(tree, "_ALONE", -1.0)
-    monkeypatch.setattr(tree, "_WORTH", 0.0)
-    monkeypatch.setattr(tree, "_SLICES", (0.05, 0.1))
+def says(expression: str) -> Callable[..., Any]:
+    """A task without a module that workers must import: its value, by names in what is shared and in an argument."""
+    return partial(eval, expression)
 
 
-@cache
-def question(seed: int = 3) -> tuple[lx.Network, lx.Box]:
-    """Some hundred nodes."""
-    net = to_network(random_weights(np.random.default_rng(seed), (4, 12, 10, 2)))
-    return net, lx.Box(-np.ones(4), np.ones(4))
+def raises(error: BaseException) -> Callable[[int], BaseException]:
+    return lambda _: error
 
 
-@cache
-def small() -> tuple[lx.Network, lx.Box]:
-    """About fifty nodes, but for some norms."""
-    return to_network(random_weights(np.random.default_rng(4), (3, 8, 8, 2))), lx.Box(
-        -np.ones(3), np.ones(3)
-    )
+class Here(Executor):
+    """Workers in this process that see copies alone, and each remember for themselves.
+
+    Parameters
+    ----------
+    workers
+        How many, which take turns.
+    fault
+        What becomes of a sending, by its number, in place of a result.
+    refusal
+        Likewise, at once.
+    """
+
+    def __init__(
+        self,
+        workers: int = 1,
+        fault: Callable[[int], BaseException | None] = lambda _: None,
+        refusal: Callable[[int], BaseException | None] = lambda _: None,
+    ) -> None:
+        self._max_workers, self.fault, self.refusal = workers, fault, refusal
+        self.memories: list[OrderedDict[str, Any]] = [OrderedDict() for _ in range(workers)]
+        self.next: Iterator[int] = itertools.cycle(range(workers))
+        self.shared: list[int] = []  # bytes of what tasks share that came with each sending
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **_: Any) -> Future[Any]:
+        number, future = len(self.shared), Future[Any]()
+        self.shared.append(len(arguments[1] or b""))
+        if (error := self.refusal(number)) is not None:
+            raise error
+        if (error := self.fault(number)) is None:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(executors, "_shared", self.memories[next(self.next)])
+                value = function(*pickle.loads(pickle.dumps(arguments)))
+            future.set_result(pickle.loads(pickle.dumps(value)))
+        elif isinstance(error, CancelledError):
+            future.cancel()
+        else:
+            future.set_exception(error)
+        return future
 
 
-@cache
-def alone(**options: Any) -> lx.LipschitzResult:
-    return lx.lipschitz(*question(), method="bab", **options)
+class Held(Executor):
+    """Does nothing."""
+
+    def __init__(self) -> None:
+        self.futures: list[Future[Any]] = []
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **_: Any) -> Future[Any]:
+        self.futures.append(Future())
+        return self.futures[-1]
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, **_: Any) -> None:
+        pass
 
 
-def same(both: lx.LipschitzResult, one: lx.LipschitzResult) -> None:
-    """Both have the constant, and others had a share in it."""
-    assert one.status is both.status is lx.Status.EXACT
-    assert both.value == pytest.approx(one.value, rel=1e-9)
-    assert both.lower <= one.upper * (1 + 1e-12)
-    assert both.upper >= one.lower * (1 - 1e-12)
-    assert both.witness is not None
+def crew_of(
+    executor: Executor | None = None, workers: int | None = None, **shared: Any
+) -> WorkerPool:
+    return WorkerPool(pickle.dumps(shared), executor, workers)
+
+
+def outcomes(crew: WorkerPool) -> dict[int, TaskOutcome]:
+    """What became of all tasks, each of which is answered once."""
+    found: list[TaskOutcome] = []
+    while crew.open:
+        told = crew.wait(60.0)
+        assert told
+        found += told
+    assert crew.wait(0.0) == []
+    assert Counter(each.task_id for each in found).most_common(1)[0][1] == 1
+    return {each.task_id: each for each in found}
+
+
+def values(crew: WorkerPool) -> dict[int, Any]:
+    told = outcomes(crew)
+    assert [each.error for each in told.values()] == [None] * len(told)
+    return {ticket: each.value for ticket, each in told.items()}
+
+
+def until(holds: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if holds():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not come to that")
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended, or will within some seconds."""
+    for _ in range(200):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+# --- What is shared -----------------------------------------------------------------------------------
+
+
+def test_what_is_shared_is_sent_once_to_each_worker() -> None:
+    here = Here(3)
+    with crew_of(here, base=7) as crew:
+        for k in range(12):
+            crew.submit(k, says("base + k"), {"k": k})
+        assert values(crew) == {k: 7 + k for k in range(12)}
+    size = len(pickle.dumps({"base": 7}))
+    assert here.shared == [size] * 3 + [0] * 9
+
+
+def test_a_worker_that_has_not_got_what_is_shared_is_sent_it() -> None:
+    here = Here(2)
+    here.next = itertools.chain(
+        [0] * 5, itertools.cycle([1])
+    )  # so that the second one sees none of the first tasks
+    with crew_of(here, base=7) as crew:
+        for k in range(8):
+            crew.submit(k, says("base + k"), {"k": k})
+            assert values(crew) == {k: 7 + k}
+    assert [size > 0 for size in here.shared] == [True, True, *[False] * 4, True, False, False]
+
+
+def test_what_was_shared_long_ago_is_forgotten() -> None:
+    here = Here(1)
+    with crew_of(here, base=0) as first:
+        first.submit(0, says("base"))
+        assert values(first) == {0: 0}
+        for other in range(1, 5):
+            with crew_of(here, base=other) as crew:
+                crew.submit(0, says("base"))
+                assert values(crew) == {0: other}
+        assert len(here.memories[0]) == 4
+        first.submit(1, says("base"))
+        assert values(first) == {1: 0}
+    assert [size > 0 for size in here.shared] == [True] * 5 + [False, True]
+
+
+def test_other_workers_of_an_executor_are_seen_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "_ASKED", -1.0)
+    held = Held()
+    held._max_workers = 1  # type: ignore[attr-defined]
+    with crew_of(held) as crew:
+        assert (crew.workers, crew.room) == (1, 2)
+        for k in range(3):
+            crew.submit(k, says("1"))
+        assert crew.room == -1
+        held._max_workers = 3  # type: ignore[attr-defined]
+        crew.submit(3, says("1"))
+        until(lambda: crew.workers > 1)
+        crew.submit(4, says("1"))
+        until(lambda: len(held.futures) == 5)
+        assert crew.room == 1
+    with crew_of(held, workers=2) as crew:  # which is what the caller says
+        for k in range(5):
+            crew.submit(k, says("1"))
+        assert (crew.workers, crew.room) == (2, -1)
+
+
+def test_an_executor_whose_client_is_closed_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(executors, "_SILENCE", 0.01)
+    held = Held()
+    held._client = SimpleNamespace(status="running", nthreads=lambda: {"a": 1})  # type: ignore[attr-defined]
+    with crew_of(held) as crew:
+        crew.submit(0, says("1"))
+        assert crew.wait(0.1) == []
+        held._client.status = "closed"  # type: ignore[attr-defined]
+        with pytest.raises(lx.WorkerError, match="lost its scheduler"):
+            crew.wait(20.0)
+
+
+def test_an_outcome_says_what_it_took() -> None:
+    with crew_of(Here(), base=b"") as crew:
+        crew.submit(5, says("base.join([part] * 10)"), {"part": b"x" * 1000})
+        (told,) = outcomes(crew).values()
+    assert (told.task_id, told.value, told.error) == (5, b"x" * 10_000, None)
+    assert 0 < told.seconds < 1
+    assert 1000 < told.sent < 2000
+    assert 10_000 < told.received < 11_000
+
+
+# --- Tasks that fail ----------------------------------------------------------------------------------
+
+
+class TwoArgumentsError(ValueError):
+    """Can be pickled, but not read again."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"{one} and {other}")
+
+
+def fail(_: object, error: str) -> None:
+    """As workers do that are handed something wrong."""
+    match error:
+        case "two":
+            raise TwoArgumentsError(1, 2)
+        case "lambda":
+            raise ValueError(lambda: 0)
+        case "domain":
+            raise lx.DomainError("the domain is empty")
+        case "memory":
+            raise MemoryError
+        case _:
+            raise KeyError(error)
+
+
+def test_what_a_function_raises_comes_back() -> None:
+    with crew_of(Here()) as crew:
+        for k, name in enumerate(("key", "domain", "memory")):
+            crew.submit(k, fail, name)
+        crew.submit(3, says("1 + 1"))
+        told = outcomes(crew)
+    errors = [told[k].error for k in range(4)]
+    assert list(map(type, errors)) == [KeyError, lx.DomainError, MemoryError, type(None)]
+    assert (str(errors[0]), str(errors[1])) == ("'key'", "the domain is empty")
+    assert told[3].value == 2
 
 
 @pytest.mark.parametrize(
-    ("workers", "norms"), [(1, ("l2", "l1")), (2, ("l1", "l2")), (3, ("linf", "linf"))]
+    ("name", "text"), [("two", "TwoArgumentsError: 1 and 2"), ("lambda", "ValueError: <function")]
 )
-def test_the_constant_is_the_same(workers: int, norms: tuple[str, str]) -> None:
-    here, options = (
-        Here(workers),
-        {"input_norm": norms[0], "output_norm": norms[1], "method": "bab"},
-    )
-    both, one = (lx.lipschitz(*small(), executor=each, **options) for each in (here, None))
-    same(both, one)
-    assert both.stats["nodes"] >= 0.5 * one.stats["nodes"] > 5
-    assert "message" not in both.stats
-    assert all(here.memories)
+def test_errors_that_cannot_be_sent_are_told(name: str, text: str) -> None:
+    with crew_of(Here()) as crew:
+        crew.submit(0, fail, name)
+        error = outcomes(crew)[0].error
+    assert type(error) is lx.WorkerError
+    assert str(error).startswith(text)
 
 
-def test_the_constant_is_the_same_with_threads() -> None:
-    with ThreadPoolExecutor(2) as pool:
-        assert "message" not in solved(pool).stats
-        assert pool.submit(os.getpid).result() == os.getpid()  # it stays open
+def test_values_that_cannot_be_sent_are_failures() -> None:
+    with crew_of(Here()) as crew:
+        crew.submit(0, says("(_ for _ in ())"))
+        crew.submit(1, says("1"))
+        told = outcomes(crew)
+    assert type(told[0].error) is TypeError
+    assert "cannot pickle 'generator'" in str(told[0].error)
+    assert (told[0].value, told[1].value) == (None, 1)
 
 
-def test_the_constant_is_the_same_with_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    pids, original = set(), WorkerPool.ready.fget
-
-    def ready(self: WorkerPool) -> bool:
-        while not original(self):  # type: ignore[misc]
-            time.sleep(0.01)
-        pids.update(pid for lane in self._lanes for pid in lane.executor._processes)  # type: ignore[attr-defined]
-        return True
-
-    monkeypatch.setattr(WorkerPool, "ready", property(ready))
-    both = solved(None, threads=2)
-    assert len(pids) == 2
-    assert both.stats["nodes"] > 50
-    assert "message" not in both.stats
+def end(_: object) -> None:
+    raise SystemExit(3)
 
 
-@pytest.mark.parametrize("family", ["general", "sign_pairs", "small_integers", "late_coincidence"])
-def test_degenerate_networks(family: str) -> None:
-    weights, low, high = case(family, 2)
-    truth = oracle.constant(oracle.regions(weights, low, high), None)
-    result = lx.lipschitz(to_network(weights), lx.Box(low, high), method="bab", executor=Here(2))
-    assert result.status is lx.Status.EXACT
-    assert result.value == pytest.approx(truth, rel=1e-9)
+def test_a_function_that_ends_its_thread_costs_its_task_alone() -> None:
+    with ThreadPoolExecutor(1) as pool, crew_of(pool) as crew:
+        crew.submit(0, says("0"))
+        assert values(crew) == {0: 0}
+        crew.submit(1, end)
+        crew.submit(2, says("2"))
+        told = outcomes(crew)
+    assert type(told[1].error) is lx.WorkerError
+    assert "SystemExit" in str(told[1].error)
+    assert told[2].value == 2
 
 
-def test_polytopes_are_sent() -> None:
-    net, box = small()
-    cut = box & lx.Polytope(np.ones((1, 3)), [1.0], lower=-1, upper=1)
-    cut.support(np.eye(3))  # which makes a linear program, that cannot be sent
-    here = Here(2)
-    one = lx.lipschitz(net, cut, functional=0, method="bab")
-    same(lx.lipschitz(net, cut, functional=0, method="bab", executor=here), one)
-    assert here.shared
+# --- Executors that lose tasks ------------------------------------------------------------------------
 
 
-def test_all_of_space_is_sent() -> None:
-    net = to_network(random_weights(np.random.default_rng(5), (2, 7, 6, 2)))
-    here = Here(2)
-    one, both = (
-        lx.lipschitz(net, lx.Reals(2), method="bab", executor=each) for each in (None, here)
-    )
-    same(both, one)
-    assert here.shared
+@pytest.mark.parametrize("error", [CancelledError(), OSError("the connection was lost")])
+def test_tasks_that_are_lost_go_out_again(error: Exception) -> None:
+    here = Here(2, fault=lambda number: error if number % 3 == 1 else None)
+    with crew_of(here, base=7) as crew:
+        for k in range(9):
+            crew.submit(k, says("base + k"), {"k": k})
+        assert values(crew) == {k: 7 + k for k in range(9)}
+    assert len(here.shared) > 9
 
 
-# --- Certificates -------------------------------------------------------------------------------------
-
-
-def proven(executor: Executor | None) -> lx.LipschitzResult:
-    result = lx.lipschitz(*small(), functional=0, method="bab", certificate=True, executor=executor)
-    assert result.proof == "certificate"
-    return result
-
-
-@pytest.mark.parametrize("fault", [None, CancelledError()])
-def test_a_tree_that_others_grew_is_proven(fault: Exception | None) -> None:
-    here = Here(2, fault=lambda number: fault if number in (1, 4, 5) else None)
-    both, one = proven(here), proven(None)
-    same(both, one)
-    assert both.certificate is not None
-    report = lx.check(small()[0], both.certificate)
-    assert report.ok
-    assert report.exact
-    assert (report.lower.claim, report.upper.claim) == (both.lower, both.upper)
-    assert both.lower == one.lower
-    assert both.upper == pytest.approx(one.upper, rel=1e-9)
-    assert len(here.shared) > 6
-
-
-def test_the_prover_needs_no_other_tree(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What workers say of their nodes is enough: without it, there would be nothing for it to go by."""
-    trees: list[Any] = []
-    original = tree.branch
-
-    def branch(*arguments: Any, trace: Any, **options: Any) -> None:
-        original(*arguments, trace=trace, **options)
-        trees.append(trace)
-
-    monkeypatch.setattr("lipexact.solve.branch", branch)
-    monkeypatch.setattr("lipexact.bab.prover.branch", branch)
-    proven(Here(2))
-    (trace,) = trees
-    split = {decisions for decisions, step in trace.items() if step.split is not None}
-    assert len(split) > 20
-    for decisions in split - {
-        ()
-    }:  # all nodes on the way to one were split by the gate that it was decided by
-        assert trace[decisions[:-1]].split == decisions[-1][:2]
-
-
-# --- Ends before the end ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def pool() -> Any:
-    with ThreadPoolExecutor(2) as executor:
-        yield executor
-
-
-@cache
-def larger() -> tuple[lx.Network, lx.Box, float]:
-    """Some seconds of work, and the constant."""
-    net = to_network(random_weights(np.random.default_rng(0), (6, 14, 14, 1)))
-    return net, lx.Box(-np.ones(6), np.ones(6)), 7.867232384781503
-
-
-def holds(result: lx.LipschitzResult) -> None:
-    known = larger()[2]
-    assert result.lower <= known * (1 + 1e-9)
-    assert result.upper >= known * (1 - 1e-9)
-
-
-@pytest.mark.parametrize("limit", [0.2, 0.8])
-def test_a_time_limit(limit: float, pool: Executor) -> None:
-    start = time.perf_counter()
-    result = lx.lipschitz(*larger()[:2], method="bab", executor=pool, time_limit=limit)
-    assert time.perf_counter() - start < limit + 5
-    assert (result.status, result.termination) == (lx.Status.BOUNDED, "time limit")
-    assert 0 < result.lower < result.upper
-    holds(result)
-
-
-class Hoarder(Here):
-    """Keeps its second task for itself."""
-
-    def submit(self, function: Callable[..., Any], /, *arguments: Any, **_: Any) -> Future[Any]:
-        future = super().submit(function, *arguments)
-        return Future() if len(self.shared) == 2 else future
-
-
-def test_what_is_not_answered_counts() -> None:
-    """All other nodes are done long before: the best region may be in what is away."""
-    hoarder = Hoarder(2)
-    result = lx.lipschitz(*question(), functional=0, method="bab", executor=hoarder, time_limit=1.0)
-    known = alone(functional=0).value
-    assert (result.status, result.termination) == (lx.Status.BOUNDED, "time limit")
-    assert result.lower <= known * (1 + 1e-9)
-    assert result.upper >= known * (1 - 1e-9)
-    assert len(hoarder.shared) > 3
-
-
-def test_workers_that_do_nothing_are_given_up_at_the_deadline() -> None:
+def test_all_tasks_of_a_scheduler_that_is_restarted_go_out_again() -> None:
     held = Held()
-    result = lx.lipschitz(*larger()[:2], method="bab", executor=held, time_limit=0.8)
-    assert (result.status, result.termination) == (lx.Status.BOUNDED, "time limit")
-    assert held.futures
-    assert all(future.cancelled() for future in held.futures)
-    holds(result)
+    with crew_of(held, workers=3) as crew:
+        for k in range(6):
+            crew.submit(k, says("k"), {"k": k})
+        until(lambda: len(held.futures) == 6)
+        for future in held.futures[:6]:
+            future.cancel()
+        until(lambda: len(held.futures) == 12)
+        for k, future in enumerate(held.futures[6:]):
+            future.set_result((executors._DONE, pickle.dumps(k), 0.0))
+        assert sorted(outcomes(crew)) == list(range(6))
+    assert len(held.futures) == 12
 
 
-def test_a_gap() -> None:
-    here = Here(2)
-    result = lx.lipschitz(*question(), method="bab", functional=0, executor=here, gap=0.05)
-    assert here.shared
-    assert (result.status, result.termination) == (lx.Status.BOUNDED, "gap")
-    assert result.gap <= 0.05
-    assert result.lower <= alone(functional=0).upper
-    assert result.upper >= alone(functional=0).lower
+def test_a_task_that_is_lost_again_and_again_is_given_up() -> None:
+    here = Here(fault=lambda number: CancelledError() if number else None)
+    with crew_of(here) as crew:
+        for k in range(2):
+            crew.submit(k, says("1"))
+        told = outcomes(crew)
+    assert told[0].value == 1
+    assert type(told[1].error) is lx.WorkerError
+    assert "given up: it was cancelled" in str(told[1].error)
+    assert len(here.shared) == 1 + executors._LOSSES
 
 
-@pytest.mark.parametrize(("share", "within"), [(1.05, True), (0.99, False)])
-def test_a_target(share: float, within: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lipexact.solve.best_region", lambda *_, **__: None)
-    known, here = alone(functional=0).value, Here(2)
-    result = lx.lipschitz(
-        *question(), method="bab", functional=0, executor=here, target=share * known
-    )
-    assert here.shared
-    assert result.within_target is within
-    assert result.lower <= known * (1 + 1e-9)
-    assert result.upper >= known * (1 - 1e-9)
-
-
-def test_a_callback_stops_the_search(pool: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tree, "_HEARTBEAT", 0.05)
-    seen: list[lx.Progress] = []
-
-    def enough(moment: lx.Progress) -> bool:
-        seen.append(moment)
-        return len(seen) > 4
-
-    result = lx.lipschitz(*larger()[:2], method="bab", executor=pool, progress=enough)
-    assert (result.status, result.termination) == (lx.Status.BOUNDED, "interrupted")
-    assert [one.bound for one in seen] == sorted((one.bound for one in seen), reverse=True)
-    assert seen[-1].nodes > seen[0].nodes
-    holds(result)
-
-
-# --- Workers that fail --------------------------------------------------------------------------------
-
-
-def solved(executor: Executor | None, **options: Any) -> lx.LipschitzResult:
-    """The constant is the one that is found alone."""
-    both = lx.lipschitz(*question(), functional=0, method="bab", executor=executor, **options)
-    same(both, alone(functional=0))
-    return both
-
-
-def explored(monkeypatch: pytest.MonkeyPatch, change: Callable[[list[Any], Subtree], None]) -> None:
-    """Do something before each task, which is told all before."""
-    tasks: list[Any] = []
-    original = SubtreeSearch.expand
-
-    def explore(self: SubtreeSearch, task: Subtree) -> SubtreeResult:
-        tasks.append(task)
-        change(tasks, task)
-        return original(self, task)
-
-    monkeypatch.setattr(SubtreeSearch, "explore", explore)
-
-
-@pytest.mark.parametrize("always", [False, True])
-def test_nodes_that_cannot_be_looked_at_elsewhere_are_looked_at_here(
-    always: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(tasks: list[Any], task: Subtree) -> None:
-        if always or len(tasks) == 2:
-            raise MemoryError("no room in the worker")
-
-    explored(monkeypatch, fails)
-    assert "no room in the worker" in solved(Here(2)).stats["message"]
-
-
-def test_a_task_that_kills_workers_is_done_here() -> None:
+def test_a_task_that_dask_gives_up_is_given_up() -> None:
     class KilledWorker(Exception):  # noqa: N818 - as that of Dask
         pass
 
-    here = Here(2, fault=lambda number: KilledWorker("it died") if number == 1 else None)
-    message = solved(here).stats["message"]
-    assert "some nodes were looked at here: the task was given up" in message
-    assert len(here.shared) > 3
+    here = Here(fault=lambda number: KilledWorker("attempted 3 times") if number == 0 else None)
+    with crew_of(here) as crew:
+        for k in range(3):
+            crew.submit(k, says("1"))
+        told = outcomes(crew)
+    assert "KilledWorker: attempted 3 times" in str(told[0].error)
+    assert type(told[0].error) is lx.WorkerError
+    assert (told[1].value, told[2].value) == (1, 1)
 
 
-def test_what_is_lost_goes_out_again_and_nothing_is_doubled(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    told: list[int] = []
-    original = WorkerPool.wait
-
-    def wait(self: WorkerPool, seconds: float | None) -> list[Any]:
-        found = original(self, seconds)
-        told.extend(each.task_id for each in found)
-        return found
-
-    monkeypatch.setattr(WorkerPool, "wait", wait)
-    lost = np.random.default_rng(0).random(10_000) < 0.3
-    here = Here(3, fault=lambda number: CancelledError() if lost[number] else None)
-    assert "message" not in solved(here).stats
-    assert len(told) >= 3
-    assert max(Counter(told).values()) == 1
-    assert len(here.shared) > len(told)
+# --- Executors that are of no use ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("after", [0, 1, 3])
-def test_the_search_goes_on_alone(after: int) -> None:
-    refuses = Here(
-        2, refusal=lambda number: RuntimeError("after shutdown") if number >= after else None
+def refused(crew: WorkerPool, text: str) -> None:
+    """Whoever waits is told, as often as they wait."""
+    with crew:
+        crew.submit(0, says("1"))
+        for _ in range(2):
+            with pytest.raises(lx.WorkerError, match=text):
+                crew.wait(60.0)
+        assert crew.ready
+
+
+def test_an_executor_that_was_shut_down() -> None:
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    refused(crew_of(pool), "takes no more tasks: RuntimeError: cannot schedule")
+
+
+def test_workers_without_lipexact() -> None:
+    here = Here(fault=raises(ModuleNotFoundError("No module named 'lipexact'")))
+    refused(crew_of(here), "cannot do lipexact's tasks: ModuleNotFoundError")
+    assert len(here.shared) == 1
+
+
+def test_workers_with_another_lipexact(monkeypatch: pytest.MonkeyPatch) -> None:
+    crew = crew_of(Here())
+    monkeypatch.setattr(executors, "__version__", "0.0.0")
+    refused(crew, rf"a worker has lipexact 0\.0\.0, and the caller {lx.__version__}")
+
+
+def test_what_workers_cannot_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("nowhere")
+    exec("def alone(*_): return 1", module.__dict__)
+    monkeypatch.setitem(sys.modules, "nowhere", module)
+    with crew_of(None, 1) as crew:  # tasks of which one fails for this reason
+        crew.submit(0, module.alone)
+        crew.submit(1, says("1"))
+        told = outcomes(crew)
+    assert type(told[0].error) is ModuleNotFoundError
+    assert told[1].value == 1
+    refused(
+        crew_of(None, 1, function=module.alone), "cannot do lipexact's tasks: ModuleNotFoundError"
     )
-    message = solved(refuses).stats["message"]
-    assert (
-        message
-        == "the search went on alone: the executor takes no more tasks: RuntimeError: after shutdown"
-    )
+
+
+def test_what_was_done_before_is_told_first() -> None:
+    here = Here(refusal=lambda number: OSError("no") if number else None)
+    with crew_of(here) as crew:
+        crew.submit(0, says("1"))
+        until(lambda: not crew._outbox.empty())
+        crew.submit(1, says("1"))
+        until(lambda: crew._lost is not None)
+        assert [told.value for told in crew.wait(None)] == [1]
+        with pytest.raises(lx.WorkerError, match="takes no more tasks: OSError: no"):
+            crew.wait(None)
+
+
+# --- Executors that break -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("where", ["fault", "refusal"])
-def test_processes_go_on_where_an_executor_breaks(where: str) -> None:
-    here = Here(1, **{where: lambda number: BrokenExecutor("broken") if number else None})
-    assert "message" not in solved(here).stats
-    assert len(here.shared) > 1
+def test_processes_take_the_place_of_an_executor_that_breaks(where: str) -> None:
+    here = Here(1, **{where: lambda number: BrokenExecutor("broken") if number > 1 else None})
+    with crew_of(here, base=7) as crew:
+        told: dict[int, Any] = {}
+        for few in ([0], [1], [2, 3, 4, 5]):
+            for k in few:
+                crew.submit(k, says(f"base + k, {PID}"), {"k": k})
+            told |= values(crew)
+    assert {k: value for k, (value, _) in told.items()} == {k: 7 + k for k in range(6)}
+    others = {told[k][1] for k in range(2, 6)}
+    assert len(others) == 1
+    assert told[0][1] == told[1][1] == os.getpid() not in others
 
 
-@pytest.mark.parametrize("sent", [False, True])
-def test_processes_that_cannot_be_replaced(sent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The search hears of it, even where all nodes had been handed out."""
-
-    def refuse() -> Executor:
-        if sent:
-            time.sleep(0.1)
-        raise OSError("no semaphores left")
-
-    batches: list[int] = []
-    original = NodeExpander.expand
-
-    def explore(self: NodeExpander, batch: list[SearchNode]) -> Any:
-        batches.append(len(batch))
-        return original(self, batch)
-
-    alone(functional=0)
-    monkeypatch.setattr(tree, "_HEARTBEAT", 0.01)
-    monkeypatch.setattr(NodeExpander, "explore", explore)
-    monkeypatch.setattr("lipexact.workers._process", refuse)
-    here = Here(1, fault=lambda number: BrokenExecutor("broken") if number >= 1 - sent else None)
-    message = solved(here).stats["message"]
-    assert min(batches) > 0  # it waits meanwhile
-    assert message == "the search went on alone: tasks cannot be handed out: no semaphores left"
+def test_an_executor_of_many_workers_is_replaced_by_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "_process", Held)
+    with crew_of(Here(1000, fault=raises(BrokenExecutor()))) as crew:
+        crew.submit(0, says("1"))
+        until(lambda: crew.workers not in (0, 1000))
+        assert crew.workers <= (os.cpu_count() or 1)
 
 
-# --- Subtrees -----------------------------------------------------------------------------------------
+@pytest.fixture(params=["loky", "stdlib"])
+def pool(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    if request.param == "stdlib":
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
+            yield executor
+        return
+    executor = loky.ProcessPoolExecutor(2)
+    yield executor
+    executor.shutdown(kill_workers=True)
 
 
-def planted(
-    least: int, seed: int = 3, *norms: Any, traced: bool = False
-) -> tuple[NodeExpander, list[SearchNode], SubtreeSearch]:
-    """An explorer, some nodes, and what all subtrees are parts of."""
-    net, box = question(seed)
-    programs = formulate(
-        net, box, *checked_norm_sets(net, box, *(norms or ("linf", None, 0))), "auto", np.inf
-    )
-    asked = [program.problem for program in programs], [program.bounds for program in programs]
-    explorer = NodeExpander(*asked, None, np.inf, traced=traced)
-    nodes = [explorer.root(programs[0].root_bound)]
-    while len(nodes) < least:
-        nodes = explorer.expand(nodes).children
-        assert nodes
-    return explorer, nodes, SubtreeSearch(*asked, traced)
+def test_each_task_of_a_pool_that_breaks_is_answered_once(pool: Executor, tmp_path: Path) -> None:
+    once = f"__import__('os').path.exists(mark) or (open(mark, 'w').close(), {EXIT})"
+    with crew_of(pool, mark=str(tmp_path / "mark")) as crew:
+        for k in range(8):
+            crew.submit(k, says(once if k == 3 else "k"), {"k": k})
+        assert values(crew) == {k: k for k in range(8)} | {3: True}
+        with pytest.raises(BrokenExecutor):
+            pool.submit(os.getpid)
 
 
-def consistent(nodes: list[SearchNode], points: Points) -> int:
-    """The points of nodes lie in them, as far as linear programs tell; how many were looked at."""
-    looked = 0
-    for node in nodes:
-        for layer, i, state in node.decisions:
-            values = points.read(layer, node.points)[:, i]
-            assert ((values if state == ON else -values) > -1e-6).all()
-            looked += values.size
-    return looked
+# --- Processes of one's own ---------------------------------------------------------------------------
 
 
-def test_nodes_travel_with_points_of_their_own() -> None:
-    explorer, nodes, _ = planted(8)
-    pool = Points(explorer.problem.network)
-    pool.add(np.zeros((5, 4)))  # so that no index stays what it was
-    packet = pickle.loads(pickle.dumps(pack(nodes, explorer.cells.points)))
-    there = unpack(packet, pool)
-    assert consistent(there, pool) == consistent(nodes, explorer.cells.points) > 100
-    for before, after in zip(nodes, there, strict=True):
-        assert np.array_equal(pool.of(after.points), explorer.cells.points.of(before.points))
-        assert (before.bound, before.decisions) == (after.bound, after.decisions)
-        assert all(map(np.array_equal, before.states, after.states))
-    assert (
-        pool.count
-        == 5 + len(packet.points)
-        == 5 + len({k for node in nodes for k in node.points.tolist()})
-    )
+def test_processes_of_ones_own_do_tasks() -> None:
+    threads = "[pool['num_threads'] for pool in __import__('threadpoolctl').threadpool_info()]"
+    with crew_of(None, 2, eye=np.eye(2)) as crew:
+        for k in range(6):
+            crew.submit(k, says(f"eye.sum(), {PID}, {threads}"))
+        told = values(crew)
+    assert {value for value, _, _ in told.values()} == {2.0}
+    assert {count for _, _, counts in told.values() for count in counts} == {1}
+    pids = {pid for _, pid, _ in told.values()}
+    assert os.getpid() not in pids
+    assert all(map(gone, pids))
 
 
-def test_few_points_are_sent_and_none_are_kept_where_there_is_no_room(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    "death", [pytest.param(EXIT, id="exit"), pytest.param(KILL, id="kill", marks=posix)]
+)
+def test_a_task_that_ends_processes_is_given_up_and_the_others_are_done_once(
+    death: str, tmp_path: Path
 ) -> None:
-    explorer, nodes, _ = planted(8)
-    monkeypatch.setattr(subtrees, "_MOST_NUMBERS", 3 * 4)
-    packet = pack(nodes, explorer.cells.points)
-    pool = Points(explorer.problem.network)
-    there = unpack(packet, pool)
-    assert max(node.points.size for node in there) == 3
-    assert consistent(there, pool) > 10
-    full = Points(explorer.problem.network)
-    monkeypatch.setattr(Points, "full", property(lambda self: True))
-    assert [node.points.size for node in unpack(packet, full)] == [0] * len(nodes)
-    assert full.count == 0
-    assert unpack(pack([], pool), pool) == []
+    """Each writes down that it was begun."""
+    note = "__import__('os').close(__import__('tempfile').mkstemp(prefix=f'{k}.', dir=folder)[0])"
+    with crew_of(None, 2, folder=str(tmp_path)) as crew:
+        for k in range(10):
+            crew.submit(k, says(f"({note}, {death if k == 1 else 'k'})[1]"), {"k": k})
+        told = outcomes(crew)
+    assert type(told[1].error) is lx.WorkerError
+    assert "workers died 3 times" in str(told[1].error)
+    assert [told[k].value for k in range(10)] == [0, None, *range(2, 10)]
+    begun = Counter(int(path.name.partition(".")[0]) for path in tmp_path.iterdir())
+    assert begun == {k: 3 if k == 1 else 1 for k in range(10)}
 
 
-def test_nodes_come_back_with_points_of_their_own() -> None:
-    explorer, nodes, search = planted(8)
-    looked = 0
-    for _ in range(3):
-        task = Subtree(pack(nodes, explorer.cells.points), None, 0.0, 0.0, 0.0, 0.0)
-        answer = pickle.loads(
-            pickle.dumps(expand_subtree(search, pickle.loads(pickle.dumps(task))))
-        )
-        assert answer.outcome.children == []
-        nodes = unpack(answer.packet, explorer.cells.points)
-        looked += consistent(nodes, explorer.cells.points)
-    assert looked > 100
+def test_a_process_that_died_while_it_had_nothing_to_do() -> None:
+    with crew_of(None, 1) as crew:
+        crew.submit(0, says(PID))
+        pid = values(crew)[0]
+        (lane,) = crew._lanes
+        os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        until(lambda: lane.executor._flags.broken is not None)  # type: ignore[attr-defined]
+        crew.submit(1, says(PID))
+        assert values(crew)[1] != pid
 
 
-def test_nodes_have_points_of_their_own_in_the_callers_tree(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    looked, original = 0, tree._SearchTree.push
+@posix
+def test_processes_end_when_the_crew_is_closed_whatever_they_do() -> None:
+    for task in (
+        "__import__('time').sleep(600)",
+        "__import__('os').kill(__import__('os').getpid(), 19)",
+    ):
+        with crew_of(None, 2) as crew:
+            for k in range(8):
+                crew.submit(k, says(PID))
+            pids = set(values(crew).values())
+            for k in range(4):
+                crew.submit(k, says(task))
+            until(lambda: all(lane.sent for lane in crew._lanes))
+            start = time.perf_counter()
+        assert time.perf_counter() - start < 5
+        assert all(map(gone, pids))
 
-    def push(self: tree._SearchTree, outcome: Any) -> None:
-        nonlocal looked
-        looked += consistent(outcome.children, self.explorer.cells.points)
-        original(self, outcome)
 
-    monkeypatch.setattr(tree._SearchTree, "push", push)
-    solved(Here(2))
-    assert looked > 100
+@posix
+def test_processes_that_have_not_started_end_too() -> None:
+    with crew_of(None, 2) as crew:
+        pids = [pid for lane in crew._lanes for pid in lane.executor._processes]  # type: ignore[attr-defined]
+        assert len(pids) == 2
+    assert all(map(gone, pids))
 
 
-def said(answer: SubtreeResult) -> tuple[Any, ...]:
-    """All that an answer says but how long it took."""
-    nodes = [(node.bound, node.decisions, node.points.tolist()) for node in answer.packet.nodes]
-    weights = [weights.tobytes() for node in answer.packet.nodes for weights in node.weights]
-    found, trace = answer.outcome.incumbent, answer.outcome.trace
-    region = None if found is None else (found.norm.lower, found.region.point.tobytes())
-    steps = [
-        (decisions, step.split, step.bound, repr(step.deductions))
-        for decisions, step in trace.items()
-    ]
-    counts = {name: count for name, count in answer.stats.items() if not name.endswith("seconds")}
-    return (
-        nodes,
-        weights,
-        answer.packet.points.tobytes(),
-        region,
-        answer.outcome.passed,
-        steps,
-        counts,
+def test_one_process_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    original, calls = executors._process, itertools.count()
+
+    def process() -> Executor:
+        if next(calls) == 1:
+            raise OSError(errno.ENOSPC, "semaphores")
+        return original()
+
+    monkeypatch.setattr(executors, "_process", process)
+    with crew_of(None, 3) as crew:
+        assert crew.workers == 1
+        crew.submit(0, says("1"))
+        assert values(crew) == {0: 1}
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "semaphores"), RuntimeError("can't start new thread")]
+)
+def test_no_process_is_to_be_had(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def process() -> Executor:
+        raise error
+
+    monkeypatch.setattr(executors, "_process", process)
+    with pytest.raises(type(error), match=r"semaphores|thread"):
+        crew_of(None, 2)
+    refused(
+        crew_of(Here(fault=raises(BrokenExecutor()))), "cannot be handed out: .*(semaphores|thread)"
     )
 
 
-@pytest.mark.parametrize("seconds", [0.0, np.inf])
-def test_an_answer_depends_on_its_task_alone(seconds: float) -> None:
-    explorer, nodes, search = planted(12, 1, "l1", "linf", None, traced=True)
-    first = pickle.dumps(Subtree(pack(nodes, explorer.cells.points), None, 0.0, 0.0, 0.0, seconds))
-    other = pickle.dumps(Subtree(pack(nodes[:3], explorer.cells.points), None, 0.0, 0.0, 0.0, 0.0))
-    answers, points = [], []
-    for task in (first, other, first, first):
-        answers.append(said(search.expand(pickle.loads(task))))
-        (used,) = search._idle
-        points.append(used.cells.points.count)
-    fresh = pickle.loads(pickle.dumps(search))
-    assert answers[0] == answers[2] == answers[3] == said(fresh.explore(pickle.loads(first)))
-    assert answers[0] != answers[1]
-    assert answers[0][5]  # the trace
-    assert points[0] == points[2] == points[3] > points[1]
+def test_processes_that_never_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "_process", Held)
+    with crew_of(None, 2) as crew:
+        first, second = (lane.executor.futures[0] for lane in crew._lanes)  # type: ignore[attr-defined]
+        assert not crew.ready
+        first.set_exception(BrokenExecutor("it died"))
+        until(lambda: crew.workers < 2)
+        assert not crew.ready
+        second.set_exception(BrokenExecutor("it died"))
+        until(lambda: crew.ready)
+        for _ in range(2):  # even though no task was lost
+            with pytest.raises(lx.WorkerError, match="no process could be started: it died"):
+                crew.wait(None)
 
 
-def test_which_bounds_were_the_smallest_before_does_not_matter_in_the_end() -> None:
-    explorer, nodes, search = planted(8)
-    task = pickle.dumps(Subtree(pack(nodes, explorer.cells.points), None, 0.0, 0.0, 0.0, np.inf))
-    answers = [
-        each.expand(pickle.loads(task))
-        for each in (search, search, pickle.loads(pickle.dumps(search)))
-    ]
-    known = alone(functional=0).value
-    assert [answer.packet.nodes for answer in answers] == [[]] * 3
-    for answer in answers:
-        assert answer.outcome.incumbent is not None
-        assert answer.outcome.incumbent.norm.lower == pytest.approx(known, rel=1e-9)
-        assert answer.outcome.passed == pytest.approx(known, rel=1e-9)
+# --- How it ends --------------------------------------------------------------------------------------
 
 
-def test_what_waits_comes_back() -> None:
-    explorer, nodes, search = planted(8)
-    middle = float(np.median([node.bound for node in nodes]))
-    packet = pack(nodes, explorer.cells.points)
-    answer = search.expand(Subtree(packet, None, 0.0, middle, 0.0, np.inf))
-    left = {node.decisions for node in answer.packet.nodes}
-    assert all(node.bound <= middle for node in answer.packet.nodes)
-    assert left >= {node.decisions for node in nodes if node.bound <= middle}
-    answer = search.expand(Subtree(packet, None, 100.0, 0.0, 0.0, np.inf))  # a target beyond all
-    assert answer.packet.nodes == []
-    assert answer.outcome.passed == max(node.bound for node in nodes)
-    assert answer.stats["leaves"] == 0
+def test_tasks_that_an_executor_has_not_done_are_cancelled() -> None:
+    held = Held()
+    with crew_of(held, workers=2) as crew:
+        for k in range(6):
+            crew.submit(k, says("1"))
+        until(lambda: len(held.futures) == 4)
+        held.futures[0].set_running_or_notify_cancel()
+        assert crew.wait(0.0) == []
+    assert [future.cancelled() for future in held.futures] == [False, True, True, True]
 
 
-def test_the_best_region_is_told_and_retold() -> None:
-    explorer, nodes, search = planted(8)
-    packet = pack(nodes, explorer.cells.points)
-    found = search.expand(Subtree(packet, None, 0.0, 0.0, 0.0, np.inf)).outcome.incumbent
-    assert found is not None
-    again = search.expand(Subtree(packet, found, 0.0, 0.0, 0.0, 0.0)).outcome.incumbent
-    assert again is not None
-    assert again.norm.lower == found.norm.lower
-    assert found.norm.lower == pytest.approx(alone(functional=0).value, rel=1e-9)
+@posix
+def test_ctrl_c_is_the_callers_to_handle() -> None:
+    own = "__import__('os').kill(__import__('os').getpid(), 2)"
+    callers = (
+        "(__import__('os').kill(__import__('os').getppid(), 2), __import__('time').sleep(600))"
+    )
+    with crew_of(None, 1) as crew:
+
+        def interrupted() -> None:
+            crew.submit(1, says(callers))
+            crew.wait(None)
+
+        crew.submit(0, says(f"({own}, {PID})[1]"))
+        pid = values(crew)[0]
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert crew.open == 1
+    assert gone(pid)
+
+
+# --- How many workers there are -----------------------------------------------------------------------
+
+
+class Client:
+    """Of dask.distributed."""
+
+    def nthreads(self) -> dict[str, int]:
+        return {"tcp://a": 4, "tcp://b": 2}
+
+
+class Lost:
+    """A client whose scheduler is not there."""
+
+    def nthreads(self) -> dict[str, int]:
+        raise OSError("timed out")
+
+
+class Mpi:
+    """An executor of mpi4py.futures, which has started its workers by then."""
+
+    @property
+    def num_workers(self) -> int:
+        return 5
+
+
+@pytest.mark.parametrize(
+    ("executor", "count"),
+    [
+        (types.SimpleNamespace(_client=Client()), 6),
+        (types.SimpleNamespace(_client=Lost()), 0),
+        (Mpi(), 5),
+        (types.SimpleNamespace(num_workers=0, _max_workers=3), 3),
+        (types.SimpleNamespace(_max_workers=None), 0),
+        (object(), 0),
+    ],
+)
+def test_executors_are_asked_for_their_workers(executor: Any, count: int) -> None:
+    assert workers_of(executor) == count
+
+
+def test_pools_are_asked_for_their_workers() -> None:
+    with ThreadPoolExecutor(3) as threads, ProcessPoolExecutor(2) as processes:
+        assert (workers_of(threads), workers_of(processes)) == (3, 2)
+    pool = loky.ProcessPoolExecutor(4)
+    assert workers_of(pool) == 4
+    pool.shutdown()
+
+
+def test_an_executor_that_does_not_say_has_some() -> None:
+    with crew_of(Held()) as crew:
+        assert crew.workers == executors._UNKNOWN

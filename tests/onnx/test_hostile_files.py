@@ -1,0 +1,713 @@
+"""Hostile model files: refused by an error of our own that says why, at once, and without what they ask for."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+from onnx.helper import (
+    make_attribute,
+    make_empty_tensor_value_info,
+    make_function,
+    make_graph,
+    make_model,
+    make_node,
+    make_opsetid,
+    make_tensor_value_info,
+)
+from onnx.numpy_helper import from_array
+
+from lipexact.errors import LipExactError, ModelError, UnsupportedOperatorError
+from lipexact.onnx import read_onnx
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes, devices, alarms")
+
+WEIGHTS = np.arange(4, dtype=np.float32)
+BYTES = WEIGHTS.tobytes()
+
+
+@pytest.fixture(autouse=True)
+def _deadline() -> Iterator[None]:
+    def late(*_: object) -> None:
+        raise TimeoutError("still reading")
+
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+
+
+def model(
+    nodes: Sequence[onnx.NodeProto],
+    tensors: Sequence[TensorProto] = (),
+    *,
+    x: Sequence[int] = (1, 4),
+    output: str = "y",
+    opset: int = 17,
+    functions: Sequence[onnx.FunctionProto] = (),
+) -> onnx.ModelProto:
+    inputs = [make_tensor_value_info("x", TensorProto.FLOAT, x)]
+    graph = make_graph(nodes, "g", inputs, [make_empty_tensor_value_info(output)], tensors)
+    opsets = [make_opsetid("", opset), make_opsetid("local", 1)]
+    return make_model(graph, opset_imports=opsets, ir_version=9, functions=functions)
+
+
+def relu(source: str = "x", target: str = "y") -> onnx.NodeProto:
+    return make_node("Relu", [source], [target])
+
+
+def tensor(name: str, value: object, dtype: object = np.float32) -> TensorProto:
+    return from_array(np.array(value, dtype), name)
+
+
+def sizes(*values: int, name: str = "s") -> TensorProto:
+    return tensor(name, values, np.int64)
+
+
+def external(name: str = "w", dims: Sequence[int] = (4,), **entries: object) -> TensorProto:
+    found = TensorProto(
+        name=name, data_type=TensorProto.FLOAT, dims=dims, data_location=TensorProto.EXTERNAL
+    )
+    for key, value in entries.items():
+        found.external_data.add(key=key, value=str(value))
+    return found
+
+
+def adds(weight: TensorProto) -> onnx.ModelProto:
+    return model([make_node("Add", ["x", "w"], ["y"])], [weight])
+
+
+def saved(folder: Path, proto: onnx.ModelProto) -> Path:
+    path = folder / "net.onnx"
+    path.write_bytes(proto.SerializeToString())
+    return path
+
+
+def values(path: Path) -> list[float]:
+    return read_onnx(path).evaluate(np.zeros(4)).tolist()
+
+
+# Data in other files
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with weights, in one with a secret."""
+    (tmp_path / "secret").write_bytes(BYTES)
+    found = tmp_path / "model"
+    (found / "sub").mkdir(parents=True)
+    (found / "weights").write_bytes(BYTES)
+    (found / "linked").symlink_to("../secret")
+    (found / "out").symlink_to("..")
+    (found / "zero").symlink_to("/dev/zero")
+    os.link(tmp_path / "secret", found / "hard")
+    os.mkfifo(found / "pipe")
+    with (found / "huge").open("wb") as stream:
+        stream.truncate(2**40)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"location": "../secret"}, "outside the model's folder"),
+        ({"location": "sub/../../secret"}, "outside the model's folder"),
+        ({"location": "linked"}, "outside the model's folder"),
+        ({"location": "out/secret"}, "outside the model's folder"),
+        ({"location": "zero"}, "outside the model's folder"),
+        ({"location": "hard"}, "hard link"),
+        ({"location": "/dev/zero"}, "not a path relative"),
+        ({"location": "/etc/passwd"}, "not a path relative"),
+        ({"location": ""}, "not a path relative"),
+        ({}, "not a path relative"),
+        ({"location": "weights\0.txt"}, "not a path relative"),
+        ({"location": "sub"}, "not a regular file"),
+        ({"location": "."}, "not a regular file"),
+        ({"location": "pipe"}, "not a regular file"),
+        ({"location": "absent"}, "No such file"),
+        ({"location": "n" * 5000}, "cannot be read"),
+        ({"location": "weights", "offset": -4}, "offset '-4'"),
+        ({"location": "weights", "offset": 2**70}, "it must be a number of bytes"),
+        ({"location": "weights", "offset": " 0_0 "}, "it must be a number of bytes"),
+        ({"location": "weights", "length": "9" * 5000}, "it must be a number of bytes"),
+        ({"location": "weights", "length": "x"}, "length 'x'"),
+        ({"location": "weights", "offset": 4}, "16 bytes by its shape and type, and 12"),
+        ({"location": "weights", "offset": 10**17}, "16 bytes by its shape and type, and 0"),
+        ({"location": "weights", "length": 8}, "16 bytes by its shape and type, and 8"),
+        ({"location": "weights", "length": 2**40}, "16 bytes by its shape and type"),
+        ({"location": "weights", "offset": 8, "length": 16}, "of 16 bytes"),
+        ({"location": "weights", "dims": (-4,)}, r"shape \[-4\]"),
+        ({"location": "weights", "dims": (2,)}, "8 bytes by its shape and type, and 16"),
+        ({"location": "huge"}, "16 bytes by its shape and type"),
+        ({"location": "huge", "dims": (2**37, 2)}, "more than 4 GiB"),
+        ({"location": "huge", "dims": (2**62, 4)}, "more than 4 GiB"),
+    ],
+)
+def test_data_that_is_not_in_a_file_of_the_folder(
+    folder: Path, entries: dict[str, object], message: str
+) -> None:
+    proto = adds(external(**entries))
+    with pytest.raises(ModelError, match=message) as caught:
+        read_onnx(saved(folder, proto))
+    assert "net.onnx" in str(caught.value)
+    assert len(str(caught.value)) <= 2000
+    with pytest.raises(ModelError, match="pass the path"):
+        read_onnx(proto)
+
+
+@pytest.mark.parametrize(
+    "length", [{}, {"length": 16}, {"offset": 0, "length": 16, "checksum": "?", "junk": "?"}]
+)
+def test_data_beside_the_model_is_read(folder: Path, length: dict[str, object]) -> None:
+    (folder / "sub" / "weights").write_bytes(BYTES)
+    (folder / "alias").symlink_to("sub/weights")
+    for location in ("weights", "sub/weights", "sub/../weights", "alias"):
+        assert values(saved(folder, adds(external(location=location, **length)))) == [0, 1, 2, 3]
+    unread = adds(tensor("w", WEIGHTS))
+    unread.graph.initializer.append(external("other", location="../secret"))
+    assert values(saved(folder, unread)) == [0, 1, 2, 3]
+
+
+def placed(where: str, weight: TensorProto) -> onnx.ModelProto:
+    """The sum of x and a tensor that is held where one may not look for it."""
+    constant = [make_node("Constant", [], ["w"], value=weight), make_node("Add", ["x", "w"], ["y"])]
+    if where == "attribute":
+        return model(constant)
+    if where == "function":
+        body = make_function("local", "F", ["x"], ["y"], constant, [make_opsetid("", 17)])
+        return model([make_node("F", ["x"], ["y"], domain="local")], functions=[body])
+    if where == "subgraph":
+        branch = make_graph(constant, "branch", [], [make_empty_tensor_value_info("y")])
+        return model(
+            [make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)],
+            [tensor("c", True, bool)],
+        )
+    proto = model([make_node("Add", ["x", "w"], ["y"])])
+    sparse = proto.graph.sparse_initializer.add(dims=[4], values=weight, indices=sizes(0, 1, 2, 3))
+    sparse.values.name = "w"
+    return proto
+
+
+@pytest.mark.parametrize("where", ["attribute", "function", "subgraph", "sparse"])
+def test_data_of_tensors_of_all_kinds(folder: Path, where: str) -> None:
+    assert values(saved(folder, placed(where, external(location="weights")))) == [0, 1, 2, 3]
+    with pytest.raises(ModelError, match="outside the model's folder"):
+        read_onnx(saved(folder, placed(where, external(location="../secret"))))
+    with pytest.raises(ModelError, match="pass the path"):
+        read_onnx(placed(where, external(location="../secret")))
+
+
+def test_no_file_is_read_for_a_model_in_memory(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even by the reference implementation, which evaluates nodes on constants."""
+    monkeypatch.chdir(folder)
+    filled = make_node(
+        "ConstantOfShape", ["s"], ["w"], value=external(dims=[1], location="weights", length=4)
+    )
+    with pytest.raises(ModelError, match="pass the path"):
+        read_onnx(model([filled, make_node("Add", ["x", "w"], ["y"])], [sizes(4)]))
+
+
+# Tensors that lie
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"dims": [8], "raw_data": BYTES}, "32 bytes by its shape"),
+        ({"dims": [2], "raw_data": BYTES}, "8 bytes by its shape"),
+        ({"dims": [4], "raw_data": BYTES[:7]}, "7 in the file"),
+        ({"dims": [10**12], "raw_data": BYTES}, "16 in the file"),
+        ({"dims": [2**62, 4], "raw_data": BYTES}, "16 in the file"),
+        ({"dims": [2**62 + 1, 4], "raw_data": BYTES}, "16 in the file"),
+        ({"dims": [-4], "raw_data": BYTES}, r"shape \[-4\]"),
+        ({"dims": [-1, 4], "raw_data": BYTES}, r"shape \[-1, 4\]"),
+        ({"dims": [-1], "float_data": [1, 2, 3, 4]}, r"shape \[-1\]"),
+        ({"dims": [8], "float_data": [1, 2, 3, 4]}, "cannot reshape"),
+        ({"dims": [4], "double_data": [1, 2, 3, 4]}, "cannot reshape"),
+        (
+            {"dims": [4], "raw_data": BYTES, "float_data": [9, 9, 9, 9]},
+            "several times, in raw_data and float_data",
+        ),
+        ({"dims": [4], "raw_data": BYTES, "data_type": 99}, r"UNDEFINED \(99\)"),
+        ({"dims": [4], "raw_data": BYTES, "data_type": 0}, "UNDEFINED"),
+        ({"dims": [2], "raw_data": BYTES, "data_type": TensorProto.INT4}, "1 bytes by its shape"),
+        ({"dims": [10**11], "raw_data": BYTES, "data_type": TensorProto.UINT4}, "by its shape"),
+        (
+            {"dims": [4], "string_data": [b"a"] * 4, "data_type": TensorProto.STRING},
+            "not of real numbers",
+        ),
+        ({"dims": [4], "string_data": [b"\xff"] * 4, "data_type": TensorProto.STRING}, "corrupt"),
+        ({"dims": [1] * 100, "raw_data": BYTES[:4]}, "corrupt"),
+    ],
+)
+def test_tensors_that_hold_something_else(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        read_onnx(adds(TensorProto(**{"name": "w", "data_type": TensorProto.FLOAT, **fields})))
+
+
+def sparse(
+    dims: Sequence[int], indices: object, held: object = (1.0, 2.0), dtype: object = np.int64
+) -> TensorProto:
+    proto = model([make_node("Add", ["x", "w"], ["y"])])
+    proto.graph.sparse_initializer.add(
+        dims=dims, values=tensor("w", held), indices=tensor("i", indices, dtype)
+    )
+    return proto
+
+
+@pytest.mark.parametrize(
+    ("proto", "message"),
+    [
+        (sparse([10**12], [0, 3]), r"the shape \[1000000000000\]"),
+        (sparse([10**6, 10**6], [[0, 0], [0, 3]]), "1 to"),
+        (sparse([2**62, 4], [0, 3]), "1 to"),
+        (sparse([-4], [0, 3]), "1 to"),
+        (sparse([1] * 100, [0, 0]), "1 to"),
+        (sparse([4], [0, 4]), "outside its shape"),
+        (sparse([4], [0, -1]), "outside its shape"),
+        (sparse([1, 4], [[0, 0], [0, -1]]), "outside its shape"),
+        (sparse([4], [3, 3]), "an entry twice"),
+        (sparse([4], [0.0, 3.0], dtype=np.float32), "type float32"),
+        (sparse([4], [0, 1], dtype=bool), "type bool"),
+        (sparse([4], ["a", "b"], dtype=object), "type object"),
+        (sparse([4], [0]), r"indices of shape \(1,\)"),
+        (sparse([4], [[0, 0], [1, 0]]), r"indices of shape \(2, 2\)"),
+        (sparse([4], [0, 1], [[1.0, 2.0]]), "corrupt"),
+        (sparse([4], [0], 3.0), "corrupt"),
+    ],
+)
+def test_sparse_tensors_that_do_not_fit(proto: onnx.ModelProto, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        read_onnx(proto)
+
+
+# Gigantic shapes. They are read in a process of their own, which has little memory.
+
+HUGE = 10**12
+
+
+def folded(
+    *nodes: onnx.NodeProto, tensors: Sequence[TensorProto] = (), opset: int = 17
+) -> onnx.ModelProto:
+    """A network that adds the largest entry of w, which the nodes compute from constants."""
+    last = [make_node("ReduceMax", ["w"], ["m"]), make_node("Add", ["x", "m"], ["y"])]
+    return model([*nodes, *last], tensors, opset=opset)
+
+
+def doubling(operator: str, first: str, **attributes: object) -> onnx.ModelProto:
+    nodes = [make_node(operator, [first] * 2, ["a0"], **attributes)]
+    nodes += [make_node(operator, [f"a{k}"] * 2, [f"a{k + 1}"], **attributes) for k in range(60)]
+    nodes += [make_node("ReduceMax", ["a60"], ["m"]), make_node("Add", ["x", "m"], ["y"])]
+    return model(nodes, [tensor("c", [1.0] * 4)])
+
+
+def grown(
+    operator: str, *values: int, x: Sequence[int] = (1, 4), count: int = 0
+) -> onnx.ModelProto:
+    """An operator on x whose second (or later) input says how large its output is."""
+    return model([make_node(operator, ["x", *[""] * count, "s"], ["y"])], [sizes(*values)], x=x)
+
+
+def many(operator: str, *tensors: TensorProto) -> onnx.ModelProto:
+    """Sixty large tensors at once, none of which is too large by itself."""
+    nodes = [
+        make_node(operator, [each.name or "x" for each in tensors], [f"a{k}"]) for k in range(60)
+    ]
+    nodes += [make_node("ReduceMax", [f"a{k}"], [f"b{k}"]) for k in range(60)]
+    nodes += [make_node("Sum", ["x", *(f"b{k}" for k in range(60))], ["y"])]
+    return model(nodes, [each for each in tensors if each.name])
+
+
+def fixed(proto: onnx.ModelProto) -> object:
+    proto.graph.input.append(make_tensor_value_info("z", TensorProto.FLOAT, (10**6, 10**6)))
+    return read_onnx(proto, fixed={"z": 1.0})
+
+
+GIANTS: dict[str, tuple[Callable[[], object], str]] = {
+    "input": (lambda: model([relu()], x=(1, HUGE)), "has more than"),
+    "input of many axes": (lambda: model([relu()], x=(1,) * 1000), "1000 axes"),
+    "wide input": (lambda: model([relu()], x=(1, 10**8)), "has more than"),
+    "fixed": (lambda: fixed(model([make_node("Add", ["x", "z"], ["y"])])), "has more than"),
+    "ConstantOfShape": (
+        lambda: folded(make_node("ConstantOfShape", ["s"], ["w"]), tensors=[sizes(HUGE)]),
+        "1e",
+    ),
+    "Expand": (lambda: grown("Expand", HUGE, 1), "coefficients"),
+    "Tile": (lambda: grown("Tile", 1, HUGE), "coefficients"),
+    "wide Tile": (lambda: grown("Tile", 1, 10**7), "entries"),
+    "Pad": (lambda: grown("Pad", 0, HUGE, 0, 0), "coefficients"),
+    "wide Pad": (lambda: grown("Pad", 0, 10**8, 0, 0), "entries"),
+    "Reshape": (lambda: grown("Reshape", 2**62, 2**62, 4), "does not fit"),
+    "Resize": (
+        lambda: grown("Resize", 1, 1, 10**6, 10**6, x=(1, 1, 2, 2), count=2),
+        "coefficients",
+    ),
+    "long Resize": (
+        lambda: grown("Resize", 1, 1, 1, 10**7, x=(1, 1, 1, 2), count=2),
+        "coefficients",
+    ),
+    "Unsqueeze": (lambda: grown("Unsqueeze", *range(60000)), "axes"),
+    "Reshape of a long shape": (
+        lambda: model(
+            [
+                make_node("ConstantOfShape", ["n"], ["s"], value=sizes(1, name="")),
+                make_node("Reshape", ["x", "s"], ["y"]),
+            ],
+            [sizes(10**7, name="n")],
+        ),
+        "integers",
+    ),
+    "Conv": (
+        lambda: model(
+            [make_node("Conv", ["x", "W"], ["y"], pads=[4000] * 4)],
+            [tensor("W", np.ones((1, 1, 1, 1)))],
+            x=(1, 1, 2, 2),
+        ),
+        "entries",
+    ),
+    "MaxPool": (
+        lambda: model(
+            [make_node("MaxPool", ["x"], ["y"], kernel_shape=[2], pads=[HUGE] * 2)], x=(1, 1, 8)
+        ),
+        "coefficients",
+    ),
+    "MatMul": (
+        lambda: model(
+            [make_node("MatMul", ["c", "x"], ["y"])], [tensor("c", np.ones((5000, 1)))], x=(1, 4000)
+        ),
+        "entries",
+    ),
+    "Range": (
+        lambda: folded(
+            make_node("Range", ["a", "b", "d"], ["w"]),
+            tensors=[
+                tensor("a", 0, np.int64),
+                tensor("b", HUGE, np.int64),
+                tensor("d", 1, np.int64),
+            ],
+        ),
+        "coefficients",
+    ),
+    "Range of small floats": (
+        lambda: folded(
+            make_node("Range", ["a", "b", "d"], ["w"]),
+            tensors=[
+                tensor("a", 0, np.float16),
+                tensor("b", 6e4, np.float16),
+                tensor("d", 6e-5, np.float16),
+            ],
+        ),
+        "ONNX cannot tell",
+    ),
+    "OneHot": (
+        lambda: folded(
+            make_node("OneHot", ["i", "n", "v"], ["w"]),
+            tensors=[sizes(1, name="i"), tensor("n", HUGE, np.int64), tensor("v", [0, 1])],
+        ),
+        "coefficients",
+    ),
+    "RoiAlign": (
+        lambda: folded(
+            make_node(
+                "RoiAlign",
+                ["c", "r", "i"],
+                ["w"],
+                output_height=2,
+                output_width=2,
+                sampling_ratio=10**6,
+            ),
+            tensors=[
+                tensor("c", np.ones((1, 1, 2, 2))),
+                tensor("r", np.ones((1, 4))),
+                sizes(0, name="i"),
+            ],
+        ),
+        "any time or memory",
+    ),
+    "text": (
+        lambda: folded(
+            make_node("Constant", [], ["t"], value_string="a" * 10**6),
+            make_node("Expand", ["t", "s"], ["w"]),
+            tensors=[sizes(10**5)],
+        ),
+        "strings",
+    ),
+    "Concat of itself": (lambda: doubling("Concat", "x", axis=1), "0.25 GiB"),
+    "Concat of a constant with itself": (lambda: doubling("Concat", "c", axis=0), "coefficients"),
+    "Concat of a constant, many times": (
+        lambda: folded(
+            make_node("Concat", ["c"] * 20000, ["w"], axis=0), tensors=[tensor("c", np.ones(40000))]
+        ),
+        "coefficients",
+    ),
+    "Concat of many": (
+        lambda: model([make_node("Concat", ["x"] * 20000, ["y"], axis=1)]),
+        "coefficients",
+    ),
+    "many constants": (lambda: many("ConstantOfShape", sizes(25 * 10**6)), "0.25 GiB"),
+    "many tensors": (lambda: many("Tile", TensorProto(), sizes(1, 500000)), "0.25 GiB"),
+}
+
+_READ_GIANTS = """
+import json, re, resource, signal, sys
+from lipexact.errors import LipExactError
+from lipexact.onnx import read_onnx, reader
+from tests.onnx.test_hostile_files import GIANTS
+
+reader.MOST_BYTES = 2**28
+size = int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
+resource.setrlimit(resource.RLIMIT_AS, (size + 2**30, size + 2**30))
+found = {}
+for name, (build, _) in GIANTS.items():
+    signal.alarm(20)  # ends the process, with what was found so far
+    try:
+        proto = build()
+        read_onnx(proto) and found.update({name: "it was read"})
+    except LipExactError as error:
+        found[name] = f"{type(error).__name__}: {error}"
+    except BaseException as error:
+        found[name] = f"not an error of ours: {error!r}"
+    print(json.dumps({name: found[name]}), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> dict[str, str]:
+    """How each of the giants was refused."""
+    if sys.platform != "linux":
+        pytest.skip("memory cannot be limited")
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", _READ_GIANTS],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    found: dict[str, str] = {}
+    for line in done.stdout.splitlines():
+        found |= json.loads(line)
+    return found | ({"": done.stderr} if done.returncode else {})
+
+
+@pytest.mark.parametrize("name", GIANTS)
+def test_giants_are_refused_before_they_take_memory(outcomes: dict[str, str], name: str) -> None:
+    assert name in outcomes, f"no answer: {outcomes}"
+    assert outcomes[name].startswith(("ModelError", "UnsupportedOperatorError"))
+    assert GIANTS[name][1] in outcomes[name]
+
+
+# Names, cycles, functions, subgraphs
+
+
+def function(name: str, *calls: str) -> onnx.FunctionProto:
+    """A function that calls others, one after the other; Relu if there are none."""
+    names = ["a", *(f"t{k}" for k in range(len(calls) - 1)), "b"]
+    nodes = [
+        make_node(call, [names[k]], [names[k + 1]], domain="local") for k, call in enumerate(calls)
+    ]
+    return make_function(
+        "local",
+        name,
+        ["a"],
+        ["b"],
+        nodes or [relu("a", "b")],
+        [make_opsetid("", 17), make_opsetid("local", 1)],
+    )
+
+
+def calling(*functions: onnx.FunctionProto) -> onnx.ModelProto:
+    return model([make_node("F0", ["x"], ["y"], domain="local")], functions=functions)
+
+
+def nested(depth: int) -> onnx.ModelProto:
+    """If within If, as only a model in memory can be."""
+    proto = model([], [tensor("c", True, bool)])
+    graph = proto.graph
+    for _ in range(depth):
+        node = graph.node.add(op_type="If", input=["c"], output=["y"])
+        node.attribute.add(name="else_branch", type=onnx.AttributeProto.GRAPH).g.output.add(
+            name="x"
+        )
+        graph = node.attribute.add(name="then_branch", type=onnx.AttributeProto.GRAPH).g
+        graph.output.add(name="y")
+    graph.node.add(op_type="Relu", input=["x"], output=["y"])
+    return proto
+
+
+def changed(change: Callable[[onnx.ModelProto], object], *nodes: onnx.NodeProto) -> onnx.ModelProto:
+    proto = model(
+        nodes or [make_node("Add", ["x", "w"], ["y"])], [] if nodes else [tensor("w", WEIGHTS)]
+    )
+    change(proto)
+    return proto
+
+
+def chain(length: int, first: str) -> list[onnx.NodeProto]:
+    return [
+        relu(first, "a0"),
+        *(relu(f"a{k}", f"a{k + 1}") for k in range(length - 1)),
+        relu(f"a{length - 1}"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("proto", "message"),
+    [
+        (
+            changed(lambda p: p.graph.initializer.append(tensor("w", [7.0]))),
+            "initializers, of the name 'w'",
+        ),
+        (
+            changed(
+                lambda p: p.graph.sparse_initializer.add(
+                    dims=[4], values=tensor("w", [5.0]), indices=sizes(1)
+                )
+            ),
+            "initializers, of the name 'w'",
+        ),
+        (changed(lambda p: p.graph.input.append(p.graph.input[0])), "several inputs"),
+        (changed(lambda p: p.graph.node.append(relu("x", "w"))), "'w' twice"),
+        (changed(lambda p: p.graph.node.append(relu("y", "x"))), "'x' twice"),
+        (changed(lambda p: p.graph.node.append(relu("x", "y"))), "'y' twice"),
+        (changed(lambda _: None, make_node("Split", ["x"], ["y", "y"], axis=1)), "'y' twice"),
+        (changed(lambda p: p.graph.initializer.append(tensor("x", [WEIGHTS]))), "no input"),
+        (
+            changed(
+                lambda p: p.graph.node[0].attribute.append(make_attribute("axis", 0)),
+                make_node("Concat", ["x", "x"], ["y"], axis=1),
+            ),
+            "two attributes of one name",
+        ),
+        (changed(lambda p: p.opset_import.append(make_opsetid("ai.onnx", 6))), "one version each"),
+        (model([relu()], opset=-5), "one version each"),
+        (model([make_node("Relu", [""], ["y"])]), "is missing"),
+        (model([relu("x", "")], output=""), "tensor ''"),
+        (model([relu("x", "Y")]), "tensor 'y'"),
+        (model([make_node("Add", ["x", "y"], ["y"])]), "a cycle through 'y'"),
+        (model(chain(20000, "a19999")), "a cycle through 'a0', .* and 19991 others"),
+        (calling(function("F0", "F0")), "in a circle: 'local.F0'"),
+        (calling(function("F0", "F1"), function("F1", "F0")), "in a circle"),
+        (
+            calling(*(function(f"F{k}", f"F{k + 1}") for k in range(3000)), function("F3000")),
+            "inlined",
+        ),
+        (
+            calling(*(function(f"F{k}", *[f"F{k + 1}"] * 2) for k in range(40)), function("F40")),
+            "so often",
+        ),
+        (nested(200), "graphs within graphs"),
+        (nested(10000), "graphs within graphs"),
+    ],
+)
+def test_malformed_graphs(proto: onnx.ModelProto, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        read_onnx(proto)
+
+
+def test_nesting_and_length_within_the_limits() -> None:
+    assert read_onnx(nested(50)).output.size == 4
+    assert read_onnx(model(chain(5000, "x"))).output.size == 4
+    assert read_onnx(calling(function("F0", "F1", "F1"), function("F1"))).output.size == 4
+    # The same once all but letters, digits and underscores is gone.
+    nodes = [
+        relu("x", "a-"),
+        *(relu("a" + "-" * k, "a" + "-" * (k + 1)) for k in range(1, 3000)),
+        relu("a" + "-" * 3000),
+    ]
+    assert len({node.name for node in read_onnx(model(nodes)).graph.nodes}) > 3000
+
+
+@pytest.mark.parametrize("name", ["\x1b[2J\x07\n\r\u202e", "n" * 10**6, "\x00" * 3000])
+def test_errors_are_short_lines_whatever_the_names(name: str) -> None:
+    for proto in (
+        model([make_node("Sin", ["x"], [name]), relu(name)]),
+        model([relu(name)]),
+        model([relu()], output=name),
+    ):
+        with pytest.raises(LipExactError) as caught:
+            read_onnx(proto)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) <= 2000
+    assert all(
+        len(node.name) < 1000
+        for node in read_onnx(model([relu("x", name), relu(name)])).graph.nodes
+    )
+
+
+def test_errors_list_a_few_names_of_many() -> None:
+    proto = model([relu()])
+    proto.graph.output.extend(make_empty_tensor_value_info(f"o{k}") for k in range(10**4))
+    with pytest.raises(ModelError, match=r"10001 outputs \('y', .*'o8', and 9991 others\)"):
+        read_onnx(proto)
+
+
+# Files
+
+
+def test_only_regular_files_of_a_possible_size_are_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.onnx")
+    (tmp_path / "link.onnx").symlink_to("pipe.onnx")
+    for path in (
+        tmp_path,
+        tmp_path / "pipe.onnx",
+        tmp_path / "link.onnx",
+        "/dev/zero",
+        "/dev/null",
+    ):
+        with pytest.raises(ModelError, match=r"cannot read .* not a regular file"):
+            read_onnx(path)
+    with (tmp_path / "zeros.onnx").open("wb") as stream:
+        stream.truncate(3 * 2**30)
+    with pytest.raises(ModelError, match=r"zeros\.onnx' has 3221225472 bytes"):
+        read_onnx(tmp_path / "zeros.onnx")
+    (tmp_path / "round.onnx").symlink_to("round.onnx")
+    with pytest.raises(ModelError, match="cannot read"):
+        read_onnx(tmp_path / "round.onnx")
+
+
+@pytest.mark.parametrize("ending", ["onnx", "json", "textproto", "onnxtxt"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress(model([relu()]).SerializeToString(), mtime=0),
+        b"PK\x03\x04" + bytes(100),
+        b"\x80\x04\x95",
+        b"version https://git-lfs.github.com/spec/v1\n",
+        b'{"graph":' + b"[" * 10**5,
+        b"graph { node { attribute { " + b"g { node { attribute { " * 10**4,
+        b"\x3a\x80\x80\x80\x80\x10",
+        b"\x7b" * 10**5,
+    ],
+    ids=["gzip", "zip", "pickle", "lfs", "json", "text", "length", "groups"],
+)
+def test_files_of_other_kinds(tmp_path: Path, content: bytes, ending: str) -> None:
+    path = tmp_path / f"net.{ending}"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=rf"net\.{ending}"):
+        read_onnx(path)
+
+
+def test_unknown_operators_are_not_run() -> None:
+    proto = model(
+        [
+            make_node("PyOp", ["w"], ["v"], domain="ai.onnx.contrib"),
+            make_node("Add", ["x", "v"], ["y"]),
+        ]
+    )
+    proto.graph.initializer.append(tensor("w", WEIGHTS))
+    with pytest.raises(UnsupportedOperatorError):
+        read_onnx(proto)
