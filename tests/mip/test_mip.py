@@ -469,7 +469,7 @@ def named(*names: str) -> Network:
         ("a", "a", "a_2", "a"),
         ("a_2", "a", "a", "a_2_2"),
         ("/layer/Gemm:0", "/layer.Gemm.0", "layer Gemm 0"),
-        ("objective", "excluded", "settled", "t", "t_is_norm"),
+        ("objective", "excluded", "parked", "t", "t_is_norm"),
         ("", "", "affine"),
         ("x", "v", "x_2"),
         ("0", "1e5", "e9", "inf"),
@@ -726,7 +726,7 @@ def key(pattern: Iterable[np.ndarray]) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("sizes", [(1, 4, 1), (2, 5, 1), (1, 3, 3, 1), (2, 3, 2, 1)])
-def test_the_model_allows_the_patterns_of_the_box_and_exclude_cuts_one(sizes, mode):
+def test_the_model_allows_the_patterns_of_the_box_and_a_nogood_cuts_one(sizes, mode):
     weights = random_weights(np.random.default_rng(3), sizes)
     low, high = -np.ones(sizes[0]), np.ones(sizes[0])
     comp = composed(to_network(weights), Box(low, high), [1.0], mode=mode)
@@ -738,7 +738,7 @@ def test_the_model_allows_the_patterns_of_the_box_and_exclude_cuts_one(sizes, mo
     assert {tuple(np.array(key(pattern))[mask].tolist()) for pattern in found} == projected
 
 
-def test_exclude_of_some_gates_cuts_all_that_share_them():
+def test_a_nogood_of_some_gates_cuts_all_that_share_them():
     # Three kinks on a line: 4 patterns. Excluding "the second is on" leaves those below it.
     weights = [(np.ones((3, 1)), np.array([0.5, 0.0, -0.5])), (np.ones((1, 3)), np.zeros(1))]
     comp = composed(to_network(weights), Box([-1.0], [1.0]), [1.0])
@@ -746,7 +746,7 @@ def test_exclude_of_some_gates_cuts_all_that_share_them():
     assert {key(pattern) for pattern in patterns_of(comp)} == {(0, 0, 0), (1, 0, 0)}
 
 
-def test_settle_keeps_the_model_feasible():
+def test_park_region_keeps_the_model_feasible():
     weights = random_weights(np.random.default_rng(5), (2, 4, 1))
     low, high = -np.ones(2), np.ones(2)
     for mode in MODES:
@@ -766,12 +766,19 @@ def test_settle_keeps_the_model_feasible():
             assert value <= first * (1 + 1e-6)
             comp.park_region(comp.pattern(), value)
         else:
-            pytest.fail("never settled")
+            pytest.fail("no solution was parked")
         # What remains is worth half of the first one at most; nothing better was cut off.
         assert first is not None
         assert value == pytest.approx(first / 2, rel=1e-6)
         exact = oracle.naive_constant(weights, low, high, [1.0])
         assert first == pytest.approx(exact, rel=1e-6)
+
+
+def test_repr_is_short():
+    comp = composed(small_net(), Box(-np.ones(2), np.ones(2)), [1.0])
+    counts = ", ".join(f"{count} {what}" for what, count in comp.sizes.items())
+    assert repr(comp) == f"Composition({comp.model.name!r}: {counts}, norm <= {comp.top:.6g})"
+    assert len(repr(comp)) < 100
 
 
 def test_a_composition_leaves_its_problem_as_it_was():
@@ -939,14 +946,13 @@ def root(model: Any) -> float:
 
 
 def set_binaries(model: Any, choose: Callable[[int], int]) -> None:
-    """Set the gates, and that the solution is none of those that were settled."""
-    settled = model.component("settled")
-    for k, variable in enumerate(
-        v for v in variables_of(model) if v.is_binary() and v is not settled
-    ):
+    """Set the gates, and that the solution is not a parked one."""
+    parked = model.component("parked")
+    gates = [v for v in variables_of(model) if v.is_binary() and v is not parked]
+    for k, variable in enumerate(gates):
         variable.set_value(choose(k))
-    if settled is not None:
-        settled.set_value(0)
+    if parked is not None:
+        parked.set_value(0)
 
 
 @pytest.mark.unwatched

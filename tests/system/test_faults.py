@@ -192,7 +192,7 @@ LIES: dict[str, Lie] = {
     "any pattern": a_pattern,
     "any pattern, far too good": loads_and_claims(a_pattern, both(lambda bound: 1000 * bound)),
     "all off": loads(lambda k, rng: 0),
-    "all on": loads(lambda k, rng: 1),  # which says too that it is one that was settled
+    "all on": loads(lambda k, rng: 1),  # which says too that it is a parked one
     # Exceptions.
     "RuntimeError": fails(RuntimeError("out of luck")),
     "MemoryError": fails(MemoryError),
@@ -371,7 +371,7 @@ def test_who_was_caught_is_not_believed_before_or_after(ask: Callable[..., bool 
     assert caught > 3
 
 
-def test_a_solver_without_a_solution_after_one_that_was_settled(
+def test_a_solver_without_a_solution_after_a_parked_one(
     ask: Callable[..., bool | None],
 ) -> None:
     """As SCIP and Gurobi end where their limit comes in the second round."""
@@ -383,7 +383,7 @@ def test_a_solver_without_a_solution_after_one_that_was_settled(
     def run(model: Any, options: SolverSettings, watch: Watch) -> Any:
         outcome = liar(model, options, watch)
         if liar.calls == 2:
-            model.settled.set_value(None)
+            model.parked.set_value(None)
         return outcome
 
     for family in ("general", "dead", "small_integers"):
