@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from lipexact.mip.solvers.base import available, solver_names
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+from lipexact.mip.solvers.base import SOLVERS, Solver, SolverOutcome, SolverSettings, solver_names
+from tests.support.paths import SHARED
+from tests.support.solvers import require
 
 # A busy machine is no failure; what else hypothesis sets on CI stays. There a failure is reported as it is found: to
 # shrink it may take five minutes, and with them what CI has left.
@@ -60,15 +61,6 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
         threading.settrace(of_threads)
 
 
-def require(solver: str) -> str:
-    """Skip where a solver is missing; on CI, which installs them all, fail."""
-    if not available(solver):
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"CI must have the solver {solver}")
-        pytest.skip(f"the solver {solver} is not here")
-    return solver
-
-
 @pytest.fixture(params=solver_names())
 def solver(request: pytest.FixtureRequest) -> str:
     """Each registered solver."""
@@ -81,3 +73,22 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the shared cases are not here")
     return SHARED
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Register a solver under the name "fake"."""
+
+    def enter(run: Callable[..., SolverOutcome]) -> list[int]:
+        calls = [0]
+
+        def counted(model: Any, options: SolverSettings, watch: Any) -> SolverOutcome:
+            calls[0] += 1
+            if calls[0] > 300:
+                pytest.fail("the search does not end")
+            return run(model, options, watch)
+
+        monkeypatch.setitem(SOLVERS, "fake", Solver("fake", "none", lambda: True, counted))
+        return calls
+
+    return enter

@@ -17,11 +17,11 @@ from lipexact.problem.problem import lipschitz_problem
 from lipexact.sets.norms import norm as norm_of
 from lipexact.sets.unit_balls import Hull
 from lipexact.state import SearchState, StoppingRule
-from tests.conftest import require
 from tests.support.networks import DEGENERATE, FAMILIES, Case, case, to_network
 from tests.support.oracle import constant, naive_constant, regions
+from tests.support.paths import ROOT
+from tests.support.solvers import require
 
-ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "wine_13_16_16_3.onnx"
 MODES = ("forward", "reverse")
 NORMS = ("linf", "l1")

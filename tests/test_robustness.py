@@ -17,7 +17,6 @@ from lipexact.errors import DomainError, ModelError, NormError, OptionError, Sol
 from lipexact.graph.ir import Affine, Graph, Input
 from lipexact.graph.lowering import relu
 from lipexact.network import Network, network
-from tests.conftest import require
 from tests.support.networks import Layers, forward, random_weights, to_network
 from tests.support.oracle import (
     Norm,
@@ -28,6 +27,7 @@ from tests.support.oracle import (
     robust_radius,
     trace,
 )
+from tests.support.solvers import require
 
 TOLERANCE = 1e-3
 CLIP = (-0.75, 0.75)

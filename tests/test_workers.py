@@ -10,13 +10,12 @@ import signal
 import sys
 import time
 import types
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import (
     BrokenExecutor,
     CancelledError,
     Executor,
-    Future,
     ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
@@ -33,6 +32,7 @@ import pytest
 import lipexact as lx
 from lipexact import workers as executors
 from lipexact.workers import TaskOutcome, WorkerPool, workers_of
+from tests.support.executors import CopyingWorkers, Held
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 EXIT = "__import__('os')._exit(1)"
@@ -47,61 +47,6 @@ def says(expression: str) -> Callable[..., Any]:
 
 def raises(error: BaseException) -> Callable[[int], BaseException]:
     return lambda _: error
-
-
-class Here(Executor):
-    """Workers in this process that see copies alone, and each remember for themselves.
-
-    Parameters
-    ----------
-    workers
-        How many, which take turns.
-    fault
-        What becomes of a sending, by its number, in place of a result.
-    refusal
-        Likewise, at once.
-    """
-
-    def __init__(
-        self,
-        workers: int = 1,
-        fault: Callable[[int], BaseException | None] = lambda _: None,
-        refusal: Callable[[int], BaseException | None] = lambda _: None,
-    ) -> None:
-        self._max_workers, self.fault, self.refusal = workers, fault, refusal
-        self.memories: list[OrderedDict[str, Any]] = [OrderedDict() for _ in range(workers)]
-        self.next: Iterator[int] = itertools.cycle(range(workers))
-        self.shared: list[int] = []  # bytes of what tasks share that came with each sending
-
-    def submit(self, function: Callable[..., Any], /, *arguments: Any, **_: Any) -> Future[Any]:
-        number, future = len(self.shared), Future[Any]()
-        self.shared.append(len(arguments[1] or b""))
-        if (error := self.refusal(number)) is not None:
-            raise error
-        if (error := self.fault(number)) is None:
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(executors, "_shared", self.memories[next(self.next)])
-                value = function(*pickle.loads(pickle.dumps(arguments)))
-            future.set_result(pickle.loads(pickle.dumps(value)))
-        elif isinstance(error, CancelledError):
-            future.cancel()
-        else:
-            future.set_exception(error)
-        return future
-
-
-class Held(Executor):
-    """Does nothing."""
-
-    def __init__(self) -> None:
-        self.futures: list[Future[Any]] = []
-
-    def submit(self, function: Callable[..., Any], /, *arguments: Any, **_: Any) -> Future[Any]:
-        self.futures.append(Future())
-        return self.futures[-1]
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, **_: Any) -> None:
-        pass
 
 
 def crew_of(
@@ -151,7 +96,7 @@ def gone(pid: int) -> bool:
 
 
 def test_what_is_shared_is_sent_once_to_each_worker() -> None:
-    here = Here(3)
+    here = CopyingWorkers(3)
     with crew_of(here, base=7) as crew:
         for k in range(12):
             crew.submit(k, says("base + k"), {"k": k})
@@ -161,7 +106,7 @@ def test_what_is_shared_is_sent_once_to_each_worker() -> None:
 
 
 def test_a_worker_that_has_not_got_what_is_shared_is_sent_it() -> None:
-    here = Here(2)
+    here = CopyingWorkers(2)
     here.next = itertools.chain(
         [0] * 5, itertools.cycle([1])
     )  # so that the second one sees none of the first tasks
@@ -173,7 +118,7 @@ def test_a_worker_that_has_not_got_what_is_shared_is_sent_it() -> None:
 
 
 def test_what_was_shared_long_ago_is_forgotten() -> None:
-    here = Here(1)
+    here = CopyingWorkers(1)
     with crew_of(here, base=0) as first:
         first.submit(0, says("base"))
         assert values(first) == {0: 0}
@@ -223,7 +168,7 @@ def test_an_executor_whose_client_is_closed_is_not_waited_for(
 
 
 def test_an_outcome_says_what_it_took() -> None:
-    with crew_of(Here(), base=b"") as crew:
+    with crew_of(CopyingWorkers(), base=b"") as crew:
         crew.submit(5, says("base.join([part] * 10)"), {"part": b"x" * 1000})
         (told,) = outcomes(crew).values()
     assert (told.task_id, told.value, told.error) == (5, b"x" * 10_000, None)
@@ -258,7 +203,7 @@ def fail(_: object, error: str) -> None:
 
 
 def test_what_a_function_raises_comes_back() -> None:
-    with crew_of(Here()) as crew:
+    with crew_of(CopyingWorkers()) as crew:
         for k, name in enumerate(("key", "domain", "memory")):
             crew.submit(k, fail, name)
         crew.submit(3, says("1 + 1"))
@@ -273,7 +218,7 @@ def test_what_a_function_raises_comes_back() -> None:
     ("name", "text"), [("two", "TwoArgumentsError: 1 and 2"), ("lambda", "ValueError: <function")]
 )
 def test_errors_that_cannot_be_sent_are_told(name: str, text: str) -> None:
-    with crew_of(Here()) as crew:
+    with crew_of(CopyingWorkers()) as crew:
         crew.submit(0, fail, name)
         error = outcomes(crew)[0].error
     assert type(error) is lx.WorkerError
@@ -281,7 +226,7 @@ def test_errors_that_cannot_be_sent_are_told(name: str, text: str) -> None:
 
 
 def test_values_that_cannot_be_sent_are_failures() -> None:
-    with crew_of(Here()) as crew:
+    with crew_of(CopyingWorkers()) as crew:
         crew.submit(0, says("(_ for _ in ())"))
         crew.submit(1, says("1"))
         told = outcomes(crew)
@@ -311,7 +256,7 @@ def test_a_function_that_ends_its_thread_costs_its_task_alone() -> None:
 
 @pytest.mark.parametrize("error", [CancelledError(), OSError("the connection was lost")])
 def test_tasks_that_are_lost_go_out_again(error: Exception) -> None:
-    here = Here(2, fault=lambda number: error if number % 3 == 1 else None)
+    here = CopyingWorkers(2, fault=lambda number: error if number % 3 == 1 else None)
     with crew_of(here, base=7) as crew:
         for k in range(9):
             crew.submit(k, says("base + k"), {"k": k})
@@ -335,7 +280,7 @@ def test_all_tasks_of_a_scheduler_that_is_restarted_go_out_again() -> None:
 
 
 def test_a_task_that_is_lost_again_and_again_is_given_up() -> None:
-    here = Here(fault=lambda number: CancelledError() if number else None)
+    here = CopyingWorkers(fault=lambda number: CancelledError() if number else None)
     with crew_of(here) as crew:
         for k in range(2):
             crew.submit(k, says("1"))
@@ -350,7 +295,9 @@ def test_a_task_that_dask_gives_up_is_given_up() -> None:
     class KilledWorker(Exception):  # noqa: N818 - as that of Dask
         pass
 
-    here = Here(fault=lambda number: KilledWorker("attempted 3 times") if number == 0 else None)
+    here = CopyingWorkers(
+        fault=lambda number: KilledWorker("attempted 3 times") if number == 0 else None
+    )
     with crew_of(here) as crew:
         for k in range(3):
             crew.submit(k, says("1"))
@@ -380,13 +327,13 @@ def test_an_executor_that_was_shut_down() -> None:
 
 
 def test_workers_without_lipexact() -> None:
-    here = Here(fault=raises(ModuleNotFoundError("No module named 'lipexact'")))
+    here = CopyingWorkers(fault=raises(ModuleNotFoundError("No module named 'lipexact'")))
     refused(crew_of(here), "cannot do lipexact's tasks: ModuleNotFoundError")
     assert len(here.shared) == 1
 
 
 def test_workers_with_another_lipexact(monkeypatch: pytest.MonkeyPatch) -> None:
-    crew = crew_of(Here())
+    crew = crew_of(CopyingWorkers())
     monkeypatch.setattr(executors, "__version__", "0.0.0")
     refused(crew, rf"a worker has lipexact 0\.0\.0, and the caller {lx.__version__}")
 
@@ -407,7 +354,7 @@ def test_what_workers_cannot_import(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_was_done_before_is_told_first() -> None:
-    here = Here(refusal=lambda number: OSError("no") if number else None)
+    here = CopyingWorkers(refusal=lambda number: OSError("no") if number else None)
     with crew_of(here) as crew:
         crew.submit(0, says("1"))
         until(lambda: not crew._outbox.empty())
@@ -423,7 +370,9 @@ def test_what_was_done_before_is_told_first() -> None:
 
 @pytest.mark.parametrize("where", ["fault", "refusal"])
 def test_processes_take_the_place_of_an_executor_that_breaks(where: str) -> None:
-    here = Here(1, **{where: lambda number: BrokenExecutor("broken") if number > 1 else None})
+    here = CopyingWorkers(
+        1, **{where: lambda number: BrokenExecutor("broken") if number > 1 else None}
+    )
     with crew_of(here, base=7) as crew:
         told: dict[int, Any] = {}
         for few in ([0], [1], [2, 3, 4, 5]):
@@ -438,7 +387,7 @@ def test_processes_take_the_place_of_an_executor_that_breaks(where: str) -> None
 
 def test_an_executor_of_many_workers_is_replaced_by_few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "_process", Held)
-    with crew_of(Here(1000, fault=raises(BrokenExecutor()))) as crew:
+    with crew_of(CopyingWorkers(1000, fault=raises(BrokenExecutor()))) as crew:
         crew.submit(0, says("1"))
         until(lambda: crew.workers not in (0, 1000))
         assert crew.workers <= (os.cpu_count() or 1)
@@ -563,7 +512,8 @@ def test_no_process_is_to_be_had(error: Exception, monkeypatch: pytest.MonkeyPat
     with pytest.raises(type(error), match=r"semaphores|thread"):
         crew_of(None, 2)
     refused(
-        crew_of(Here(fault=raises(BrokenExecutor()))), "cannot be handed out: .*(semaphores|thread)"
+        crew_of(CopyingWorkers(fault=raises(BrokenExecutor()))),
+        "cannot be handed out: .*(semaphores|thread)",
     )
 
 

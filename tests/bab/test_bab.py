@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,8 +29,7 @@ from lipexact.graph.pattern import FREE
 from lipexact.numerics.lp import LinearProgram
 from lipexact.regions.affine import pattern_at
 from lipexact.regions.operator_norm import jacobian_norm
-from tests.bounds.test_bounds import gaussian, integers, random_network
-from tests.regions.test_feasibility import branched
+from tests.support.graphs import branched, gaussian, integers, random_network
 from tests.support.networks import (
     CUTS,
     FAMILIES,
@@ -45,10 +43,9 @@ from tests.support.networks import (
 )
 from tests.support.onnx_files import onnx_model
 from tests.support.oracle import constant, cross_functionals, regions
+from tests.support.paths import EXAMPLES, FIXTURES
 
 PAIRS = tuple(itertools.product(("linf", "l1", "l2"), repeat=2))
-EXAMPLES = Path(__file__).parents[2] / "examples"
-FIXTURES = Path(__file__).parents[1] / "fixtures"
 # More of them: nox -s pairs
 SEEDS = int(os.environ.get("LIPEXACT_SEEDS", "0"))
 
@@ -662,7 +659,7 @@ def test_a_search_and_bounds_start_without_what_they_do_not_need() -> None:
 import sys
 import lipexact as lx
 import lipexact.cli.app
-asked = {str(Path(__file__).parents[2] / "examples" / "wine_13_16_16_3.onnx")!r}, lx.Ball([0.5] * 13, 0.1)
+asked = {str(EXAMPLES / "wine_13_16_16_3.onnx")!r}, lx.Ball([0.5] * 13, 0.1)
 assert lx.lipschitz(*asked, functional=0).status == "EXACT"
 lx.estimate(*asked, "linear", functional=0)
 loaded = {{"pyomo", "scipy.stats", "matplotlib", "cvxpy"}} & set(sys.modules)

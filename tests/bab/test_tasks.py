@@ -24,8 +24,8 @@ from lipexact.bounds.formulation import checked_norm_sets, formulate
 from lipexact.graph.pattern import ON
 from lipexact.workers import WorkerPool
 from tests.support import oracle
+from tests.support.executors import CopyingWorkers, Held
 from tests.support.networks import case, random_weights, to_network
-from tests.test_workers import Held, Here
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,7 @@ def same(both: lx.LipschitzResult, one: lx.LipschitzResult) -> None:
 )
 def test_the_constant_is_the_same(workers: int, norms: tuple[str, str]) -> None:
     here, options = (
-        Here(workers),
+        CopyingWorkers(workers),
         {"input_norm": norms[0], "output_norm": norms[1], "method": "bab"},
     )
     both, one = (lx.lipschitz(*small(), executor=each, **options) for each in (here, None))
@@ -106,7 +106,9 @@ def test_the_constant_is_the_same_with_processes(monkeypatch: pytest.MonkeyPatch
 def test_degenerate_networks(family: str) -> None:
     weights, low, high = case(family, 2)
     truth = oracle.constant(oracle.regions(weights, low, high), None)
-    result = lx.lipschitz(to_network(weights), lx.Box(low, high), method="bab", executor=Here(2))
+    result = lx.lipschitz(
+        to_network(weights), lx.Box(low, high), method="bab", executor=CopyingWorkers(2)
+    )
     assert result.status is lx.Status.EXACT
     assert result.value == pytest.approx(truth, rel=1e-9)
 
@@ -115,7 +117,7 @@ def test_polytopes_are_sent() -> None:
     net, box = small()
     cut = box & lx.Polytope(np.ones((1, 3)), [1.0], lower=-1, upper=1)
     cut.support(np.eye(3))  # which makes a linear program, that cannot be sent
-    here = Here(2)
+    here = CopyingWorkers(2)
     one = lx.lipschitz(net, cut, functional=0, method="bab")
     same(lx.lipschitz(net, cut, functional=0, method="bab", executor=here), one)
     assert here.shared
@@ -123,7 +125,7 @@ def test_polytopes_are_sent() -> None:
 
 def test_all_of_space_is_sent() -> None:
     net = to_network(random_weights(np.random.default_rng(5), (2, 7, 6, 2)))
-    here = Here(2)
+    here = CopyingWorkers(2)
     one, both = (
         lx.lipschitz(net, lx.Reals(2), method="bab", executor=each) for each in (None, here)
     )
@@ -142,7 +144,7 @@ def proven(executor: Executor | None) -> lx.LipschitzResult:
 
 @pytest.mark.parametrize("fault", [None, CancelledError()])
 def test_a_tree_that_others_grew_is_proven(fault: Exception | None) -> None:
-    here = Here(2, fault=lambda number: fault if number in (1, 4, 5) else None)
+    here = CopyingWorkers(2, fault=lambda number: fault if number in (1, 4, 5) else None)
     both, one = proven(here), proven(None)
     same(both, one)
     assert both.certificate is not None
@@ -166,7 +168,7 @@ def test_the_prover_needs_no_other_tree(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr("lipexact.solve.branch", branch)
     monkeypatch.setattr("lipexact.bab.prover.branch", branch)
-    proven(Here(2))
+    proven(CopyingWorkers(2))
     (trace,) = trees
     split = {decisions for decisions, step in trace.items() if step.split is not None}
     assert len(split) > 20
@@ -208,7 +210,7 @@ def test_a_time_limit(limit: float, pool: Executor) -> None:
     holds(result)
 
 
-class Hoarder(Here):
+class Hoarder(CopyingWorkers):
     """Keeps its second task for itself."""
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **_: Any) -> Future[Any]:
@@ -237,7 +239,7 @@ def test_workers_that_do_nothing_are_given_up_at_the_deadline() -> None:
 
 
 def test_a_gap() -> None:
-    here = Here(2)
+    here = CopyingWorkers(2)
     result = lx.lipschitz(*question(), method="bab", functional=0, executor=here, gap=0.05)
     assert here.shared
     assert (result.status, result.termination) == (lx.Status.BOUNDED, "gap")
@@ -249,7 +251,7 @@ def test_a_gap() -> None:
 @pytest.mark.parametrize(("share", "within"), [(1.05, True), (0.99, False)])
 def test_a_target(share: float, within: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lipexact.solve.best_region", lambda *_, **__: None)
-    known, here = alone(functional=0).value, Here(2)
+    known, here = alone(functional=0).value, CopyingWorkers(2)
     result = lx.lipschitz(
         *question(), method="bab", functional=0, executor=here, target=share * known
     )
@@ -306,14 +308,14 @@ def test_nodes_that_cannot_be_looked_at_elsewhere_are_looked_at_here(
             raise MemoryError("no room in the worker")
 
     explored(monkeypatch, fails)
-    assert "no room in the worker" in solved(Here(2)).stats["message"]
+    assert "no room in the worker" in solved(CopyingWorkers(2)).stats["message"]
 
 
 def test_a_task_that_kills_workers_is_done_here() -> None:
     class KilledWorker(Exception):  # noqa: N818 - as that of Dask
         pass
 
-    here = Here(2, fault=lambda number: KilledWorker("it died") if number == 1 else None)
+    here = CopyingWorkers(2, fault=lambda number: KilledWorker("it died") if number == 1 else None)
     message = solved(here).stats["message"]
     assert "some nodes were looked at here: the task was given up" in message
     assert len(here.shared) > 3
@@ -332,7 +334,7 @@ def test_what_is_lost_goes_out_again_and_nothing_is_doubled(
 
     monkeypatch.setattr(WorkerPool, "wait", wait)
     lost = np.random.default_rng(0).random(10_000) < 0.3
-    here = Here(3, fault=lambda number: CancelledError() if lost[number] else None)
+    here = CopyingWorkers(3, fault=lambda number: CancelledError() if lost[number] else None)
     assert "message" not in solved(here).stats
     assert len(told) >= 3
     assert max(Counter(told).values()) == 1
@@ -341,7 +343,7 @@ def test_what_is_lost_goes_out_again_and_nothing_is_doubled(
 
 @pytest.mark.parametrize("after", [0, 1, 3])
 def test_the_search_goes_on_alone(after: int) -> None:
-    refuses = Here(
+    refuses = CopyingWorkers(
         2, refusal=lambda number: RuntimeError("after shutdown") if number >= after else None
     )
     message = solved(refuses).stats["message"]
@@ -353,7 +355,7 @@ def test_the_search_goes_on_alone(after: int) -> None:
 
 @pytest.mark.parametrize("where", ["fault", "refusal"])
 def test_processes_go_on_where_an_executor_breaks(where: str) -> None:
-    here = Here(1, **{where: lambda number: BrokenExecutor("broken") if number else None})
+    here = CopyingWorkers(1, **{where: lambda number: BrokenExecutor("broken") if number else None})
     assert "message" not in solved(here).stats
     assert len(here.shared) > 1
 
@@ -378,7 +380,9 @@ def test_processes_that_cannot_be_replaced(sent: bool, monkeypatch: pytest.Monke
     monkeypatch.setattr(tree, "_HEARTBEAT", 0.01)
     monkeypatch.setattr(NodeExpander, "explore", explore)
     monkeypatch.setattr("lipexact.workers._process", refuse)
-    here = Here(1, fault=lambda number: BrokenExecutor("broken") if number >= 1 - sent else None)
+    here = CopyingWorkers(
+        1, fault=lambda number: BrokenExecutor("broken") if number >= 1 - sent else None
+    )
     message = solved(here).stats["message"]
     assert min(batches) > 0  # it waits meanwhile
     assert message == "the search went on alone: tasks cannot be handed out: no semaphores left"
@@ -475,7 +479,7 @@ def test_nodes_have_points_of_their_own_in_the_callers_tree(
         original(self, outcome)
 
     monkeypatch.setattr(tree._SearchTree, "push", push)
-    solved(Here(2))
+    solved(CopyingWorkers(2))
     assert looked > 100
 
 

@@ -6,13 +6,11 @@ import itertools
 import json
 import multiprocessing
 import os
-import pickle
 import signal
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,55 +21,9 @@ import pytest
 import lipexact as lx
 from lipexact import workers as executors
 from lipexact.batch import batch as many
+from tests.support.batches import COUNT, alone, balls, network, values
+from tests.support.executors import PickledTasks
 from tests.support.networks import random_weights, to_network
-
-COUNT = 12
-
-
-@cache
-def network() -> lx.Network:
-    return to_network(random_weights(np.random.default_rng(0), (3, 6, 5, 2)))
-
-
-@cache
-def balls(count: int = COUNT) -> list[lx.Domain]:
-    rng = np.random.default_rng(1)
-    return [lx.Ball(rng.normal(size=3), 0.5) for _ in range(count)]
-
-
-@cache
-def alone() -> list[float]:
-    return [lx.lipschitz(network(), ball, functional=0).value for ball in balls()]
-
-
-def values(results: Iterator[lx.BatchResult]) -> list[float]:
-    found = {one.index: one.result for one in results}
-    assert sorted(found) == list(range(len(found)))
-    return [found[k].value for k in range(len(found))]  # type: ignore[union-attr]
-
-
-class Here(Executor):
-    """Tasks in this process, in the order that the test likes, of what was pickled."""
-
-    _max_workers = 1
-
-    def __init__(self, pick: Callable[[int], int] = lambda count: 0, hold: int = 1) -> None:
-        self.pick, self.hold = pick, hold
-        self.sent: list[int] = []
-        self._tasks: list[tuple[Future[Any], tuple[Any, ...]]] = []
-
-    def submit(self, function: Callable[..., Any], /, *arguments: Any, **_: Any) -> Future[Any]:
-        packed = pickle.dumps(arguments)
-        self.sent.append(len(packed))
-        future: Future[Any] = Future()
-        self._tasks.append((future, (function, packed)))
-        while len(self._tasks) >= self.hold:
-            self.do()
-        return future
-
-    def do(self) -> None:
-        future, (function, packed) = self._tasks.pop(self.pick(len(self._tasks)))
-        future.set_result(function(*pickle.loads(packed)))
 
 
 def test_the_constants_are_those_of_single_calls() -> None:
@@ -109,13 +61,13 @@ def test_a_pool_of_the_standard_library_that_breaks_is_replaced() -> None:
 
 def test_the_network_is_sent_to_a_worker_once() -> None:
     large = to_network(random_weights(np.random.default_rng(0), (3, 100, 100, 1)))
-    here = Here()
+    here = PickledTasks()
     list(lx.lipschitz_many(large, balls(6), executor=here, method="lp", time_limit=0.01))
     assert here.sent[0] > 80_000 > 8_000 > max(here.sent[1:])
 
 
 def test_a_worker_that_has_not_got_the_network_is_sent_it() -> None:
-    here, forgot = Here(), 0
+    here, forgot = PickledTasks(), 0
     for one in lx.lipschitz_many(network(), balls(), functional=0, executor=here):
         assert one.error is None
         if one.index % 4 == 1:
@@ -166,7 +118,7 @@ def test_what_goes_wrong_with_a_domain_is_its_result() -> None:
     reason = lx.DomainError("no data")
     domains = [balls()[0], lx.Box.unit(5), reason, None, balls()[1]]
     results = list(
-        lx.lipschitz_many(network(), domains, functional=0, executor=Here(), ordered=True)
+        lx.lipschitz_many(network(), domains, functional=0, executor=PickledTasks(), ordered=True)
     )  # type: ignore[list-item]
     assert [one.result is not None for one in results] == [True, False, False, False, True]
     assert results[2].error is reason
@@ -182,19 +134,21 @@ def test_what_goes_wrong_with_a_domain_is_its_result() -> None:
 def test_an_error_in_a_worker_has_its_own_class() -> None:
     net = lx.Network.from_layers([([[1e200]], [0]), ([[1e200]], [0])])
     results = list(
-        lx.lipschitz_many(net, [lx.Ball([0.0], 1e200), lx.Ball([0.0], 1e-200)], executor=Here())
+        lx.lipschitz_many(
+            net, [lx.Ball([0.0], 1e200), lx.Ball([0.0], 1e-200)], executor=PickledTasks()
+        )
     )
     assert any(isinstance(one.error, lx.ModelError) for one in results)
 
 
 def test_order() -> None:
-    last = Here(pick=lambda count: count - 1, hold=2)
+    last = PickledTasks(pick=lambda count: count - 1, hold=2)
     loose = [
         one.index
         for one in lx.lipschitz_many(network(), balls()[:5], functional=0, executor=Still(last))
     ]
     assert loose != sorted(loose)
-    last = Here(pick=lambda count: count - 1, hold=2)
+    last = PickledTasks(pick=lambda count: count - 1, hold=2)
     results = lx.lipschitz_many(
         network(), balls()[:5], functional=0, executor=Still(last), ordered=True
     )
@@ -206,7 +160,7 @@ class Still(Executor):
 
     _max_workers = 2
 
-    def __init__(self, inner: Here) -> None:
+    def __init__(self, inner: PickledTasks) -> None:
         self.inner, self.pool = inner, ThreadPoolExecutor(1)
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **_: Any) -> Future[Any]:
@@ -230,7 +184,7 @@ def test_domains_are_taken_as_they_are_needed() -> None:
         for k in taken:
             yield balls()[k % COUNT]
 
-    results = lx.lipschitz_many(network(), endless(), functional=0, executor=Here())
+    results = lx.lipschitz_many(network(), endless(), functional=0, executor=PickledTasks())
     for one in itertools.islice(results, 20):
         assert one.result is not None
         count += 1
@@ -244,7 +198,7 @@ def test_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
     moments: list[lx.BatchProgress] = []
     list(
         lx.lipschitz_many(
-            network(), balls()[:4], functional=0, executor=Here(), progress=moments.append
+            network(), balls()[:4], functional=0, executor=PickledTasks(), progress=moments.append
         )
     )
     assert [moment.done for moment in moments] == sorted(moment.done for moment in moments)
@@ -253,13 +207,17 @@ def test_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
     assert "4 of 4 done, 4 exact" in str(last)
     some = list(
         lx.lipschitz_many(
-            network(), balls(), functional=0, executor=Here(), progress=lambda one: one.done > 2
+            network(),
+            balls(),
+            functional=0,
+            executor=PickledTasks(),
+            progress=lambda one: one.done > 2,
         )
     )
     assert 2 < len(some) < COUNT
     list(
         lx.lipschitz_many(
-            network(), iter(balls()[:2]), functional=0, executor=Here(), progress=True
+            network(), iter(balls()[:2]), functional=0, executor=PickledTasks(), progress=True
         )
     )
     assert "2 done, 2 exact" in capsys.readouterr().err
@@ -323,7 +281,7 @@ def test_solvers_keep_to_their_share_of_the_cores(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(search, "narrow", narrow)
     for threads in (None, 2):
         found = lx.lipschitz_many(
-            network(), balls()[:4], executor=Here(), method="mip", threads=threads
+            network(), balls()[:4], executor=PickledTasks(), method="mip", threads=threads
         )
         assert all(one.error is None for one in found)
     assert set(asked[: len(asked) // 2]) == {1}
@@ -335,7 +293,7 @@ def test_solvers_keep_to_their_share_of_the_cores(monkeypatch: pytest.MonkeyPatc
 
 def test_certificates_go_to_a_folder(tmp_path: Path) -> None:
     results = lx.lipschitz_many(
-        network(), balls()[:2], functional=0, executor=Here(), certificate=tmp_path
+        network(), balls()[:2], functional=0, executor=PickledTasks(), certificate=tmp_path
     )
     for one in results:
         assert one.result is not None
@@ -353,7 +311,7 @@ def test_a_certificate_that_cannot_be_written_is_in_the_result(
 
     monkeypatch.setattr(lx.Certificate, "save", full)
     results = lx.lipschitz_many(
-        network(), balls()[:2], functional=0, executor=Here(), certificate=tmp_path
+        network(), balls()[:2], functional=0, executor=PickledTasks(), certificate=tmp_path
     )
     with pytest.warns(RuntimeWarning, match="No space"):
         found = list(results)
@@ -373,7 +331,7 @@ def test_ctrl_c_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
         executors.WorkerPool, "close", lambda self: (closed.append(self), close(self))
     )
     with pytest.raises(KeyboardInterrupt):
-        list(lx.lipschitz_many(network(), balls(), executor=Here()))
+        list(lx.lipschitz_many(network(), balls(), executor=PickledTasks()))
     assert closed
 
 

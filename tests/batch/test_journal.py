@@ -22,13 +22,14 @@ import lipexact as lx
 from lipexact.batch import journal as checkpoint
 from lipexact.batch.journal import Journal
 from lipexact.solve import solve_request
-from tests.batch.test_batch import COUNT, Here, alone, balls, network
+from tests.support.batches import COUNT, alone, balls, network
+from tests.support.executors import PickledTasks
 from tests.support.networks import random_weights, to_network
 from tests.support.onnx_files import pytorch_mlp
 
 
 def run(path: Path, domains: Any = None, **options: Any) -> list[lx.BatchResult]:
-    options = {"functional": 0, "executor": Here()} | options
+    options = {"functional": 0, "executor": PickledTasks()} | options
     return list(
         lx.lipschitz_many(
             network(), balls() if domains is None else domains, checkpoint=path, **options
@@ -46,7 +47,9 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_run_that_is_broken_off_goes_on(path: Path) -> None:
-    results = lx.lipschitz_many(network(), balls(), functional=0, executor=Here(), checkpoint=path)
+    results = lx.lipschitz_many(
+        network(), balls(), functional=0, executor=PickledTasks(), checkpoint=path
+    )
     for _ in range(5):
         next(results)
     results.close()  # type: ignore[attr-defined]
@@ -189,12 +192,16 @@ def test_what_failed_is_asked_again(path: Path) -> None:
 
 def test_two_runs_do_not_share_a_file(path: Path) -> None:
     pytest.importorskip("fcntl")
-    results = lx.lipschitz_many(network(), balls(), functional=0, executor=Here(), checkpoint=path)
+    results = lx.lipschitz_many(
+        network(), balls(), functional=0, executor=PickledTasks(), checkpoint=path
+    )
     next(results)
     with pytest.raises(lx.CheckpointError, match="another run"):
         run(path)
     results.close()  # type: ignore[attr-defined]
-    never = lx.lipschitz_many(network(), balls(), functional=0, executor=Here(), checkpoint=path)
+    never = lx.lipschitz_many(
+        network(), balls(), functional=0, executor=PickledTasks(), checkpoint=path
+    )
     del never  # which was not begun
     assert len(run(path)) == COUNT
 
@@ -235,7 +242,9 @@ class Disk:
 
 def test_a_full_disk_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = Disk(monkeypatch, room=3000)
-    results = lx.lipschitz_many(network(), balls(), functional=0, executor=Here(), checkpoint=path)
+    results = lx.lipschitz_many(
+        network(), balls(), functional=0, executor=PickledTasks(), checkpoint=path
+    )
     found = []
     with pytest.warns(RuntimeWarning, match="No space left") as warned:  # noqa: PT031
         for one in results:
@@ -253,7 +262,9 @@ def test_a_full_disk_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_disk_that_stays_full(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Disk(monkeypatch, room=3000)
-    results = lx.lipschitz_many(network(), balls(), functional=0, executor=Here(), checkpoint=path)
+    results = lx.lipschitz_many(
+        network(), balls(), functional=0, executor=PickledTasks(), checkpoint=path
+    )
     found: list[lx.BatchResult] = []
     with (
         pytest.warns(RuntimeWarning, match="No space left"),
@@ -276,13 +287,12 @@ def test_a_disk_that_is_full_from_the_start(path: Path, monkeypatch: pytest.Monk
 LIMITED = """
 import resource, sys, warnings
 import lipexact as lx
-from tests.batch.test_journal import run
-from pathlib import Path
+from tests.support.batches import balls, network
 resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
 try:
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        run(Path(sys.argv[1]))
+        list(lx.lipschitz_many(network(), balls(), functional=0, jobs=1, checkpoint=sys.argv[1]))
 except lx.CheckpointError as error:
     print(len(told), error)
 """

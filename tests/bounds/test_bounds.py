@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from lipexact.bounds.crown import _SwitchLines, bound_nodes
 from lipexact.bounds.interval import Bounds, gate_state, interval, length_bound, point_bounds
 from lipexact.graph import lowering as lower
-from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
+from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch
 from lipexact.graph.lowering import relu, scaled
 from lipexact.network import Network, network
 from lipexact.numerics.arrays import dense
@@ -28,6 +27,13 @@ from lipexact.sets.domains import Box, ConvexSet, Domain, EuclideanBall, Simplex
 from lipexact.sets.functionals import Functional, functional_body
 from lipexact.sets.norms import norm
 from tests.support import oracle
+from tests.support.graphs import (
+    Numbers,
+    evaluate_exactly,
+    gaussian,
+    integers,
+    random_network,
+)
 from tests.support.networks import (
     CUTS,
     FAMILIES,
@@ -37,14 +43,13 @@ from tests.support.networks import (
     random_weights,
     to_network,
 )
+from tests.support.paths import EXAMPLES
 
 MODES = ("forward", "reverse")
 NORMS = ("linf", "l1")
 ALL_NORMS = (*NORMS, "l2")
 WAYS = [(mode, alpha) for mode in MODES for alpha in NORMS]
-EXAMPLE = Path(__file__).parents[2] / "examples" / "wine_13_16_16_3.onnx"
-
-Numbers = Callable[..., np.ndarray]
+EXAMPLE = EXAMPLES / "wine_13_16_16_3.onnx"
 
 
 def stated(
@@ -70,16 +75,11 @@ def upper_bound(problem: Problem) -> float:
     return length_bound(bound_nodes(problem.graph, problem.sets)[problem.objective])
 
 
+def states(bounds: Bounds, gate: Conditional) -> list[float | None]:
+    return [None if np.isnan(state) else float(state) for state in gate_state(gate, bounds)]
+
+
 # --- Random networks and their evaluation ----------------------------------------------------------
-
-
-def gaussian(rng: np.random.Generator) -> Numbers:
-    return lambda *shape: rng.normal(size=shape)
-
-
-def integers(rng: np.random.Generator) -> Numbers:
-    """Ties and kinks of every sort at integer points."""
-    return lambda *shape: rng.integers(-2, 3, shape).astype(np.float64)
 
 
 def ill_conditioned(rng: np.random.Generator) -> Numbers:
@@ -101,49 +101,6 @@ def cancelling(rng: np.random.Generator) -> Numbers:
 
 
 KINDS = (gaussian, integers, ill_conditioned, cancelling)
-
-
-def random_network(
-    rng: np.random.Generator, numbers: Numbers, steps: int, inputs: int, width: int = 5
-) -> Network:
-    """A graph of dense, sparse and several-term affine nodes, residual sums and every lowering."""
-    x = Input(inputs)
-    nodes: list[Value] = [x]
-    for _ in range(steps):
-        a = nodes[int(rng.integers(max(0, len(nodes) - 3), len(nodes)))]
-        same = [node for node in nodes if node.size == a.size]
-        b = same[int(rng.integers(len(same)))]
-        kind = rng.choice(
-            ["affine", "affine", "relu", "relu", "residual", "leaky", "abs", "max", "min", "reduce"]
-        )
-        match str(kind):
-            case "affine":
-                rows = int(rng.integers(1, width + 1))
-                reads = {a, nodes[int(rng.integers(len(nodes)))]}
-                terms = []
-                for node in sorted(reads, key=nodes.index):
-                    weight = numbers(rows, node.size) * (
-                        rng.random((rows, node.size)) < rng.choice([0.4, 1.0])
-                    )
-                    terms.append((sp.csr_array(weight) if rng.random() < 0.5 else weight, node))
-                nodes.append(Affine(tuple(terms), numbers(1, rows)[0] * (rng.random() < 0.8)))
-            case "relu":
-                nodes.append(relu(a))
-            case "residual":
-                nodes.append(lower.add(scaled(1.0, a), scaled(numbers(1, a.size)[0], b)))
-            case "leaky":
-                nodes.append(lower.leaky_relu(a, rng.choice([0.0, 0.25, -0.5, 0.01])))
-            case "abs":
-                nodes.append(lower.absolute(a))
-            case "max":
-                nodes.append(lower.maximum(a, b))
-            case "min":
-                nodes.append(lower.minimum(a, b))
-            case "reduce":
-                nodes.append(lower.reduce_max(a))
-    last = nodes[-1]
-    output = Affine(((numbers(2, last.size), last),), numbers(1, 2)[0])
-    return network(Graph((x,), (output,)), input_shape=(inputs,), output_shape=(2,), name="random")
 
 
 def random_box(rng: np.random.Generator, inputs: int, kind: Any) -> Box:
@@ -206,37 +163,6 @@ def points_of(
     return np.where(
         rng.random((count, 1)) < 0.5, parts, np.eye(which.dim)[rng.integers(which.dim, size=count)]
     )
-
-
-def evaluate_exactly(
-    graph: Graph, inputs: Mapping[Input, np.ndarray], gate: Callable[[Conditional, int], int]
-) -> dict[Node, list[Fraction]]:
-    """The value of every node at one point in rationals; `gate` chooses where a gate's input is 0."""
-    values: dict[Node, list[Fraction]] = {}
-    for node in graph.nodes:
-        match node:
-            case Input():
-                values[node] = [Fraction(entry) for entry in inputs[node].tolist()]
-            case Affine():
-                total = [Fraction(entry) for entry in node.bias.tolist()]
-                for weight, x in node.terms:
-                    for i, row in enumerate(dense(weight).tolist()):
-                        products = (
-                            Fraction(w) * v for w, v in zip(row, values[x], strict=True) if w
-                        )
-                        total[i] += sum(products, Fraction(0))
-                values[node] = total
-            case Conditional():
-                states = [
-                    gate(node, i) if z == 0 else int(z > 0) for i, z in enumerate(values[node.x])
-                ]
-                values[node] = [Fraction(state) for state in states]
-            case Switch():
-                values[node] = [
-                    z if a else Fraction(0)
-                    for z, a in zip(values[node.x], values[node.gate], strict=True)
-                ]
-    return values
 
 
 def assert_contains(bounds: Bounds, values: Mapping[Node, list[Fraction]]) -> None:
@@ -808,10 +734,6 @@ def test_what_an_open_gate_switches_is_sharpened_even_where_it_keeps_one_sign():
         [0.5, 3.5]
     )
     assert [side[0] for side in bound_nodes(graph, sets)[difference]] == pytest.approx([1.5, 2.5])
-
-
-def states(bounds: Bounds, gate: Conditional) -> list[float | None]:
-    return [None if np.isnan(state) else float(state) for state in gate_state(gate, bounds)]
 
 
 def test_zeros_stay_zero_so_that_gates_that_touch_are_stable():

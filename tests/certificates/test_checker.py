@@ -33,10 +33,11 @@ from tests.support.networks import (
     to_network,
 )
 from tests.support.oracle import regions
+from tests.support.paths import EXAMPLES
 from tests.support.soak import Truth, truth
 
 PAIRS = tuple(itertools.product(("linf", "l1", "l2"), repeat=2))
-EXAMPLE = Path(__file__).parents[2] / "examples" / "wine_13_16_16_3.onnx"
+EXAMPLE = EXAMPLES / "wine_13_16_16_3.onnx"
 STATEMENT = ("format", "version", "model", "domain", "functionals", "directions")
 
 

@@ -22,6 +22,7 @@ from lipexact.mip.solvers.base import solver_names
 from lipexact.state import Progress
 from tests.support.networks import random_weights
 from tests.support.onnx_files import onnx_model, pytorch_mlp
+from tests.support.paths import ROOT
 
 # A console's colours and width are no matter of these tests.
 PLAIN = {
@@ -1021,5 +1022,5 @@ def test_a_name_that_the_output_cannot_hold(folder, model, monkeypatch):
 
 
 def test_the_console_script_is_this_main():
-    project = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert '[project.scripts]\nlipexact = "lipexact.cli:main"\n' in project

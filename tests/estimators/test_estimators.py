@@ -10,7 +10,6 @@ import os
 import time
 import warnings
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,10 +29,10 @@ from lipexact.sets.norms import Norm, norm
 from lipexact.sets.unit_balls import CrossPolytope, Cube, EuclideanUnitBall, Stretched
 from tests.support import oracle
 from tests.support.networks import FAMILIES, case, random_weights, to_network
+from tests.support.paths import EXAMPLES, SHARED
 from tests.support.soak import CLAIMED, CLOSE, PROVEN, ROUNDED, question
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-SHARED = Path(__file__).parents[3] / "shared" / "cases"
+SHARED_CASES = SHARED / "cases"
 
 CHEAP = {"sampling": {"samples": 100}, "clever": {"batches": 10, "samples": 50}}
 RARE = (
@@ -141,15 +140,15 @@ RATIOS = {
 
 @pytest.mark.parametrize("model", ["iris_4_5_5_3", "sd_10_15_10_3"])
 @pytest.mark.skipif(
-    not (SHARED / "expected.json").is_file(), reason="the networks of others are not here"
+    not (SHARED_CASES / "expected.json").is_file(), reason="the networks of others are not here"
 )
 def test_published_ratios(model):
     entry = next(
         one
-        for one in json.loads((SHARED / "expected.json").read_text())
+        for one in json.loads((SHARED_CASES / "expected.json").read_text())
         if one["model"] == f"{model}.onnx"
     )
-    network = lx.load(SHARED / f"{model}.onnx")
+    network = lx.load(SHARED_CASES / f"{model}.onnx")
     box = lx.Box(entry["lower"], entry["upper"])
     exact = {
         one["input_norm"]: one["value"]

@@ -17,7 +17,7 @@ from pyomo.repn import generate_standard_repn
 
 import lipexact as lx
 from lipexact.bounds.crown import bound_nodes
-from lipexact.bounds.interval import gate_state, length_bound
+from lipexact.bounds.interval import gate_state
 from lipexact.errors import SolverError
 from lipexact.graph import lowering as lower
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Switch
@@ -28,19 +28,15 @@ from lipexact.mip.blocks import Port, emit_affine, emit_conditional, emit_input,
 from lipexact.mip.cut_loop import solve_by_cuts
 from lipexact.mip.model import Composition, compose
 from lipexact.mip.solvers.base import (
-    SOLVERS,
-    Solver,
     SolverOutcome,
     SolverSettings,
     Termination,
     solve,
 )
 from lipexact.network import Network, network
-from lipexact.problem.problem import Problem, lipschitz_problem
 from lipexact.regions.feasibility import Undecided
 from lipexact.result import closed
 from lipexact.sets.domains import Ball, Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
-from lipexact.sets.functionals import functional_body
 from lipexact.sets.norms import norm
 from lipexact.state import SearchState, StoppingRule
 from tests.support import oracle
@@ -55,35 +51,13 @@ from tests.support.networks import (
     random_weights,
     to_network,
 )
+from tests.support.programs import HIGHS, TIGHT, searched, searched_on, stated
 
 MODES = ("forward", "reverse")
 NORMS = ("linf", "l1")
 WAYS = [(mode, alpha) for mode in MODES for alpha in NORMS]
 # Of one functional, of the largest of two, and of the whole output in a norm.
 QUESTIONS = ("functional", "two", *NORMS)
-TIGHT = SolverSettings(
-    extra={"mip_feasibility_tolerance": 1e-9, "primal_feasibility_tolerance": 1e-9}
-)
-
-
-def stated(
-    net: Network,
-    domain: Domain,
-    functional: Any,
-    alpha: str = "linf",
-    mode: str = "forward",
-    beta: str = "linf",
-    *,
-    keep_output: bool = False,
-) -> Problem:
-    """The problem of a functional, or with None of the whole output from one norm to another."""
-    functionals, directions = (
-        functional_body(functional, beta, net.output.size),
-        norm(alpha).ball(net.input.size),
-    )
-    problem = lipschitz_problem(net, domain, functionals, directions, mode, keep_output=keep_output)  # type: ignore[arg-type]
-    assert problem is not None
-    return problem
 
 
 def composed(
@@ -847,71 +821,8 @@ def test_two_networks_in_one_model():
 # --- The search ------------------------------------------------------------------------------------
 
 
-Run = Callable[[Any, SolverSettings, Any], SolverOutcome]
-HIGHS: Run = SOLVERS["highs"].run
-
 # The identity as relu(x) - relu(-x): at x = 0 both gates may be on, for a slope of 2.
 KINK: Layers = [(np.array([[1.0], [-1.0]]), np.zeros(2)), (np.array([[1.0, -1.0]]), np.zeros(1))]
-
-
-@pytest.fixture
-def fake(monkeypatch):
-    """Register a solver under the name "fake"."""
-
-    def enter(run: Run) -> list[int]:
-        calls = [0]
-
-        def counted(model: Any, options: SolverSettings, watch: Any) -> SolverOutcome:
-            calls[0] += 1
-            if calls[0] > 300:
-                pytest.fail("the search does not end")
-            return run(model, options, watch)
-
-        monkeypatch.setitem(SOLVERS, "fake", Solver("fake", "none", lambda: True, counted))
-        return calls
-
-    return enter
-
-
-def searched(
-    weights: Layers,
-    low: Any,
-    high: Any,
-    c: Any,
-    **options: Any,
-) -> tuple[SearchState, float]:
-    """The search on a box from no more than a root bound, and the truth."""
-    return searched_on(weights, Box(low, high), c, **options)
-
-
-def searched_on(
-    weights: Layers,
-    domain: Domain,
-    c: Any,
-    *,
-    solver: str = "highs",
-    mode: str = "forward",
-    alpha: str = "linf",
-    beta: str = "linf",
-    lower: float = 0.0,
-    deadline: float = math.inf,
-    gap: float = 0.0,
-    target: float | None = None,
-) -> tuple[SearchState, float]:
-    problem = stated(to_network(weights), domain, c, alpha, mode, beta)
-    bounds = bound_nodes(problem.graph, problem.sets)
-    start = SearchState(lower, length_bound(bounds[problem.objective]), None)
-    found = solve_by_cuts(
-        problem,
-        bounds,
-        start,
-        solver,
-        SolverSettings(),
-        StoppingRule(gap, target),
-        deadline=deadline,
-    )
-    cells = oracle.regions(weights, domain.lower, domain.upper, halfspaces_of(domain))
-    return found, oracle.constant(cells, c, alpha, beta)
 
 
 def on_kink(**options: Any) -> SearchState:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from lipexact.numerics.sign_relaxation import absolute_sums, euclidean_sums
 from lipexact.sets.unit_balls import Leading, Stretched
-from tests.sets.test_norms import BODIES, body_and_forms
+from tests.support.bodies import BODIES, body_and_forms
+from tests.support.signs import best_signs
 
 Sums = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 BOTH = {"l2": euclidean_sums, "l1": absolute_sums}
@@ -29,21 +30,6 @@ def best(rows: np.ndarray, norm: str) -> float:
     """The maximum over all signs."""
     signs = np.array(list(itertools.product((1.0, -1.0), repeat=len(rows))))
     return float(LENGTHS[norm](signs @ rows).max())
-
-
-def exact(rows: np.ndarray, norm: str) -> Fraction:
-    """The same, or its square in l2, without rounding."""
-    entries = [[Fraction(entry) for entry in row] for row in rows.tolist()]
-    sums = (
-        [
-            sum((s * entry for s, entry in zip(signs, column, strict=True)), Fraction(0))
-            for column in zip(*entries, strict=True)
-        ]
-        for signs in itertools.product((1, -1), repeat=len(entries))
-    )
-    if norm == "l2":
-        return max(sum((entry * entry for entry in found), Fraction(0)) for found in sums)
-    return max(sum(map(abs, found), Fraction(0)) for found in sums)
 
 
 def drawn(shape: tuple[int, int, int]) -> np.ndarray:
@@ -80,7 +66,7 @@ def test_never_below_the_best_signs_nor_above_the_triangle(
 def test_never_below_in_exact_arithmetic(norm: str, rows: list[list[float]]) -> None:
     (upper,), _ = BOTH[norm](np.array(rows)[None])
     bound = Fraction(float(upper))
-    assert exact(np.array(rows), norm) <= (bound * bound if norm == "l2" else bound)
+    assert best_signs(np.array(rows), norm) <= (bound * bound if norm == "l2" else bound)
 
 
 @both
@@ -190,7 +176,7 @@ def test_numbers_of_all_sizes_in_exact_arithmetic(
     (upper,), shares = BOTH[norm](rows[None])
     assert np.isfinite(upper)
     bound = Fraction(float(upper))
-    assert exact(rows, norm) <= (bound * bound if norm == "l2" else bound)
+    assert best_signs(rows, norm) <= (bound * bound if norm == "l2" else bound)
     assert (shares >= 0).all()
 
 

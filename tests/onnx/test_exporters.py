@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import lipexact as lx
-from tests.onnx.test_onnx import assert_jacobian, assert_names
+from tests.support.onnx_checks import assert_jacobian, assert_names
+from tests.support.paths import FIXTURES
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
 EXPECTED = np.load(FIXTURES / "expected.npz")
 FILES = sorted(path.stem for path in FIXTURES.glob("*.onnx"))
 

@@ -19,6 +19,7 @@ from lipexact.graph.ir import Affine, Input
 from lipexact.network import Network
 from lipexact.onnx import read_onnx, supported_operators
 from lipexact.onnx.registry import NEWEST_OPSET, OPERATORS, Example, lowers
+from tests.support.onnx_checks import assert_jacobian, assert_names
 from tests.support.onnx_files import (
     keras_mlp,
     nnet_mlp,
@@ -29,8 +30,8 @@ from tests.support.onnx_files import (
     reference,
     sklearn_regressor,
 )
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
 
 EXAMPLES = [
@@ -49,25 +50,6 @@ def assert_agrees(
     np.testing.assert_allclose(
         found, expected, rtol=tolerance, atol=tolerance * max(1.0, np.abs(expected).max())
     )
-
-
-def assert_jacobian(network: Network, points: np.ndarray) -> None:
-    """The Jacobian is that of central differences, where no kink lies within the step."""
-    step = 1e-6
-    for point in points.reshape(len(points), -1):
-        steps = step * np.eye(point.size)
-        differences = (network.evaluate(point + steps) - network.evaluate(point - steps)).T / (
-            2 * step
-        )
-        np.testing.assert_allclose(
-            network.jacobian(point), differences, atol=1e-8 * max(1.0, np.abs(differences).max())
-        )
-
-
-def assert_names(network: Network) -> None:
-    names = [node.name for node in network.graph.nodes]
-    assert len(set(names)) == len(names)
-    assert all(re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) for name in names)
 
 
 # Operators

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,14 +15,13 @@ from lipexact.graph.lowering import maximum, relu
 from lipexact.mip.solvers.base import solver_names
 from lipexact.network import network
 from lipexact.problem.homogenize import Homogenization
-from tests.conftest import require
 from tests.support.networks import FAMILIES, case, random_weights, to_network
 from tests.support.onnx_files import onnx_model
 from tests.support.oracle import Polyhedral, constant, cross_functionals, regions, trace
+from tests.support.paths import EXAMPLES, FIXTURES
+from tests.support.solvers import require
 
 PAIRS = tuple(itertools.product(("linf", "l1", "l2"), repeat=2))
-EXAMPLES = Path(__file__).parents[2] / "examples"
-FIXTURES = Path(__file__).parents[1] / "fixtures"
 FAR = 1e40  # vertices of such small networks are nowhere near
 # More of them: nox -s pairs
 SEEDS = int(os.environ.get("LIPEXACT_SEEDS", "0"))

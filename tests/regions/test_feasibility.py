@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from lipexact.graph import lowering as lower
-from lipexact.graph.ir import Affine, Graph, Input, Switch
 from lipexact.graph.pattern import FREE, OFF, ON, Pattern
-from lipexact.network import Network, network
+from lipexact.network import Network
 from lipexact.numerics.lp import Slack
 from lipexact.problem.homogenize import Homogenization
 from lipexact.regions.affine import affine_forms, pattern_at
@@ -30,6 +28,7 @@ from lipexact.regions.feasibility import (
 from lipexact.regions.gradients import gradients
 from lipexact.sets.domains import Ball, Box, Domain, Polytope
 from tests.support import oracle
+from tests.support.graphs import branched
 from tests.support.networks import (
     CUTS,
     FAMILIES,
@@ -669,25 +668,6 @@ def test_pattern_at_agrees_with_the_exact_signs(family):
                 assert [layer.tolist() for layer in found] == [
                     [int(z > 0) for z in layer] for layer in exact
                 ]
-
-
-def branched() -> Network:
-    """A graph with residual adds, leaky relus, abs, max and a switch under another value's gate."""
-    rng = np.random.default_rng(7)
-    x = Input(3)
-    a = Affine(((rng.normal(size=(4, 3)), x),), rng.normal(size=4), "a")
-    b = lower.add(
-        (np.eye(4), lower.leaky_relu(a, 0.1, "b")), (rng.normal(size=(4, 3)), x), name="b_add"
-    )
-    c = lower.maximum(lower.absolute(b, "c_abs"), a, "c")
-    d = lower.relu(x, "d")  # reads the input itself
-    gate = lower.relu(c, "e").gate
-    e = Switch(b, gate, "e_other")
-    output = Affine(
-        ((rng.normal(size=(2, 4)), c), (rng.normal(size=(2, 3)), d), (rng.normal(size=(2, 4)), e)),
-        np.ones(2),
-    )
-    return network(Graph((x,), (output,)), input_shape=(3,), output_shape=(2,), name="branched")
 
 
 def test_affine_forms_agree_with_evaluation_and_with_exact_ones():

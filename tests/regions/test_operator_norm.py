@@ -15,6 +15,7 @@ from lipexact.sets.norms import PolyhedralNorm, norm
 from lipexact.sets.unit_balls import Hull, SymmetricSet
 from tests.support import oracle
 from tests.support.networks import to_network
+from tests.support.operator_norms import norm_of
 
 NAMES = ("linf", "l1", "l2")
 PAIRS = list(itertools.product(NAMES, NAMES))
@@ -47,22 +48,6 @@ def jacobians(kind: str, m: int, d: int) -> list[np.ndarray]:
             return [rng.integers(-1, 2, (m, d)).astype(np.float64) for _ in range(3)] + [
                 np.zeros((m, d))
             ]
-
-
-def norm_of(
-    jacobian: np.ndarray, functionals: SymmetricSet, directions: SymmetricSet
-) -> OperatorNorm:
-    """`matrix_norm` of a network that is linear, checked for what holds of every answer."""
-    net = to_network([(jacobian, np.ones(len(jacobian)))])
-    found = jacobian_norm(net, functionals, directions, ())
-    assert 0 <= found.lower <= found.upper
-    assert found.functional.shape == (functionals.dim,)
-    assert found.direction.shape == (directions.dim,)
-    reached = found.functional @ jacobian @ found.direction
-    assert reached == pytest.approx(
-        found.lower, rel=1e-12, abs=1e-12 * float(np.abs(jacobian).max())
-    )
-    return found
 
 
 def assert_encloses(found: OperatorNorm, truth: Fraction | float, *, tight: bool) -> None:

@@ -32,8 +32,7 @@ from tests.support.onnx_files import (
     pytorch_view,
     sklearn_regressor,
 )
-
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+from tests.support.paths import FIXTURES
 
 INTEGERS = (
     -(2**63),

@@ -16,12 +16,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import lipexact as lx
-from tests.batch.test_batch import COUNT, alone, balls, network, values
-from tests.support.networks import random_weights, to_network
+from tests.support.batches import COUNT, alone, balls, hard, network, values
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # other projects' own
 
@@ -73,12 +72,6 @@ def dask(folder: Path) -> Iterator[tuple[Dask, Any]]:
         yield cluster, client
 
 
-def hard() -> tuple[lx.Network, lx.Domain]:
-    """Some hundred nodes."""
-    net = to_network(random_weights(np.random.default_rng(3), (3, 8, 8, 2)))
-    return net, lx.Box(-np.ones(3), np.ones(3))
-
-
 def one_constant(
     executor: Executor, monkeypatch: pytest.MonkeyPatch, *, certificate: bool = False
 ) -> None:
@@ -128,8 +121,8 @@ import json
 from mpi4py.futures import MPIPoolExecutor
 import lipexact as lx
 from lipexact.bab import driver as tree
-from tests.system.test_clusters import hard
-from tests.batch.test_batch import balls, network, values
+from tests.support.batches import hard
+from tests.support.batches import balls, network, values
 
 if __name__ == "__main__":
     tree._ALONE = 0.0
@@ -147,7 +140,7 @@ def test_mpi(tmp_path: Path) -> None:
     script.write_text(SCRIPT)
     root = [] if os.name == "nt" or os.getuid() else ["--allow-run-as-root"]
     several = ["mpiexec", *root, "--oversubscribe", "-n", "3"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [*several, sys.executable, "-m", "mpi4py.futures", str(script)]
     ended = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=200, check=False

@@ -20,7 +20,7 @@ from lipexact.graph.evaluate import evaluate
 from lipexact.mip.solvers.base import Termination, solve
 from lipexact.onnx.nodes import FLOAT_TYPES
 from lipexact.onnx.registry import OPERATORS, Example
-from tests.mip.test_mip import TIGHT
+from tests.support.programs import TIGHT
 
 EXAMPLES = [
     pytest.param(example, id=f"{operator.name}-{number}")

@@ -44,15 +44,14 @@ from lipexact.mip.solvers.base import (
     solver_names,
 )
 from lipexact.workers import WorkerPool
-from tests.conftest import require
 from tests.support import oracle
 from tests.support.networks import FAMILIES, case, random_weights, to_network
 from tests.support.onnx_files import pytorch_mlp
+from tests.support.paths import ROOT
+from tests.support.solvers import require
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals, limits and scripts of POSIX")
-PLACES = os.pathsep.join(
-    filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])
-)
+PLACES = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 ENVIRONMENT = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": PLACES}
 
 

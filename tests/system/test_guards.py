@@ -28,11 +28,11 @@ from lipexact.sets.functionals import functional_body
 from lipexact.sets.norms import norm
 from lipexact.sets.unit_balls import HalfSpaces, Hull, vertices_of
 from lipexact.state import SearchState, StoppingRule
-from tests.conftest import require
-from tests.mip.test_mip import HIGHS, fake, searched, stated  # noqa: F401
-from tests.regions.test_operator_norm import norm_of
-from tests.sets.test_domains import dot, exact, polytope, vertices
+from tests.support.half_spaces import dot, exact, polytope, vertices
 from tests.support.networks import case, random_weights, to_network
+from tests.support.operator_norms import norm_of
+from tests.support.programs import HIGHS, searched, stated
+from tests.support.solvers import require
 
 
 class Sloppy(HalfSpaces):
@@ -170,7 +170,7 @@ def test_a_region_whose_norm_is_not_known_keeps_the_bound_open(monkeypatch):
         assert found.upper >= truth * (1 - 1e-9)
 
 
-def test_the_bound_of_a_relaxation_is_believed_up_to_its_accuracy(fake):  # noqa: F811
+def test_the_bound_of_a_relaxation_is_believed_up_to_its_accuracy(fake):
     def run(model, options, watch):
         found = HIGHS(model, options, watch)
         return replace(

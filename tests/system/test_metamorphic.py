@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import lipexact as lx
-from tests.conftest import require
 from tests.support.networks import (
     Case,
     Layers,
@@ -26,6 +25,7 @@ from tests.support.networks import (
     random_weights,
     to_network,
 )
+from tests.support.solvers import require
 
 pytestmark = pytest.mark.unwatched
 

@@ -38,9 +38,8 @@ from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import functional_body
 from lipexact.sets.norms import norm
 from lipexact.sets.unit_balls import SymmetricSet
-from tests.bounds.test_bounds import evaluate_exactly
-from tests.numerics.test_sign_relaxation import exact as best_signs
 from tests.support import oracle
+from tests.support.graphs import evaluate_exactly
 from tests.support.networks import (
     CUTS,
     EXTREME,
@@ -53,6 +52,7 @@ from tests.support.networks import (
     random_weights,
     to_network,
 )
+from tests.support.signs import best_signs
 
 # More of them: by the variable.
 SEEDS = int(os.environ.get("LIPEXACT_SEEDS", "0"))

@@ -11,7 +11,6 @@ import pytest
 
 import lipexact as lx
 from lipexact.errors import NormError, OptionError, SolverUnavailableError
-from tests.conftest import require
 from tests.support.networks import FAMILIES, Case, Layers, case, random_weights, to_network
 from tests.support.oracle import (
     Polyhedral,
@@ -20,6 +19,7 @@ from tests.support.oracle import (
     l1_ball_halfspaces,
     regions,
 )
+from tests.support.solvers import require
 
 NAMES = ("linf", "l1", "l2")
 PAIRS = tuple(itertools.product(NAMES, NAMES))
