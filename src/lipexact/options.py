@@ -121,8 +121,8 @@ class Options:
         DEFAULT_SOLVER,
         check_name,
         """
-        "highs", "scip", "cbc" or "gurobi". Where an l2 norm makes the program quadratic, "scip" or
-        "gurobi".
+        The name of a solver, such as "highs", "scip", "cbc" or "gurobi". Where an l2 norm makes the
+        program quadratic, one that solves quadratic programs, such as "scip" or "gurobi".
         """,
     )
     mode: Mode = _option(

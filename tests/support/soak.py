@@ -35,7 +35,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import lipexact as lx
-from lipexact.mip.solvers.base import available, quadratic_solvers
+from lipexact.mip.solvers.base import available, quadratic_solvers, solver_names
 from tests.support.networks import (
     CUTS,
     EXTREME,
@@ -87,6 +87,9 @@ WAYS: dict[tuple[str, str], float] = {
     ("lp", "gurobi"): 1,
     ("lp", "cbc"): 1,
 }
+for _solver in solver_names():  # one that is new here
+    WAYS.setdefault(("mip", _solver), 4)
+    WAYS.setdefault(("lp", _solver), 1)
 
 
 # --- What is true --------------------------------------------------------------------------------------------------

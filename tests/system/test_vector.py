@@ -11,6 +11,7 @@ import pytest
 
 import lipexact as lx
 from lipexact.errors import NormError, OptionError, SolverUnavailableError
+from lipexact.mip.solvers.base import quadratic_solvers
 from tests.support.networks import FAMILIES, Case, Layers, case, random_weights, to_network
 from tests.support.oracle import (
     Polyhedral,
@@ -110,7 +111,7 @@ def test_gurobi_agrees_on_pairs_with_l2(pair: tuple[str, str]) -> None:
 def test_a_functional_with_l2(solver: str) -> None:
     network, c = small(3), np.array([1.0, -2.0, 0.5])
     known = constant(regions(*network), c, "l2")
-    if solver in ("scip", "gurobi"):
+    if solver in quadratic_solvers():
         check(network, known, input_norm="l2", functional=c, method="mip", solver=solver)
     else:
         with pytest.raises(SolverUnavailableError, match=r"solver='scip'"):

@@ -36,6 +36,7 @@ from lipexact.estimators.compare import compare
 from lipexact.estimators.estimate import estimate, estimator_names
 from lipexact.graph.ir import Affine, Switch
 from lipexact.loading import load
+from lipexact.mip.solvers import solver_modules
 from lipexact.network import Network
 from lipexact.result import LipschitzResult, Status
 from lipexact.sets.domains import Ball, Box, Domain, Reals
@@ -49,6 +50,7 @@ _NUMBERS = "a number for all entries, numbers with commas between, or a .npy or 
 _SECONDS_BETWEEN_LINES = 10.0
 _WIDTH = 140  # of tables that go to a file or a pipe
 _METHODS = {"bab": "branch and bound", "bounds": "bounds alone"}
+_SOLVER_HELP = f"{', '.join(solver_modules()[:-1])} or {solver_modules()[-1]}."
 _PICTURES, _DPI = (".png", ".pdf", ".svg"), 150
 
 # The base of BadParameter, of an unknown option or command and of a missing argument; typer does not name it.
@@ -214,7 +216,7 @@ def solve(
     method: Annotated[
         str, typer.Option(help="auto, bab, mip, or lp for the linear relaxation alone.")
     ] = "auto",
-    solver: Annotated[str, typer.Option(help="highs, scip, gurobi or cbc.")] = "highs",
+    solver: Annotated[str, typer.Option(help=_SOLVER_HELP)] = "highs",
     mode: Annotated[str, typer.Option(help="auto, forward or reverse.")] = "auto",
     time_limit: Annotated[float | None, typer.Option(help="Seconds of wall-clock time.")] = None,
     gap: Annotated[float, typer.Option(help="Stop at this relative gap.")] = 0.0,
@@ -300,7 +302,7 @@ def batch(
     method: Annotated[
         str, typer.Option(help="auto, bab, mip, or lp for the linear relaxation alone.")
     ] = "auto",
-    solver: Annotated[str, typer.Option(help="highs, scip, gurobi or cbc.")] = "highs",
+    solver: Annotated[str, typer.Option(help=_SOLVER_HELP)] = "highs",
     mode: Annotated[str, typer.Option(help="auto, forward or reverse.")] = "auto",
     time_limit: Annotated[
         float | None, typer.Option(help="Seconds of wall-clock time for each ball.")

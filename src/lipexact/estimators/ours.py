@@ -25,7 +25,7 @@ from lipexact.state import SearchState, SearchTask
     "liplp",
     "upper",
     "local",
-    norms="all; l2 needs solver='scip' or 'gurobi', as its squares remain",
+    norms="all; l2 needs a solver of quadratic programs, such as 'scip', as its squares remain",
     networks=ALL_NETWORKS,
     source="LipLP of Jordan and Dimakis, NeurIPS 2020",
 )
@@ -39,7 +39,7 @@ def liplp(
     question
         What is asked.
     solver
-        "highs", "scip", "cbc" or "gurobi".
+        The name of a solver, such as "highs".
     mode
         "forward", "reverse", or "auto" for the least of both.
     """

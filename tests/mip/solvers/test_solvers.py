@@ -4,6 +4,7 @@ import itertools
 import math
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -699,6 +700,49 @@ def test_nonlinear_model(solver, capfd):
 def test_each_module_registers_the_solver_of_its_name():
     assert set(solver_modules()) == set(solver_names())
     assert set(solver_modules()) >= {"highs", "scip", "gurobi", "cbc"}
+
+
+NEW_SOLVER = """
+from lipexact.mip.solvers.base import register
+
+@register("fancy", remedy="buy it", present=lambda: False)
+def solve_fancy(model, settings, watch):
+    raise NotImplementedError
+"""
+ITS_USER = """
+import sys
+import lipexact.mip.solvers
+lipexact.mip.solvers.__path__.append(sys.argv[1])
+
+from lipexact.cli import main
+sys.argv = ["lipexact", "solve", "--help"]
+try:
+    main()
+except SystemExit:
+    pass
+assert "pyomo" not in sys.modules
+
+import lipexact as lx
+from lipexact.mip.solvers.base import require_solver, solver_names
+print(solver_names())
+for name in ("fancy", "none"):
+    try:
+        require_solver(name)
+    except lx.LipExactError as error:
+        print(error)
+"""
+
+
+def test_a_new_solver_is_one_module(tmp_path):
+    (tmp_path / "fancy.py").write_text(NEW_SOLVER)
+    command = [sys.executable, "-c", ITS_USER, str(tmp_path)]
+    wide = os.environ | {"COLUMNS": "300"}
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, env=wide).stdout
+    text, names, missing, unknown = printed.rsplit("\n", 4)[:4]
+    assert "cbc, fancy, gurobi, highs or scip." in text
+    assert "'fancy'" in names
+    assert missing == "the solver 'fancy' is not available here: buy it"
+    assert unknown == "unknown solver 'none'; known are highs, scip, cbc, fancy, gurobi"
 
 
 def test_bundled_solvers_come_first(monkeypatch):

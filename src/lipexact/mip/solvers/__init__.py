@@ -14,5 +14,5 @@ _INFRASTRUCTURE = ("base", "watch")
 
 def solver_modules() -> tuple[str, ...]:
     """Return the names of the package's solvers, in alphabetical order, without importing Pyomo."""
-    names = (module.name for module in pkgutil.iter_modules(__path__))
-    return tuple(name for name in names if name not in _INFRASTRUCTURE)
+    names = {module.name for module in pkgutil.iter_modules(__path__)}
+    return tuple(sorted(names.difference(_INFRASTRUCTURE)))
