@@ -16,14 +16,15 @@ from lipexact.network import Network
 from lipexact.numerics.lp import Slack
 from lipexact.problem.homogenize import Homogenization
 from lipexact.regions.affine import affine_forms, pattern_at
+from lipexact.regions.conditions import sign_conditions
+from lipexact.regions.farkas import contradicting_rows
 from lipexact.regions.feasibility import (
     Empty,
     LinearRegion,
     Undecided,
     Verdict,
-    _contradiction,
-    _rows,
     decide_region,
+    lifted_centre,
 )
 from lipexact.regions.gradients import gradients
 from lipexact.sets.domains import Ball, Box, Domain, Polytope
@@ -211,10 +212,10 @@ def test_slopes_that_nearly_cancel_prove_nothing(width, empty):
         [([[1.0, 1.0], [-1.0, -1.0 + width]], np.zeros(2)), ([[1.0, 1.0]], np.zeros(1))]
     )
     both, box = pattern([[ON, ON]]), Box([-1, 0], [1, 1])
-    found = _rows(net, box.system(), affine_forms(net, both), both)
+    found = sign_conditions(net, box.system(), affine_forms(net, both), both)
     cancelled = np.array([True, width > -0.1])
     told = Slack(np.zeros(2), 0.0, np.ones(2), cancelled)
-    assert _contradiction(net, box.system(), found, both, told) == ([0, 1] if empty else None)
+    assert contradicting_rows(net, box.system(), found, both, told) == ([0, 1] if empty else None)
     assert isinstance(decide_region(net, box, both), LinearRegion if width > 0 else Empty)
 
 
@@ -296,6 +297,17 @@ def test_patterns_on_cut_domains_are_decided_rightly(family, kind):
     for gates in (list(all_gates(widths_of(weights))), whole):
         for index in rng.permutation(len(gates))[:8].tolist():
             check(truth, gates[index])
+
+
+def test_the_lifted_centre_is_inside_of_the_system():
+    for domain in (
+        Ball([0.5, -1, 2], 1.5, norm="l1"),
+        Ball([0.0, 0, 0], 1, norm="l1") & Ball([0.25, 0, 0], 1, norm="l1"),
+    ):
+        y, system = lifted_centre(domain), domain.system()
+        assert (system.lower < y).all()
+        assert (y < system.upper).all()
+        assert (system.rows @ y < system.limits).all()
 
 
 @pytest.mark.unwatched

@@ -19,11 +19,10 @@ from lipexact.mip.cut_loop import _ceiling, _trusted, solve_lp_relaxation
 from lipexact.mip.solvers.base import SolverOutcome, SolverSettings, Termination
 from lipexact.numerics.lp import LinearProgram
 from lipexact.regions.affine import pattern_at
-from lipexact.regions.feasibility import _lifted, _Rows, _rules_out
 from lipexact.result import LipschitzResult, Status
 from lipexact.robustness import _ball, _radius_of_all, _step_into, certified_radius
 from lipexact.sets import unit_balls as bodies
-from lipexact.sets.domains import Ball, Box, Domain, Polytope
+from lipexact.sets.domains import Box, Domain, Polytope
 from lipexact.sets.functionals import functional_body
 from lipexact.sets.norms import norm
 from lipexact.sets.unit_balls import HalfSpaces, Hull, vertices_of
@@ -324,17 +323,6 @@ def test_the_witness_radius_is_exact(at):
                     assert z >= reach if on else z <= -reach
 
 
-def test_the_lifted_centre_is_inside_of_the_system():
-    for domain in (
-        Ball([0.5, -1, 2], 1.5, norm="l1"),
-        Ball([0.0, 0, 0], 1, norm="l1") & Ball([0.25, 0, 0], 1, norm="l1"),
-    ):
-        y, system = _lifted(domain), domain.system()
-        assert (system.lower < y).all()
-        assert (y < system.upper).all()
-        assert (system.rows @ y < system.limits).all()
-
-
 REAL = scipy.spatial.ConvexHull
 
 
@@ -467,17 +455,6 @@ def test_the_model_of_a_dead_network_can_be_built():
     dead = to_network([(np.eye(2), np.full(2, -100.0)), (np.ones((1, 2)), np.zeros(1))])
     for mode in ("forward", "reverse"):
         assert lx.build(dead, lx.Box.unit(2), mode=mode).top == 0.0
-
-
-def test_negative_multipliers_rule_nothing_out():
-    rows = _Rows(
-        np.array([[Fraction(1)], [Fraction(1)]], dtype=object),
-        np.array([Fraction(0), Fraction(1)], dtype=object),
-        [None, None],
-    )
-    lower, upper = np.array([Fraction(0)], dtype=object), np.array([Fraction(1)], dtype=object)
-    # x > 0 and x + 1 > 0 hold inside; x - (x + 1) = -1 proves nothing.
-    assert not _rules_out(np.array([Fraction(1), Fraction(-1)], dtype=object), rows, lower, upper)
 
 
 def test_the_step_to_a_witness_ends_in_its_region():

@@ -289,7 +289,7 @@ def test_gradients_of_a_network_too_large_for_fractions_say_how_far_they_are_off
     pattern = pattern_at(net, np.random.default_rng(8).random(36))
     functionals = np.array([[1.0, -1.0, 0.0]])
     exact, _ = gradients(net, functionals, pattern, exact=True)
-    monkeypatch.setattr("lipexact.regions.gradients._FRACTIONS", 0)
+    monkeypatch.setattr("lipexact.regions.constants.MAX_GRADIENT_FRACTIONS", 0)
     values, errors = gradients(net, functionals, pattern)
     assert (np.abs(values - exact) <= errors * (1 + 1e-9) + 1e-16 * np.abs(exact)).all()
     assert errors.max() < 1e-9 * np.abs(exact).max()
@@ -302,7 +302,7 @@ def test_what_is_too_large_is_left_out_and_said(monkeypatch, limit):
     net, center = conv_net(rng, (1, 6, 6), 2), rng.random(36)
     exact = lx.lipschitz(net, lx.Ball(center, 0.02), functional=0)
     assert exact.status is lx.Status.EXACT
-    monkeypatch.setattr("lipexact.regions.affine._FORMS", 0)
+    monkeypatch.setattr("lipexact.regions.constants.MAX_FORM_NUMBERS", 0)
     if limit == "coefficients":
         monkeypatch.setattr(search, "_LARGEST", 10)
     result = lx.lipschitz(net, lx.Ball(center, 0.02), functional=0)
