@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lipexact.regions import operator_norm as module
+from lipexact.regions import constants
 from lipexact.regions.operator_norm import OperatorNorm, estimate_norms, jacobian_norm
 from lipexact.sets.functionals import CrossLipschitz, functional_body
 from lipexact.sets.norms import PolyhedralNorm, norm
@@ -75,7 +75,7 @@ def test_all_pairs_of_norms_are_exact(kind, alpha, beta):
 
 @pytest.mark.parametrize(("alpha", "beta"), PAIRS)
 def test_without_corners_the_truth_is_still_between(alpha, beta, monkeypatch):
-    monkeypatch.setattr(module, "_MOST_VERTICES", 0)
+    monkeypatch.setattr(constants, "MAX_VERTICES", 0)
     for kind, (m, d) in itertools.product(("gaussian", "sizes", "ties"), SIZES):
         for jacobian in jacobians(kind, m, d):
             found = norm_of(jacobian, *bodies(jacobian, alpha, beta))

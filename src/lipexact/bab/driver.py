@@ -273,7 +273,7 @@ class _SearchTree:
             best = self.expander.incumbent
             better = result.expansion.incumbent
             if better is not None and (best is None or better.norm.lower > best.norm.lower):
-                self.expander.local_search.best = better
+                self.expander.local_search.incumbent = better
             children = unpack(result.batch, self.expander.propagator.points)
             incumbent = self.expander.incumbent
             self._push(replace(result.expansion, children=children, incumbent=incumbent))

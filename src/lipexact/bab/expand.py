@@ -111,7 +111,7 @@ class NodeExpander:
     @property
     def incumbent(self) -> Incumbent | None:
         """The best region so far."""
-        return self.local_search.best
+        return self.local_search.incumbent
 
     @property
     def threshold(self) -> float:
@@ -275,7 +275,7 @@ class NodeExpander:
                 return
             better = best is None or norm.lower > best.norm.lower
             if isinstance(verdict, LinearRegion) and better:
-                self.local_search.best = Incumbent(norm, verdict)
+                self.local_search.incumbent = Incumbent(norm, verdict)
         self._close(value)
 
 

@@ -116,7 +116,7 @@ class SubtreeSearch:
             expander = NodeExpander(self.formulations, None, np.inf, keep_trace=keep_trace)
         expander.propagator.forget()
         before = expander.stats
-        expander.local_search.best = task.incumbent
+        expander.local_search.incumbent = task.incumbent
         expander.local_search.deadline = start + task.max_seconds
         expander.target = task.target
         nodes = unpack(task.batch, expander.propagator.points)

@@ -66,13 +66,13 @@ def clever(
             if sizes[k] > best:
                 best, where = float(sizes[k]), points[k : k + 1]
         maxima.append(best)
-        if where is not None and (search.best is None or best > search.best.norm.lower):
+        if where is not None and (search.incumbent is None or best > search.incumbent.norm.lower):
             search.improve(where)
     largest, ceiling = max(maxima), linear(question).value
     end, details = weibull_end(np.array(maxima))
     # The largest sample may be that of a kink, where no region has this gradient.
     value = float(min(max(end, largest), ceiling))
-    lower = 0.0 if search.best is None else search.best.norm.lower
+    lower = 0.0 if search.incumbent is None else search.incumbent.norm.lower
     details |= {
         "largest_sample": largest,
         "lower": lower,

@@ -56,7 +56,7 @@ def sampling(
             break
         search.improve(points)
         first, drawn = points if first is None else first, drawn + len(points)
-    best = search.best
+    best = search.incumbent
     if best is None and first is not None:  # every point had a neuron near 0
         best = search.decide_best(first)
     if ascent and not question.over:

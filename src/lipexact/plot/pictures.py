@@ -325,7 +325,7 @@ def _norms(jacobians: Vector, functionals: SymmetricSet, directions: SymmetricSe
     parts = slices(len(jacobians), step)
     return np.concatenate(
         [
-            estimate_norms(jacobians[part], functionals, directions, most=_MOST_VERTICES)
+            estimate_norms(jacobians[part], functionals, directions, max_vertices=_MOST_VERTICES)
             for part in parts
         ]
     )

@@ -26,3 +26,35 @@ ZOOM_FACTOR = 10**6
 SHIFTED_POINTS = 3
 # Multipliers below this part of the largest one are taken for rounding errors of the solver.
 NEGLIGIBLE_MULTIPLIER = 1e-9
+
+# --- Operator norms ------------------------------------------------------------------------------
+
+# Vertices of one of the two sets that are tried for the norm of one Jacobian (a few seconds).
+MAX_VERTICES = 2.0**20
+# Relative rounding errors below this are accepted; larger ones are avoided by exact gradients, and
+# subtracted from lower bounds.
+NEGLIGIBLE_ERROR = 1e-10
+# Rounds of the alternating maximisation, and the relative progress below which it stops. It is a
+# heuristic, and seldom takes more than three rounds.
+MAX_ALTERNATIONS = 8
+ALTERNATION_TOLERANCE = 1e-12
+
+# --- The search for a good region ----------------------------------------------------------------
+
+# Points spread over the whole domain, and as many near its vertices.
+SEARCH_SAMPLES = 1024
+# Points around the incumbent in each round, and borders of its region that are crossed at once.
+SEARCH_MOVES = 256
+# Rounds, at scales from the whole domain down to the smallest one.
+SEARCH_ROUNDS = 24
+SMALLEST_SCALE = 1e-6
+# Points of a batch, the best ones first, whose patterns are determined.
+CHECKED_POINTS = 3
+# Points whose patterns are decided in rationals where rounding hides the pattern at every point.
+DECIDED_POINTS = 3
+# Vertices tried for the norm of each region that looks better: a few milliseconds.
+MAX_SEARCH_VERTICES = 4096.0
+# Numbers in the affine maps of all gates of a region (128 MB); no walk in larger networks.
+MAX_BORDER_NUMBERS = 2**24
+# Where points across a border are put, in multiples of the distance from the region's point.
+STRIDES = (1.001, 1.5, 3.0)
