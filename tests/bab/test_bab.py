@@ -236,7 +236,7 @@ def test_zonotopes_hold_all_choices_of_open_gates(pair: tuple[str, str], cross: 
 
 def test_what_is_forgotten_for_lack_of_memory_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     net, box = hard()
-    monkeypatch.setattr("lipexact.bab.driver._MOST_BYTES", 20 * (1000 + 6 * net.relus))
+    monkeypatch.setattr("lipexact.bab.constants.MAX_OPEN_BYTES", 20 * (1000 + 6 * net.relus))
     result = lx.lipschitz(net, box, functional=0, method="bab", time_limit=3)
     monkeypatch.undo()
     patient = lx.lipschitz(net, box, functional=0, method="bab", time_limit=3)
@@ -482,10 +482,10 @@ def test_two_runs_are_the_same() -> None:
 
 def test_what_is_too_large_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     net, box = hard()
-    monkeypatch.setattr("lipexact.bab.driver._MOST_NUMBERS", 10)
+    monkeypatch.setattr("lipexact.bab.constants.MAX_COEFFICIENTS", 10)
     result = lx.lipschitz(net, box, functional=0, method="bab")
     assert (result.status, result.termination) == (lx.Status.BOUNDED, "limit")
-    assert "too large" in result.stats["message"]
+    assert "too large" in result.diagnostics[-1].message
     assert lx.lipschitz(net, lx.Ball(box.centre, 1e-3), functional=0).method == "mip"
 
 

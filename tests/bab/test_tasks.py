@@ -31,9 +31,10 @@ from tests.support.networks import case, random_weights, to_network
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers take part from the start, and answer often."""
-    monkeypatch.setattr(tree, "_ALONE", -1.0)
-    monkeypatch.setattr(tree, "_WORTH", 0.0)
-    monkeypatch.setattr(tree, "_SLICES", (0.05, 0.1))
+    monkeypatch.setattr(constants, "ALONE_SECONDS", -1.0)
+    monkeypatch.setattr(constants, "WORTHWHILE_SECONDS", 0.0)
+    monkeypatch.setattr(constants, "SHORT_SLICE_SECONDS", 0.05)
+    monkeypatch.setattr(constants, "LONG_SLICE_SECONDS", 0.1)
 
 
 @cache
@@ -76,13 +77,13 @@ def test_the_constant_is_the_same(workers: int, norms: tuple[str, str]) -> None:
     both, one = (lx.lipschitz(*small(), executor=each, **options) for each in (here, None))
     same(both, one)
     assert both.stats["nodes"] >= 0.5 * one.stats["nodes"] > 5
-    assert "message" not in both.stats
+    assert not both.diagnostics
     assert all(here.memories)
 
 
 def test_the_constant_is_the_same_with_threads() -> None:
     with ThreadPoolExecutor(2) as pool:
-        assert "message" not in solved(pool).stats
+        assert not solved(pool).diagnostics
         assert pool.submit(os.getpid).result() == os.getpid()  # it stays open
 
 
@@ -99,7 +100,7 @@ def test_the_constant_is_the_same_with_processes(monkeypatch: pytest.MonkeyPatch
     both = solved(None, threads=2)
     assert len(pids) == 2
     assert both.stats["nodes"] > 50
-    assert "message" not in both.stats
+    assert not both.diagnostics
 
 
 @pytest.mark.parametrize("family", ["general", "sign_pairs", "small_integers", "late_coincidence"])
@@ -262,7 +263,7 @@ def test_a_target(share: float, within: bool, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_callback_stops_the_search(pool: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tree, "_HEARTBEAT", 0.05)
+    monkeypatch.setattr(constants, "REPORT_SECONDS", 0.05)
     seen: list[lx.Progress] = []
 
     def enough(moment: lx.Progress) -> bool:
@@ -296,7 +297,7 @@ def explored(monkeypatch: pytest.MonkeyPatch, change: Callable[[list[Any], Subtr
         change(tasks, task)
         return original(self, task)
 
-    monkeypatch.setattr(SubtreeSearch, "explore", explore)
+    monkeypatch.setattr(SubtreeSearch, "expand", explore)
 
 
 @pytest.mark.parametrize("always", [False, True])
@@ -308,7 +309,7 @@ def test_nodes_that_cannot_be_looked_at_elsewhere_are_looked_at_here(
             raise MemoryError("no room in the worker")
 
     explored(monkeypatch, fails)
-    assert "no room in the worker" in solved(CopyingWorkers(2)).stats["message"]
+    assert "no room in the worker" in solved(CopyingWorkers(2)).diagnostics[-1].message
 
 
 def test_a_task_that_kills_workers_is_done_here() -> None:
@@ -316,8 +317,8 @@ def test_a_task_that_kills_workers_is_done_here() -> None:
         pass
 
     here = CopyingWorkers(2, fault=lambda number: KilledWorker("it died") if number == 1 else None)
-    message = solved(here).stats["message"]
-    assert "some nodes were looked at here: the task was given up" in message
+    message = solved(here).diagnostics[-1].message
+    assert "some nodes were expanded here: the task was given up" in message
     assert len(here.shared) > 3
 
 
@@ -335,7 +336,7 @@ def test_what_is_lost_goes_out_again_and_nothing_is_doubled(
     monkeypatch.setattr(WorkerPool, "wait", wait)
     lost = np.random.default_rng(0).random(10_000) < 0.3
     here = CopyingWorkers(3, fault=lambda number: CancelledError() if lost[number] else None)
-    assert "message" not in solved(here).stats
+    assert not solved(here).diagnostics
     assert len(told) >= 3
     assert max(Counter(told).values()) == 1
     assert len(here.shared) > len(told)
@@ -346,7 +347,7 @@ def test_the_search_goes_on_alone(after: int) -> None:
     refuses = CopyingWorkers(
         2, refusal=lambda number: RuntimeError("after shutdown") if number >= after else None
     )
-    message = solved(refuses).stats["message"]
+    message = solved(refuses).diagnostics[-1].message
     assert (
         message
         == "the search went on alone: the executor takes no more tasks: RuntimeError: after shutdown"
@@ -356,7 +357,7 @@ def test_the_search_goes_on_alone(after: int) -> None:
 @pytest.mark.parametrize("where", ["fault", "refusal"])
 def test_processes_go_on_where_an_executor_breaks(where: str) -> None:
     here = CopyingWorkers(1, **{where: lambda number: BrokenExecutor("broken") if number else None})
-    assert "message" not in solved(here).stats
+    assert not solved(here).diagnostics
     assert len(here.shared) > 1
 
 
@@ -377,13 +378,11 @@ def test_processes_that_cannot_be_replaced(sent: bool, monkeypatch: pytest.Monke
         return original(self, batch)
 
     alone(functional=0)
-    monkeypatch.setattr(tree, "_HEARTBEAT", 0.01)
-    monkeypatch.setattr(NodeExpander, "explore", explore)
+    monkeypatch.setattr(constants, "REPORT_SECONDS", 0.01)
+    monkeypatch.setattr(NodeExpander, "expand", explore)
     monkeypatch.setattr("lipexact.workers._process", refuse)
-    here = CopyingWorkers(
-        1, fault=lambda number: BrokenExecutor("broken") if number >= 1 - sent else None
-    )
-    message = solved(here).stats["message"]
+    here = CopyingWorkers(1, fault=lambda number: BrokenExecutor("broken") if number >= 1 - sent else None)
+    message = solved(here).diagnostics[-1].message
     assert min(batches) > 0  # it waits meanwhile
     assert message == "the search went on alone: tasks cannot be handed out: no semaphores left"
 
@@ -394,18 +393,18 @@ def test_processes_that_cannot_be_replaced(sent: bool, monkeypatch: pytest.Monke
 def planted(
     least: int, seed: int = 3, *norms: Any, traced: bool = False
 ) -> tuple[NodeExpander, list[SearchNode], SubtreeSearch]:
-    """An explorer, some nodes, and what all subtrees are parts of."""
+    """An expander, some nodes, and what all subtrees are parts of."""
     net, box = question(seed)
     programs = formulate(
         net, box, *checked_norm_sets(net, box, *(norms or ("linf", None, 0))), "auto", np.inf
     )
     asked = [program.problem for program in programs], [program.bounds for program in programs]
-    explorer = NodeExpander(*asked, None, np.inf, traced=traced)
-    nodes = [explorer.root(programs[0].root_bound)]
+    expander = NodeExpander(*asked, None, np.inf, traced=traced)
+    nodes = [expander.root(programs[0].root_bound)]
     while len(nodes) < least:
-        nodes = explorer.expand(nodes).children
+        nodes = expander.expand(nodes).children
         assert nodes
-    return explorer, nodes, SubtreeSearch(*asked, traced)
+    return expander, nodes, SubtreeSearch(*asked, traced)
 
 
 def consistent(nodes: list[SearchNode], points: Points) -> int:
@@ -420,14 +419,14 @@ def consistent(nodes: list[SearchNode], points: Points) -> int:
 
 
 def test_nodes_travel_with_points_of_their_own() -> None:
-    explorer, nodes, _ = planted(8)
-    pool = Points(explorer.problem.network)
+    expander, nodes, _ = planted(8)
+    pool = Points(expander.problem.network)
     pool.add(np.zeros((5, 4)))  # so that no index stays what it was
-    packet = pickle.loads(pickle.dumps(pack(nodes, explorer.cells.points)))
+    packet = pickle.loads(pickle.dumps(pack(nodes, expander.propagator.points)))
     there = unpack(packet, pool)
-    assert consistent(there, pool) == consistent(nodes, explorer.cells.points) > 100
+    assert consistent(there, pool) == consistent(nodes, expander.propagator.points) > 100
     for before, after in zip(nodes, there, strict=True):
-        assert np.array_equal(pool.of(after.points), explorer.cells.points.of(before.points))
+        assert np.array_equal(pool.of(after.points), expander.propagator.points.of(before.points))
         assert (before.bound, before.decisions) == (after.bound, after.decisions)
         assert all(map(np.array_equal, before.states, after.states))
     assert (
@@ -440,14 +439,14 @@ def test_nodes_travel_with_points_of_their_own() -> None:
 def test_few_points_are_sent_and_none_are_kept_where_there_is_no_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    explorer, nodes, _ = planted(8)
-    monkeypatch.setattr(subtrees, "_MOST_NUMBERS", 3 * 4)
-    packet = pack(nodes, explorer.cells.points)
-    pool = Points(explorer.problem.network)
+    expander, nodes, _ = planted(8)
+    monkeypatch.setattr(constants, "MAX_SENT_NUMBERS", 3 * 4)
+    packet = pack(nodes, expander.propagator.points)
+    pool = Points(expander.problem.network)
     there = unpack(packet, pool)
     assert max(node.points.size for node in there) == 3
     assert consistent(there, pool) > 10
-    full = Points(explorer.problem.network)
+    full = Points(expander.problem.network)
     monkeypatch.setattr(Points, "full", property(lambda self: True))
     assert [node.points.size for node in unpack(packet, full)] == [0] * len(nodes)
     assert full.count == 0
@@ -455,39 +454,39 @@ def test_few_points_are_sent_and_none_are_kept_where_there_is_no_room(
 
 
 def test_nodes_come_back_with_points_of_their_own() -> None:
-    explorer, nodes, search = planted(8)
+    expander, nodes, search = planted(8)
     looked = 0
     for _ in range(3):
-        task = Subtree(pack(nodes, explorer.cells.points), None, 0.0, 0.0, 0.0, 0.0)
+        task = Subtree(pack(nodes, expander.propagator.points), None, 0.0, 0.0, 0.0, 0.0)
         answer = pickle.loads(
             pickle.dumps(expand_subtree(search, pickle.loads(pickle.dumps(task))))
         )
-        assert answer.outcome.children == []
-        nodes = unpack(answer.packet, explorer.cells.points)
-        looked += consistent(nodes, explorer.cells.points)
+        assert answer.expansion.children == []
+        nodes = unpack(answer.batch, expander.propagator.points)
+        looked += consistent(nodes, expander.propagator.points)
     assert looked > 100
 
 
 def test_nodes_have_points_of_their_own_in_the_callers_tree(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    looked, original = 0, tree._SearchTree.push
+    looked, original = 0, tree._SearchTree._push
 
     def push(self: tree._SearchTree, outcome: Any) -> None:
         nonlocal looked
-        looked += consistent(outcome.children, self.explorer.cells.points)
+        looked += consistent(outcome.children, self.expander.propagator.points)
         original(self, outcome)
 
-    monkeypatch.setattr(tree._SearchTree, "push", push)
+    monkeypatch.setattr(tree._SearchTree, "_push", push)
     solved(CopyingWorkers(2))
     assert looked > 100
 
 
 def said(answer: SubtreeResult) -> tuple[Any, ...]:
     """All that an answer says but how long it took."""
-    nodes = [(node.bound, node.decisions, node.points.tolist()) for node in answer.packet.nodes]
-    weights = [weights.tobytes() for node in answer.packet.nodes for weights in node.weights]
-    found, trace = answer.outcome.incumbent, answer.outcome.trace
+    nodes = [(node.bound, node.decisions, node.points.tolist()) for node in answer.batch.nodes]
+    weights = [weights.tobytes() for node in answer.batch.nodes for weights in node.weights]
+    found, trace = answer.expansion.incumbent, answer.expansion.trace
     region = None if found is None else (found.norm.lower, found.region.point.tobytes())
     steps = [
         (decisions, step.split, step.bound, repr(step.deductions))
@@ -497,9 +496,9 @@ def said(answer: SubtreeResult) -> tuple[Any, ...]:
     return (
         nodes,
         weights,
-        answer.packet.points.tobytes(),
+        answer.batch.points.tobytes(),
         region,
-        answer.outcome.passed,
+        answer.expansion.closed_bound,
         steps,
         counts,
     )
@@ -507,56 +506,56 @@ def said(answer: SubtreeResult) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("seconds", [0.0, np.inf])
 def test_an_answer_depends_on_its_task_alone(seconds: float) -> None:
-    explorer, nodes, search = planted(12, 1, "l1", "linf", None, traced=True)
-    first = pickle.dumps(Subtree(pack(nodes, explorer.cells.points), None, 0.0, 0.0, 0.0, seconds))
-    other = pickle.dumps(Subtree(pack(nodes[:3], explorer.cells.points), None, 0.0, 0.0, 0.0, 0.0))
+    expander, nodes, search = planted(12, 1, "l1", "linf", None, traced=True)
+    first = pickle.dumps(Subtree(pack(nodes, expander.propagator.points), None, 0.0, 0.0, 0.0, seconds))
+    other = pickle.dumps(Subtree(pack(nodes[:3], expander.propagator.points), None, 0.0, 0.0, 0.0, 0.0))
     answers, points = [], []
     for task in (first, other, first, first):
         answers.append(said(search.expand(pickle.loads(task))))
         (used,) = search._idle
-        points.append(used.cells.points.count)
+        points.append(used.propagator.points.count)
     fresh = pickle.loads(pickle.dumps(search))
-    assert answers[0] == answers[2] == answers[3] == said(fresh.explore(pickle.loads(first)))
+    assert answers[0] == answers[2] == answers[3] == said(fresh.expand(pickle.loads(first)))
     assert answers[0] != answers[1]
     assert answers[0][5]  # the trace
     assert points[0] == points[2] == points[3] > points[1]
 
 
 def test_which_bounds_were_the_smallest_before_does_not_matter_in_the_end() -> None:
-    explorer, nodes, search = planted(8)
-    task = pickle.dumps(Subtree(pack(nodes, explorer.cells.points), None, 0.0, 0.0, 0.0, np.inf))
+    expander, nodes, search = planted(8)
+    task = pickle.dumps(Subtree(pack(nodes, expander.propagator.points), None, 0.0, 0.0, 0.0, np.inf))
     answers = [
         each.expand(pickle.loads(task))
         for each in (search, search, pickle.loads(pickle.dumps(search)))
     ]
     known = alone(functional=0).value
-    assert [answer.packet.nodes for answer in answers] == [[]] * 3
+    assert [answer.batch.nodes for answer in answers] == [[]] * 3
     for answer in answers:
-        assert answer.outcome.incumbent is not None
-        assert answer.outcome.incumbent.norm.lower == pytest.approx(known, rel=1e-9)
-        assert answer.outcome.passed == pytest.approx(known, rel=1e-9)
+        assert answer.expansion.incumbent is not None
+        assert answer.expansion.incumbent.norm.lower == pytest.approx(known, rel=1e-9)
+        assert answer.expansion.closed_bound == pytest.approx(known, rel=1e-9)
 
 
 def test_what_waits_comes_back() -> None:
-    explorer, nodes, search = planted(8)
+    expander, nodes, search = planted(8)
     middle = float(np.median([node.bound for node in nodes]))
-    packet = pack(nodes, explorer.cells.points)
+    packet = pack(nodes, expander.propagator.points)
     answer = search.expand(Subtree(packet, None, 0.0, middle, 0.0, np.inf))
-    left = {node.decisions for node in answer.packet.nodes}
-    assert all(node.bound <= middle for node in answer.packet.nodes)
+    left = {node.decisions for node in answer.batch.nodes}
+    assert all(node.bound <= middle for node in answer.batch.nodes)
     assert left >= {node.decisions for node in nodes if node.bound <= middle}
     answer = search.expand(Subtree(packet, None, 100.0, 0.0, 0.0, np.inf))  # a target beyond all
-    assert answer.packet.nodes == []
-    assert answer.outcome.passed == max(node.bound for node in nodes)
+    assert answer.batch.nodes == []
+    assert answer.expansion.closed_bound == max(node.bound for node in nodes)
     assert answer.stats["leaves"] == 0
 
 
 def test_the_best_region_is_told_and_retold() -> None:
-    explorer, nodes, search = planted(8)
-    packet = pack(nodes, explorer.cells.points)
-    found = search.expand(Subtree(packet, None, 0.0, 0.0, 0.0, np.inf)).outcome.incumbent
+    expander, nodes, search = planted(8)
+    packet = pack(nodes, expander.propagator.points)
+    found = search.expand(Subtree(packet, None, 0.0, 0.0, 0.0, np.inf)).expansion.incumbent
     assert found is not None
-    again = search.expand(Subtree(packet, found, 0.0, 0.0, 0.0, 0.0)).outcome.incumbent
+    again = search.expand(Subtree(packet, found, 0.0, 0.0, 0.0, 0.0)).expansion.incumbent
     assert again is not None
     assert again.norm.lower == found.norm.lower
     assert found.norm.lower == pytest.approx(alone(functional=0).value, rel=1e-9)

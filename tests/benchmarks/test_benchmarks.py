@@ -481,7 +481,7 @@ def test_the_caller_of_a_replay_does_one_thing_at_a_time() -> None:
 def test_a_search_is_recorded_and_replayed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("lipexact.bab.driver._ALONE", 0.0)
+    monkeypatch.setattr("lipexact.bab.constants.ALONE_SECONDS", 0.0)
     monkeypatch.setattr(
         "benchmarks.workers.ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(2)
     )

@@ -125,12 +125,12 @@ from tests.support.batches import hard
 from tests.support.batches import balls, network, values
 
 if __name__ == "__main__":
-    tree._ALONE = 0.0
+    constants.ALONE_SECONDS = 0.0
     with MPIPoolExecutor() as executor:
         found = values(lx.lipschitz_many(network(), balls(), functional=0, executor=executor))
         shared = lx.lipschitz(*hard(), executor=executor)
         workers = executor.num_workers
-    print(json.dumps([workers, found, shared.value, shared.stats.get("message")]))
+    print(json.dumps([workers, found, shared.value, ", ".join(map(str, shared.diagnostics))]))
 """
 
 

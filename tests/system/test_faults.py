@@ -512,7 +512,7 @@ def test_cbc_that_is_killed_in_mid_run(number: str, monkeypatch: pytest.MonkeyPa
     result = lx.lipschitz(*slow(), solver="cbc", progress=kill)
     holds(result)
     assert (result.status, result.termination) == (lx.Status.BOUNDED, "failed")
-    assert f"code -{getattr(signal, number).value}" in result.stats["message"]
+    assert f"code -{getattr(signal, number).value}" in result.diagnostics[-1].message
     assert result.proof == "float"
 
 
@@ -790,8 +790,8 @@ def with_others(
         return told
 
     original_ready, original_wait = WorkerPool.ready.fget, WorkerPool.wait
-    monkeypatch.setattr(tree, "_ALONE", -1.0)
-    monkeypatch.setattr(tree, "_WORTH", 0.0)
+    monkeypatch.setattr(constants, "ALONE_SECONDS", -1.0)
+    monkeypatch.setattr(constants, "WORTHWHILE_SECONDS", 0.0)
     monkeypatch.setattr(WorkerPool, "ready", property(ready))
     monkeypatch.setattr(WorkerPool, "wait", wait)
     return lx.lipschitz(*slow(), method="bab", threads=2, **options), answers, pids
@@ -803,7 +803,7 @@ def test_processes_that_are_killed_are_replaced(monkeypatch: pytest.MonkeyPatch)
     assert answers > 3
     assert len(pids) == 4
     assert result.termination == "gap"
-    assert "message" not in result.stats
+    assert not result.diagnostics
     holds(result)
 
 
@@ -831,7 +831,7 @@ def wait(self, seconds):
         note.write_text(" ".join(map(str, pids)) + chr(10))
     return told
 note = Path(sys.argv.pop())
-original, Crew.wait, tree._ALONE = Crew.wait, wait, -1.0
+original, Crew.wait, constants.ALONE_SECONDS = Crew.wait, wait, -1.0
 main()
 """
 
@@ -865,7 +865,7 @@ def test_no_other_process_is_to_be_had(error: Exception, monkeypatch: pytest.Mon
     result, answers, pids = with_others(monkeypatch, gap=0.25)
     assert (answers, pids) == (0, set())
     assert result.termination == "gap"
-    assert str(error) in result.stats["message"]
+    assert str(error) in result.diagnostics[-1].message
     holds(result)
 
 
@@ -880,10 +880,10 @@ def test_branch_and_bound_without_memory(monkeypatch: pytest.MonkeyPatch) -> Non
             return original(self, batch)
 
         with monkeypatch.context() as patch:
-            patch.setattr(NodeExpander, "explore", explored)
+            patch.setattr(NodeExpander, "expand", explored)
             result = lx.lipschitz(*slow(), method="bab")
         assert (result.status, result.termination) == (lx.Status.BOUNDED, "limit")
-        assert "memory" in result.stats["message"]
+        assert "memory" in result.diagnostics[-1].message
         holds(result)
 
 

@@ -313,7 +313,7 @@ def test_what_is_too_large_is_left_out_and_said(monkeypatch, limit):
     np.testing.assert_allclose(np.abs(result.witness.jacobian[0]).sum(), result.lower, rtol=1e-9)
     if limit == "coefficients" and result.status is lx.Status.BOUNDED:
         assert result.termination == "limit"
-        assert "coefficients" in result.stats["message"]
+        assert "coefficients" in result.diagnostics[-1].message
 
 
 def exact_radius(net: Network, witness: lx.Witness) -> float:
