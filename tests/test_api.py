@@ -11,12 +11,19 @@ import pytest
 
 import lipexact as lx
 from lipexact.bounds.crown import bound_nodes
+from lipexact.bounds.formulation import Formulation
 from lipexact.mip.cut_loop import solve_by_cuts
-from lipexact.mip.solvers.base import SolverSettings, solver_names
+from lipexact.mip.solvers.base import solver_names
+from lipexact.options import Options
 from lipexact.problem.problem import lipschitz_problem
 from lipexact.sets.norms import norm as norm_of
 from lipexact.sets.unit_balls import Hull
+<<<<<<< HEAD
 from lipexact.state import SearchState, StoppingRule
+=======
+from lipexact.state import SearchState, SearchTask
+from tests.conftest import require
+>>>>>>> 734573f (Tests follow the engines' interface)
 from tests.support.networks import DEGENERATE, FAMILIES, Case, case, to_network
 from tests.support.oracle import constant, naive_constant, regions
 from tests.support.paths import ROOT
@@ -152,10 +159,10 @@ def test_a_solver_does_not_settle_for_the_second_best(spread: float, solver: str
         )
         assert problem is not None
         bounds = bound_nodes(problem.graph, problem.sets)
-        start = SearchState(0.0, float(bounds[problem.objective][1][0]), None)
-        found = solve_by_cuts(
-            problem, bounds, start, solver, SolverSettings(), StoppingRule(), deadline=np.inf
-        )
+        formulation = Formulation(problem, bounds)
+        start = SearchState(lower=0.0, upper=formulation.root_bound)
+        task = SearchTask(formulations=[formulation], options=Options(solver=solver))
+        found = solve_by_cuts(formulation, start, task)
         assert found.upper >= known * (1 - 1e-12)
         assert found.lower == pytest.approx(known, rel=1e-9)
 

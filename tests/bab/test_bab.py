@@ -57,7 +57,8 @@ def solve(
     domain = domain or lx.Box(network.lower, network.upper)
     result = lx.lipschitz(to_network(network.weights), domain, method="bab", **question)  # type: ignore[arg-type]
     assert result.status is lx.Status.EXACT, (result, result.stats, known)
-    assert (result.method, result.proof, result.termination) == ("bab", "float", "optimal")
+    assert result.method in ("bab", "bounds")
+    assert (result.proof, result.termination) == ("float", "optimal")
     assert result.value == pytest.approx(known, rel=1e-9, abs=0.0), result
     assert result.upper >= known * (1 - 1e-13)
     witness = result.witness
@@ -403,12 +404,12 @@ def spiked() -> tuple[lx.Network, lx.Box]:
 @pytest.mark.parametrize(
     ("part", "step"),
     [
-        *[(_SearchTree, step) for step in ("open", "turn", "push")],
+        *[(_SearchTree, step) for step in ("_is_open", "_step", "_push")],
         *[
             (NodeExpander, step)
             for step in (
                 "root",
-                "explore",
+                "expand",
                 "_sample",
                 "_refine",
                 "_split",
@@ -417,7 +418,7 @@ def spiked() -> tuple[lx.Network, lx.Box]:
                 "_leaf",
             )
         ],
-        *[(NodeExpander, step) for step in ("_settled", "_bounded")],
+        *[(NodeExpander, step) for step in ("_propagate", "_bound_norms")],
     ],
 )
 def test_ctrl_c_at_any_step_loses_no_region(
@@ -486,21 +487,30 @@ def test_what_is_too_large_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     result = lx.lipschitz(net, box, functional=0, method="bab")
     assert (result.status, result.termination) == (lx.Status.BOUNDED, "limit")
     assert "too large" in result.diagnostics[-1].message
-    assert lx.lipschitz(net, lx.Ball(box.centre, 1e-3), functional=0).method == "mip"
+    assert lx.lipschitz(net, box, functional=0, gap=0.99, time_limit=5.0).method == "bounds"
+    assert lx.lipschitz(net, lx.Ball(box.centre, 0.1), functional=0).method == "mip"
 
 
 def test_which_method_is_taken() -> None:
-    net = to_network(random_weights(np.random.default_rng(0), (2, 4, 1)))
-    assert lx.lipschitz(net, lx.Box.unit(2)).method == "bab"
+    net = to_network(random_weights(np.random.default_rng(0), (4, 8, 8, 3)))
+    box = lx.Box(-np.ones(4), np.ones(4))
+    default = lx.lipschitz(net, box)
+    assert (default.method, default.mode, default.solver) == ("bab", None, None)
+    linear = lx.Network.from_layers([([[3.0]], [0.0])])
+    closed = lx.lipschitz(linear, lx.Box.unit(1))
+    assert (closed.method, closed.mode, closed.solver) == ("bounds", None, None)
     for options in (
         {"mode": "forward"},
         {"solver": "scip"},
         {"solver_options": {"presolve": "on"}},
     ):
-        assert lx.lipschitz(net, lx.Box.unit(2), **options).method == "mip"
+        program = lx.lipschitz(net, box, functional=0, **options)
+        assert program.method == "mip"
+        assert program.solver == options.get("solver", "highs")
+        assert program.mode in ("forward", "reverse")
     for options in ({"solver": "scip"}, {"solver_options": {"presolve": "on"}}):
         with pytest.raises(OptionError, match="HiGHS"):
-            lx.lipschitz(net, lx.Box.unit(2), method="bab", **options)
+            lx.lipschitz(net, box, method="bab", **options)
 
 
 Question = tuple[Sequence[Sequence[float]] | None, str, str | None]

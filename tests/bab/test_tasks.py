@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 import lipexact as lx
+from lipexact.bab import constants
 from lipexact.bab import driver as tree
-from lipexact.bab import tasks as subtrees
-from lipexact.bab.expand import NodeExpander, SearchNode
+from lipexact.bab.expand import NodeExpander
+from lipexact.bab.node import SearchNode
 from lipexact.bab.propagation import Points
 from lipexact.bab.tasks import Subtree, SubtreeResult, SubtreeSearch, expand_subtree, pack, unpack
 from lipexact.bounds.formulation import checked_norm_sets, formulate
@@ -163,11 +164,12 @@ def test_the_prover_needs_no_other_tree(monkeypatch: pytest.MonkeyPatch) -> None
     trees: list[Any] = []
     original = tree.branch
 
-    def branch(*arguments: Any, trace: Any, **options: Any) -> None:
-        original(*arguments, trace=trace, **options)
-        trees.append(trace)
+    def branch(state: Any, task: Any) -> Any:
+        found = original(state, task)
+        trees.append(found.trace)
+        return found
 
-    monkeypatch.setattr("lipexact.solve.branch", branch)
+    monkeypatch.setattr("lipexact.engines.bab.branch", branch)
     monkeypatch.setattr("lipexact.bab.prover.branch", branch)
     proven(CopyingWorkers(2))
     (trace,) = trees
@@ -381,7 +383,9 @@ def test_processes_that_cannot_be_replaced(sent: bool, monkeypatch: pytest.Monke
     monkeypatch.setattr(constants, "REPORT_SECONDS", 0.01)
     monkeypatch.setattr(NodeExpander, "expand", explore)
     monkeypatch.setattr("lipexact.workers._process", refuse)
-    here = CopyingWorkers(1, fault=lambda number: BrokenExecutor("broken") if number >= 1 - sent else None)
+    here = CopyingWorkers(
+        1, fault=lambda number: BrokenExecutor("broken") if number >= 1 - sent else None
+    )
     message = solved(here).diagnostics[-1].message
     assert min(batches) > 0  # it waits meanwhile
     assert message == "the search went on alone: tasks cannot be handed out: no semaphores left"
@@ -398,13 +402,12 @@ def planted(
     programs = formulate(
         net, box, *checked_norm_sets(net, box, *(norms or ("linf", None, 0))), "auto", np.inf
     )
-    asked = [program.problem for program in programs], [program.bounds for program in programs]
-    expander = NodeExpander(*asked, None, np.inf, traced=traced)
+    expander = NodeExpander(programs, None, np.inf, keep_trace=traced)
     nodes = [expander.root(programs[0].root_bound)]
     while len(nodes) < least:
         nodes = expander.expand(nodes).children
         assert nodes
-    return expander, nodes, SubtreeSearch(*asked, traced)
+    return expander, nodes, SubtreeSearch(programs, traced)
 
 
 def consistent(nodes: list[SearchNode], points: Points) -> int:
@@ -507,8 +510,12 @@ def said(answer: SubtreeResult) -> tuple[Any, ...]:
 @pytest.mark.parametrize("seconds", [0.0, np.inf])
 def test_an_answer_depends_on_its_task_alone(seconds: float) -> None:
     expander, nodes, search = planted(12, 1, "l1", "linf", None, traced=True)
-    first = pickle.dumps(Subtree(pack(nodes, expander.propagator.points), None, 0.0, 0.0, 0.0, seconds))
-    other = pickle.dumps(Subtree(pack(nodes[:3], expander.propagator.points), None, 0.0, 0.0, 0.0, 0.0))
+    first = pickle.dumps(
+        Subtree(pack(nodes, expander.propagator.points), None, 0.0, 0.0, 0.0, seconds)
+    )
+    other = pickle.dumps(
+        Subtree(pack(nodes[:3], expander.propagator.points), None, 0.0, 0.0, 0.0, 0.0)
+    )
     answers, points = [], []
     for task in (first, other, first, first):
         answers.append(said(search.expand(pickle.loads(task))))
@@ -523,7 +530,9 @@ def test_an_answer_depends_on_its_task_alone(seconds: float) -> None:
 
 def test_which_bounds_were_the_smallest_before_does_not_matter_in_the_end() -> None:
     expander, nodes, search = planted(8)
-    task = pickle.dumps(Subtree(pack(nodes, expander.propagator.points), None, 0.0, 0.0, 0.0, np.inf))
+    task = pickle.dumps(
+        Subtree(pack(nodes, expander.propagator.points), None, 0.0, 0.0, 0.0, np.inf)
+    )
     answers = [
         each.expand(pickle.loads(task))
         for each in (search, search, pickle.loads(pickle.dumps(search)))

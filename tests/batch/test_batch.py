@@ -21,8 +21,12 @@ import pytest
 import lipexact as lx
 from lipexact import workers as executors
 from lipexact.batch import batch as many
+<<<<<<< HEAD
 from tests.support.batches import COUNT, alone, balls, network, values
 from tests.support.executors import PickledTasks
+=======
+from lipexact.batch.results import _duration
+>>>>>>> 734573f (Tests follow the engines' interface)
 from tests.support.networks import random_weights, to_network
 
 
@@ -194,7 +198,7 @@ def test_domains_are_taken_as_they_are_needed() -> None:
 
 
 def test_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(many, "_HEARTBEAT", 0.0)
+    monkeypatch.setattr(many, "REPORT_SECONDS", 0.0)
     moments: list[lx.BatchProgress] = []
     list(
         lx.lipschitz_many(
@@ -224,7 +228,7 @@ def test_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
 
 
 def test_durations() -> None:
-    assert [many._duration(seconds) for seconds in (0.4, 61, 3601)] == ["0:00", "1:01", "1:00:01"]
+    assert [_duration(seconds) for seconds in (0.4, 61, 3601)] == ["0:00", "1:01", "1:00:01"]
 
 
 @pytest.mark.parametrize(
@@ -272,13 +276,13 @@ def test_an_executor_has_no_use_for_a_program() -> None:
 def test_solvers_keep_to_their_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     search = import_module("lipexact.mip.cut_loop")
     asked: list[int | None] = []
-    original = search.narrow
+    original = search.solve
 
-    def narrow(*arguments: Any, **options: Any) -> Any:
-        asked.append(arguments[4].threads)
-        return original(*arguments, **options)
+    def solve(model: Any, solver: str, settings: Any, watch: Any) -> Any:
+        asked.append(settings.threads)
+        return original(model, solver, settings, watch)
 
-    monkeypatch.setattr(search, "narrow", narrow)
+    monkeypatch.setattr(search, "solve", solve)
     for threads in (None, 2):
         found = lx.lipschitz_many(
             network(), balls()[:4], executor=PickledTasks(), method="mip", threads=threads
@@ -287,7 +291,9 @@ def test_solvers_keep_to_their_share_of_the_cores(monkeypatch: pytest.MonkeyPatc
     assert set(asked[: len(asked) // 2]) == {1}
     assert set(asked[len(asked) // 2 :]) == {2}
     monkeypatch.setattr(many, "cpu_count", lambda: 16)
-    batch = many._Batch(None, [], None, 3, None, None, False, None)  # type: ignore[arg-type]
+    batch = many._Batch(
+        None, [], executor=None, jobs=3, journal=None, folder=None, ordered=False, report=None
+    )  # type: ignore[arg-type]
     assert batch.cores == 5
 
 

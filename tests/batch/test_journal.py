@@ -21,9 +21,15 @@ from hypothesis import strategies as st
 import lipexact as lx
 from lipexact.batch import journal as checkpoint
 from lipexact.batch.journal import Journal
+<<<<<<< HEAD
 from lipexact.solve import solve_request
 from tests.support.batches import COUNT, alone, balls, network
 from tests.support.executors import PickledTasks
+=======
+from lipexact.options import Options
+from lipexact.solve import make_request
+from tests.batch.test_batch import COUNT, Here, alone, balls, network
+>>>>>>> 734573f (Tests follow the engines' interface)
 from tests.support.networks import random_weights, to_network
 from tests.support.onnx_files import pytorch_mlp
 
@@ -207,7 +213,7 @@ def test_two_runs_do_not_share_a_file(path: Path) -> None:
 
 
 def test_infinity_is_written(path: Path) -> None:
-    book = Journal(path, solve_request(network(), functional=0))
+    book = Journal(path, make_request(network(), Options(), functional=0))
     result = lx.lipschitz(network(), balls()[0], functional=0)
     endless = lx.LipschitzResult(
         **{**vars(result), "upper": np.inf, "status": lx.Status.BOUNDED, "stats": {"x": -np.inf}}
@@ -217,7 +223,7 @@ def test_infinity_is_written(path: Path) -> None:
     book.close()
     assert "Infinity" not in path.read_text()
     assert known is None  # of this run: nobody asks
-    again = Journal(path, solve_request(network(), functional=0))
+    again = Journal(path, make_request(network(), Options(), functional=0))
     found = again.known(0, balls()[0])
     again.close()
     assert found is not None
@@ -313,7 +319,7 @@ def test_a_file_that_may_not_grow(path: Path) -> None:
 def test_no_room_to_leave_out_failures(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(path, [balls()[0], lx.DomainError("not yet"), balls()[2]])
     disk = Disk(monkeypatch, room=100)
-    book = Journal(path, solve_request(network(), functional=0))
+    book = Journal(path, make_request(network(), Options(), functional=0))
     disk.room = 10**9
     assert book.results == 2
     book.add(1, balls()[1], lx.lipschitz(network(), balls()[1], functional=0), None)

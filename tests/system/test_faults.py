@@ -30,7 +30,6 @@ import lipexact as lx
 from lipexact import solve as asking
 from lipexact import workers as executors
 from lipexact.atomic_file import write_whole
-from lipexact.bab import driver as tree
 from lipexact.bab.expand import NodeExpander
 from lipexact.mip import constants
 from lipexact.mip import cut_loop as search

@@ -13,11 +13,14 @@ import scipy.spatial
 import lipexact as lx
 from lipexact.bounds import formulation as programs
 from lipexact.bounds.crown import bound_nodes
+from lipexact.bounds.formulation import Formulation
 from lipexact.errors import NormError
 from lipexact.mip import cut_loop as search
-from lipexact.mip.cut_loop import _ceiling, _trusted, solve_lp_relaxation
-from lipexact.mip.solvers.base import SolverOutcome, SolverSettings, Termination
+from lipexact.mip.claims import claimed_bound, trusted
+from lipexact.mip.relaxation import solve_lp_relaxation
+from lipexact.mip.solvers.base import SolverOutcome, Termination
 from lipexact.numerics.lp import LinearProgram
+from lipexact.options import Options
 from lipexact.regions.affine import pattern_at
 from lipexact.result import LipschitzResult, Status
 from lipexact.robustness import _ball, _radius_of_all, _step_into, certified_radius
@@ -26,8 +29,16 @@ from lipexact.sets.domains import Box, Domain, Polytope
 from lipexact.sets.functionals import functional_body
 from lipexact.sets.norms import norm
 from lipexact.sets.unit_balls import HalfSpaces, Hull, vertices_of
+<<<<<<< HEAD
 from lipexact.state import SearchState, StoppingRule
 from tests.support.half_spaces import dot, exact, polytope, vertices
+=======
+from lipexact.state import SearchState, SearchTask, StoppingRule
+from tests.conftest import require
+from tests.mip.test_mip import HIGHS, fake, searched, stated  # noqa: F401
+from tests.regions.test_operator_norm import norm_of
+from tests.sets.test_domains import dot, exact, polytope, vertices
+>>>>>>> 734573f (Tests follow the engines' interface)
 from tests.support.networks import case, random_weights, to_network
 from tests.support.operator_norms import norm_of
 from tests.support.programs import HIGHS, searched, stated
@@ -178,16 +189,10 @@ def test_the_bound_of_a_relaxation_is_believed_up_to_its_accuracy(fake):
 
     fake(run)
     problem = stated(to_network(RELU), Box([-1.0], [1.0]), [1.0], "linf", "forward", "linf")
-    bracket = SearchState(0.0, 2.0, None)
-    solve_lp_relaxation(
-        problem,
-        bound_nodes(problem.graph, problem.sets),
-        bracket,
-        "fake",
-        SolverSettings(),
-        deadline=math.inf,
-    )
-    assert 1.0 <= bracket.upper <= 1 + 1e-6
+    formulation = Formulation(problem, bound_nodes(problem.graph, problem.sets))
+    task = SearchTask(formulations=[formulation], options=Options(solver="fake"))
+    state = solve_lp_relaxation(formulation, SearchState(lower=0.0, upper=2.0), task)
+    assert 1.0 <= state.upper <= 1 + 1e-6
 
 
 class Stub:
@@ -199,10 +204,10 @@ class Stub:
 
 
 def test_what_a_solver_may_be_off():
-    assert _trusted(Stub(True, False), 1.0) >= 1.0 + 1e-5
-    assert _trusted(Stub(False, False), 0.0) >= 1e-5
+    assert trusted(Stub(True, False), 1.0) >= 1.0 + 1e-5
+    assert trusted(Stub(False, False), 0.0) >= 1e-5
     outcome = SolverOutcome(Termination.OPTIMAL, -(1 - 5e-6), -(1 - 5e-6), 0, 0.0)
-    assert _ceiling(Stub(True, True), outcome, 1.0) > 1.0
+    assert claimed_bound(Stub(True, True), outcome, 1.0) > 1.0
 
 
 def test_what_a_program_attains_is_drawn_into_the_body(monkeypatch):
@@ -423,9 +428,10 @@ def test_the_box_around_half_spaces_holds_the_body():
 def test_the_relaxation_is_asked_in_both_modes(monkeypatch):
     asked, real = [], solve_lp_relaxation
     monkeypatch.setattr(
-        search,
-        "relax",
-        lambda problem, *rest, **more: asked.append(problem.mode) or real(problem, *rest, **more),
+        "lipexact.mip.relaxation.solve_lp_relaxation",
+        lambda formulation, *rest: (
+            asked.append(formulation.problem.mode) or real(formulation, *rest)
+        ),
     )
     net = to_network(random_weights(np.random.default_rng(0), (4, 8, 8, 3)))
     lx.lipschitz(net, lx.Box(-np.ones(4), np.ones(4)), method="lp")

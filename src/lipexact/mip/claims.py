@@ -55,6 +55,26 @@ def trusted(composition: Composition, ceiling: float) -> float:
     return max(ceiling, composition.accuracy)
 
 
+def claimed_bound(composition: Composition, outcome: SolverOutcome, parked: float) -> float:
+    """Return what the solver claims of the patterns that are not cut off, with its accuracy.
+
+    Parameters
+    ----------
+    composition
+        The program, with the solution that the solver returned.
+    outcome
+        The solver's own bound.
+    parked
+        The largest value of a region that was cut off.
+    """
+    if outcome.bound is None:
+        return np.inf
+    ceiling = composition.to_norm(outcome.bound)
+    if composition.is_parked and ceiling < parked - composition.accuracy:
+        return 0.0  # all others are worth less than what was parked, by more than the accuracy
+    return trusted(composition, ceiling)
+
+
 def reconciled(state: SearchState, proven: SearchState, solver: str) -> SearchState:
     """Return the state without a solver's claim that a checked region contradicts.
 

@@ -12,18 +12,16 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-import numpy as np
-
 from lipexact.bounds.formulation import Formulation
 from lipexact.graph.pattern import Pattern
 from lipexact.mip.claims import (
     SolverMonitor,
+    claimed_bound,
     noted,
     reconciled,
     refused,
     seconds_for_solver,
     too_large,
-    trusted,
 )
 from lipexact.mip.model import compose
 from lipexact.mip.solvers.base import SolverOutcome, SolverSettings, require_solver, solve
@@ -155,7 +153,7 @@ class _OuterApproximation:
         lie = self._lie(outcome)
         if lie is not None:
             return self._refuse(lie)
-        claim = max(self._claim(outcome), self.parked)
+        claim = max(claimed_bound(self.composition, outcome, self.parked), self.parked)
         has_pattern = outcome.incumbent is not None and not self.composition.is_parked
         if has_pattern and not self._check_new_pattern(self.composition.pattern()):
             return self._refuse("returned a pattern that was cut off")
@@ -207,15 +205,6 @@ class _OuterApproximation:
         message = f"{self.solver} {what}"
         self.state = refused(self.state, self.proven, message)
         return False
-
-    def _claim(self, outcome: SolverOutcome) -> float:
-        """Return what the solver claims of the patterns that are not cut off, with its accuracy."""
-        if outcome.bound is None:
-            return np.inf
-        ceiling = self.composition.to_norm(outcome.bound)
-        if self.composition.is_parked and ceiling < self.parked - self.composition.accuracy:
-            return 0.0  # all others are worth less than what was parked, by more than the accuracy
-        return trusted(self.composition, ceiling)
 
     def _check_new_pattern(self, pattern: Pattern) -> bool:
         """Decide a pattern and cut it off; return False if it had been cut off before."""
