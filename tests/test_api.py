@@ -18,12 +18,7 @@ from lipexact.options import Options
 from lipexact.problem.problem import lipschitz_problem
 from lipexact.sets.norms import norm as norm_of
 from lipexact.sets.unit_balls import Hull
-<<<<<<< HEAD
-from lipexact.state import SearchState, StoppingRule
-=======
 from lipexact.state import SearchState, SearchTask
-from tests.conftest import require
->>>>>>> 734573f (Tests follow the engines' interface)
 from tests.support.networks import DEGENERATE, FAMILIES, Case, case, to_network
 from tests.support.oracle import constant, naive_constant, regions
 from tests.support.paths import ROOT

@@ -21,12 +21,9 @@ import pytest
 import lipexact as lx
 from lipexact import workers as executors
 from lipexact.batch import batch as many
-<<<<<<< HEAD
+from lipexact.batch.results import _duration
 from tests.support.batches import COUNT, alone, balls, network, values
 from tests.support.executors import PickledTasks
-=======
-from lipexact.batch.results import _duration
->>>>>>> 734573f (Tests follow the engines' interface)
 from tests.support.networks import random_weights, to_network
 
 

@@ -21,15 +21,10 @@ from hypothesis import strategies as st
 import lipexact as lx
 from lipexact.batch import journal as checkpoint
 from lipexact.batch.journal import Journal
-<<<<<<< HEAD
-from lipexact.solve import solve_request
-from tests.support.batches import COUNT, alone, balls, network
-from tests.support.executors import PickledTasks
-=======
 from lipexact.options import Options
 from lipexact.solve import make_request
-from tests.batch.test_batch import COUNT, Here, alone, balls, network
->>>>>>> 734573f (Tests follow the engines' interface)
+from tests.support.batches import COUNT, alone, balls, network
+from tests.support.executors import PickledTasks
 from tests.support.networks import random_weights, to_network
 from tests.support.onnx_files import pytorch_mlp
 

@@ -29,16 +29,8 @@ from lipexact.sets.domains import Box, Domain, Polytope
 from lipexact.sets.functionals import functional_body
 from lipexact.sets.norms import norm
 from lipexact.sets.unit_balls import HalfSpaces, Hull, vertices_of
-<<<<<<< HEAD
-from lipexact.state import SearchState, StoppingRule
-from tests.support.half_spaces import dot, exact, polytope, vertices
-=======
 from lipexact.state import SearchState, SearchTask, StoppingRule
-from tests.conftest import require
-from tests.mip.test_mip import HIGHS, fake, searched, stated  # noqa: F401
-from tests.regions.test_operator_norm import norm_of
-from tests.sets.test_domains import dot, exact, polytope, vertices
->>>>>>> 734573f (Tests follow the engines' interface)
+from tests.support.half_spaces import dot, exact, polytope, vertices
 from tests.support.networks import case, random_weights, to_network
 from tests.support.operator_norms import norm_of
 from tests.support.programs import HIGHS, searched, stated
