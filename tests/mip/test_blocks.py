@@ -1,4 +1,4 @@
-"""Each primitive of the graph as a block: its values, its relaxation, its scales, and what costs nothing."""
+"""Each primitive of the graph as a block: its values, its relaxation, and its scales."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ ALL = np.ones(1, dtype=bool)
 
 
 class Rig:
-    """A conditional and a switch of one coordinate on x in [low, high], x in units of `scale` around `offset`."""
+    """A conditional and a switch of one coordinate, on x in [low, high].
+
+    The variable is x in units of `scale` around `offset`.
+    """
 
     def __init__(
         self,
@@ -56,7 +59,10 @@ class Rig:
         self.model.cost = pyo.Objective(expr=0.0 * self.model.x)
 
     def range(self, x: float, a: int | None) -> tuple[float, float] | None:
-        """The least and largest y in real units at a fixed x, and a fixed gate or any in [0, 1]; None if none."""
+        """Return the least and largest y at a fixed x; None if x and the gate admit no y.
+
+        The gate is fixed, or for None any number in [0, 1].
+        """
         self.model.x.fix((x - self.offset) / self.scale)
         if a is None:
             self.a.unfix()

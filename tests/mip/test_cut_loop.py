@@ -6,6 +6,7 @@ import itertools
 import math
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -150,7 +151,8 @@ def test_a_kink_is_cut_off(mode):
 
 
 def test_a_region_above_a_constant_neuron_is_not_missed():
-    # The first neuron is 10 everywhere. Slope 50 between -0.5 - 1e-7 and -0.5, where the third neuron is on; else 20.
+    # The first neuron is 10 everywhere. The slope is 50 between -0.5 - 1e-7 and -0.5, where the
+    # third neuron is on, and 20 elsewhere.
     width = 1e-7
     weights = [
         (np.array([[0.0], [1.0], [-1.0]]), np.array([10.0, 0.0, 0.0])),
@@ -182,7 +184,8 @@ def test_a_pattern_that_nobody_can_decide_keeps_its_value_in_the_upper_bound(mon
 
 
 def test_a_kink_is_cut_off_at_once_for_all_states_of_other_neurons():
-    # 25 (relu(x) - relu(-x)) beside five neurons that have no part in it: not a cut for each of their patterns.
+    # 25 (relu(x) - relu(-x)) beside five neurons that have no part in it: one cut serves all of
+    # their patterns.
     rng = np.random.default_rng(0)
     first = np.vstack([[1.0, 0.0], [-1.0, 0.0], rng.normal(size=(5, 2))])
     weights = [(first, np.append([0.0, 0.0], 0.3 * rng.normal(size=5)))]
@@ -329,7 +332,8 @@ def search_sign_pairs(solver: str) -> None:
     "ending", [Termination.TIME_LIMIT, Termination.INTERRUPTED, Termination.LIMIT]
 )
 def test_what_an_interrupted_solver_found_counts(fake, ending):
-    # Both gates off are no region, x > 0 is one: its value 1 is certified, and the bound is the solver's.
+    # Both gates off are no region, x > 0 is one: its value 1 is certified, and the bound is the
+    # solver's.
     def run(model, options, watch):
         set_binaries(model, lambda k: int(k == 0))
         return SolverOutcome(ending, 0.9 * root(model), 0.5 * root(model), 7, 0.0, "stopped")
@@ -477,3 +481,18 @@ def test_stats_say_what_was_done():
         "solve_seconds",
         "certify_seconds",
     } <= found.stats.keys()
+
+
+def test_a_region_whose_norm_is_not_known_keeps_the_bound_open(monkeypatch):
+    jacobian_norm = search.jacobian_norm
+
+    def half(*question):
+        known = jacobian_norm(*question)
+        return replace(known, lower=known.lower / 2, upper=math.inf)
+
+    monkeypatch.setattr(search, "jacobian_norm", half)
+    for family in ("general", "sign_pairs"):
+        weights, low, high = case(family, 1)
+        found, truth = searched(weights, low, high, np.ones(len(weights[-1][1])))
+        assert found.lower <= truth / 2 * (1 + 1e-9)
+        assert found.upper >= truth * (1 - 1e-9)

@@ -1,4 +1,4 @@
-"""The composition: names, sizes, its agreement with the network, and its use in a model of one's own."""
+"""The composition: names, sizes, agreement with the network, and use in a model of one's own."""
 
 from __future__ import annotations
 
@@ -181,7 +181,8 @@ def test_a_network_with_stable_gates_only_is_a_linear_program():
 
 
 def test_gates_of_a_pattern_that_bounds_decide_are_known():
-    # The first neuron is 10 everywhere: no derivative passes through it, but the gates above depend on it.
+    # The first neuron is 10 everywhere: no derivative passes through it, but the gates above depend
+    # on it.
     weights = [
         (np.array([[0.0], [1.0]]), np.array([10.0, 0.0])),
         (np.array([[1.0, 20.0], [0.0, -1.0]]), np.array([-5.0, 0.3])),
@@ -196,7 +197,8 @@ def test_gates_of_a_pattern_that_bounds_decide_are_known():
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_layer_that_nothing_reads_has_the_states_that_bounds_decide(mode):
-    # A branch that is 10 everywhere has a layer of gates of its own, without a block; what is added to it is not.
+    # A branch that is 10 everywhere has a layer of gates without a block; what is added to it is
+    # not constant.
     x = Input(1)
     ten = relu(Affine(((np.zeros((1, 1)), x),), np.array([10.0])), "ten")
     minus = relu(Affine(((np.zeros((1, 1)), x),), np.array([-10.0])), "minus")
@@ -237,7 +239,7 @@ def test_sizes_count_what_the_model_holds():
 @pytest.mark.parametrize(
     ("mode", "keep", "most"),
     [
-        # 784 inputs, 784 directions; per neuron z, its gate, its relu, and the same of the derivative.
+        # 784 inputs, 784 directions; per neuron z, its gate, its relu, and those of the derivative.
         ("forward", False, {"variables": 1900, "binaries": 60, "constraints": 560}),
         ("forward", True, {"variables": 1950, "binaries": 60, "constraints": 580}),
         # A gate, an absolute value and a bound for each of the 784 entries of the gradient.
@@ -318,7 +320,7 @@ def test_a_pinned_input_of_a_graph_with_branches(mode):
 
 
 def assert_between(weights: Layers, domain: Domain, which: str, alpha: str, mode: str) -> None:
-    """The program's optimum is at least the constant, and at most that with gates chosen freely at kinks."""
+    """Check that the optimum is between the constant and that with free gates at kinks."""
     c, beta = question(which, len(weights[-1][1]), 0)
     comp = composed(to_network(weights), domain, c, alpha, mode, beta)
     outcome = solve(comp.model, "highs")

@@ -97,7 +97,7 @@ def searched_on(
     gap: float = 0.0,
     target: float | None = None,
 ) -> tuple[SearchState, float]:
-    """Return the state after the loop on a domain, from no more than a root bound, and the truth."""
+    """Return the state after the loop on a domain, from a root bound, and the truth."""
     problem = stated(to_network(weights), domain, c, alpha, mode, beta)
     bounds = bound_nodes(problem.graph, problem.sets)
     start = SearchState(lower=lower, upper=length_bound(bounds[problem.objective]))

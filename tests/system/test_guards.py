@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,28 +11,20 @@ import scipy.spatial
 
 import lipexact as lx
 from lipexact.bounds import formulation as programs
-from lipexact.bounds.crown import bound_nodes
-from lipexact.bounds.formulation import Formulation
 from lipexact.errors import NormError
-from lipexact.mip import cut_loop as search
-from lipexact.mip.claims import claimed_bound, trusted
-from lipexact.mip.relaxation import solve_lp_relaxation
-from lipexact.mip.solvers.base import SolverOutcome, Termination
 from lipexact.numerics.lp import LinearProgram
-from lipexact.options import Options
 from lipexact.regions.affine import pattern_at
 from lipexact.result import LipschitzResult, Status
 from lipexact.robustness import _ball, _radius_of_all, _step_into, certified_radius
 from lipexact.sets import unit_balls as bodies
-from lipexact.sets.domains import Box, Domain, Polytope
+from lipexact.sets.domains import Domain, Polytope
 from lipexact.sets.functionals import functional_body
 from lipexact.sets.norms import norm
 from lipexact.sets.unit_balls import HalfSpaces, Hull, vertices_of
-from lipexact.state import SearchState, SearchTask, StoppingRule
+from lipexact.state import StoppingRule
 from tests.support.half_spaces import dot, exact, polytope, vertices
-from tests.support.networks import case, random_weights, to_network
+from tests.support.networks import random_weights, to_network
 from tests.support.operator_norms import norm_of
-from tests.support.programs import HIGHS, searched, stated
 from tests.support.solvers import require
 
 
@@ -152,54 +143,6 @@ def test_what_a_clip_leaves_is_in_the_ball():
     half = np.array([[1.0, 0], [0, 1], [1, -1]])
     which = lx.PolyhedralNorm(halfspaces=np.vstack([half, -half]))
     assert _radius_of_all(np.zeros(2), which, (-1, 1)) >= 2.0
-
-
-RELU = [(np.ones((1, 1)), np.zeros(1)), (np.ones((1, 1)), np.zeros(1))]
-
-
-def test_a_region_whose_norm_is_not_known_keeps_the_bound_open(monkeypatch):
-    real = search.jacobian_norm
-
-    def half(*question):
-        known = real(*question)
-        return replace(known, lower=known.lower / 2, upper=math.inf)
-
-    monkeypatch.setattr(search, "jacobian_norm", half)
-    for family in ("general", "sign_pairs"):
-        weights, low, high = case(family, 1)
-        found, truth = searched(weights, low, high, np.ones(len(weights[-1][1])))
-        assert found.lower <= truth / 2 * (1 + 1e-9)
-        assert found.upper >= truth * (1 - 1e-9)
-
-
-def test_the_bound_of_a_relaxation_is_believed_up_to_its_accuracy(fake):
-    def run(model, options, watch):
-        found = HIGHS(model, options, watch)
-        return replace(
-            found, bound=found.bound * (1 - 5e-8), incumbent=found.incumbent * (1 - 5e-8)
-        )
-
-    fake(run)
-    problem = stated(to_network(RELU), Box([-1.0], [1.0]), [1.0], "linf", "forward", "linf")
-    formulation = Formulation(problem, bound_nodes(problem.graph, problem.sets))
-    task = SearchTask(formulations=[formulation], options=Options(solver="fake"))
-    state = solve_lp_relaxation(formulation, SearchState(lower=0.0, upper=2.0), task)
-    assert 1.0 <= state.upper <= 1 + 1e-6
-
-
-class Stub:
-    def __init__(self, quadratic, parked):
-        self.quadratic, self.is_parked, self.accuracy = quadratic, parked, 1e-5
-
-    def to_norm(self, x):
-        return -x
-
-
-def test_what_a_solver_may_be_off():
-    assert trusted(Stub(True, False), 1.0) >= 1.0 + 1e-5
-    assert trusted(Stub(False, False), 0.0) >= 1e-5
-    outcome = SolverOutcome(Termination.OPTIMAL, -(1 - 5e-6), -(1 - 5e-6), 0, 0.0)
-    assert claimed_bound(Stub(True, True), outcome, 1.0) > 1.0
 
 
 def test_what_a_program_attains_is_drawn_into_the_body(monkeypatch):
@@ -415,19 +358,6 @@ def test_the_box_around_half_spaces_holds_the_body():
         box = HalfSpaces(np.array([[h, 0], [0, 1]])).polytope
         assert Fraction(float(box.upper[0])) * Fraction(h) >= 1
         assert Fraction(float(box.lower[0])) * Fraction(h) <= -1
-
-
-def test_the_relaxation_is_asked_in_both_modes(monkeypatch):
-    asked, real = [], solve_lp_relaxation
-    monkeypatch.setattr(
-        "lipexact.mip.relaxation.solve_lp_relaxation",
-        lambda formulation, *rest: (
-            asked.append(formulation.problem.mode) or real(formulation, *rest)
-        ),
-    )
-    net = to_network(random_weights(np.random.default_rng(0), (4, 8, 8, 3)))
-    lx.lipschitz(net, lx.Box(-np.ones(4), np.ones(4)), method="lp")
-    assert sorted(asked) == ["forward", "reverse"]
 
 
 def test_a_gap_is_not_exact():
