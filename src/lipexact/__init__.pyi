@@ -34,7 +34,7 @@ from .loading import load as load
 from .mip.model import Composition as Composition
 from .network import Network as Network
 from .options import Options as Options
-from .regions.general_position import PositionReport as PositionReport
+from .regions.position_report import PositionReport as PositionReport
 from .result import Diagnostic as Diagnostic
 from .result import LipschitzResult as LipschitzResult
 from .result import Proof as Proof

@@ -19,7 +19,8 @@ from lipexact.loading import load
 from lipexact.network import Network
 from lipexact.options import Mode, OptionKeywords, takes_options
 from lipexact.problem.problem import check_domain
-from lipexact.regions.general_position import PositionReport, position_report
+from lipexact.regions.general_position import position_report
+from lipexact.regions.position_report import PositionReport
 from lipexact.result import LipschitzResult
 from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import Functional

@@ -15,7 +15,7 @@ from lipexact.errors import DomainError
 from lipexact.graph.ir import Affine, Graph, Input
 from lipexact.graph.lowering import add, relu, scaled
 from lipexact.network import Network, network
-from lipexact.regions.general_position import PositionReport
+from lipexact.regions.position_report import PositionReport
 from lipexact.sets.domains import Ball, Box, Domain
 from tests.support import oracle
 from tests.support.networks import (

@@ -58,3 +58,15 @@ MAX_SEARCH_VERTICES = 4096.0
 MAX_BORDER_NUMBERS = 2**24
 # Where points across a border are put, in multiples of the distance from the region's point.
 STRIDES = (1.001, 1.5, 3.0)
+
+# --- General position ----------------------------------------------------------------------------
+
+# Points of the domain around which neurons that bend are looked at.
+POSITION_SAMPLES = 64
+# Numbers that all exact forms of one report may need, and the rank computations for the crossings
+# of kernels: a second or two.
+MAX_POSITION_FRACTIONS = 300_000
+# Choices of d among all kernels and sides of the domain whose common points are computed.
+MAX_SUBSETS = 5_000
+# Findings of a kind, and neurons of a group, that a report's text lists.
+LISTED_FINDINGS = 6
