@@ -1,6 +1,7 @@
 """Sphinx: `nox -s docs`."""
 
 import lipexact
+from lipexact.estimators.registry import estimators
 from lipexact.sets.norms import PolyhedralNorm, norm, norm_names
 
 project = "lipexact"
@@ -51,3 +52,15 @@ named = [(f'`"{name}"`', type(norm(name))) for name in norm_names()] + [
 rows = [(name, first_line(of), first_line(of.ball), first_line(of.polar)) for name, of in named]
 heads = [("norm", "what it measures", "its unit ball", "the unit ball of its dual"), ("---",) * 4]
 myst_substitutions = {"norms": "\n".join(f"| {' | '.join(row)} |" for row in [*heads, *rows])}
+
+
+def list_estimators(_app: object, _name: str, source: list[str]) -> None:
+    """Put the registry's estimators in place of ESTIMATORS_WITH_OPTIONS in a page."""
+    functions = [each.run for each in estimators().values() if each.options]
+    directives = [f".. autofunction:: {each.__module__}.{each.__name__}" for each in functions]
+    source[0] = source[0].replace("ESTIMATORS_WITH_OPTIONS", "\n".join(directives))
+
+
+def setup(app: object) -> None:
+    """Connect what fills pages from registries."""
+    app.connect("source-read", list_estimators)

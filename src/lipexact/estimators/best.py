@@ -1,4 +1,4 @@
-"""The least of all upper bounds."""
+"""The minimum of several upper bounds."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ from lipexact.estimators.registry import (
     EstimateRequest,
     EstimatorOutput,
     estimator,
-    find,
+    ranked_upper_bounds,
 )
-
-# Those that are never beaten by another one of these, the cheap ones first.
-_TRIED = ("linear", "naive", "zonotope", "eclipse-fast", "eclipse", "lipsdp", "liplp")
 
 
 @estimator(
@@ -26,32 +23,32 @@ _TRIED = ("linear", "naive", "zonotope", "eclipse-fast", "eclipse", "lipsdp", "l
     networks=ALL_NETWORKS,
     source="this package",
 )
-def best_upper(question: EstimateRequest) -> EstimatorOutput:
-    """The least of the upper bounds of all estimators that take the question and that the time limit allows.
+def best_upper(request: EstimateRequest) -> EstimatorOutput:
+    """Take the minimum of the upper bounds of all estimators that apply, as far as time allows.
 
-    The details say which one it was, what each gave in how many seconds, and why others gave nothing.
+    The details name the estimator that gave it, the bound and the seconds of each, and the reasons
+    why others gave none.
     """
-    found: dict[str, float] = {}
+    bounds: dict[str, float] = {}
     seconds: dict[str, float] = {}
     refused: dict[str, str] = {}
     proofs: dict[str, str] = {}
-    for name in _TRIED:
-        if found and question.over:
+    for entry in ranked_upper_bounds():
+        name = entry.name
+        if bounds and request.over:
             refused[name] = "no time was left"
             continue
         start = time.perf_counter()
         try:
-            answer = find(name).run(question)
+            output = entry.run(request)
         except LipExactError as error:
             refused[name] = str(error)
             continue
-        found[name], seconds[name], proofs[name] = (
-            answer.value,
-            time.perf_counter() - start,
-            answer.proof,
-        )
-    if not found:
+        bounds[name] = output.value
+        seconds[name] = time.perf_counter() - start
+        proofs[name] = output.proof
+    if not bounds:
         raise UnsupportedEstimateError("; ".join(f"{name}: {why}" for name, why in refused.items()))
-    least = min(found, key=lambda name: found[name])
-    details = {"best": least, "upper_bounds": found, "seconds_each": seconds, "refused": refused}
-    return EstimatorOutput(found[least], details, proof=proofs[least])
+    best = min(bounds, key=lambda name: bounds[name])
+    details = {"best": best, "upper_bounds": bounds, "seconds_each": seconds, "refused": refused}
+    return EstimatorOutput(bounds[best], details, proof=proofs[best])

@@ -1,4 +1,4 @@
-"""Any estimator by its name."""
+"""The call by which every estimator is run."""
 
 from __future__ import annotations
 
@@ -42,16 +42,17 @@ class Estimate:
         The bound or estimate.
     guarantee
         "lower": `value` is at most the constant; "upper": at least; "exact": it is the constant, as
-        :func:`lipexact.lipschitz` understands it; "heuristic": none of these.
+        :func:`lipexact.lipschitz` defines it; "heuristic": none of these.
     scope
-        "global": an upper bound of the constant on all of R^d, whatever the domain; "local": of that on the domain.
+        "global": an upper bound of the constant on all of R^d, whatever the domain; "local": one of
+        the constant on the domain.
     proof
-        "float" where the guarantee comes from the package's own arithmetic, rounded outward; "solver" where it rests on
-        a solver's claim; "none" for heuristics.
+        "float" where the guarantee comes from the package's own arithmetic, rounded outward;
+        "solver" where it rests on a solver's claim; "none" for heuristics.
     seconds
         Wall-clock time.
     details
-        Whatever else the estimator has to say.
+        The estimator's further results by name.
     """
 
     method: str
@@ -99,7 +100,7 @@ def estimate(
     time_limit: float | None = None,
     **options: Any,
 ) -> Estimate:
-    """A bound or an estimate of a network's Lipschitz constant.
+    """Compute a bound or an estimate of a network's Lipschitz constant.
 
     Parameters
     ----------
@@ -108,10 +109,10 @@ def estimate(
     method
         One of :func:`estimator_names`.
     time_limit
-        Seconds of wall-clock time, after which the estimator ends with what it has. What it has begun, such as one
-        linear program or one product of matrices, it ends.
+        Seconds of wall-clock time, after which the estimator returns its best result so far. It
+        finishes the step that it is in, such as one linear program or one product of matrices.
     options
-        The estimator's own: see the documentation's page on estimators.
+        The estimator's own options: see the documentation's page on estimators.
 
     Returns
     -------
@@ -148,12 +149,14 @@ def estimate(
         )
         asked = {"input_norm": input_norm, "output_norm": output_norm, "functional": functional}
         deadline = np.inf if limit is None else start + limit
-        answer = entry.run(
-            EstimateRequest(network, domain, functionals, directions, asked, deadline), **options
+        request = EstimateRequest(network, domain, functionals, directions, asked, deadline)
+        output = entry.run(request, **options)
+    if not isinstance(output, EstimatorOutput):
+        raise OptionError(
+            f"the estimator {method!r} must return an EstimatorOutput, not {output!r}"
         )
-    if not isinstance(answer, EstimatorOutput):
-        raise OptionError(f"the estimator {method!r} must return an Answer, not {answer!r}")
-    value, guarantee = float(answer.value), answer.guarantee or entry.guarantee
+    value = float(output.value)
+    guarantee = output.guarantee or entry.guarantee
     if guarantee == "lower" and math.isinf(value):
         raise ModelError(
             "the network's derivative overflows on this domain; scale its weights or inputs"
@@ -163,12 +166,12 @@ def estimate(
         value,
         guarantee,
         entry.scope,
-        answer.proof,
+        output.proof,
         time.perf_counter() - start,
-        answer.details,
+        output.details,
     )
 
 
 def estimator_names() -> list[str]:
-    """The names of all estimators."""
+    """Return the names of all estimators."""
     return list(estimators())

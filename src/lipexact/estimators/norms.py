@@ -1,4 +1,4 @@
-"""Upper bounds of operator norms of matrices, between any two bodies."""
+"""Upper bounds of operator norms of matrices, between any two symmetric sets."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import scipy.sparse as sp
 import scipy.sparse.csgraph
 import scipy.sparse.linalg
 
+from lipexact.estimators import constants
 from lipexact.numerics.arrays import Matrix, Vector, dense, most_terms
 from lipexact.numerics.rounding import TINY, gamma
 from lipexact.numerics.sign_relaxation import spectral_norms
 from lipexact.sets.unit_balls import SymmetricSet
 
-_MOST_VERTICES = 4096.0
-_MOST_SIGNED = 512  # rows or columns of matrices whose signs are relaxed
 _NUMBERS = 2**23  # of matrices that are made dense
 _SMALL = 2048  # sizes of matrices whose Gram matrix is dense
 _BAND = 2**25  # numbers of banded Gram matrices
@@ -26,77 +25,93 @@ _BAND = 2**25  # numbers of banded Gram matrices
 def operator_norm_upper(
     matrix: Matrix, functionals: SymmetricSet, directions: SymmetricSet
 ) -> float:
-    """At least max c^T M v over two bodies, by the least of several bounds.
+    """Bound max c^T M v over two sets from above, by the minimum of several bounds.
 
-    Exact up to rounding where one body has few vertices, or both are ellipsoids.
+    It is exact up to rounding where one set has few vertices, or both are ellipsoids.
 
     Parameters
     ----------
     matrix
         M, of shape (m, n).
     functionals, directions
-        C in R^m and V in R^n.
+        The sets C in R^m and V in R^n.
     """
     sizes = abs(matrix)
-    plain = absolute_norm(sizes, functionals, directions)
-    found = [plain]
-    lost = gamma(sum(matrix.shape) + 4) * plain + TINY
-    if functionals.vertex_count <= _MOST_VERTICES:
-        found.append(_largest(directions.support_upper, _products(functionals, matrix)) + lost)
-    elif directions.vertex_count <= _MOST_VERTICES:
-        found.append(_largest(functionals.support_upper, _products(directions, matrix.T)) + lost)
+    of_absolute_values = absolute_norm(sizes, functionals, directions)
+    bounds = [of_absolute_values]
+    lost = gamma(sum(matrix.shape) + 4) * of_absolute_values + TINY
+    max_vertices = constants.MAX_NORM_VERTICES
+    if functionals.vertex_count <= max_vertices:
+        products = _vertex_products(functionals, matrix)
+        bounds.append(_largest(directions.support_upper, products) + lost)
+    elif directions.vertex_count <= max_vertices:
+        products = _vertex_products(directions, matrix.T)
+        bounds.append(_largest(functionals.support_upper, products) + lost)
     elif functionals.axes is not None and directions.axes is not None:
         scaled = sp.diags_array(functionals.axes) @ matrix @ sp.diags_array(directions.axes)
-        found.append(spectral_norm(scaled) + lost)
-    elif matrix.shape[0] * matrix.shape[1] <= _NUMBERS and max(matrix.shape) <= _MOST_SIGNED:
+        bounds.append(spectral_norm(scaled) + lost)
+    elif (
+        matrix.shape[0] * matrix.shape[1] <= _NUMBERS
+        and max(matrix.shape) <= constants.MAX_SIGN_ROWS
+    ):
         full = dense(matrix)
-        rows, columns = reach(functionals)[:, None] * full, (full * reach(directions)).T
-        found.append(float(directions.zonotope_radius(rows[None])[0][0]) + lost)
-        found.append(float(functionals.zonotope_radius(columns[None])[0][0]) + lost)
-    return _least(found)
+        rows = reach(functionals)[:, None] * full
+        columns = (full * reach(directions)).T
+        bounds.append(float(directions.zonotope_radius(rows[None])[0][0]) + lost)
+        bounds.append(float(functionals.zonotope_radius(columns[None])[0][0]) + lost)
+    return _minimum(bounds)
 
 
 def absolute_norm(sizes: Matrix, functionals: SymmetricSet, directions: SymmetricSet) -> float:
-    """At least max |c|^T M |v| for a matrix M >= 0: what a Jacobian can do whose entries are at most those of M."""
+    """Bound max |c|^T M |v| over two sets from above, for a matrix M >= 0.
+
+    That bounds max c^T J v for every J whose entries are at most those of M in absolute value. For
+    M = [[1, 2]], the functional 1 and the directions of linf norm 1, it is 3.
+    """
     if not np.isfinite(sizes.data if sp.issparse(sizes) else sizes).all():
         return np.inf
-    many = 1 + gamma(sum(sizes.shape) + 4)
-    found = [
+    rounding = 1 + gamma(sum(sizes.shape) + 4)
+    bounds = [
         directions.support_abs((sizes.T @ reach(functionals))[None, :])[0],
         functionals.support_abs((sizes @ reach(directions))[None, :])[0],
     ]
-    if functionals.vertex_count <= _MOST_VERTICES:
-        found.append(_largest(directions.support_abs, _products(functionals, sizes, absolute=True)))
-    if directions.vertex_count <= _MOST_VERTICES:
-        found.append(
-            _largest(functionals.support_abs, _products(directions, sizes.T, absolute=True))
-        )
+    if functionals.vertex_count <= constants.MAX_NORM_VERTICES:
+        products = _vertex_products(functionals, sizes, absolute=True)
+        bounds.append(_largest(directions.support_abs, products))
+    if directions.vertex_count <= constants.MAX_NORM_VERTICES:
+        products = _vertex_products(directions, sizes.T, absolute=True)
+        bounds.append(_largest(functionals.support_abs, products))
     if functionals.axes is not None and directions.axes is not None:
-        found.append(
+        bounds.append(
             spectral_norm(
                 sp.diags_array(functionals.axes) @ sizes @ sp.diags_array(directions.axes)
             )
         )
-    return _least(found) * many + TINY * bool(sizes.max() > 0)
+    return _minimum(bounds) * rounding + TINY * bool(sizes.max() > 0)
 
 
-def _least(found: list[float]) -> float:
-    """The least bound; what overflowed to NaN is none."""
-    return float(min((each for each in found if not np.isnan(each)), default=np.inf))
+def product_upper(a: float, b: float) -> float:
+    """Bound the product of two bounds, up to relative rounding: 0 only where one of them is 0."""
+    return 0.0 if a == 0 or b == 0 else a * b + TINY
+
+
+def _minimum(bounds: list[float]) -> float:
+    """Return the smallest bound; NaN, of an overflow, is none."""
+    return float(min((each for each in bounds if not np.isnan(each)), default=np.inf))
 
 
 def _largest(norm: Callable[[Vector], Vector], parts: list[Vector]) -> float:
-    """The largest norm of all rows, NaN where one of them is."""
+    """Return the largest norm of all rows; NaN where one of them is NaN."""
     return float(np.max([norm(part).max() for part in parts]))
 
 
-def reach(body: SymmetricSet) -> Vector:
-    """How far each coordinate goes in a body, shape (n,)."""
-    step = max(_NUMBERS // body.dim, 1)
+def reach(symmetric_set: SymmetricSet) -> Vector:
+    """Return the maximum of each coordinate over a set, shape (n,)."""
+    step = max(_NUMBERS // symmetric_set.dim, 1)
     parts = []
-    for start in range(0, body.dim, step):
-        units = np.eye(min(step, body.dim - start), body.dim, start)
-        parts.append(body.support_abs(units))
+    for start in range(0, symmetric_set.dim, step):
+        units = np.eye(min(step, symmetric_set.dim - start), symmetric_set.dim, start)
+        parts.append(symmetric_set.support_abs(units))
     return np.concatenate(parts)
 
 
@@ -192,10 +207,12 @@ def _by_absolute_values(sizes: Matrix) -> float:
     return float(np.sqrt(best) * many) + TINY
 
 
-def _products(body: SymmetricSet, matrix: Matrix, *, absolute: bool = False) -> list[Vector]:
-    """The vertices of a body times a matrix, in parts."""
+def _vertex_products(
+    symmetric_set: SymmetricSet, matrix: Matrix, *, absolute: bool = False
+) -> list[Vector]:
+    """Return the vertices of a set, or their absolute values, times a matrix, in parts."""
     parts = []
-    for chunk in body.vertices():
+    for chunk in symmetric_set.vertices():
         step = max(_NUMBERS // max(matrix.shape), 1)
         for start in range(0, len(chunk), step):
             part = chunk[start : start + step]

@@ -1,16 +1,26 @@
 """The registry of estimators: one decorated function each.
 
-An estimator takes a :class:`Question`, and options as keywords, and returns an :class:`Answer`, or raises
-:class:`~lipexact.errors.UnsupportedEstimateError` where its mathematics does not cover the norms, the network or the
-size: what it returns holds for what was asked, never for something close to it. Its registration says what it
-promises::
+An estimator takes an :class:`EstimateRequest`, and options as keywords, and returns an
+:class:`EstimatorOutput`. It raises :class:`~lipexact.errors.UnsupportedEstimateError` where its
+mathematics does not cover the norms, the network or the size: what it returns holds for what was
+asked, never for something close to it. Its registration says what it promises::
 
-    @estimator("fastlip", "upper", "local", norms=ALL_NORMS, networks=ALL_NETWORKS, source="Weng et al., ICML 2018")
-    def fastlip(question: Question, *, preactivations: Preactivations = "linear") -> Answer:
-        "Interval bounds of the Jacobian."
+    @estimator(
+        "fastlip",
+        "upper",
+        "local",
+        norms=ALL_NORMS,
+        networks=ALL_NETWORKS,
+        source="Weng et al., ICML 2018",
+    )
+    def fastlip(
+        request: EstimateRequest, *, preactivations: Preactivations = "linear"
+    ) -> EstimatorOutput:
+        "Bound the Jacobian's entries by intervals."
 
-The tests hold every entry against the exact constant; the first line of the docstring stands in the documentation's
-table.
+A module of :mod:`lipexact.estimators` with such a function is all that a new estimator takes. The
+tests hold every entry against the exact constant; the first line of the docstring stands in the
+documentation's table.
 """
 
 from __future__ import annotations
@@ -18,6 +28,7 @@ from __future__ import annotations
 import inspect
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -42,25 +53,24 @@ ALL_NORMS = "all"
 EUCLIDEAN = "l2 to l2, or to functionals with few vertices (linf, an index, vectors)"
 ALL_NETWORKS = "all"
 CHAINS = "affine layers with a ReLU between each two"
-
-# Vertices of a body of functionals that are bounded one by one.
-FOLDED = 64
+OWN_GATES = "those whose gates switch what they read"
 
 
 @dataclass(frozen=True, eq=False)
 class EstimateRequest:
-    """What an estimator is asked: max c^T J v over the Jacobians J of a network on a domain.
+    """A request to an estimator: bound max c^T J v over the Jacobians J of a network on a domain.
 
     Attributes
     ----------
     network, domain
-        f and X.
+        The network f: R^d -> R^m, and the domain X in R^d.
     functionals, directions
-        C in R^m and V in R^d.
+        The sets C in R^m and V in R^d over which c and v range.
     asked
-        The norms and the functional as the caller gave them, by the keywords of :func:`lipexact.lipschitz`.
+        The norms and the functional as the caller gave them, by the keywords of
+        :func:`lipexact.lipschitz`.
     deadline
-        A time of `time.perf_counter`, or infinity.
+        The end of the time limit, in seconds of :func:`time.perf_counter`, or infinity.
     """
 
     network: Network
@@ -72,22 +82,22 @@ class EstimateRequest:
 
     @property
     def everywhere(self) -> bool:
-        """Whether the domain is all of R^d."""
+        """True if the domain is all of R^d."""
         return isinstance(self.domain, Reals)
 
     @property
     def over(self) -> bool:
-        """Whether the time is up."""
+        """True if the deadline has passed."""
         return time.perf_counter() > self.deadline
 
     @property
     def seconds_left(self) -> float | None:
-        """Until the deadline, at least a millisecond; None where there is none."""
+        """The seconds until the deadline, at least 0.001; None if there is no deadline."""
         return None if np.isinf(self.deadline) else max(self.deadline - time.perf_counter(), 1e-3)
 
     @cached_property
     def bounded(self) -> EstimateRequest:
-        """The same question on a bounded domain (:mod:`lipexact.problem.homogenize`)."""
+        """The same request on a compact domain (:mod:`lipexact.problem.homogenize`)."""
         if not self.everywhere:
             return self
         network, domain, directions = homogenized(self.network, self.domain, self.directions)
@@ -97,7 +107,7 @@ class EstimateRequest:
 
     @cached_property
     def bounds(self) -> Bounds:
-        """Of the network's nodes on the bounded domain, by linear relaxation."""
+        """The bounds of the nodes of :attr:`bounded`, by linear relaxation."""
         network, domain = self.bounded.network, self.bounded.domain
         return check_finite(
             bound_nodes(network.graph, {network.input: domain}, deadline=self.deadline)
@@ -105,7 +115,7 @@ class EstimateRequest:
 
     @cached_property
     def interval_bounds(self) -> Bounds:
-        """Those by intervals alone."""
+        """The bounds of the nodes of :attr:`bounded`, by interval arithmetic."""
         network, domain = self.bounded.network, self.bounded.domain
         with np.errstate(over="ignore", invalid="ignore"):
             return check_finite(
@@ -114,26 +124,39 @@ class EstimateRequest:
 
     @cached_property
     def states(self) -> list[Vector]:
-        """For each layer of gates 1.0 where they are on, all over the bounded domain, 0.0 off, NaN open."""
+        """The gates' states on all of the compact domain: 1.0 on, 0.0 off, NaN open; per layer."""
         return [gate_state(gate, self.bounds) for gate in self.bounded.network.gates]
 
     def formulations(
         self, functionals: SymmetricSet | None = None, mode: str = "auto"
     ) -> list[Formulation]:
-        """What is asked, or of other functionals, in each mode, with bounds (:func:`lipexact.bounds.formulation.formulate`)."""
-        asked = self.bounded
-        chosen = asked.functionals if functionals is None else functionals
-        bodies = chosen, asked.directions
+        """Return the derivative problem in each mode, with bounds of its nodes.
+
+        Parameters
+        ----------
+        functionals
+            Other functionals than the request's; None for these.
+        mode
+            "forward", "reverse", or "auto" for both.
+        """
+        request = self.bounded
         return formulate(
-            asked.network, asked.domain, *bodies, mode, self.deadline, known=self.bounds
+            request.network,
+            request.domain,
+            request.functionals if functionals is None else functionals,
+            request.directions,
+            mode,
+            self.deadline,
+            known=self.bounds,
         )
 
     def preactivations(self, which: Preactivations) -> Bounds:
-        """The bounds of that name.
+        """Return :attr:`bounds` for "linear", and :attr:`interval_bounds` for "interval".
 
         Raises
         ------
         OptionError
+            If `which` is neither of these.
         """
         if not (isinstance(which, str) and which in ("linear", "interval")):
             raise OptionError(f"preactivations={which!r} is none of 'linear', 'interval'")
@@ -142,19 +165,19 @@ class EstimateRequest:
 
 @dataclass(frozen=True)
 class EstimatorOutput:
-    """What an estimator found.
+    """The output of an estimator.
 
     Attributes
     ----------
     value
         The bound or estimate.
     details
-        Whatever else there is to say, as numbers, strings and lists of them.
+        Further results by name: numbers, strings, and lists and dictionaries of them.
     guarantee
-        Where it is another one than the registered one.
+        The guarantee of this value, where it is another one than the registered one.
     proof
-        "float" where the guarantee comes from the package's own arithmetic, rounded outward; "solver" where it rests
-        on a solver's claim.
+        "float" where the guarantee comes from the package's own arithmetic, rounded outward;
+        "solver" where it rests on a solver's claim; "none" for heuristics.
     """
 
     value: float
@@ -163,7 +186,7 @@ class EstimatorOutput:
     proof: str = "float"
 
     def __post_init__(self) -> None:
-        if math.isnan(self.value):  # what overflowed says nothing
+        if math.isnan(self.value):  # an overflow, which bounds nothing
             object.__setattr__(self, "value", math.inf)
 
 
@@ -174,17 +197,20 @@ class Estimator:
     Attributes
     ----------
     name
-        What :func:`lipexact.estimate` knows it by.
+        The name by which :func:`lipexact.estimate` finds it.
     guarantee
         "lower" or "upper" for bounds, "heuristic" for neither, "exact" for both.
     scope
-        "local": it makes use of the domain; "global": it holds on all of R^d, whatever the domain.
+        "local": it uses the domain; "global": it holds on all of R^d, whatever the domain.
     norms, networks
-        What it takes.
+        What it takes, in words.
     source
-        Where it comes from.
+        The publication or document that it follows.
     run
         The function.
+    best_upper_rank
+        The place in the order in which "best-upper" tries upper bounds, the cheap ones first; None
+        if it does not try this one.
     """
 
     name: str
@@ -194,24 +220,26 @@ class Estimator:
     networks: str
     source: str
     run: Callable[..., EstimatorOutput]
+    best_upper_rank: int | None = None
 
     @property
     def about(self) -> str:
-        """What it does, in a line."""
+        """The first line of the function's docstring."""
         return (self.run.__doc__ or "").strip().partition("\n")[0]
 
     @property
     def options(self) -> dict[str, Any]:
-        """Its options, and their defaults."""
+        """The options and their defaults: the function's keyword-only parameters."""
         parameters = inspect.signature(self.run).parameters.values()
         return {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
 
     def check(self, options: Mapping[str, Any]) -> None:
-        """Refuse options that it does not have.
+        """Refuse options that the estimator does not have.
 
         Raises
         ------
         OptionError
+            If one of the options is unknown.
         """
         for name in options:
             if name not in self.options:
@@ -226,41 +254,63 @@ _Run: TypeAlias = Callable[..., EstimatorOutput]
 
 
 def estimator(
-    name: str, guarantee: Guarantee, scope: Scope, *, norms: str, networks: str, source: str
+    name: str,
+    guarantee: Guarantee,
+    scope: Scope,
+    *,
+    norms: str,
+    networks: str,
+    source: str,
+    best_upper_rank: int | None = None,
 ) -> Callable[[_Run], _Run]:
-    """Add a function to the registry.
+    """Register the decorated function as an estimator; the parameters are those of its entry.
 
     Raises
     ------
     OptionError
-        If the guarantee or the scope is none that there are.
+        If the guarantee or the scope is unknown, or "best-upper" is to try what is no upper bound.
     """
-    for what, told, known in (("guarantee", guarantee, Guarantee), ("scope", scope, Scope)):
-        if told not in get_args(known):
+    for what, given, known in (("guarantee", guarantee, Guarantee), ("scope", scope, Scope)):
+        if given not in get_args(known):
             raise OptionError(
-                f"{what}={told!r} of the estimator {name!r} is none of {', '.join(get_args(known))}"
+                f"{what}={given!r} of the estimator {name!r} is none of "
+                f"{', '.join(get_args(known))}"
             )
+    if best_upper_rank is not None and guarantee != "upper":
+        raise OptionError(f"the estimator {name!r} with best_upper_rank must be an upper bound")
 
-    def enter(run: _Run) -> _Run:
-        _ESTIMATORS[name] = Estimator(name, guarantee, scope, norms, networks, source, run)
+    def register(run: _Run) -> _Run:
+        _ESTIMATORS[name] = Estimator(
+            name, guarantee, scope, norms, networks, source, run, best_upper_rank
+        )
         return run
 
-    return enter
+    return register
 
 
 def estimators() -> dict[str, Estimator]:
-    """All entries by name: lower bounds, heuristics, upper bounds, exact ones."""
+    """Return all entries by name: lower bounds, heuristics, upper bounds, exact ones."""
     order = get_args(Guarantee)
     return {
         each.name: each
         for each in sorted(
-            _ESTIMATORS.values(), key=lambda one: (order.index(one.guarantee), one.name)
+            _ESTIMATORS.values(), key=lambda entry: (order.index(entry.guarantee), entry.name)
         )
     }
 
 
+def ranked_upper_bounds() -> list[Estimator]:
+    """Return the upper bounds that "best-upper" tries, in that order."""
+    ranked = [
+        (entry.best_upper_rank, entry.name, entry)
+        for entry in _ESTIMATORS.values()
+        if entry.best_upper_rank is not None
+    ]
+    return [entry for _, _, entry in sorted(ranked, key=lambda item: item[:2])]
+
+
 def find(name: object) -> Estimator:
-    """The entry of that name.
+    """Return the entry of that name.
 
     Raises
     ------
@@ -272,14 +322,30 @@ def find(name: object) -> Estimator:
     return _ESTIMATORS[name]
 
 
-def folded(body: SymmetricSet, most: int, what: str) -> Vector:
-    """The vertices of a body of functionals, shape (k, m).
+def vertex_rows(functionals: SymmetricSet, max_vertices: int, reason: str) -> Vector:
+    """Return the vertices of a set of functionals as rows, shape (k, m).
 
     Raises
     ------
     UnsupportedEstimateError
-        If there are more than `most`.
+        With the given reason, if there are more than `max_vertices`.
     """
-    if body.vertex_count > most:
-        raise UnsupportedEstimateError(what)
-    return np.vstack(list(body.vertices()))
+    if functionals.vertex_count > max_vertices:
+        raise UnsupportedEstimateError(reason)
+    return np.vstack(list(functionals.vertices()))
+
+
+_RENAMED = {"Question": "EstimateRequest", "Answer": "EstimatorOutput"}
+
+
+def __getattr__(name: str) -> Any:
+    """Return a class by its former name, with a DeprecationWarning."""
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(
+        f"{__name__}.{name} is now {_RENAMED[name]}; the old name will be removed in the next "
+        "release",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return globals()[_RENAMED[name]]
