@@ -16,7 +16,6 @@ from lipexact.graph.evaluate import evaluate
 from lipexact.graph.folding import fold
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Value
 from lipexact.graph.lowering import add, relu, scaled
-from lipexact.mip import cut_loop as search
 from lipexact.network import Network, network
 from lipexact.numerics.arrays import most_terms
 from lipexact.problem.problem import MODES, lipschitz_problem
@@ -304,7 +303,7 @@ def test_what_is_too_large_is_left_out_and_said(monkeypatch, limit):
     assert exact.status is lx.Status.EXACT
     monkeypatch.setattr("lipexact.regions.constants.MAX_FORM_NUMBERS", 0)
     if limit == "coefficients":
-        monkeypatch.setattr(search, "_LARGEST", 10)
+        monkeypatch.setattr("lipexact.mip.constants.MAX_COEFFICIENTS", 10)
     result = lx.lipschitz(net, lx.Ball(center, 0.02), functional=0)
     assert result.lower <= exact.value * (1 + 1e-9)
     assert result.upper >= exact.value * (1 - 1e-9)

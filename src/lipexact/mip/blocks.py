@@ -184,7 +184,7 @@ def emit_affine(
 
     The equation is the node's definition, and l <= y <= u are valid bounds. It is divided by the
     scale of y. The scale of y is at least so large that no coefficient exceeds
-    `constants.MAX_COEFFICIENT`.
+    `constants.MAX_COEFFICIENT_SIZE`.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def emit_affine(
     block = pyo.Block(concrete=True)
     weights = [sp.csr_array(weight) for weight, _ in node.terms]
     largest = _largest_coefficients(weights, operands, node.size)
-    port = _variables(block, bounds, live, largest / constants.MAX_COEFFICIENT)
+    port = _variables(block, bounds, live, largest / constants.MAX_COEFFICIENT_SIZE)
     indices = np.flatnonzero(live).tolist()
     block.equation = pyo.Constraint(indices)
     for i in indices:
@@ -480,7 +480,7 @@ def _row(
         entry = port.entries[j]
         if isinstance(entry, float):
             constant += Fraction(coefficient * entry * unit)
-        elif abs(coefficient) < constants.MIN_COEFFICIENT:
+        elif abs(coefficient) < constants.MIN_COEFFICIENT_SIZE:
             slack += abs(coefficient) * constants.SCALED_REACH
         else:
             coefficients.append(coefficient)

@@ -1,4 +1,4 @@
-"""What is believed of a solver: its bounds up to their accuracy, unless a checked region contradicts.
+"""What is believed of a solver: its bounds up to their accuracy, unless a region contradicts them.
 
 A solver's incumbent is never believed: its pattern is decided exactly. A solver that is caught in
 a false claim loses all its claims, and the bounds that need no solver remain.
@@ -12,22 +12,18 @@ from dataclasses import replace
 import numpy as np
 
 from lipexact.bounds.formulation import Formulation
-from lipexact.mip.model import Composition, coefficients
+from lipexact.mip import constants
+from lipexact.mip.model import Composition, count_coefficients
 from lipexact.mip.solvers.base import SolverOutcome
 from lipexact.result import EXACT_GAP, Termination
 from lipexact.state import Progress, SearchState, SearchTask
 
-# Coefficients of the largest program that is built: some 30 s and 3 GB in Pyomo. And of the largest
-# one that is built after the deadline.
-MAX_COEFFICIENTS = 3_000_000
-MAX_LATE_COEFFICIENTS = 50_000
-
 
 def too_large(formulation: Formulation, state: SearchState, deadline: float) -> SearchState | None:
     """Return the state that ends a search whose program is too large to be built; else None."""
-    count = coefficients(formulation.problem, formulation.bounds)
+    count = count_coefficients(formulation.problem, formulation.bounds)
     late = time.perf_counter() > deadline
-    if count <= (MAX_LATE_COEFFICIENTS if late else MAX_COEFFICIENTS):
+    if count <= (constants.MAX_LATE_COEFFICIENTS if late else constants.MAX_COEFFICIENTS):
         return None
     told = (
         f"the program has {count} coefficients and was not built: the bounds are those without it"

@@ -12,9 +12,9 @@ SCALED_REACH = 64.0
 MIN_REACH = 1e-300
 # HiGHS and SCIP drop coefficients below 1e-9 without a word: smaller ones than this are left out,
 # and the row is widened by the most that they can matter.
-MIN_COEFFICIENT = 1e-8
+MIN_COEFFICIENT_SIZE = 1e-8
 # HiGHS refuses coefficients above 1e15: variables are scaled so that none is above this.
-MAX_COEFFICIENT = 2.0**20
+MAX_COEFFICIENT_SIZE = 2.0**20
 # Where bounds differ by less than this share of their middle, the difference is only rounding, and
 # no scale: HiGHS's presolve cut off an optimum over variables that were scaled by it.
 MIN_RELATIVE_WIDTH = 2.0**-40
@@ -34,6 +34,15 @@ ACCURACY = 1e-7
 QUADRATIC_ACCURACY = 1e-5
 # A binary variable is on above this value, since solvers return 0.999999 for 1.
 BINARY_THRESHOLD = 0.5
+
+# The outer approximation loop (claims, cut_loop).
+
+# Coefficients of the largest program that is built: some 30 s and 3 GB in Pyomo. And of the largest
+# one that is built after the deadline.
+MAX_COEFFICIENTS = 3_000_000
+MAX_LATE_COEFFICIENTS = 50_000
+# So many rounds in a row that tighten nothing end the search.
+MAX_IDLE_ROUNDS = 500
 
 # A running solver (solvers).
 

@@ -2,9 +2,9 @@
 
 Every optimum of the program is an activation pattern. A pattern of a linear region with interior in
 the domain gives a lower bound, its Jacobian's norm computed anew; a pattern without a region is cut
-off, with all patterns that share the gates which rule it out. The solver's dual bound, together with
-the values of the regions that were parked, is the upper bound, unless a checked region contradicts
-it. So the answer needs no general position, and no solver's incumbent is believed.
+off, with all patterns that share the gates which rule it out. The solver's dual bound, together
+with the values of the regions that were parked, is the upper bound, unless a checked region
+contradicts it. So the answer needs no general position, and no solver's incumbent is believed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from lipexact.bounds.formulation import Formulation
 from lipexact.graph.pattern import Pattern
+from lipexact.mip import constants
 from lipexact.mip.claims import (
     SolverMonitor,
     claimed_bound,
@@ -30,9 +31,6 @@ from lipexact.regions.heuristics import Incumbent
 from lipexact.regions.operator_norm import jacobian_norm
 from lipexact.result import Proof, Termination
 from lipexact.state import SearchState, SearchTask
-
-# So many rounds in a row that tighten nothing end the search.
-MAX_IDLE_ROUNDS = 500
 
 
 def solve_by_cuts(formulation: Formulation, state: SearchState, task: SearchTask) -> SearchState:
@@ -172,7 +170,7 @@ class _OuterApproximation:
         """Return whether another round can help; `satisfied` says that the monitor stopped it."""
         if self.state.meets(self.task.rule):
             return True
-        if self.idle >= MAX_IDLE_ROUNDS or self.state.upper <= self.parked:
+        if self.idle >= constants.MAX_IDLE_ROUNDS or self.state.upper <= self.parked:
             if outcome.termination is Termination.OPTIMAL:
                 self.state = self.state.stopped(Termination.UNDECIDED)
             return False

@@ -257,7 +257,7 @@ def _unread_gates(states: Vector) -> Port:
     return replace(port, entries=[None if np.isnan(s) else float(s) for s in states])
 
 
-def coefficients(problem: Problem, bounds: Bounds) -> int:
+def count_coefficients(problem: Problem, bounds: Bounds) -> int:
     """Return how many coefficients the equations of the program would have."""
     live = live_coordinates(problem.graph, bounds)
     affine = [node for node in problem.graph.nodes if isinstance(node, Affine)]
