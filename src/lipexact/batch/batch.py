@@ -95,6 +95,8 @@ def lipschitz_many(
     certificate
         A folder, in which each result's certificate becomes the file ``000123.lxc``, by the index
         of its domain; or True: it comes with the result, but not from a checkpoint.
+    **options
+        See :class:`lipexact.options.Options`.
 
     Yields
     ------
