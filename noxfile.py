@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent
 DIST = ROOT / "dist"
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
+IN_PARALLEL = "--numprocesses=auto", "--dist=worksteal"
 PINNED = "-c", "benchmarks/constraints.txt"  # what the committed reports were measured with
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 TESTED = RUNNING if RUNNING in PYTHONS else PYTHONS[-1]
@@ -46,21 +47,28 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """All tests and the examples in docstrings, or `nox -s tests -- ARGUMENTS OF PYTEST`."""
     session.install("-e", ".[test]")
-    session.run("pytest", *(session.posargs or ["--numprocesses=auto"]))
+    session.run("pytest", *(session.posargs or IN_PARALLEL))
+
+
+@nox.session(reuse_venv=True)
+def quick(session: nox.Session) -> None:
+    """Test every part, and one network of each family by each engine: a minute and a half."""
+    session.install("-e", ".[test]")
+    session.run("pytest", *IN_PARALLEL, "-m", "quick", "tests", *session.posargs)
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
     """All tests again, and which lines they run: tracing them takes half as long again."""
     session.install("-e", ".[test]")
-    session.run("pytest", "--numprocesses=auto", "--cov")
+    session.run("pytest", *IN_PARALLEL, "--cov")
 
 
 @nox.session(python=PYTHONS[0], venv_backend="uv")
 def minimums(session: nox.Session) -> None:
     """The tests with the oldest releases that pyproject.toml allows."""
     session.install("--resolution=lowest-direct", "-e", ".[test]")
-    session.run("pytest", *(session.posargs or ["--numprocesses=auto"]))
+    session.run("pytest", *(session.posargs or IN_PARALLEL))
 
 
 @nox.session
@@ -68,16 +76,16 @@ def pairs(session: nox.Session) -> None:
     """Both methods and all estimators against the enumeration oracle, hundreds of networks: over half an hour."""
     session.install("-e", ".[test]")
     every = "tests/system/test_vector.py", "-k", "pairs"
-    session.run("pytest", "--numprocesses=auto", *every, env={"LIPEXACT_SEEDS": "200"})
+    session.run("pytest", *IN_PARALLEL, *every, env={"LIPEXACT_SEEDS": "200"})
     every = (
         "tests/bab/test_bab.py",
         "tests/problem/test_homogenize.py",
         "-k",
         "equals_the_enumeration or no_boxes",
     )
-    session.run("pytest", "--numprocesses=auto", *every, env={"LIPEXACT_SEEDS": "36"})
+    session.run("pytest", *IN_PARALLEL, *every, env={"LIPEXACT_SEEDS": "36"})
     every = "tests/estimators/test_estimators.py", "-k", "guarantees_hold"
-    session.run("pytest", "--numprocesses=auto", *every, env={"LIPEXACT_SEEDS": "100"})
+    session.run("pytest", *IN_PARALLEL, *every, env={"LIPEXACT_SEEDS": "100"})
 
 
 @nox.session

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from lipexact.mip.solvers.base import SOLVERS, Solver, SolverOutcome, SolverSettings, solver_names
-from tests.support.paths import SHARED
+from tests.support.paths import ROOT, SHARED
 from tests.support.solvers import require
+
+TESTS = ROOT / "tests"
 
 # A busy machine is no failure; what else hypothesis sets on CI stays. There a failure is reported as it is found: to
 # shrink it may take five minutes, and with them what CI has left.
@@ -33,11 +35,41 @@ settings.register_profile(
 settings.load_profile("any machine")
 
 
+# The folders of tests that `nox -s quick` runs, but for tests of many networks (unwatched) and slow ones.
+QUICK = {
+    "numerics",
+    "graph",
+    "sets",
+    "onnx",
+    "problem",
+    "certificates",
+    "bounds",
+    "regions",
+    "mip",
+    "bab",
+    "engines",
+    "cli",
+}
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the mark known."""
-    config.addinivalue_line(
-        "markers", "unwatched: coverage, if it is measured, leaves this test out"
-    )
+    """Make the marks known."""
+    for mark in (
+        "quick: `nox -s quick` runs this test; given by its folder",
+        "slow: takes seconds, and `nox -s quick` leaves it out",
+        "unwatched: asks of many networks what others ask of a few; coverage and quick leave it out",
+    ):
+        config.addinivalue_line("markers", mark)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is quick."""
+    for item in items:
+        path = item.path
+        if not path.is_relative_to(TESTS) or path.relative_to(TESTS).parts[0] not in QUICK:
+            continue
+        if not any(item.get_closest_marker(name) for name in ("slow", "unwatched")):
+            item.add_marker("quick")
 
 
 @pytest.hookimpl(wrapper=True)
