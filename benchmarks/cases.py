@@ -35,8 +35,6 @@ class Case:
     ----------
     model, domain, functional, input_norm, output_norm
         As for that function.
-    solvers
-        Those that can answer by a program (method "mip"); the first by default.
     known
         The constant, where it is known.
     """
@@ -46,8 +44,18 @@ class Case:
     functional: Sequence[float] | lx.CrossLipschitz | None = None
     input_norm: str = "linf"
     output_norm: str | None = None
-    solvers: Sequence[str] = ("highs", "scip", "cbc", "gurobi")
     known: float | None = None
+
+    @property
+    def solvers(self) -> Sequence[str]:
+        """Those that can answer by a program (method "mip"); the first by default."""
+        from lipexact.mip.solvers.base import (  # noqa: PLC0415 - Pyomo's import is long
+            quadratic_solvers,
+            solver_names,
+        )
+
+        is_quadratic = "l2" in (self.input_norm, self.output_norm)
+        return quadratic_solvers() if is_quadratic else solver_names()
 
 
 @dataclass(frozen=True)
@@ -160,15 +168,12 @@ def shared_network(model: str, norm: str) -> Case:
     file = SHARED / "expected.json"
     if not (file.is_file() and (SHARED / f"{model}.onnx").is_file()):
         raise Skipped(f"{model}.onnx is not here: LIPEXACT_CASES names its folder")
-    solvers = ("scip", "gurobi") if norm == "l2" else Case.solvers
-    return replace(boxed_network(file, model, norm, norm), solvers=solvers)
+    return boxed_network(file, model, norm, norm)
 
 
 def global_constant(model: str, dim: int) -> Case:
     """A network of `networks/` on all of R^d, in the Euclidean norm."""
-    return Case(
-        NETWORKS / f"{model}.onnx", lx.Reals(dim), input_norm="l2", solvers=("scip", "gurobi")
-    )
+    return Case(NETWORKS / f"{model}.onnx", lx.Reals(dim), input_norm="l2")
 
 
 def random_network(sizes: Sequence[int], seed: int) -> lx.Network:
@@ -324,9 +329,7 @@ def wine_13_16_16_3_l1_linf() -> Case:
 def wine_13_16_16_3_l2() -> Case:
     """One functional in the Euclidean norm: a quadratic program."""
     ball = lx.Ball([0.5] * 13, 0.1)
-    return Case(
-        EXAMPLES / "wine_13_16_16_3.onnx", ball, (1, -1, 0), "l2", solvers=("scip", "gurobi")
-    )
+    return Case(EXAMPLES / "wine_13_16_16_3.onnx", ball, (1, -1, 0), "l2")
 
 
 @case
