@@ -105,7 +105,8 @@ def lipschitz(
     OptionError
         If an option is not valid.
     SolverUnavailableError
-        If the solver is not installed, its licence too small, or it cannot solve quadratic programs.
+        If the solver is not installed, its licence too small, or it cannot solve quadratic
+        programs.
     SolverError
         If the solver breaks down.
     CertificateError
@@ -188,8 +189,8 @@ def build(
 ) -> Composition:
     """Build the Pyomo model behind :func:`lipschitz`, to be solved or embedded in another model.
 
-    Its optimum is an upper bound of the constant: equal to it for networks in general position, and else to be
-    certified, as :func:`lipschitz` does. The network's output is part of the model.
+    Its optimum is an upper bound of the constant: equal to it for networks in general position, and
+    else to be certified, as :func:`lipschitz` does. The network's output is part of the model.
 
     Parameters
     ----------
@@ -224,8 +225,9 @@ def general_position_report(
 ) -> PositionReport:
     """Which neurons coincide, vanish, or meet in more kernels than general position allows.
 
-    Programs that let a neuron at zero choose its state, such as LipMIP, may overestimate where a network is not in
-    general position (Jordan and Dimakis, NeurIPS 2020, Definition 4); :func:`lipschitz` is exact either way.
+    Programs that let a neuron at zero choose its state, such as LipMIP, may overestimate where a
+    network is not in general position (Jordan and Dimakis, NeurIPS 2020, Definition 4);
+    :func:`lipschitz` is exact either way.
 
     Parameters
     ----------

@@ -29,17 +29,20 @@ def load(
     model
         A path, or an ``onnx.ModelProto``.
     input
-        The name of the input x; None for the only one that the output depends on and that is not fixed.
+        The name of the input x; None for the only one that the output depends on and that is not
+        fixed.
     output
-        The name of the output, or of an inner tensor, which cuts the network there; None for the only output.
+        The name of the output, or of an inner tensor, which cuts the network there; None for the
+        only output.
     fixed
-        Constants for the other inputs, by name, of the shapes that the model declares, or flat, or without the batch
-        axis.
+        Constants for the other inputs, by name, of the shapes that the model declares, or flat, or
+        without the batch axis.
     drop_final
-        Whether to leave out the Softmax, LogSoftmax, Sigmoid, Tanh, Softplus, ArgMax or Hardmax that the output ends
-        in: those are not piecewise linear.
+        Whether to leave out the Softmax, LogSoftmax, Sigmoid, Tanh, Softplus, ArgMax or Hardmax
+        that the output ends in: those are not piecewise linear.
     batched
-        Whether the first axis of inputs with two or more is the batch axis, which is read as of length 1.
+        Whether the first axis of inputs with two or more is the batch axis, which is read as of
+        length 1.
 
     Returns
     -------
@@ -61,7 +64,8 @@ def load(
             and batched is True
         ):
             raise OptionError(
-                "the model is a Network already: input, output, fixed, drop_final and batched are for files"
+                "the model is a Network already: "
+                "input, output, fixed, drop_final and batched are for files"
             )
         return model
     if fixed is not None and not isinstance(fixed, Mapping):

@@ -176,7 +176,7 @@ def _folder(certificate: str | os.PathLike[str] | bool | None) -> Path | None:
 
 
 class _Batch:
-    """A batch while it is running."""
+    """A running batch: domains that wait for workers, and results that wait to be yielded."""
 
     def __init__(
         self,
@@ -210,7 +210,7 @@ class _Batch:
         self.warned = False
 
     def run(self) -> Iterator[BatchResult]:
-        """All results; what is still under way when the caller has had enough is given up."""
+        """Yield all results; give up what is under way when the caller has had enough."""
         with ExitStack() as stack:
             if self.journal is not None:
                 stack.push(self._close)
@@ -230,7 +230,7 @@ class _Batch:
             self._stopped(last=True)
 
     def _next(self) -> int | None:
-        """The index that can be yielded now."""
+        """Return the index of a result that can be yielded now; None if there is none."""
         if self.ordered:
             return self.turn if self.turn in self.ready else None
         return next(iter(self.ready), None)

@@ -1,8 +1,9 @@
-"""Results on disk while a batch is running: a JSON Lines file, to be read by others and to be gone on with.
+"""The journal of a batch: its results on disk, one line of JSON each.
 
-The first line says of which network and question the others are; each of those is one domain's result, or what went
-wrong. A line is written whole or not at all: what a process that was killed, or a full disk, has left of one, is cut
-off.
+Others may read the file while the batch is running, and a later run goes on with it. The first line
+says of which network and question the others are; each of those is one domain's result, or what
+went wrong. A line is written whole or not at all: what a process that was killed, or a full disk,
+has left of one, is cut off.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from lipexact.version import __version__
 
 FORMAT, VERSION = "lipexact batch", 1
 _BINARY = getattr(os, "O_BINARY", 0)  # of Windows
-_SYNC = 1.0  # seconds between two times that lines are brought down to the disk
+SYNC_SECONDS = 1.0  # between two times that lines are brought down to the disk
 
 
 class Journal:
@@ -51,8 +52,8 @@ class Journal:
     Raises
     ------
     CheckpointError
-        If there is a file of another network or question, or that is damaged but for its last line, or in use, or no
-        file can be there.
+        If there is a file of another network or question, or that is damaged but for its last line,
+        or in use, or no file can be there.
     """
 
     def __init__(self, path: str | os.PathLike[str], request: SolveRequest) -> None:
@@ -88,7 +89,7 @@ class Journal:
         return len(self._left)
 
     def known(self, index: int, domain: Domain) -> LipschitzResult | None:
-        """The result of a domain, if it is in the file.
+        """Return the result of a domain, if it is in the file.
 
         Raises
         ------
@@ -100,8 +101,8 @@ class Journal:
         start, digest = self._known[index]
         if digest != digest_of(domain):
             raise CheckpointError(
-                f"domain {index} is another one than in '{self.path}': go on with the same domains in the same order, "
-                "or choose another file"
+                f"domain {index} is another one than in '{self.path}': go on with the same domains "
+                "in the same order, or choose another file"
             )
         try:
             result = LipschitzResult.from_dict(self._line(start)["result"])
@@ -152,7 +153,7 @@ class Journal:
             self._release()
 
     def _unlock(self) -> None:
-        """Also for processes that were forked meanwhile, which share the lock."""
+        """Release the lock, also for processes that were forked meanwhile and share it."""
         with suppress(ImportError, OSError):
             import fcntl  # noqa: PLC0415 - POSIX has it
 
@@ -174,7 +175,7 @@ class Journal:
             # Some network file systems have no locks.
 
     def _begin(self) -> int:
-        """Read what is there, check it, and cut off a line that was not finished; where the file ends then."""
+        """Read and check the file, cut off an unfinished line, and return where it ends then."""
         end, failures, first = 0, False, True
         for start, raw in _lines(self._file):
             end = start + len(raw)
@@ -202,7 +203,7 @@ class Journal:
         return self._without_failures() if failures else end
 
     def _unfinished(self) -> bool:
-        """Whether all that is there is the beginning of a first line."""
+        """Return whether the file holds the beginning of a first line, and nothing else."""
         begins = _encoded({"format": FORMAT})[:-2]
         os.lseek(self._file, 0, os.SEEK_SET)
         found = os.read(self._file, len(begins))
@@ -224,11 +225,12 @@ class Journal:
                     "" if key == "model" else f" ({_difference(line.get(key), self._asked[key])})"
                 )
                 raise CheckpointError(
-                    f"'{self.path}' has the results of another {what}{told}: choose another file, or remove this one"
+                    f"'{self.path}' has the results of another {what}{told}: "
+                    "choose another file, or remove this one"
                 )
 
     def _without_failures(self) -> int:
-        """Leave out the lines of what failed; where the file ends then."""
+        """Leave out the lines of failures, and return where the file ends then."""
         target, old, known, end = (
             Path(os.path.realpath(self.path)),
             self._release,
@@ -284,13 +286,13 @@ class Journal:
         while self._left:
             self._end = self._written(self._end, self._left[0])
             del self._left[0]
-        if time.monotonic() - self._synced > _SYNC:
+        if time.monotonic() - self._synced > SYNC_SECONDS:
             with suppress(OSError):
                 os.fsync(self._file)
             self._synced = time.monotonic()
 
     def _written(self, end: int, line: bytes) -> int:
-        """Write a line where the file ends; where it ends then."""
+        """Write a line where the file ends, and return where it ends then."""
         done = 0
         try:
             os.lseek(self._file, end, os.SEEK_SET)
@@ -307,7 +309,7 @@ class Journal:
 
 
 def _lines(file: int) -> Iterator[tuple[int, bytes]]:
-    """Where each finished line begins, and the line."""
+    """Yield where each finished line begins, and the line."""
     with os.fdopen(os.dup(file), "rb") as stream:
         stream.seek(0)
         start = 0
@@ -319,7 +321,7 @@ def _lines(file: int) -> Iterator[tuple[int, bytes]]:
 
 
 def digest_of(domain: Domain) -> str:
-    """A hash of the points that a domain holds, by the numbers that it is made of."""
+    """Return a hash of a domain, by the numbers that it is made of."""
     found = hashlib.sha256(b"reals" if isinstance(domain, Reals) else b"")
     arrays = [domain.lower, domain.upper, domain.rows, domain.limits]
     for center, radius in domain.balls:
@@ -331,12 +333,12 @@ def digest_of(domain: Domain) -> str:
 
 
 def _asked(request: SolveRequest) -> dict[str, Any]:
-    """What makes results comparable: not how they are computed."""
+    """Return what makes results comparable, and leave out how they are computed."""
     return {
         "model": fingerprint(request.network),
         "question": {
-            "functionals": _body(request.functionals),
-            "directions": _body(request.directions),
+            "functionals": _digest_of_set(request.functionals),
+            "directions": _digest_of_set(request.directions),
             "gap": request.options.gap,
             "target": to_plain(request.options.target),
             "relaxation": request.options.method == "lp",
@@ -344,18 +346,21 @@ def _asked(request: SolveRequest) -> dict[str, Any]:
     }
 
 
-def _body(body: SymmetricSet) -> str:
-    """The kind of a body, and a hash of its numbers."""
-    found, kinds = hashlib.sha256(), []
+def _digest_of_set(symmetric: SymmetricSet) -> str:
+    """Return the kind of a symmetric set, and a hash of its numbers."""
+    numbers = hashlib.sha256()
+    kinds = []
     while True:
-        kinds.append(type(body).__name__)
+        kinds.append(type(symmetric).__name__)
         for name in ("dim", "factors", "points", "rows"):
-            if (value := getattr(body, name, None)) is not None:
-                found.update(name.encode() + (np.asarray(value, dtype="<f8") + 0.0).tobytes())
-        inner = getattr(body, "body", None)
+            value = getattr(symmetric, name, None)
+            if value is not None:
+                plain = np.asarray(value, dtype="<f8") + 0.0
+                numbers.update(name.encode() + plain.tobytes())
+        inner = getattr(symmetric, "body", None)
         if inner is None:
-            return f"{' of '.join(kinds)} {found.hexdigest()[:16]}"
-        body = inner
+            return f"{' of '.join(kinds)} {numbers.hexdigest()[:16]}"
+        symmetric = inner
 
 
 def _difference(there: object, here: dict[str, Any]) -> str:
@@ -369,7 +374,7 @@ def _encoded(line: dict[str, Any]) -> bytes:
 
 
 def _decoded(raw: bytes) -> dict[str, Any] | None:
-    """What a line says; None if that is no object."""
+    """Return the object of a line; None if there is none."""
     with suppress(ValueError):
         line = json.loads(raw)
         return line if isinstance(line, dict) else None
