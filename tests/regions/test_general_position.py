@@ -55,7 +55,7 @@ def free_choice_is_exact(example: Case, halfspaces=()) -> bool:
     return oracle.closed_patterns(*example, halfspaces) == found
 
 
-# --- Sound, on every family ------------------------------------------------------------------------------
+# --- Sound, on every family ----------------------------------------------------------------------
 
 
 @pytest.mark.unwatched
@@ -165,7 +165,7 @@ def check_findings(example: Case, report: PositionReport) -> None:
         assert all(abs(trace[layer][i]) < 1e-9 for layer, i in indices(crossing.neurons))
 
 
-# --- What each family has, is found ----------------------------------------------------------------------
+# --- What each family has, is found --------------------------------------------------------------
 
 
 def test_identity_coincides():
@@ -307,7 +307,7 @@ def test_lines_in_space():
     assert examine(example).in_general_position is True
 
 
-# --- Large and odd ones ----------------------------------------------------------------------------------
+# --- Large and odd ones --------------------------------------------------------------------------
 
 
 def test_stable_neurons_are_counted():
@@ -388,7 +388,8 @@ def judged_on(domain: Domain, rows: list[list[float]], bias: list[float]) -> Pos
 
 def test_a_domain_that_is_no_box():
     diamond = Ball([0.0, 0.0], 1.0, norm="l1")
-    # A violation inside, one that only the box around sees, and kernels that only meet the border there.
+    # A violation inside, one that only the box around sees, and kernels that only meet the border
+    # there.
     assert judged_on(diamond, [[1, 1], [-1, -1]], [-0.5, 0.5]).in_general_position is False
     assert (
         judged_on(diamond, [[1, 0], [0, 1], [1, 1]], [-0.25, -0.25, -0.5]).in_general_position
@@ -405,7 +406,8 @@ def test_a_domain_that_is_no_box():
 
 
 def test_what_cancels_in_floats_only_is_not_taken_for_affine():
-    # 0.1 * 3 - 0.3 * 1 is 0 in no arithmetic but a coarse one: the second layer still reads a neuron.
+    # 0.1 * 3 - 0.3 * 1 is 0 in no arithmetic but a coarse one: the second layer still reads a
+    # neuron.
     x = Input(1)
     h = relu(x, "h")
     inner = Affine(((np.array([[3.0], [1.0]]), h),), np.zeros(2))

@@ -1,4 +1,4 @@
-"""The operator norm of one Jacobian: against brute force over the corners of the bodies, in rationals."""
+"""The operator norm of one Jacobian: against all vertices of the sets, in rationals."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from tests.support.operator_norms import norm_of
 
 NAMES = ("linf", "l1", "l2")
 PAIRS = list(itertools.product(NAMES, NAMES))
-# No corners, or too many: bounded from below only. (From l2 to linf and from l1 the rows, or columns, are enough.)
+# No vertices, or too many: bounded from below only. (From l2 to linf and from l1 the rows, or
+# columns, are enough.)
 EASY = [("l2", "l2"), *(pair for pair in PAIRS if pair[0] == "l1" or pair[1] == "linf")]
 SIZES = [(1, 1), (1, 4), (3, 1), (2, 3), (4, 3), (3, 5)]
 ROOM = 1e-13
 
 
-def bodies(
+def norm_sets(
     jacobian: np.ndarray, alpha: str | PolyhedralNorm, beta: str | PolyhedralNorm
 ) -> tuple[SymmetricSet, SymmetricSet]:
     """The functionals and directions between whose norms the Jacobian's is taken."""
@@ -67,25 +68,25 @@ def length(vector: np.ndarray, name: str) -> float:
 def test_all_pairs_of_norms_are_exact(kind, alpha, beta):
     for m, d in SIZES:
         for jacobian in jacobians(kind, m, d):
-            found = norm_of(jacobian, *bodies(jacobian, alpha, beta))
+            found = norm_of(jacobian, *norm_sets(jacobian, alpha, beta))
             assert_encloses(found, oracle.operator_norm(exact(jacobian), alpha, beta), tight=True)
             assert length(found.direction, alpha) == pytest.approx(1.0, rel=1e-12)
             assert length(found.functional, oracle.dual(beta)) == pytest.approx(1.0, rel=1e-12)
 
 
 @pytest.mark.parametrize(("alpha", "beta"), PAIRS)
-def test_without_corners_the_truth_is_still_between(alpha, beta, monkeypatch):
+def test_without_vertices_the_truth_is_still_between(alpha, beta, monkeypatch):
     monkeypatch.setattr(constants, "MAX_VERTICES", 0)
     for kind, (m, d) in itertools.product(("gaussian", "sizes", "ties"), SIZES):
         for jacobian in jacobians(kind, m, d):
-            found = norm_of(jacobian, *bodies(jacobian, alpha, beta))
+            found = norm_of(jacobian, *norm_sets(jacobian, alpha, beta))
             assert_encloses(found, oracle.operator_norm(exact(jacobian), alpha, beta), tight=False)
 
 
 def test_many_dimensions_leave_the_norm_from_linf_to_l2_open():
     rng = np.random.default_rng(0)
     wide = rng.normal(size=(30, 40))
-    found = norm_of(wide, *bodies(wide, "linf", "l2"))
+    found = norm_of(wide, *norm_sets(wide, "linf", "l2"))
     # |J|_2 <= |J|_{linf -> l2} <= sqrt(d) |J|_2, and the functional says what it reaches.
     assert found.upper == np.inf
     assert (
@@ -103,7 +104,7 @@ def test_many_dimensions_leave_the_norm_from_linf_to_l2_open():
         (wide[:3], "l2", "l1", max(length(row, "l2") for row in rows)),
         (wide[:, :3], "linf", "l2", max(length(column, "l2") for column in columns)),
     ):
-        assert_encloses(norm_of(jacobian, *bodies(jacobian, alpha, beta)), truth, tight=True)
+        assert_encloses(norm_of(jacobian, *norm_sets(jacobian, alpha, beta)), truth, tight=True)
 
 
 @pytest.mark.parametrize("alpha", NAMES)
@@ -141,7 +142,9 @@ def test_polyhedral_norms(by):
                 {which: polyhedral(seed, n)}
                 for seed, which, n in zip((1, 2), by, (d, m), strict=True)
             ]
-            found = norm_of(jacobian, *bodies(jacobian, *(PolyhedralNorm(**rows) for rows in pair)))
+            found = norm_of(
+                jacobian, *norm_sets(jacobian, *(PolyhedralNorm(**rows) for rows in pair))
+            )
             truth = oracle.operator_norm(
                 exact(jacobian), *(oracle.Polyhedral(**rows) for rows in pair)
             )
@@ -167,7 +170,7 @@ def test_the_jacobian_is_that_of_the_pattern():
         for alpha, beta in PAIRS:
             found = jacobian_norm(
                 to_network(weights),
-                *bodies(jacobian, alpha, beta),
+                *norm_sets(jacobian, alpha, beta),
                 (np.array(gates, dtype=np.int8),),
             )
             assert_encloses(found, oracle.operator_norm(exact(jacobian), alpha, beta), tight=True)
@@ -177,7 +180,7 @@ def test_the_jacobian_is_that_of_the_pattern():
 def test_estimates_are_lower_bounds_and_exact_for_the_easy_pairs(alpha, beta):
     for kind, (m, d) in itertools.product(("gaussian", "sizes", "ties"), SIZES):
         batch = jacobians(kind, m, d)
-        found = estimate_norms(np.array(batch), *bodies(batch[0], alpha, beta))
+        found = estimate_norms(np.array(batch), *norm_sets(batch[0], alpha, beta))
         assert found.shape == (len(batch),)
         for value, jacobian in zip(found.tolist(), batch, strict=True):
             truth = oracle.operator_norm(exact(jacobian), alpha, beta)

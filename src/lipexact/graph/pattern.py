@@ -13,3 +13,18 @@ FREE = -1  # the derivative does not depend on the gate
 States: TypeAlias = npt.NDArray[np.int8]
 # One array of states, shape (size,), for each of `Network.gates`.
 Pattern: TypeAlias = tuple[States, ...]
+
+
+def pattern_summary(pattern: Pattern) -> str:
+    """Return how many gates have which state, for `repr`.
+
+    Examples
+    --------
+    >>> pattern_summary((np.array([ON, OFF, ON]), np.array([FREE])))
+    '2 on, 1 off, 1 free'
+    """
+    counts = {
+        name: sum(int((states == state).sum()) for states in pattern)
+        for name, state in (("on", ON), ("off", OFF), ("free", FREE))
+    }
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "no gates"

@@ -39,6 +39,9 @@ class SignConditions:
     constant: Numbers
     origins: list[tuple[int, int]]
 
+    def __repr__(self) -> str:
+        return f"SignConditions({len(self.origins)} conditions on {self.linear.shape[1]} variables)"
+
     def select(self, mask: npt.NDArray[np.bool_]) -> SignConditions:
         """Return the conditions that a mask of shape (k,) selects."""
         kept = [origin for origin, keep in zip(self.origins, mask.tolist(), strict=True) if keep]

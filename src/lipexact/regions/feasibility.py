@@ -26,9 +26,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from lipexact.graph.pattern import OFF, ON, Pattern
+from lipexact.graph.pattern import OFF, ON, Pattern, pattern_summary
 from lipexact.network import Network
-from lipexact.numerics.arrays import Vector
+from lipexact.numerics.arrays import Vector, summary
 from lipexact.numerics.lp import Slack, System, largest_slack
 from lipexact.numerics.rational import (
     Numbers,
@@ -72,6 +72,10 @@ class LinearRegion:
     point: Numbers
     pattern: Pattern
 
+    def __repr__(self) -> str:
+        point = summary(self.point.astype(np.float64))
+        return f"LinearRegion(point={point}, pattern=<{pattern_summary(self.pattern)}>)"
+
 
 @dataclass(frozen=True, eq=False)
 class Multipliers:
@@ -87,6 +91,9 @@ class Multipliers:
 
     gates: dict[tuple[int, int], float | Fraction]
     rows: dict[int, float | Fraction]
+
+    def __repr__(self) -> str:
+        return f"Multipliers(of {len(self.gates)} gates and {len(self.rows)} rows)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +111,10 @@ class Empty:
 
     pattern: Pattern
     multipliers: Multipliers | None
+
+    def __repr__(self) -> str:
+        pattern = pattern_summary(self.pattern)
+        return f"Empty(pattern=<{pattern}>, multipliers={self.multipliers!r})"
 
 
 @dataclass(frozen=True, eq=False)

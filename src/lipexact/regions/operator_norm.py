@@ -18,7 +18,7 @@ import numpy as np
 
 from lipexact.graph.pattern import Pattern
 from lipexact.network import Network
-from lipexact.numerics.arrays import Vector, lengths
+from lipexact.numerics.arrays import Vector, lengths, summary
 from lipexact.numerics.rounding import TINY, gamma
 from lipexact.numerics.sign_relaxation import spectral_norms
 from lipexact.regions import constants
@@ -45,6 +45,12 @@ class OperatorNorm:
     upper: float
     functional: Vector
     direction: Vector
+
+    def __repr__(self) -> str:
+        return (
+            f"OperatorNorm(lower={self.lower!r}, upper={self.upper!r}, "
+            f"functional={summary(self.functional)}, direction={summary(self.direction)})"
+        )
 
 
 def jacobian_norm(
