@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -18,7 +19,9 @@ from typer.testing import CliRunner
 
 import lipexact as lx
 from lipexact.cli import app as cli
+from lipexact.cli import progress
 from lipexact.mip.solvers.base import solver_names
+from lipexact.options import Options
 from lipexact.state import Progress
 from tests.support.networks import random_weights
 from tests.support.onnx_files import onnx_model, pytorch_mlp
@@ -86,8 +89,8 @@ def image(folder):
     weights = np.random.default_rng(0).normal(size=(1, 784)).astype(np.float32)
     onnx.save_model(
         onnx_model(
-            "(float[N,1,28,28] x) => (float[N,1] y) { f = Flatten (x)\n z = Gemm <transB = 1> (f, W)\n h = Relu (z)\n "
-            "y = Gemm <transB = 1> (h, V) }",
+            "(float[N,1,28,28] x) => (float[N,1] y) { f = Flatten (x)\n "
+            "z = Gemm <transB = 1> (f, W)\n h = Relu (z)\n y = Gemm <transB = 1> (h, V) }",
             {"W": weights, "V": np.ones((1, 1), np.float32)},
         ),
         path,
@@ -127,7 +130,7 @@ def solved(result) -> dict:
     return json.loads(result.stdout, parse_constant=pytest.fail)
 
 
-# --- solve ---------------------------------------------------------------------------------------------------------
+# --- solve
 
 
 def test_solve_prints_a_short_table(run, model):
@@ -283,28 +286,14 @@ def test_an_array_of_another_shape(fails, image, folder, shape):
 @pytest.mark.parametrize("mode", ["forward", "reverse"])
 @pytest.mark.parametrize("solver", ["highs", "scip"])
 def test_solvers_and_modes(run, model, solver, mode):
-    printed = solved(
-        run(
-            *("solve", model, "--lower", 0, "--upper", 1, "--functional", 0, "--json"),
-            *(
-                "--solver",
-                solver,
-                "--mode",
-                mode,
-                "--threads",
-                1,
-                "--time-limit",
-                60,
-                "--gap",
-                1e-3,
-            ),
-        )
-    )
+    how = ("--solver", solver, "--mode", mode, "--threads", 1, "--time-limit", 60, "--gap", 1e-3)
+    box = ("--lower", -3, "--upper", 3)  # on [0, 1] the first bounds are enough, without a solver
+    printed = solved(run("solve", model, *box, "--functional", 0, "--json", *how))
     assert (printed["solver"], printed["mode"]) == (solver, mode)
     assert printed["gap"] <= 1e-3
 
 
-# --- Exit codes ----------------------------------------------------------------------------------------------------
+# --- Exit codes
 
 
 def test_a_limit_leaves_an_interval_and_code_3(run, hard):
@@ -447,7 +436,7 @@ def test_options_of_the_solver(run, fails, model):
 
 @pytest.fixture(scope="module")
 def several(folder):
-    """Two inputs of three entries, outputs q, of both, and p, which is a Softmax of a's logits l."""
+    """Two inputs of three entries, outputs q, of both, and p, a Softmax of a's logits l."""
     path = folder / "several.onnx"
     text = """(double[N,3] a, double[N,3] b) => (double[N,3] q, double[N,3] p) {
         l = MatMul (a, W)
@@ -599,7 +588,7 @@ def test_out_of_memory_is_one_line(fails, model, monkeypatch):
     assert "memory" in fails("solve", model, "--lower", 0, "--upper", 1)
 
 
-# --- estimate and compare ------------------------------------------------------------------------------------------
+# --- estimate and compare
 
 BALL = ("--center", 0.5, "--radius", 0.1)
 
@@ -720,7 +709,7 @@ def test_batches_that_are_refused(fails, model, centers, tmp_path, options, code
 
 
 def test_progress_of_a_batch_goes_to_stderr(run, model, centers, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "_SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     asked = "batch", model, "--centers", centers, "--radius", 0.25, "--jobs", 1
     told = run(*asked, "--out", tmp_path / "a.jsonl")
     assert "5 of 5 done" in told.stderr
@@ -803,7 +792,7 @@ def test_comparisons_that_are_refused(fails, model, folder):
     )
 
 
-# --- info, version, help -------------------------------------------------------------------------------------------
+# --- info, version, help
 
 
 def test_info(run, model):
@@ -838,9 +827,16 @@ def test_version(run):
 
 
 def test_the_help_names_every_solver(run):
-    """It is written out, since the registry loads Pyomo."""
     told = " ".join(run("solve", "--help").stdout.split())
     assert all(name in told for name in solver_names())
+
+
+@pytest.mark.parametrize("command", ["solve", "batch"])
+def test_every_option_of_a_solve_is_an_option_of_the_command_line(run, command):
+    told = run(command, "--help").stdout
+    flags = {f"--{each.name.replace('_', '-')}" for each in dataclasses.fields(Options)}
+    flags = flags - {"--solver-options"} | {"--solver-option"}
+    assert all(re.search(rf"{flag}\b", told) for flag in flags)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["solve", "--help"], ["info", "--help"]])
@@ -854,7 +850,7 @@ def test_nothing_at_all_shows_the_help(run):
     assert "solve" in run(code=2).stdout
 
 
-# --- Progress ------------------------------------------------------------------------------------------------------
+# --- Progress
 
 
 @pytest.fixture
@@ -935,7 +931,7 @@ def test_a_terminal_shows_one_line_that_changes(hard):
     assert json.loads(printed)["status"] == "BOUNDED"
 
 
-# --- Interrupts and pipes ------------------------------------------------------------------------------------------
+# --- Interrupts and pipes
 
 
 def test_an_interrupt_before_there_is_an_answer_is_code_130(fails, model, monkeypatch):
@@ -948,7 +944,7 @@ def test_an_interrupt_before_there_is_an_answer_is_code_130(fails, model, monkey
 
 def test_ctrl_c_leaves_an_interval(hard):
     """The signal comes with the first line of progress."""
-    script = "import lipexact.cli.app as cli; cli._SECONDS_BETWEEN_LINES = 0.0; cli.main()"
+    script = "from lipexact.cli import main, progress; progress.SECONDS_BETWEEN_LINES = 0; main()"
     command = [
         sys.executable,
         "-c",

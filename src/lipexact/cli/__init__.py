@@ -1,3 +1,3 @@
-"""The command line."""
+"""The command line: `lipexact` and ``python -m lipexact``."""
 
 from lipexact.cli.app import main as main
