@@ -10,7 +10,8 @@ import scipy.sparse as sp
 
 from lipexact.errors import LipExactError
 
-_FEW_NUMBERS = 4  # that are shown one by one
+# Arrays of at most so many numbers are printed whole by `summary`.
+_MAX_PRINTED_NUMBERS = 4
 
 Vector: TypeAlias = npt.NDArray[np.float64]
 # A dense array, or a scipy.sparse.csr_array, of shape (rows, columns) and dtype float64.
@@ -79,15 +80,21 @@ def alike(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
 
 
 def summary(array: npt.ArrayLike) -> str:
-    """Return an array's shape and range in one short string, for `repr`; few numbers stand whole.
+    """Return the shape and range of an array as one short string, for `repr`.
+
+    Arrays of at most 4 numbers are printed whole.
 
     Examples
     --------
-    >>> summary([0.5, 1.0]), summary(np.zeros((2, 300)))
-    ('[0.5, 1.0]', 'array(2, 300) in [0, 0]')
+    >>> summary([0.5, 1.0])
+    '[0.5, 1.0]'
+    >>> summary(np.linspace(0, 1, 784))
+    'array(784,) in [0, 1]'
+    >>> summary(np.zeros((2, 300)))
+    'array(2, 300) in [0, 0]'
     """
     values = np.asarray(array)
-    if values.size <= _FEW_NUMBERS:
+    if values.size <= _MAX_PRINTED_NUMBERS:
         return str(values.tolist())
     shape = ", ".join(map(str, values.shape)) + ("," if values.ndim == 1 else "")
     return f"array({shape}) in [{values.min():.4g}, {values.max():.4g}]"
