@@ -17,7 +17,7 @@ from lipexact.mip.solvers.base import solver_names
 from lipexact.options import Options
 from lipexact.problem.problem import lipschitz_problem
 from lipexact.sets.norms import norm as norm_of
-from lipexact.sets.unit_balls import Hull
+from lipexact.sets.polyhedral import Hull
 from lipexact.state import SearchState, SearchTask
 from tests.support.networks import DEGENERATE, FAMILIES, Case, case, to_network
 from tests.support.oracle import constant, naive_constant, regions

@@ -23,7 +23,8 @@ from lipexact.numerics.arrays import dense
 from lipexact.numerics.rounding import down, gamma, up
 from lipexact.onnx.reader import read_onnx
 from lipexact.problem.problem import Problem, lipschitz_problem
-from lipexact.sets.domains import Box, ConvexSet, Domain, EuclideanBall, Simplex
+from lipexact.sets.convex import ConvexSet, EuclideanBall, Simplex
+from lipexact.sets.domains import Box, Domain
 from lipexact.sets.functionals import Functional, functional_body
 from lipexact.sets.norms import norm
 from tests.support import oracle

@@ -21,7 +21,8 @@ from lipexact.mip.solvers.base import (
     Termination,
     solve,
 )
-from lipexact.sets.domains import Ball, Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
+from lipexact.sets.convex import ConvexSet, EuclideanBall, Simplex
+from lipexact.sets.domains import Ball, Box, Domain, Polytope
 from tests.support.programs import (
     TIGHT,
 )

@@ -272,3 +272,9 @@ def test_the_slack_of_one_form_is_found_in_a_corner(signs):
     assert found.slack == pytest.approx(0.5)
     assert found.point == pytest.approx(signs)
     assert not found.cancelled.any()
+
+
+def test_a_limit_that_overflows_is_none():
+    # The second form is far above 0 in units of its coefficients.
+    found = largest_slack(np.array([[1.0], [1e-317]]), np.array([0.5, 1.0]))
+    assert found.slack == pytest.approx(1.0)

@@ -12,7 +12,8 @@ from lipexact.regions import constants
 from lipexact.regions.operator_norm import OperatorNorm, estimate_norms, jacobian_norm
 from lipexact.sets.functionals import CrossLipschitz, functional_body
 from lipexact.sets.norms import PolyhedralNorm, norm
-from lipexact.sets.unit_balls import Hull, SymmetricSet
+from lipexact.sets.polyhedral import Hull
+from lipexact.sets.unit_balls import SymmetricSet
 from tests.support import oracle
 from tests.support.networks import to_network
 from tests.support.operator_norms import norm_of

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import lipexact as lx
-from lipexact.sets.domains import Ball, Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
+from lipexact.sets.convex import ConvexSet, EuclideanBall, Simplex
+from lipexact.sets.domains import Ball, Box, Domain, Polytope
 from tests.support.half_spaces import (
     Exact,
     Half,

@@ -15,15 +15,15 @@ from scipy.optimize import linprog
 import lipexact as lx
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.ir import Graph, Input
-from lipexact.sets.domains import Box, ConvexSet, Domain, EuclideanBall, Polytope, Simplex
+from lipexact.sets.convex import ConvexSet, EuclideanBall, Simplex
+from lipexact.sets.domains import Box, Domain, Polytope
 from lipexact.sets.functionals import CrossLipschitz, functional_body
 from lipexact.sets.norms import PolyhedralNorm, norm, norm_names
+from lipexact.sets.polyhedral import HalfSpaces, Hull
 from lipexact.sets.unit_balls import (
     CrossPolytope,
     Cube,
     EuclideanUnitBall,
-    HalfSpaces,
-    Hull,
     Leading,
     Stretched,
     SymmetricSet,

@@ -7,15 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from lipexact.sets.functionals import CrossLipschitz
-from lipexact.sets.unit_balls import (
-    CrossPolytope,
-    Cube,
-    Differences,
-    EuclideanUnitBall,
-    HalfSpaces,
-    Hull,
-    SymmetricSet,
-)
+from lipexact.sets.polyhedral import Differences, HalfSpaces, Hull
+from lipexact.sets.unit_balls import CrossPolytope, Cube, EuclideanUnitBall, SymmetricSet
 
 
 def symmetric_rows(rng: np.random.Generator, n: int) -> np.ndarray:

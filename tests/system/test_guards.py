@@ -16,11 +16,10 @@ from lipexact.numerics.lp import LinearProgram
 from lipexact.regions.affine import pattern_at
 from lipexact.result import LipschitzResult, Status
 from lipexact.robustness import _ball, _radius_of_all, _step_into, certified_radius
-from lipexact.sets import unit_balls as bodies
 from lipexact.sets.domains import Domain, Polytope
 from lipexact.sets.functionals import functional_body
 from lipexact.sets.norms import norm
-from lipexact.sets.unit_balls import HalfSpaces, Hull, vertices_of
+from lipexact.sets.polyhedral import HalfSpaces, Hull, vertices_of
 from lipexact.state import StoppingRule
 from tests.support.half_spaces import dot, exact, polytope, vertices
 from tests.support.networks import random_weights, to_network
@@ -31,7 +30,7 @@ from tests.support.solvers import require
 class Sloppy(HalfSpaces):
     """As when the linear program stops short of its optimum."""
 
-    def attains(self, forms):
+    def argmax(self, forms):
         return (1 - 1e-3) * super().argmax(forms)
 
 
@@ -40,8 +39,8 @@ def weighted(n):
 
 
 def test_a_vertex_on_one_side_and_programs_on_the_other(monkeypatch):
-    monkeypatch.setattr(bodies, "_CHUNK", 1)
-    monkeypatch.setattr(bodies, "_MOST_VERTICES", 0)
+    monkeypatch.setattr("lipexact.sets.constants.MAX_CHUNK_VERTICES", 1)
+    monkeypatch.setattr("lipexact.sets.constants.MAX_VERTICES", 0)
     body = weighted(3)
     assert body.hull is None
     jac = np.array([[3.0, 1.0, 2.0], [1.0, 0.0, 0.5]])

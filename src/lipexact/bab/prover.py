@@ -28,15 +28,8 @@ from lipexact.regions.feasibility import Empty, Multipliers, decide_region
 from lipexact.regions.heuristics import Incumbent
 from lipexact.result import Proof, closed
 from lipexact.sets.domains import Domain, Reals
-from lipexact.sets.unit_balls import (
-    CrossPolytope,
-    Cube,
-    EuclideanUnitBall,
-    HalfSpaces,
-    Hull,
-    Stretched,
-    SymmetricSet,
-)
+from lipexact.sets.polyhedral import HalfSpaces, Hull
+from lipexact.sets.unit_balls import CrossPolytope, Cube, EuclideanUnitBall, Stretched, SymmetricSet
 from lipexact.state import (
     Decisions,
     Deduction,

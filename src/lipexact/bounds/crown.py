@@ -32,7 +32,7 @@ from lipexact.bounds.interval import Bounds, Interval, interval, magnitude
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value
 from lipexact.numerics.arrays import Matrix, Vector, dense, entries
 from lipexact.numerics.rounding import TINY, down, gamma, up
-from lipexact.sets.domains import ConvexSet
+from lipexact.sets.convex import ConvexSet
 
 Rows: TypeAlias = npt.NDArray[np.intp]
 

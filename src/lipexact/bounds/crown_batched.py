@@ -19,7 +19,8 @@ from lipexact.network import Network
 from lipexact.numerics.arrays import Vector, most_terms
 from lipexact.numerics.rounding import TINY, gamma
 from lipexact.problem.problem import Problem
-from lipexact.sets.domains import ConvexSet, Domain
+from lipexact.sets.convex import ConvexSet
+from lipexact.sets.domains import Domain
 
 NUMBERS = 2**21  # in one array of coefficients, or as many as one choice takes
 

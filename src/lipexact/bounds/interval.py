@@ -11,7 +11,7 @@ from typing_extensions import assert_never
 from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch
 from lipexact.numerics.arrays import Vector, lengths, most_terms
 from lipexact.numerics.rounding import TINY, down, gamma, up
-from lipexact.sets.domains import split_signs
+from lipexact.sets.convex import split_signs
 
 Interval: TypeAlias = tuple[Vector, Vector]
 Bounds: TypeAlias = dict[Node, Interval]

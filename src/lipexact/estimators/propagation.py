@@ -28,7 +28,8 @@ from lipexact.estimators.registry import (
 from lipexact.graph.derivative import reverse
 from lipexact.graph.ir import Affine, Graph
 from lipexact.numerics.arrays import Vector
-from lipexact.sets.unit_balls import Hull, SymmetricSet
+from lipexact.sets.polyhedral import Hull
+from lipexact.sets.unit_balls import SymmetricSet
 
 
 @estimator(

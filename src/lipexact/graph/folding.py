@@ -13,7 +13,8 @@ from typing_extensions import assert_never
 
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, Value, operands
 from lipexact.numerics.arrays import Matrix, dense, entries
-from lipexact.numerics.rounding import FOLDED, accurate_product
+from lipexact.numerics.double_double import accurate_product
+from lipexact.numerics.rounding import FOLDED
 
 _SAMPLE = 64  # rows that tell how many entries a product will have
 
@@ -27,7 +28,7 @@ def fold(graph: Graph) -> Graph:
     An affine node with one reader, itself affine, is substituted into it, unless that makes more coefficients
     (a bottleneck); and so is a constant or a node whose matrices have at most one entry in a row (a selection,
     a scaling), whoever reads it. Every entry of what comes of a node and those that it reads is one sum, accurate in
-    proportion to itself (:func:`lipexact.numerics.rounding.accurate_product`). Of nodes that are equal, such as the differences
+    proportion to itself (:func:`lipexact.numerics.double_double.accurate_product`). Of nodes that are equal, such as the differences
     behind max(x, y) and min(x, y), one is kept.
     """
     return _fold_repeatedly(graph, math.inf)[0]

@@ -49,7 +49,7 @@ from lipexact.bounds.liveness import Mask
 from lipexact.graph.ir import Affine, Conditional, Input, Switch
 from lipexact.mip import constants
 from lipexact.numerics.arrays import Vector
-from lipexact.sets.domains import ConvexSet
+from lipexact.sets.convex import ConvexSet
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def emit_input(node: Input, domain: ConvexSet) -> tuple[pyo.Block, Port]:
     The simplex in two dimensions, in units of 1/64:
 
     >>> import pyomo.environ as pyo
-    >>> from lipexact.sets.domains import Simplex
+    >>> from lipexact.sets.convex import Simplex
     >>> model = pyo.ConcreteModel()
     >>> model.x, port = emit_input(Input(2), Simplex(2))
     >>> port.scale * 64

@@ -1,1 +1,1 @@
-"""Arrays, rounding errors, exact arithmetic, and linear programs: what has no notion of a network."""
+"""Numerics that know no network: arrays, rounding errors, exact arithmetic, linear programs."""

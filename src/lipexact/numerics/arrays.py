@@ -1,4 +1,4 @@
-"""Vectors and matrices, dense or sparse; what callers give as arrays, made floats or refused."""
+"""Dense and sparse arrays: their types, the check of what users give, and small queries."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Matrix: TypeAlias = Any
 
 
 def floats(values: object, what: str, error: type[LipExactError]) -> npt.NDArray[np.float64]:
-    """An array of numbers, none of them NaN, as a new array of float64; infinite ones are let through.
+    """Convert numbers to a new array of float64; none may be NaN, but infinite ones pass.
 
     Raises
     ------
     LipExactError
-        Of the class `error`, whose text begins with `what`.
+        If they are no array of numbers; of the class `error`, with a text that begins with `what`.
     """
     try:
         array = np.array(values)
@@ -42,12 +42,12 @@ def floats(values: object, what: str, error: type[LipExactError]) -> npt.NDArray
 
 
 def dense(matrix: Matrix) -> Vector:
-    """The matrix as a numpy array."""
+    """Return the matrix as a numpy array."""
     return np.asarray(matrix.toarray() if sp.issparse(matrix) else matrix)
 
 
 def columns_read(weight: Matrix, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Which columns have an entry other than 0 in the chosen rows."""
+    """Return the mask of the columns that have an entry other than 0 in the chosen rows."""
     if sp.issparse(weight):
         chosen = weight[np.flatnonzero(rows)]
         return np.bincount(chosen.indices[chosen.data != 0], minlength=weight.shape[1]) > 0
@@ -55,28 +55,37 @@ def columns_read(weight: Matrix, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.
 
 
 def entries(matrix: Matrix) -> int:
-    """How many numbers are stored."""
+    """Return the number of stored entries."""
     return int(matrix.nnz) if sp.issparse(matrix) else int(matrix.size)
 
 
 def most_terms(matrix: Matrix) -> int:
-    """At least the number of entries other than 0 in any row."""
+    """Bound the number of entries other than 0 in a row from above, over all rows."""
     return (
         int(np.diff(matrix.indptr).max(initial=0)) if sp.issparse(matrix) else int(matrix.shape[1])
     )
 
 
 def lengths(forms: Vector) -> Vector:
-    """The Euclidean length of each row, shape (k, 1); no square overflows."""
+    """Return the Euclidean length of each row, shape (k, 1), without overflow of squares."""
     scale = np.abs(forms).max(axis=1, keepdims=True)
     scale = np.where(scale > 0, scale, 1.0)
     return np.asarray(scale * np.linalg.norm(forms / scale, axis=1, keepdims=True))
 
 
 def alike(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    """Whether arrays of these shapes, equal in size, have one order when flattened; flat ones pass for all."""
+    """Return whether arrays of two shapes have the same order of entries when flattened.
+
+    Both have the same size. Axes of length 1 do not count, and an array with at most one other axis fits any shape.
+    """
     axes, others = ([length for length in each if length > 1] for each in (shape, other))
     return len(axes) < 2 or len(others) < 2 or axes == others
+
+
+def read_only(array: Vector) -> Vector:
+    """Make an array read-only, and return it."""
+    array.setflags(write=False)
+    return array
 
 
 def summary(array: npt.ArrayLike) -> str:

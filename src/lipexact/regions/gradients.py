@@ -22,16 +22,9 @@ from lipexact.graph.ir import Affine, Node, Switch
 from lipexact.graph.pattern import ON, Pattern
 from lipexact.network import Network
 from lipexact.numerics.arrays import Matrix, Vector, entries, most_terms
+from lipexact.numerics.double_double import twofold_product, twofold_sum
 from lipexact.numerics.rational import Numbers, to_fractions
-from lipexact.numerics.rounding import (
-    SMALLEST,
-    TINY,
-    gamma,
-    rounded,
-    smallest,
-    twofold_product,
-    twofold_sum,
-)
+from lipexact.numerics.rounding import SMALLEST, TINY, gamma, rounded, smallest
 from lipexact.regions import constants
 from lipexact.regions.affine import exact_product
 

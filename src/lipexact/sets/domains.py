@@ -6,8 +6,6 @@ system of inequalities whose shadow it is.
 
 from __future__ import annotations
 
-import numbers
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,42 +15,18 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lipexact.errors import DomainError
-from lipexact.numerics.arrays import Matrix, Vector, alike, dense, floats
+from lipexact.numerics.arrays import Matrix, Vector, alike, dense, floats, read_only
 from lipexact.numerics.lp import LinearProgram, System, largest_slack
 from lipexact.numerics.rounding import TINY, down, gamma, up
-
-_STEPS = 8  # of a random walk, before its points count as random
-_NEWTON = 12
-_DIRECTIONS = 64  # in which extreme points are looked for
-
-
-class ConvexSet(ABC):
-    """A convex set in R^n, bounded but for :class:`Reals`.
-
-    Attributes
-    ----------
-    lower, upper
-        The bounding box, each of shape (n,).
-    euclidean_radius
-        Points have at most this Euclidean norm; None where that is no constraint of its own.
-    """
-
-    lower: Vector
-    upper: Vector
-    euclidean_radius: float | None = None
-
-    @property
-    def dim(self) -> int:
-        """The dimension n of the space around the set."""
-        return int(self.lower.size)
-
-    def system(self) -> System:
-        """A polyhedron in R^(n + k) whose shadow on the first n coordinates is the set, but for `euclidean_radius`."""
-        return System(self.lower, self.upper, sp.csr_array((0, self.dim)), np.zeros(0))
-
-    @abstractmethod
-    def support(self, weights: Matrix) -> Vector:
-        """At least max{w z : z in the set} for each row w of `weights`, of shape (k, n), and hardly more."""
+from lipexact.sets import constants
+from lipexact.sets.convex import ConvexSet, ball_support, box_support, stack_blocks
+from lipexact.sets.corners import (
+    bounding_box,
+    broadcast_corner,
+    check_corners,
+    check_dimension,
+    check_finite,
+)
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -93,12 +67,14 @@ class Domain(ConvexSet):
         what: str = "the domain",
         shape: tuple[int, ...] | None = None,
     ) -> None:
-        _check_corners(lower, upper, what)
+        check_corners(lower, upper, what)
         object.__setattr__(self, "shape", lower.shape if shape is None else shape)
-        object.__setattr__(self, "lower", _frozen(lower.ravel()))
-        object.__setattr__(self, "upper", _frozen(upper.ravel()))
-        object.__setattr__(self, "rows", _frozen(np.zeros((0, self.dim)) if rows is None else rows))
-        object.__setattr__(self, "limits", _frozen(np.zeros(0) if limits is None else limits))
+        object.__setattr__(self, "lower", read_only(lower.ravel()))
+        object.__setattr__(self, "upper", read_only(upper.ravel()))
+        object.__setattr__(
+            self, "rows", read_only(np.zeros((0, self.dim)) if rows is None else rows)
+        )
+        object.__setattr__(self, "limits", read_only(np.zeros(0) if limits is None else limits))
         object.__setattr__(self, "balls", balls)
         if not self.is_box and not self.margin(self.centre[None, :])[0] > 0:
             raise DomainError(
@@ -178,18 +154,18 @@ class Domain(ConvexSet):
         return System(
             np.concatenate([self.lower, np.zeros(count * d)]),
             np.concatenate([self.upper, *radii]),
-            _stack(blocks, [d] * (1 + count)),
+            stack_blocks(blocks, [d] * (1 + count)),
             np.concatenate(limits),
         )
 
     def support(self, weights: Matrix) -> Vector:
         """At least max{w x}: in closed form for boxes and for balls around a point of their box, else by LP."""
         if self.is_box:
-            return _box_support(weights, self.lower, self.upper)
+            return box_support(weights, self.lower, self.upper)
         weights = dense(weights)
         if self._is_ball:
             center, radius = self.balls[0]
-            return _ball_support(weights, center, radius, self.lower, self.upper)
+            return ball_support(weights, center, radius, self.lower, self.upper)
         system, program = self._system, self._program
         duals = np.zeros((len(weights), system.limits.size))
         padding = np.zeros(system.lower.size - self.dim)
@@ -198,7 +174,7 @@ class Domain(ConvexSet):
             if found is not None:
                 duals[k] = found[1]
         return np.minimum(
-            self.dual_bound(weights, duals), _box_support(weights, self.lower, self.upper)
+            self.dual_bound(weights, duals), box_support(weights, self.lower, self.upper)
         )
 
     def dual_bound(self, weights: Vector, multipliers: Vector) -> Vector:
@@ -207,13 +183,13 @@ class Domain(ConvexSet):
         Weak duality: for every mu >= 0, w y <= mu b + max over the box of (w - mu A) y.
         """
         if self.is_box:
-            return _box_support(weights, self.lower, self.upper)
+            return box_support(weights, self.lower, self.upper)
         system = self._system
         padded = np.hstack([weights, np.zeros((len(weights), system.lower.size - self.dim))])
         left = padded - multipliers @ system.rows
         sizes, reach = self._sizes
         error = gamma(system.limits.size + 2) * (np.abs(padded) + multipliers @ sizes)
-        total = multipliers @ system.limits + _box_support(left, system.lower, system.upper)
+        total = multipliers @ system.limits + box_support(left, system.lower, system.upper)
         spread = multipliers @ np.abs(system.limits) + np.abs(left) @ reach
         bound = up(total, spread, system.limits.size) + 1.01 * (error @ reach)
         return np.asarray(
@@ -293,7 +269,7 @@ class Domain(ConvexSet):
         if self.is_box:
             return rng.uniform(self.lower, self.upper, (count, self.dim))
         points = np.repeat(self.centre[None, :], count, axis=0)
-        for _ in range(_STEPS):
+        for _ in range(constants.WALK_STEPS):
             step = rng.normal(size=points.shape) * (self.upper - self.lower)
             ahead, back = self._reach(points, step), self._reach(points, -step)
             points = points + rng.uniform(-back, ahead)[:, None] * step
@@ -307,7 +283,9 @@ class Domain(ConvexSet):
             return np.where(
                 rng.random((count, self.dim)) < 0.5, self.lower + inset, self.upper - inset
             )
-        weights = rng.normal(size=(min(count, _DIRECTIONS), self.dim)) / (self.upper - self.lower)
+        weights = rng.normal(size=(min(count, constants.MAX_DIRECTIONS), self.dim)) / (
+            self.upper - self.lower
+        )
         vertices = self.maximisers(weights)
         vertices = np.repeat(vertices, -(-count // len(vertices)), axis=0)[:count]
         inset = rng.uniform(1e-9, 1e-3, (len(vertices), 1))
@@ -325,7 +303,7 @@ class Domain(ConvexSet):
         far = np.clip(far, 0.0, 1e300)
         for center, radius in self.balls:
             # The distance from the centre is convex along a step: Newton's method from outside ends at its border.
-            for _ in range(_NEWTON):
+            for _ in range(constants.NEWTON_STEPS):
                 away = points + far[:, None] * steps - center
                 over = np.abs(away).sum(axis=1) - radius
                 speed = (np.sign(away) * steps).sum(axis=1)
@@ -365,7 +343,7 @@ class Box(Domain):
 
     def __init__(self, lower: npt.ArrayLike, upper: npt.ArrayLike) -> None:
         low, high = (
-            _finite(
+            check_finite(
                 floats(corner, f"the box's {what} corner", DomainError), f"the box's {what} corner"
             )
             for what, corner in (("lower", lower), ("upper", upper))
@@ -379,7 +357,7 @@ class Box(Domain):
     @classmethod
     def unit(cls, d: int) -> Box:
         """The unit cube [0, 1]^d."""
-        d = _dimension(d, "the unit cube's dimension")
+        d = check_dimension(d, "the unit cube's dimension")
         return cls(np.zeros(d), np.ones(d))
 
 
@@ -452,9 +430,9 @@ class Ball(Domain):
                     )
             low, high = np.maximum(low, least.ravel()), np.minimum(high, most.ravel())
         for corner in (low, high):
-            _finite(corner, "the ball's corner")
-        size = float(reach[0]) if reach.size == 1 else _frozen(reach)
-        balls = ((_frozen(middle), float(reach[0])),) if norm == "l1" else ()
+            check_finite(corner, "the ball's corner")
+        size = float(reach[0]) if reach.size == 1 else read_only(reach)
+        balls = ((read_only(middle), float(reach[0])),) if norm == "l1" else ()
         self._fill(
             low,
             high,
@@ -462,7 +440,7 @@ class Ball(Domain):
             what="the ball" if clip is None else "the clipped ball",
             shape=shape,
         )
-        object.__setattr__(self, "center", _frozen(middle))
+        object.__setattr__(self, "center", read_only(middle))
         object.__setattr__(self, "radius", size)
         object.__setattr__(self, "norm", norm)
 
@@ -500,20 +478,20 @@ class Polytope(Domain):
         upper: npt.ArrayLike | None = None,
     ) -> None:
         matrix = dense(A) if sp.issparse(A) else A
-        rows = _finite(floats(matrix, "the polytope's A", DomainError), "the polytope's A")
-        limits = _finite(floats(b, "the polytope's b", DomainError), "the polytope's b")
+        rows = check_finite(floats(matrix, "the polytope's A", DomainError), "the polytope's A")
+        limits = check_finite(floats(b, "the polytope's b", DomainError), "the polytope's b")
         if rows.ndim != 2 or limits.shape != (len(rows),):
             raise DomainError(
                 f"A of shape {rows.shape} and b of shape {limits.shape} are no system A x <= b"
             )
-        low = _corner(lower, rows.shape[1], -np.inf, "the polytope's lower corner")
-        high = _corner(upper, rows.shape[1], np.inf, "the polytope's upper corner")
+        low = broadcast_corner(lower, rows.shape[1], -np.inf, "the polytope's lower corner")
+        high = broadcast_corner(upper, rows.shape[1], np.inf, "the polytope's upper corner")
         empty = ~rows.any(axis=1)
         if (limits[empty] < 0).any():
             raise DomainError("the polytope is empty: a row of A is 0, and its limit below 0")
         rows, limits = rows[~empty], limits[~empty]
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
-            low, high = _bounding_box(low, high, rows, limits)
+            low, high = bounding_box(low, high, rows, limits)
         self._fill(low, high, rows, limits, what="the polytope")
 
 
@@ -538,12 +516,12 @@ class Reals(Domain):
     """
 
     def __init__(self, d: int) -> None:
-        d = _dimension(d, "the dimension of Reals")
+        d = check_dimension(d, "the dimension of Reals")
         object.__setattr__(self, "shape", (d,))
-        object.__setattr__(self, "lower", _frozen(np.full(d, -np.inf)))
-        object.__setattr__(self, "upper", _frozen(np.full(d, np.inf)))
-        object.__setattr__(self, "rows", _frozen(np.zeros((0, d))))
-        object.__setattr__(self, "limits", _frozen(np.zeros(0)))
+        object.__setattr__(self, "lower", read_only(np.full(d, -np.inf)))
+        object.__setattr__(self, "upper", read_only(np.full(d, np.inf)))
+        object.__setattr__(self, "rows", read_only(np.zeros((0, d))))
+        object.__setattr__(self, "limits", read_only(np.zeros(0)))
         object.__setattr__(self, "balls", ())
 
     def __and__(self, other: Domain) -> Domain:
@@ -555,176 +533,3 @@ class Reals(Domain):
     def margin(self, points: Vector) -> Vector:
         """As large as floats go."""
         return np.full(len(points), np.finfo(np.float64).max)
-
-
-@dataclass(frozen=True, eq=False, init=False)
-class Simplex(ConvexSet):
-    """{z >= 0 : z_1 + ... + z_n <= 1}, whose image under [P, -P] is the hull of the columns of P and of -P."""
-
-    lower: Vector
-    upper: Vector
-
-    def __init__(self, n: int) -> None:
-        object.__setattr__(self, "lower", _frozen(np.zeros(n)))
-        object.__setattr__(self, "upper", _frozen(np.ones(n)))
-
-    def system(self) -> System:
-        """One row: the sum is at most 1."""
-        return System(self.lower, self.upper, sp.csr_array(np.ones((1, self.dim))), np.ones(1))
-
-    def support(self, weights: Matrix) -> Vector:
-        """max{w z}: the largest weight, or 0."""
-        positive, _ = split_signs(weights)
-        return dense(positive.max(axis=1)).ravel()
-
-
-@dataclass(frozen=True, eq=False, init=False)
-class EuclideanBall(ConvexSet):
-    """{z : z_1^2 + ... + z_n^2 <= 1}."""
-
-    lower: Vector
-    upper: Vector
-
-    def __init__(self, n: int) -> None:
-        object.__setattr__(self, "lower", _frozen(-np.ones(n)))
-        object.__setattr__(self, "upper", _frozen(np.ones(n)))
-        object.__setattr__(self, "euclidean_radius", 1.0)
-
-    def support(self, weights: Matrix) -> Vector:
-        """max{w z}: the Euclidean norm of w."""
-        weights = dense(weights)
-        largest = np.abs(weights).max(axis=1, initial=0.0)
-        scale = np.where(largest > 0, largest, 1.0)
-        length = scale * np.sqrt(((weights / scale[:, None]) ** 2).sum(axis=1))
-        return np.asarray(length * (1 + gamma(self.dim + 8)) + TINY * weights.any(axis=1))
-
-
-def split_signs(weights: Matrix) -> tuple[Matrix, Matrix]:
-    """The positive and the negative part of a dense or sparse matrix; their sum is the matrix."""
-    positive = weights.maximum(0) if hasattr(weights, "tocsr") else np.maximum(weights, 0.0)
-    return positive, weights - positive
-
-
-def _box_support(weights: Matrix, lower: Vector, upper: Vector) -> Vector:
-    positive, negative = split_signs(weights)
-    total = positive @ upper + negative @ lower
-    bound = up(
-        np.asarray(total), abs(weights) @ np.maximum(np.abs(lower), np.abs(upper)), lower.size
-    )
-    return np.asarray(bound + TINY * (abs(weights).sum(axis=1) > 0))
-
-
-def _ball_support(
-    weights: Vector, center: Vector, radius: float, lower: Vector, upper: Vector
-) -> Vector:
-    """max{w x} over an l1 ball in a box that holds its centre.
-
-    A fractional knapsack: the coordinates with the largest |w| move first, each as far as the box allows. Its dual,
-    valid for every price, closes the bound: w c + price r + sum of room_i max(|w_i| - price, 0).
-    """
-    size = np.abs(weights)
-    room = np.where(weights > 0, upper - center, center - lower) * (1 + 2.0**-52)
-    order = np.argsort(-size, axis=1)
-    used = np.cumsum(np.take_along_axis(room, order, axis=1), axis=1)
-    last = np.argmax(used >= radius, axis=1)
-    price = np.take_along_axis(np.take_along_axis(size, order, axis=1), last[:, None], axis=1)[:, 0]
-    price = np.where(used[:, -1] >= radius, price, 0.0)
-    gain = (np.maximum(size - price[:, None], 0.0) * room).sum(axis=1)
-    total = weights @ center + price * radius + gain
-    spread = size @ np.abs(center) + price * radius + gain
-    return up(total, spread, 2 * center.size + 4) + TINY * size.any(axis=1)
-
-
-def _bounding_box(
-    lower: Vector, upper: Vector, rows: Vector, limits: Vector
-) -> tuple[Vector, Vector]:
-    """Corners of {lower <= x <= upper, rows x <= limits}, where infinite ones follow from the rest, rounded outward.
-
-    With multipliers mu of all inequalities, x_i <= mu b + r x for the residual r = e_i - mu A, which is rounding; so
-    |x|_inf <= max |mu b| / (1 - max |r|_1), and that closes the bound of x_i.
-    """
-    d = lower.size
-    sides = [*np.flatnonzero(np.isfinite(upper)), *np.flatnonzero(np.isfinite(lower))]
-    signs = np.repeat([1.0, -1.0], [int(np.isfinite(upper).sum()), int(np.isfinite(lower).sum())])
-    matrix = np.vstack([rows, signs[:, None] * np.eye(d)[sides]])
-    right = np.concatenate([limits, upper[np.isfinite(upper)], -lower[np.isfinite(lower)]])
-    program = LinearProgram(
-        System(np.full(d, -np.inf), np.full(d, np.inf), sp.csr_array(matrix), right)
-    )
-    bounds, residuals = np.zeros(2 * d), np.zeros(2 * d)
-    for k in range(2 * d):
-        goal = np.eye(1, d, k % d)[0] * (1.0 if k < d else -1.0)
-        found = program.maximise(goal)
-        if found is None:
-            raise DomainError(
-                f"the polytope is empty, or unbounded in coordinate {k % d}: the method needs bounded inputs; "
-                "add limits by lower= and upper="
-            )
-        duals = found[1]
-        bounds[k] = up(duals @ right, duals @ np.abs(right), right.size)
-        error = gamma(right.size + 2) * (np.abs(goal) + duals @ np.abs(matrix))
-        residuals[k] = (np.abs(goal - duals @ matrix) + error).sum() * (1 + gamma(2 * d))
-    if residuals.max() > 0.5:
-        raise DomainError(
-            "the polytope is too thin or too long for floating-point bounds; give lower= and upper="
-        )
-    largest = max(np.abs(bounds).max() / (1 - residuals.max()) * (1 + 1e-9), TINY)
-    bounds = up(bounds + residuals * largest, np.abs(bounds) + largest, 2) + TINY * (1 + largest)
-    return np.maximum(lower, -bounds[d:]), np.minimum(upper, bounds[:d])
-
-
-def _stack(blocks: Sequence[Sequence[Matrix | None]], widths: Sequence[int]) -> Matrix:
-    """Blocks below each other, where None is zero."""
-    filled = []
-    for row in blocks:
-        height = next(block.shape[0] for block in row if block is not None)
-        filled.append(
-            [
-                sp.csr_array((height, w)) if b is None else b
-                for b, w in zip(row, widths, strict=True)
-            ]
-        )
-    return sp.block_array(filled, format="csr")
-
-
-def _check_corners(low: Vector, high: Vector, what: str) -> None:
-    if not (np.abs(np.subtract(high / 2, low / 2)) < 2.0**1000).all():
-        raise DomainError(f"{what} is too wide for floating-point arithmetic; scale the inputs")
-    if (low > high).any():
-        index = int(np.argmax(low > high))
-        raise DomainError(
-            f"{what} is empty: lower {low.flat[index]} > upper {high.flat[index]} in coordinate {index}"
-        )
-    if (low == high).any():
-        index = int(np.argmax(low == high))
-        raise DomainError(
-            f"{what} is flat in coordinate {index} (lower = upper = {low.flat[index]}): a set without "
-            "interior has no Lipschitz constant; widen it, or fix that input to a constant in the network"
-        )
-
-
-def _dimension(d: int, what: str) -> int:
-    if isinstance(d, bool) or not isinstance(d, numbers.Integral) or d < 1:
-        raise DomainError(f"{what} must be a positive integer, not {d!r}")
-    return int(d)
-
-
-def _corner(values: npt.ArrayLike | None, d: int, default: float, what: str) -> Vector:
-    corner = np.full(d, default) if values is None else floats(values, what, DomainError).ravel()
-    if corner.size not in (1, d):
-        raise DomainError(f"{what} has {corner.size} entries where A has {d} columns")
-    return np.broadcast_to(corner, (d,)).copy()
-
-
-def _finite(array: Vector, what: str) -> Vector:
-    if not np.isfinite(array).all():
-        raise DomainError(
-            f"{what} is infinite in coordinate {np.argmin(np.isfinite(array))}: "
-            "the method needs bounded inputs; give finite limits"
-        )
-    return array
-
-
-def _frozen(array: Vector) -> Vector:
-    array.setflags(write=False)
-    return array

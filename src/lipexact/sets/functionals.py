@@ -14,7 +14,8 @@ from lipexact.errors import NormError
 from lipexact.numerics.arrays import Vector, floats
 from lipexact.sets.domains import Domain, Reals
 from lipexact.sets.norms import Norm, norm
-from lipexact.sets.unit_balls import Differences, Hull, SymmetricSet, vertices_of
+from lipexact.sets.polyhedral import Differences, Hull, vertices_of
+from lipexact.sets.unit_balls import SymmetricSet
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,8 @@ import scipy.sparse as sp
 
 from lipexact.errors import NormError
 from lipexact.numerics.arrays import Vector, dense, floats
-from lipexact.sets.unit_balls import (
-    CrossPolytope,
-    Cube,
-    EuclideanUnitBall,
-    HalfSpaces,
-    Hull,
-    Stretched,
-    SymmetricSet,
-)
+from lipexact.sets.polyhedral import HalfSpaces, Hull
+from lipexact.sets.unit_balls import CrossPolytope, Cube, EuclideanUnitBall, Stretched, SymmetricSet
 
 
 class Norm(ABC):
@@ -138,7 +131,7 @@ class PolyhedralNorm(Norm):
 
     >>> H = np.array([[0.5, 0], [0, 1]])
     >>> weighted = PolyhedralNorm(halfspaces=np.vstack([H, -H]))
-    >>> weighted.polar(2).value(np.array([[2.0, 0.0]]))
+    >>> weighted.polar(2).support(np.array([[2.0, 0.0]]))
     array([1.])
     """
 

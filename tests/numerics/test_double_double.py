@@ -11,7 +11,8 @@ import scipy.sparse as sp
 from lipexact.graph.folding import fold, fold_mapped
 from lipexact.graph.ir import Affine, Graph, Input
 from lipexact.numerics.arrays import dense
-from lipexact.numerics.rounding import FOLDED, accurate_product, twofold_product
+from lipexact.numerics.double_double import accurate_product, twofold_product
+from lipexact.numerics.rounding import FOLDED
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -63,7 +64,7 @@ def off(matrix: np.ndarray, rng: np.random.Generator, units: int) -> list[list[F
 def test_an_accurate_product_is_as_accurate_as_it_says(
     seed: int, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lipexact.numerics.rounding._MOST_DENSE", limit)
+    monkeypatch.setattr("lipexact.numerics.double_double.MAX_DENSE_ENTRIES", limit)
     rng = np.random.default_rng(seed)
     rows, inner, columns = rng.integers(1, 7, 3)
     left, right = (
