@@ -14,7 +14,8 @@ from lipexact.estimators.registry import (
 from lipexact.estimators.sampling import best_checked_region
 from lipexact.options import Mode
 from lipexact.result import EXACT_GAP, Proof
-from lipexact.sets.unit_balls import Hull, SymmetricSet
+from lipexact.sets.polyhedral import Hull
+from lipexact.sets.unit_balls import SymmetricSet
 from lipexact.solve import prepare_options
 from lipexact.state import SearchState, SearchTask
 
