@@ -147,11 +147,11 @@ def record(name: str, seconds: float, file: Path) -> None:
     original_submit, original_wait = WorkerPool.submit, WorkerPool.wait
     begun: list[float] = []
 
-    def submit(self: WorkerPool, ticket: int, function: Any, *arguments: Any) -> None:
+    def submit(self: WorkerPool, task_id: int, function: Any, *arguments: Any) -> None:
         begun.append(time.perf_counter())
         nodes = arguments[0].packet.nodes
-        parents[ticket] = tuple(sorted({origin.get(node.decisions, FIRST) for node in nodes}))
-        original_submit(self, ticket, function, *arguments)
+        parents[task_id] = tuple(sorted({origin.get(node.decisions, FIRST) for node in nodes}))
+        original_submit(self, task_id, function, *arguments)
 
     def wait(self: WorkerPool, patience: float | None) -> list[TaskOutcome]:
         found = original_wait(self, patience)
@@ -176,9 +176,9 @@ def record(name: str, seconds: float, file: Path) -> None:
         "status": result.status.value,
     }
     keep(file, head | {"nodes": result.stats["nodes"], "wall": result.seconds}, mode="w")
-    numbers = {ticket: k for k, ticket in enumerate(rows)}
-    for ticket, each in rows.items():
-        above = [numbers.get(one, FIRST) for one in parents[ticket]]
+    numbers = {task_id: k for k, task_id in enumerate(rows)}
+    for task_id, each in rows.items():
+        above = [numbers.get(one, FIRST) for one in parents[task_id]]
         keep(
             file,
             {

@@ -94,7 +94,7 @@ def test_the_constant_is_the_same_with_processes(monkeypatch: pytest.MonkeyPatch
     def ready(self: WorkerPool) -> bool:
         while not original(self):  # type: ignore[misc]
             time.sleep(0.01)
-        pids.update(pid for lane in self._lanes for pid in lane.executor._processes)  # type: ignore[attr-defined]
+        pids.update(pid for slot in self._slots for pid in slot.executor._processes)  # type: ignore[attr-defined]
         return True
 
     monkeypatch.setattr(WorkerPool, "ready", property(ready))
@@ -382,7 +382,7 @@ def test_processes_that_cannot_be_replaced(sent: bool, monkeypatch: pytest.Monke
     alone(functional=0)
     monkeypatch.setattr(constants, "REPORT_SECONDS", 0.01)
     monkeypatch.setattr(NodeExpander, "expand", explore)
-    monkeypatch.setattr("lipexact.workers._process", refuse)
+    monkeypatch.setattr("lipexact.workers.pool.local_process", refuse)
     here = CopyingWorkers(
         1, fault=lambda number: BrokenExecutor("broken") if number >= 1 - sent else None
     )

@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 
 import lipexact as lx
-from lipexact import workers as executors
 from lipexact.batch import batch as many
 from lipexact.batch.results import _duration
+from lipexact.workers import TaskOutcome, WorkerPool, worker
+from lipexact.workers import pool as pools
 from tests.support.batches import COUNT, alone, balls, network, values
 from tests.support.executors import PickledTasks
 from tests.support.networks import random_weights, to_network
@@ -72,7 +73,7 @@ def test_a_worker_that_has_not_got_the_network_is_sent_it() -> None:
     for one in lx.lipschitz_many(network(), balls(), functional=0, executor=here):
         assert one.error is None
         if one.index % 4 == 1:
-            executors._shared.clear()
+            worker._contexts.clear()
             forgot += 1
     assert forgot == 3
     assert len(here.sent) > COUNT
@@ -97,7 +98,7 @@ def test_a_domain_that_ends_its_process_costs_no_other() -> None:
 
 def test_a_process_that_is_killed_costs_nothing() -> None:
     pids: list[int] = []
-    original = executors._process
+    original = pools.local_process
 
     def process() -> Executor:
         pool = original()
@@ -105,7 +106,7 @@ def test_a_process_that_is_killed_costs_nothing() -> None:
         return pool
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(executors, "_process", process)
+        patch.setattr(pools, "local_process", process)
         results = lx.lipschitz_many(network(), balls(), functional=0, jobs=2)
         first = next(results)
         for pid in pids[:2]:
@@ -322,17 +323,13 @@ def test_a_certificate_that_cannot_be_written_is_in_the_result(
 
 
 def test_ctrl_c_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(
-        self: executors.WorkerPool, seconds: float | None
-    ) -> list[executors.TaskOutcome]:
+    def interrupted(self: WorkerPool, seconds: float | None) -> list[TaskOutcome]:
         raise KeyboardInterrupt
 
-    closed: list[executors.WorkerPool] = []
-    close = executors.WorkerPool.close
-    monkeypatch.setattr(executors.WorkerPool, "wait", interrupted)
-    monkeypatch.setattr(
-        executors.WorkerPool, "close", lambda self: (closed.append(self), close(self))
-    )
+    closed: list[WorkerPool] = []
+    close = WorkerPool.close
+    monkeypatch.setattr(WorkerPool, "wait", interrupted)
+    monkeypatch.setattr(WorkerPool, "close", lambda self: (closed.append(self), close(self)))
     with pytest.raises(KeyboardInterrupt):
         list(lx.lipschitz_many(network(), balls(), executor=PickledTasks()))
     assert closed

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from lipexact import workers as executors
+from lipexact.workers import worker
 
 
 class CopyingWorkers(Executor):
@@ -49,7 +49,7 @@ class CopyingWorkers(Executor):
             raise error
         if (error := self.fault(number)) is None:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(executors, "_shared", self.memories[next(self.next)])
+                patch.setattr(worker, "_contexts", self.memories[next(self.next)])
                 value = function(*pickle.loads(pickle.dumps(arguments)))
             future.set_result(pickle.loads(pickle.dumps(value)))
         elif isinstance(error, CancelledError):

@@ -28,8 +28,8 @@ from pyomo.common import Executable
 
 import lipexact as lx
 from lipexact import solve as asking
-from lipexact import workers as executors
 from lipexact.atomic_file import write_whole
+from lipexact.bab import constants as bab_constants
 from lipexact.bab.expand import NodeExpander
 from lipexact.mip import constants, relaxation
 from lipexact.mip import cut_loop as search
@@ -43,6 +43,7 @@ from lipexact.mip.solvers.base import (
     solver_names,
 )
 from lipexact.workers import WorkerPool
+from lipexact.workers import pool as pools
 from tests.support import oracle
 from tests.support.networks import FAMILIES, case, random_weights, to_network
 from tests.support.onnx_files import pytorch_mlp
@@ -775,10 +776,10 @@ def with_others(
 
     def ready(self: WorkerPool) -> bool:
         nonlocal number
-        for lane in self._lanes:
-            if lane.started is not None:
-                lane.started.exception()
-                pids.update(lane.executor._processes)
+        for slot in self._slots:
+            if slot.started is not None:
+                slot.started.exception()
+                pids.update(slot.executor._processes)
         if number is not None and answers >= after:
             for pid in pids:
                 os.kill(pid, number)
@@ -792,8 +793,8 @@ def with_others(
         return told
 
     original_ready, original_wait = WorkerPool.ready.fget, WorkerPool.wait
-    monkeypatch.setattr(constants, "ALONE_SECONDS", -1.0)
-    monkeypatch.setattr(constants, "WORTHWHILE_SECONDS", 0.0)
+    monkeypatch.setattr(bab_constants, "ALONE_SECONDS", -1.0)
+    monkeypatch.setattr(bab_constants, "WORTHWHILE_SECONDS", 0.0)
     monkeypatch.setattr(WorkerPool, "ready", property(ready))
     monkeypatch.setattr(WorkerPool, "wait", wait)
     return lx.lipschitz(*slow(), method="bab", threads=2, **options), answers, pids
@@ -823,17 +824,17 @@ def test_processes_that_hang_are_given_up_at_the_deadline(monkeypatch: pytest.Mo
 IN_OTHERS = """
 import sys
 from pathlib import Path
-from lipexact.bab import driver as tree
+from lipexact.bab import constants
 from lipexact.cli.app import main
-from lipexact.workers import Crew
+from lipexact.workers import WorkerPool
 def wait(self, seconds):
     told = original(self, seconds)
     if told and not note.exists():
-        pids = [pid for lane in self._lanes for pid in lane.executor._processes]
+        pids = [pid for slot in self._slots for pid in slot.executor._processes]
         note.write_text(" ".join(map(str, pids)) + chr(10))
     return told
 note = Path(sys.argv.pop())
-original, Crew.wait, constants.ALONE_SECONDS = Crew.wait, wait, -1.0
+original, WorkerPool.wait, constants.ALONE_SECONDS = WorkerPool.wait, wait, -1.0
 main()
 """
 
@@ -863,7 +864,7 @@ def test_no_other_process_is_to_be_had(error: Exception, monkeypatch: pytest.Mon
     def refuse() -> None:
         raise error
 
-    monkeypatch.setattr(executors, "_process", refuse)
+    monkeypatch.setattr(pools, "local_process", refuse)
     result, answers, pids = with_others(monkeypatch, gap=0.25)
     assert (answers, pids) == (0, set())
     assert result.termination == "gap"
