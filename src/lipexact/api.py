@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 import warnings
 from concurrent.futures import Executor
@@ -19,6 +18,7 @@ from lipexact.loading import load
 from lipexact.network import Network
 from lipexact.options import Mode, OptionKeywords, takes_options
 from lipexact.problem.problem import check_domain
+from lipexact.progress import displayed, make_callback
 from lipexact.regions.general_position import position_report
 from lipexact.regions.position_report import PositionReport
 from lipexact.result import LipschitzResult
@@ -26,7 +26,7 @@ from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
 from lipexact.solve import find_incumbent, make_request, prepare_options, solve
-from lipexact.state import Progress, ProgressCallback
+from lipexact.state import ProgressCallback
 
 if TYPE_CHECKING:
     from lipexact.mip.model import Composition
@@ -72,9 +72,9 @@ def lipschitz(
         :class:`CrossLipschitz`, or a polytope of functionals, by its vertices of shape (k, m) or as
         a :class:`Polytope` in R^m.
     progress
-        True prints a line now and then to stderr; a function is called with a
-        :class:`~lipexact.state.Progress`, incumbent and bound in the constant's own units, and
-        stops the search by returning True.
+        True shows both bounds on stderr: in a terminal a line that changes, elsewhere a line every
+        five seconds. A function is called with a :class:`~lipexact.state.Progress`, incumbent and
+        bound in the constant's own units, and stops the search by returning True.
     certificate
         A path: write a proof of the result there, which :func:`check` verifies in exact arithmetic,
         without a solver. True: make it, as the result's `certificate`. It is made after the search
@@ -125,7 +125,8 @@ def lipschitz(
         functional=functional,
         certified=bool(certificate),
     )
-    result = solve(request, domain, start=start, on_progress=on_progress, executor=executor)
+    with displayed(on_progress):
+        result = solve(request, domain, start=start, on_progress=on_progress, executor=executor)
     if file is not None:
         save_certificate(result, file)
     return result
@@ -158,24 +159,6 @@ def save_certificate(result: LipschitzResult, file: Path) -> None:
     except OSError as error:  # hours of work are in the result
         told = f"the certificate was not written: {error}; the result has it still"
         warnings.warn(f"{told}, to be saved elsewhere", RuntimeWarning, stacklevel=3)
-
-
-def make_callback(progress: bool | ProgressCallback) -> ProgressCallback | None:
-    """Return the function to call with progress; None for none.
-
-    Raises
-    ------
-    OptionError
-    """
-    if not (isinstance(progress, bool) or callable(progress)):
-        raise OptionError(f"progress must be True, False or a function, not {progress!r}")
-    if callable(progress):
-        return progress
-    return _print_progress if progress else None
-
-
-def _print_progress(moment: Progress) -> None:
-    print(moment, file=sys.stderr)
 
 
 def build(

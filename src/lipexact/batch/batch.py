@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
 import pickle
-import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sized
@@ -24,6 +22,7 @@ from lipexact.loading import load
 from lipexact.network import Network
 from lipexact.options import OptionKeywords, check_count, takes_options
 from lipexact.problem.problem import check_domain
+from lipexact.progress import displayed, make_callback
 from lipexact.result import LipschitzResult, Status, Termination
 from lipexact.sets.domains import Domain
 from lipexact.sets.functionals import Functional
@@ -32,7 +31,6 @@ from lipexact.solve import SolveRequest, check_executor, make_request, prepare_o
 from lipexact.workers import WorkerPool
 
 REPORT_SECONDS = 0.5  # between two reports
-LINE_SECONDS = 5.0  # between two lines on stderr
 # Domains, and four for each worker, that may be under way while an earlier one is waited for.
 MAX_AHEAD = 64
 _THREADS = """
@@ -88,8 +86,9 @@ def lipschitz_many(
     ordered
         Whether results come in the order of the domains, rather than as they are done.
     progress
-        True prints a line now and then to stderr; a function is called with a
-        :class:`BatchProgress`, and ends the batch by returning True.
+        True shows on stderr how far the batch is: in a terminal by a bar, elsewhere by a line every
+        five seconds. A function is called with a :class:`BatchProgress`, and ends the batch by
+        returning True.
     input_norm, output_norm, functional
         As for :func:`lipschitz`.
     certificate
@@ -153,7 +152,7 @@ def lipschitz_many(
         jobs=check_count("jobs", jobs),
         folder=_folder(certificate),
         ordered=ordered,
-        report=_callback(progress),
+        report=make_callback(progress, bar=True),
         journal=None if checkpoint is None else Journal(checkpoint, request),
     )
     return batch.run()
@@ -214,6 +213,7 @@ class _Batch:
         with ExitStack() as stack:
             if self.journal is not None:
                 stack.push(self._close)
+            stack.enter_context(displayed(self.report))
             stopped = False
             while True:
                 if not stopped:
@@ -347,33 +347,3 @@ def _solve_in_worker(request: SolveRequest, domain: Domain, cores: int) -> Lipsc
     if result.termination is Termination.INTERRUPTED:
         raise WorkerError("the worker was interrupted: ask again")
     return result
-
-
-def _callback(progress: bool | BatchCallback) -> BatchCallback | None:
-    """Return the function to call with progress; None for none.
-
-    Raises
-    ------
-    OptionError
-    """
-    if not (isinstance(progress, bool) or callable(progress)):
-        raise OptionError(f"progress must be True, False or a function, not {progress!r}")
-    if not isinstance(progress, bool):
-        return progress
-    return _Printer() if progress else None
-
-
-class _Printer:
-    """A line on stderr now and then, and one in the end."""
-
-    def __init__(self) -> None:
-        self.next, self.done = 0.0, -1
-
-    def __call__(self, moment: BatchProgress) -> None:
-        last = moment.remaining == 0 and moment.done > self.done
-        if moment.seconds >= self.next or last:
-            print(moment, file=sys.stderr, flush=True)
-            self.next, self.done = (
-                (math.inf if last else moment.seconds + LINE_SECONDS),
-                moment.done,
-            )
