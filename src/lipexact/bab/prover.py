@@ -365,7 +365,7 @@ class Prover:
         for layer, index, state in decisions:
             pattern[layer][index] = state
         verdict = decide_region(
-            self.problem.network, self.problem.domain, tuple(pattern), explicit=True
+            self.problem.network, self.problem.domain, tuple(pattern), with_multipliers=True
         )
         return verdict.multipliers if isinstance(verdict, Empty) else None
 
@@ -425,7 +425,7 @@ class Prover:
         question = self.problem.network, self.problem.domain, pattern
         if not isinstance(decide_region(*question), Empty):
             return False
-        verdict = decide_region(*question, explicit=True)
+        verdict = decide_region(*question, with_multipliers=True)
         if not isinstance(verdict, Empty) or verdict.multipliers is None:
             return False
         arguments = self._written(verdict.multipliers)

@@ -164,15 +164,15 @@ def _largest_sum(
     lost = gamma(weights.size + 2)
     chosen = linear[:, coordinates]
     slopes = weights @ chosen
-    reach = np.abs(chosen)
-    uncertain = errors.linear[:, coordinates]
-    doubt = weights @ (uncertain + lost * reach) + shift @ (reach + uncertain)
-    doubt = doubt * (1 + lost)
+    sizes = np.abs(chosen)
+    slope_errors = errors.linear[:, coordinates]
+    uncertainty = weights @ (slope_errors + lost * sizes) + shift @ (sizes + slope_errors)
+    uncertainty = uncertainty * (1 + lost)
     # A linear function on a box, with slopes in an interval, is largest at one of four products.
     products = np.stack(
         [
             slope * bound
-            for slope in (slopes - doubt, slopes + doubt)
+            for slope in (slopes - uncertainty, slopes + uncertainty)
             for bound in (system.lower[coordinates], system.upper[coordinates])
         ]
     )

@@ -126,7 +126,7 @@ Verdict: TypeAlias = LinearRegion | Empty | Undecided
 
 
 def decide_region(
-    network: Network, domain: Domain, pattern: Pattern, *, explicit: bool = False
+    network: Network, domain: Domain, pattern: Pattern, *, with_multipliers: bool = False
 ) -> Verdict:
     """Decide whether a pattern is that of a linear region with interior in the domain.
 
@@ -138,8 +138,8 @@ def decide_region(
         X.
     pattern
         The gates' states. Free gates may have any state.
-    explicit
-        Whether `Empty` must have multipliers.
+    with_multipliers
+        Whether `Empty` must have multipliers; the decision is made in rationals then.
 
     Returns
     -------
@@ -149,6 +149,24 @@ def decide_region(
         If it is infeasible: with the part of the pattern that is infeasible by itself.
     Undecided
         If neither could be shown.
+
+    Examples
+    --------
+    The gates read x and -x - 1 on [-2, 2]. They are never on together: the sum of both
+    pre-activations is -1. But the second one is on and the first one off for x < -1.
+
+    >>> from lipexact.graph.ir import Affine, Graph, Input
+    >>> from lipexact.graph.lowering import relu
+    >>> from lipexact.sets.domains import Box
+    >>> x = Input(1)
+    >>> hidden = relu(Affine(((np.array([[1.0], [-1.0]]), x),), np.array([0.0, -1.0])))
+    >>> output = Affine(((np.array([[1.0, 1.0]]), hidden),), np.zeros(1))
+    >>> network, box = Network(Graph((x,), (output,)), (1,), (1,)), Box([-2.0], [2.0])
+    >>> verdict = decide_region(network, box, (np.array([ON, ON]),), with_multipliers=True)
+    >>> verdict.multipliers.gates[0, 0] == verdict.multipliers.gates[0, 1] > 0
+    True
+    >>> decide_region(network, box, (np.array([OFF, ON]),))
+    LinearRegion(point=[-1.5], pattern=<1 on, 1 off>)
     """
     if not is_compact(network):
         return Undecided()
@@ -161,7 +179,7 @@ def decide_region(
         region = _region_at_solution(network, domain, pattern, middle, half, solution)
         if region is not None:
             return region
-    elif solution is not None and not explicit:
+    elif solution is not None and not with_multipliers:
         support = contradicting_rows(network, system, conditions, pattern, solution)
         if support is not None:
             return Empty(responsible_gates(network, pattern, conditions, support), None)
