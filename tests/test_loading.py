@@ -8,7 +8,7 @@ import onnx.helper
 import pytest
 
 import lipexact as lx
-from lipexact.onnx.tensors import LARGEST
+from lipexact.onnx.constants import MAX_COEFFICIENTS
 from tests.support.onnx_files import onnx_model
 
 RNG = np.random.default_rng(0)
@@ -323,8 +323,8 @@ def test_a_second_output_that_nobody_computes() -> None:
             "e = MatMul (o, p)\n y = Add (x, e)",
             {"o": np.ones((10**5, 1)), "p": np.ones((1, 10**5))},
         ),
-        ("y = MatMul (o, x)", {"o": np.ones((LARGEST // 20000 + 1, 1))}),
-        ("y = Add (x, o)", {"o": np.ones((LARGEST // 20000 + 1, 1))}),
+        ("y = MatMul (o, x)", {"o": np.ones((MAX_COEFFICIENTS // 20000 + 1, 1))}),
+        ("y = Add (x, o)", {"o": np.ones((MAX_COEFFICIENTS // 20000 + 1, 1))}),
     ],
 )
 def test_blown_up_tensors_are_refused_before_they_are_made(

@@ -34,9 +34,9 @@ from lipexact.estimators.multipliers import (
 from lipexact.estimators.registry import EstimateRequest, EstimatorOutput, estimator, estimators
 from lipexact.graph import lowering as lower
 from lipexact.graph.ir import Affine, Graph, Input
-from lipexact.onnx.registry import OPERATORS
 from lipexact.sets.norms import Norm, norm
 from lipexact.sets.unit_balls import CrossPolytope, Cube, EuclideanUnitBall, Stretched
+from tests.operators import all_examples
 from tests.support import oracle
 from tests.support.networks import FAMILIES, case, random_weights, to_network
 from tests.support.paths import EXAMPLES, SHARED
@@ -763,7 +763,7 @@ def test_convolutions_and_residual_connections():
 @pytest.mark.parametrize("start", range(8))
 def test_every_operator(start):
     """The examples of all ONNX operators: branches, maxima, and networks without a gate."""
-    examples = [example for operator in OPERATORS.values() for example in operator.examples]
+    examples = all_examples()
     for number in range(start, len(examples), 8):
         network = lx.load(examples[number].model())
         box = lx.Box(np.full(network.input.size, -1.0), np.full(network.input.size, 1.5))

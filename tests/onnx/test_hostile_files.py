@@ -277,10 +277,10 @@ def test_sparse_tensors_that_do_not_fit(proto: onnx.ModelProto, message: str) ->
 _READ_GIANTS = """
 import json, re, resource, signal, sys
 from lipexact.errors import LipExactError
-from lipexact.onnx import read_onnx, reader
+from lipexact.onnx import constants, read_onnx
 from tests.support.giants import GIANTS
 
-reader.MOST_BYTES = 2**28
+constants.MAX_MODEL_BYTES = 2**28
 size = int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
 resource.setrlimit(resource.RLIMIT_AS, (size + 2**30, size + 2**30))
 found = {}

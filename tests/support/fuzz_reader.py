@@ -1,7 +1,7 @@
 """Mutated ONNX models: the reader raises errors of lipexact alone, in bounded time and memory.
 
-The mutations serve test_fuzz.py; on its own, ``python -m tests.support.fuzz_reader --seconds 600`` runs them for as long as one
-likes, each reading within a limit of time and memory.
+The mutations serve test_fuzz.py; on its own, ``python -m tests.support.fuzz_reader --seconds 600``
+runs them for as long as one likes, each reading within a limit of time and memory.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import onnx.numpy_helper
 from lipexact.errors import LipExactError
 from lipexact.onnx import read_onnx
 from lipexact.onnx.registry import OPERATORS
+from tests.operators import all_examples
 from tests.support.onnx_files import (
     keras_mlp,
     nnet_mlp,
@@ -78,7 +79,7 @@ def seeds() -> list[onnx.ModelProto]:
         build(rng) for build in (keras_mlp, nnet_mlp, pytorch_mlp, pytorch_view, sklearn_regressor)
     ]
     models += [onnx.load(path) for path in sorted(FIXTURES.glob("*.onnx"))]
-    models += [example.model() for operator in OPERATORS.values() for example in operator.examples]
+    models += [example.model() for example in all_examples()]
     return models
 
 

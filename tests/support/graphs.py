@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -13,6 +14,7 @@ from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch, V
 from lipexact.graph.lowering import relu, scaled
 from lipexact.network import Network, network
 from lipexact.numerics.arrays import dense
+from lipexact.onnx.naming import with_unique_names
 
 Numbers = Callable[..., np.ndarray]
 
@@ -117,3 +119,37 @@ def branched() -> Network:
         np.ones(2),
     )
     return network(Graph((x,), (output,)), input_shape=(3,), output_shape=(2,), name="branched")
+
+
+def stacked(networks: Sequence[Network]) -> Network:
+    """Side by side: a network whose input and output are those of the given ones, end to end."""
+    sizes = [each.input.size for each in networks]
+    x = Input(sum(sizes))
+    offsets = np.cumsum([0, *sizes])
+    blocks: list[Value] = []
+    for number, each in enumerate(networks):
+        selection = sp.csr_array(sp.eye_array(sizes[number], x.size, k=int(offsets[number])))
+        own = Affine(((selection, x),), np.zeros(sizes[number]), "part")
+        blocks.append(_with_input(each.graph, own))
+    ends = np.cumsum([0, *(block.size for block in blocks)])
+    terms = [
+        (sp.csr_array(sp.eye_array(int(ends[-1]), block.size, k=-int(start))), block)
+        for block, start in zip(blocks, ends[:-1], strict=True)
+    ]
+    graph = with_unique_names(Graph((x,), (lower.add(*terms),)))
+    return network(graph, input_shape=(x.size,), output_shape=(int(ends[-1]),), name="stacked")
+
+
+def _with_input(graph: Graph, x: Value) -> Value:
+    """The only output of a graph, read of x instead of its own input."""
+    (own,), (output,) = graph.inputs, graph.outputs
+    new: dict[Node, Node] = {own: x}
+    for node in graph.nodes:
+        match node:
+            case Affine():
+                new[node] = replace(node, terms=tuple((w, new[a]) for w, a in node.terms))
+            case Conditional():
+                new[node] = replace(node, x=new[node.x])
+            case Switch():
+                new[node] = replace(node, x=new[node.x], gate=new[node.gate])
+    return new[output]

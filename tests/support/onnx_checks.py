@@ -5,8 +5,21 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import onnx
 
 from lipexact.network import Network
+from tests.support.onnx_files import reference
+
+
+def assert_agrees(
+    network: Network, model: onnx.ModelProto, points: np.ndarray, tolerance: float = 1e-12
+) -> None:
+    """The network and the model have the same values; `points` are inputs with their batch axis."""
+    expected = reference(model, points)
+    found = network.evaluate(points.reshape(len(points), -1))
+    np.testing.assert_allclose(
+        found, expected, rtol=tolerance, atol=tolerance * max(1.0, np.abs(expected).max())
+    )
 
 
 def assert_jacobian(network: Network, points: np.ndarray) -> None:

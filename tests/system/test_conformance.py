@@ -1,6 +1,7 @@
-"""A walk over the registry of ONNX operators: examples are networks in every respect, ONNX's own node tests hold.
+"""A walk over the registry of ONNX operators.
 
-The examples against the reference implementation and against finite differences are in test_onnx.py.
+The examples in tests/operators are networks in every respect: values, derivatives, bounds,
+programs. ONNX's own node tests hold.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from functools import cache
 
 import numpy as np
 import onnx
+import onnx.helper
 import pyomo.environ as pyo
 import pytest
 
@@ -18,32 +20,90 @@ import lipexact as lx
 from lipexact.bounds.crown import bound_nodes
 from lipexact.graph.evaluate import evaluate
 from lipexact.mip.solvers.base import Termination, solve
-from lipexact.onnx.nodes import FLOAT_TYPES
-from lipexact.onnx.registry import OPERATORS, Example
+from lipexact.network import Network
+from lipexact.onnx import read_onnx, supported_operators
+from lipexact.onnx.constants import FLOAT_TYPES
+from lipexact.onnx.registry import OPERATORS
+from tests.operators import EXAMPLES, MODULES
+from tests.operators.example import Example
+from tests.support.graphs import stacked
+from tests.support.onnx_checks import assert_agrees, assert_jacobian, assert_names
 from tests.support.programs import TIGHT
 
-EXAMPLES = [
-    pytest.param(example, id=f"{operator.name}-{number}")
-    for operator in OPERATORS.values()
-    for number, example in enumerate(operator.examples)
-]
+operators = pytest.mark.parametrize("name", EXAMPLES)
+keys = pytest.mark.parametrize("key", OPERATORS, ids=lambda key: ".".join(filter(None, key)))
 
 
-@pytest.mark.parametrize("key", OPERATORS, ids=lambda key: ".".join(filter(None, key)))
-def test_every_operator_has_examples_and_a_summary(key: tuple[str, str]) -> None:
+@cache
+def networks(name: str) -> list[Network]:
+    """The examples of an operator, each of which is read once."""
+    return [read_onnx(example.model()) for example in EXAMPLES[name]]
+
+
+def test_every_operator_has_examples_in_the_module_of_its_name() -> None:
+    assert set(EXAMPLES) == set(supported_operators())
+    for module in MODULES:
+        own = module.__name__.rpartition(".")[2]
+        lowered = {
+            operator.name
+            for operator in OPERATORS.values()
+            if operator.lowering.__module__ == f"lipexact.onnx.operators.{own}"
+        }
+        assert set(module.EXAMPLES) == lowered, own
+
+
+@keys
+def test_every_operator_has_examples_that_use_it_and_a_summary(key: tuple[str, str]) -> None:
     operator = OPERATORS[key]
-    assert operator.examples
-    for example in operator.examples:
+    assert EXAMPLES[operator.name]
+    for example in EXAMPLES[operator.name]:
         assert key in [(node.domain, node.op_type) for node in example.model().graph.node]
     assert operator.summary.endswith(".")
     assert "|" not in operator.summary.replace("\\|", "")  # it is a cell of a table
 
 
+@operators
+def test_operator_agrees_with_the_reference(name: str) -> None:
+    for example, network in zip(EXAMPLES[name], networks(name), strict=True):
+        assert_example(example, network)
+
+
+def assert_example(example: Example, network: Network) -> None:
+    """Values as in the reference implementation, derivatives as by differences, names for files."""
+    points = np.random.default_rng(0).normal(size=(10, *example.x))
+    known = example.reference_model()
+    if example.dtype == "double":
+        assert_agrees(network, known, points)
+    else:
+        assert_agrees(network, known, points.astype(np.float32), 1e-6)
+    assert_jacobian(network, points)
+    assert_names(network)
+
+
+@operators
+def test_operator_with_an_unknown_attribute_is_refused(name: str) -> None:
+    """In the first example: all lowerings of an operator go through the same check."""
+    model = EXAMPLES[name][0].model()
+    node = next(
+        node for node in model.graph.node if name in (node.op_type, f"{node.domain}.{node.op_type}")
+    )
+    node.attribute.append(onnx.helper.make_attribute("fancy", 1))
+    with pytest.raises(lx.UnsupportedOperatorError, match="fancy"):
+        read_onnx(model)
+
+
 @pytest.mark.unwatched
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_bounds_contain_every_node(example: Example) -> None:
-    network = lx.load(example.model())
+@operators
+def test_bounds_contain_every_node_and_the_program_reproduces_the_output(name: str) -> None:
+    """For all examples of an operator side by side: one network, one set of bounds, one solve."""
+    network = stacked(networks(name))
     domain = lx.Box(np.full(network.input.size, -1.0), np.full(network.input.size, 1.5))
+    assert_bounds(network, domain)
+    assert_program(network, domain)
+
+
+def assert_bounds(network: Network, domain: lx.Box) -> None:
+    """Bounds of every node contain its values at random points."""
     bounds = bound_nodes(network.graph, {network.input: domain})
     points = np.random.default_rng(0).uniform(-1.0, 1.5, (50, network.input.size))
     values = evaluate(network.graph, {network.input: points})
@@ -53,23 +113,18 @@ def test_bounds_contain_every_node(example: Example) -> None:
         assert (value <= upper).all(), node.name
 
 
-@pytest.mark.unwatched
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_the_program_with_a_pinned_input_reproduces_the_output(example: Example) -> None:
-    network = lx.load(example.model())
-    d = network.input.size
+def assert_program(network: Network, domain: lx.Box) -> None:
+    """With the input pinned to a point the program has the output and the norm there."""
     functional = np.cos(np.arange(network.output.size))
-    composition = lx.build(
-        network, lx.Box(np.full(d, -1.0), np.full(d, 1.5)), functional=functional
-    )
-    point = np.random.default_rng(1).uniform(-1.0, 1.5, d)
+    composition = lx.build(network, domain, functional=functional)
+    point = np.random.default_rng(1).uniform(-1.0, 1.5, network.input.size)
     pin = composition.model.pin = pyo.ConstraintList()
     for variable, value in zip(composition.input, point.tolist(), strict=True):
         pin.add(variable == value)
     outcome = solve(composition.model, "highs", TIGHT)
     assert outcome.termination is Termination.OPTIMAL
-    found = [pyo.value(entry) for entry in composition.output]
-    np.testing.assert_allclose(found, network.evaluate(point), rtol=1e-6, atol=1e-6)
+    output = [pyo.value(entry) for entry in composition.output]
+    np.testing.assert_allclose(output, network.evaluate(point), rtol=1e-6, atol=1e-6)
     norm = np.abs(functional @ network.jacobian(point)).sum()
     assert pyo.value(composition.objective) == pytest.approx(norm, rel=1e-6, abs=1e-6)
 
@@ -133,7 +188,7 @@ NOT_TESTED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("key", OPERATORS, ids=lambda key: ".".join(filter(None, key)))
+@keys
 def test_node_tests_of_onnx(key: tuple[str, str]) -> None:
     compared = 0
     for case in node_tests()[key]:

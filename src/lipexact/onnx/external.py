@@ -15,7 +15,8 @@ from pathlib import Path
 import onnx
 
 from lipexact.errors import ModelError
-from lipexact.onnx.nodes import MOST_BYTES, stored_bytes, subgraphs
+from lipexact.onnx import constants
+from lipexact.onnx.nodes import stored_bytes, subgraphs
 
 
 def load_external(
@@ -46,9 +47,9 @@ def load_external(
         what = f"'{model}': the data of tensor '{tensor.name}'"
         count = stored_bytes(tensor, what)
         total += count
-        if total > MOST_BYTES:
+        if total > constants.MAX_MODEL_BYTES:
             raise ModelError(
-                f"'{model}' reads more than {MOST_BYTES / 2**30:g} GiB of weights from other files"
+                f"'{model}' reads more than {constants.MAX_MODEL_BYTES / 2**30:g} GiB of weights from other files"
             )
         entries = {entry.key: entry.value for entry in tensor.external_data}
         tensor.raw_data = _data(entries, model.parent, count, what)

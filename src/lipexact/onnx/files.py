@@ -13,11 +13,8 @@ import onnx
 import onnx.inliner
 
 from lipexact.errors import LipExactError, ModelError
+from lipexact.onnx import constants
 from lipexact.onnx.nodes import canonical_domain, qualified_name, subgraphs
-
-_MOST_FILE_BYTES = 2**31  # that protobuf reads
-_MOST_INLINED_BYTES = 2**27
-_MOST_LEVELS = 100  # of subgraphs in subgraphs; protobuf reads fewer from a file
 
 # Domain, name and overload of an operator or a function.
 _Key: TypeAlias = tuple[str, str, str]
@@ -82,9 +79,9 @@ def _check_file(path: Path) -> None:
         raise ModelError(
             f"cannot read '{path}': it is not a regular file; give the path of an ONNX file"
         )
-    if found.st_size >= _MOST_FILE_BYTES:
+    if found.st_size >= constants.MAX_FILE_BYTES:
         raise ModelError(
-            f"'{path}' has {found.st_size} bytes, and an ONNX file has less than {_MOST_FILE_BYTES}: weights that take "
+            f"'{path}' has {found.st_size} bytes, and an ONNX file has less than {constants.MAX_FILE_BYTES}: weights that take "
             "more lie in a file beside the model (onnx.save with save_as_external_data=True)"
         )
 
@@ -92,7 +89,7 @@ def _check_file(path: Path) -> None:
 def _inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
     try:
         size = _inlined_bytes(proto)
-        if size <= _MOST_INLINED_BYTES:
+        if size <= constants.MAX_INLINED_BYTES:
             return onnx.inliner.inline_local_functions(proto)
     except LipExactError:
         raise
@@ -100,7 +97,7 @@ def _inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
         raise ModelError(f"the functions in the model cannot be inlined: {error}") from error
     raise ModelError(
         f"the functions in the model call each other so often that without them its nodes take {size:.3g} bytes; "
-        f"lipexact takes {_MOST_INLINED_BYTES} at most: export it without functions"
+        f"lipexact takes {constants.MAX_INLINED_BYTES} at most: export it without functions"
     )
 
 
@@ -134,10 +131,10 @@ def _key(function: onnx.FunctionProto) -> _Key:
 
 def _check_depth(bodies: Iterable[Iterable[onnx.NodeProto]]) -> None:
     level = [*bodies]
-    for _ in range(_MOST_LEVELS):
+    for _ in range(constants.MAX_GRAPH_LEVELS):
         level = [below.node for nodes in level for node in nodes for below in subgraphs(node)]
         if not level:
             return
     raise ModelError(
-        f"the model has graphs within graphs, over {_MOST_LEVELS} levels; export it without subgraphs"
+        f"the model has graphs within graphs, over {constants.MAX_GRAPH_LEVELS} levels; export it without subgraphs"
     )

@@ -15,28 +15,7 @@ import onnx.numpy_helper
 
 from lipexact.errors import ModelError, UnsupportedOperatorError
 from lipexact.graph.ir import Value
-
-FLOAT_TYPES = frozenset(
-    {
-        onnx.TensorProto.FLOAT,
-        onnx.TensorProto.DOUBLE,
-        onnx.TensorProto.FLOAT16,
-        onnx.TensorProto.BFLOAT16,
-    }
-)
-"""The element types that stand for real numbers here; all arithmetic is in float64."""
-
-LARGEST = 2**27
-"""The most coefficients that one node may need: 1.6 GB of memory where they are sparse."""
-
-WIDEST = 2**24
-"""The most entries of a tensor that depends on the input; each takes about 100 bytes while it is rearranged."""
-
-MOST_BYTES = 2**32
-"""The most memory that the constants and the coefficients of a model may take in all."""
-
-MOST_AXES = 64
-"""The most axes that numpy takes."""
+from lipexact.onnx import constants
 
 _DATA = (
     "raw_data",
@@ -84,9 +63,9 @@ class Tensor:
     shape: Shape
 
     def __post_init__(self) -> None:
-        if len(self.shape) > MOST_AXES:
+        if len(self.shape) > constants.MAX_AXES:
             raise ModelError(
-                f"a tensor has {len(self.shape)} axes; lipexact takes {MOST_AXES} at most"
+                f"a tensor has {len(self.shape)} axes; lipexact takes {constants.MAX_AXES} at most"
             )
         if math.prod(self.shape) != self.value.size:
             raise ModelError(
@@ -338,9 +317,13 @@ def dense_array(tensor: onnx.SparseTensorProto, what: str) -> Constant:
     """
     values, indices = constant_array(tensor.values, what), constant_array(tensor.indices, what)
     shape = tuple(tensor.dims)
-    if min(shape, default=1) < 1 or len(shape) > MOST_AXES or math.prod(shape) > LARGEST:
+    if (
+        min(shape, default=1) < 1
+        or len(shape) > constants.MAX_AXES
+        or math.prod(shape) > constants.MAX_COEFFICIENTS
+    ):
         raise ModelError(
-            f"{what} has the shape {list(shape)}; lipexact takes 1 to {LARGEST} entries"
+            f"{what} has the shape {list(shape)}; lipexact takes 1 to {constants.MAX_COEFFICIENTS} entries"
         )
     # Indices are either positions in C order or one row of coordinates for each value.
     wanted = (values.size, len(shape)) if indices.ndim == 2 else (values.size,)

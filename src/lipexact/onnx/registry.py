@@ -1,105 +1,35 @@
-"""The registry of ONNX operators, lowered to the three primitives by one decorated function each.
+"""The registry of ONNX operators: one decorated function lowers each to the three primitives.
 
-A lowering takes the node (its attributes, its opset) and the node's inputs, and returns the output, or
+A lowering takes a node (its attributes, its opset) and the node's inputs, and returns the output, or
 a tuple of outputs. Its annotations say what an input may be: a :class:`Tensor`, which depends on the
-input of the network, a :data:`Constant`, or either (:data:`Operand`); the reader refuses the rest. It
-also refuses a node with an attribute that the lowering did not read, so a lowering that forgets an
+input of the network, a :data:`Constant`, or either (:data:`Operand`); every other input is refused.
+A node with an attribute that the lowering did not read is refused, too, so a lowering that forgets an
 attribute cannot give a wrong network::
 
-    @lowers("LeakyRelu", example=Example("y = LeakyRelu <alpha = 0.25> (x)"))
+    @lowers("LeakyRelu")
     def _leaky_relu(node: OnnxNode, x: Tensor) -> Tensor:
-        "x where x > 0, alpha x elsewhere."
+        "Scale by alpha where x < 0."
         return Tensor(lower.leaky_relu(x.value, node.float("alpha", 0.01), node.name), x.shape)
 
-The examples are models, on which the tests compare every registered operator with the ONNX reference
-implementation, finite differences, bounds and mixed-integer programs; the first line of the docstring stands in the
-documentation's table. Nodes whose inputs are all constant never come here: the reader evaluates them.
+The docstring stands in the documentation's table of operators. Small models that use the operator
+stand in ``tests/operators/``, in the module of the same name as the lowering's; on them the tests
+compare every registered operator with the ONNX reference implementation, with finite differences,
+with bounds and with mixed-integer programs. Nodes whose inputs are all constant never come here: the
+reader evaluates them.
 """
 
 from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar, Union, get_args, get_origin
 
-import onnx
-import onnx.helper
-import onnx.numpy_helper
-import onnx.parser
-
-from lipexact.onnx.nodes import Constant, OnnxNode, Operand, Shape, Tensor, qualified_name
-
-NEWEST_OPSET = 28
-"""The newest version of ONNX's operator set whose operators are known to mean what the lowerings say."""
-
-# Common operators that no lowering can take: the error says why.
-_NOT_PIECEWISE_LINEAR = frozenset(
-    "Acos Acosh Asin Asinh Atan Atanh Attention Celu Cos Cosh Det Elu Erf Exp GRU Gelu GlobalLpPool "
-    "GroupNormalization InstanceNormalization LRN LSTM LayerNormalization Log LogSoftmax LpNormalization LpPool "
-    "MeanVarianceNormalization Mish Pow RMSNormalization RNN Reciprocal ReduceL2 ReduceLogSum ReduceLogSumExp "
-    "ReduceProd ReduceSumSquare Selu Sigmoid Sin Sinh Softmax Softplus Softsign Sqrt Swish Tan Tanh "
-    "ai.onnx.ml.Normalizer ai.onnx.ml.SVMClassifier ai.onnx.ml.SVMRegressor com.microsoft.BiasGelu "
-    "com.microsoft.FastGelu com.microsoft.Gelu com.microsoft.QuickGelu".split()
-)
-_DISCONTINUOUS = frozenset(
-    "ArgMax ArgMin BitShift Ceil DynamicQuantizeLinear Equal Floor Greater GreaterOrEqual Hardmax IsInf IsNaN Less "
-    "LessOrEqual Mod NonMaxSuppression NonZero OneHot QuantizeLinear Round Sign Unique ai.onnx.ml.Binarizer "
-    "ai.onnx.ml.LabelEncoder ai.onnx.ml.LinearClassifier ai.onnx.ml.TreeEnsemble ai.onnx.ml.TreeEnsembleClassifier "
-    "ai.onnx.ml.TreeEnsembleRegressor".split()
-)
-
-FINAL = frozenset(("ArgMax", "Hardmax", "LogSoftmax", "Sigmoid", "Softmax", "Softplus", "Tanh"))
-"""What classifiers end in, and what can be left out."""
+from lipexact.onnx.constants import DISCONTINUOUS, FINAL_ACTIVATIONS, NOT_PIECEWISE_LINEAR
+from lipexact.onnx.nodes import OnnxNode, Operand, Tensor, qualified_name
 
 Lowering: TypeAlias = Callable[..., Operand | tuple[Operand, ...]]
-
-
-@dataclass(frozen=True)
-class Example:
-    """A model of one or a few nodes that shows an operator at work.
-
-    Attributes
-    ----------
-    body
-        Nodes in ONNX's text syntax, one a line; they read x and write y.
-    x
-        The shape of the input x.
-    constants
-        Arrays by name, which become initializers.
-    opset
-        The version of ONNX's own operator set.
-    imports
-        The versions of further operator sets, by domain.
-    dtype
-        The element type of x.
-    modern
-        The same in opset 17, where `opset` is one that the reference implementation does not know.
-    """
-
-    body: str
-    x: Shape = (1, 6)
-    constants: Mapping[str, Constant] = field(default_factory=dict)
-    opset: int = 17
-    imports: Mapping[str, int] = field(default_factory=dict)
-    dtype: str = "double"
-    modern: str = ""
-
-    def model(self) -> onnx.ModelProto:
-        """The example as an ONNX model."""
-        dims = ", ".join(map(str, self.x))
-        graph = onnx.parser.parse_graph(
-            f"example ({self.dtype}[{dims}] x) => ({self.dtype} y) {{ {self.body} }}"
-        )
-        graph.initializer.extend(
-            onnx.numpy_helper.from_array(array, name) for name, array in self.constants.items()
-        )
-        graph.output[0].type.tensor_type.ClearField("shape")
-        opsets = [
-            onnx.helper.make_opsetid(*pair) for pair in {"": self.opset, **self.imports}.items()
-        ]
-        return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
 @dataclass(frozen=True)
@@ -112,21 +42,25 @@ class Operator:
         The operator, with its domain unless that is ONNX's own.
     lowering
         The function that lowers a node.
-    examples
-        Models that use it.
     """
 
     name: str
     lowering: Lowering
-    examples: tuple[Example, ...]
 
     @property
     def summary(self) -> str:
-        """What it does and what of it is refused, in a line or two of Markdown: the lowering's docstring."""
+        """What the operator computes and which uses are refused: the lowering's docstring."""
         return inspect.cleandoc(self.lowering.__doc__ or "")
 
     def lower(self, node: OnnxNode, operands: Sequence[Operand | None]) -> tuple[Operand, ...]:
-        """The outputs of a node; missing optional inputs are None.
+        """Return the outputs of a node.
+
+        Parameters
+        ----------
+        node
+            A node with this operator.
+        operands
+            Its inputs; None for an optional one that is missing.
 
         Raises
         ------
@@ -145,16 +79,7 @@ class Operator:
         for number, (parameter, operand) in enumerate(
             zip(parameters, operands, strict=True), start=1
         ):
-            if isinstance(operand, _kinds(parameter.annotation)):
-                continue
-            what = f"its input {number}, '{parameter.name}',"
-            if operand is None:
-                raise node.malformed(f"{what} is missing")
-            if isinstance(operand, Tensor):
-                raise node.unsupported(
-                    f"{what} depends on the input of the network; lipexact needs a constant there"
-                )
-            raise node.unsupported(f"{what} is a constant, which lipexact does not support there")
+            _check_operand(node, number, parameter, operand)
         results = self.lowering(node, *operands)
         if node.unread:
             raise node.unsupported(
@@ -163,25 +88,44 @@ class Operator:
         return results if isinstance(results, tuple) else (results,)
 
     def _parameters(self, count: int) -> list[inspect.Parameter] | None:
-        # One for each operand, of which there are `count`; None if the lowering does not take so many.
+        """Return a parameter for each of `count` operands; None if so many are not taken."""
         _, *parameters = inspect.signature(self.lowering, eval_str=True).parameters.values()
         if parameters and parameters[-1].kind is inspect.Parameter.VAR_POSITIONAL:
-            rest = parameters.pop()
-            parameters += [rest] * (count - len(parameters))
+            variadic = parameters.pop()
+            parameters += [variadic] * (count - len(parameters))
         return parameters if count <= len(parameters) else None
 
 
-def _kinds(annotation: Any) -> tuple[type, ...]:
-    # The types that isinstance can ask for: Tensor, numpy.ndarray (for Constant), NoneType.
+def _check_operand(
+    node: OnnxNode, number: int, parameter: inspect.Parameter, operand: Operand | None
+) -> None:
+    """Refuse an operand that the annotation of its parameter does not allow."""
+    if isinstance(operand, _types_of(parameter.annotation)):
+        return
+    what = f"its input {number}, '{parameter.name}',"
+    if operand is None:
+        raise node.malformed(f"{what} is missing")
+    if isinstance(operand, Tensor):
+        raise node.unsupported(
+            f"{what} depends on the input of the network; lipexact needs a constant there"
+        )
+    raise node.unsupported(f"{what} is a constant, which lipexact does not support there")
+
+
+def _types_of(annotation: Any) -> tuple[type, ...]:
+    """Return the types in an annotation, for isinstance.
+
+    ``Constant | None`` gives ``(numpy.ndarray, NoneType)``.
+    """
     alternatives = (
         get_args(annotation)
         if get_origin(annotation) in (types.UnionType, Union)
         else (annotation,)
     )
     origins = (get_origin(alternative) or alternative for alternative in alternatives)
-    # From numpy 2.5 on NDArray is a type alias, whose value is looked behind.
-    behind = (getattr(origin, "__value__", origin) for origin in origins)
-    return tuple(get_origin(origin) or origin for origin in behind)
+    # From numpy 2.5 on NDArray is a type alias; the type is the alias's value.
+    values = (getattr(origin, "__value__", origin) for origin in origins)
+    return tuple(get_origin(value) or value for value in values)
 
 
 OPERATORS: dict[tuple[str, str], Operator] = {}
@@ -190,17 +134,13 @@ OPERATORS: dict[tuple[str, str], Operator] = {}
 _Lowering = TypeVar("_Lowering", bound=Lowering)
 
 
-def lowers(
-    name: str, *, example: Example | Sequence[Example], domain: str = ""
-) -> Callable[[_Lowering], _Lowering]:
+def lowers(name: str, *, domain: str = "") -> Callable[[_Lowering], _Lowering]:
     """Register a function as the lowering of an operator.
 
     Parameters
     ----------
     name
         The operator.
-    example
-        Models that use it, in all the ways that differ; the tests run them.
     domain
         The operator's domain; the empty string is ONNX's own.
 
@@ -210,24 +150,26 @@ def lowers(
         The decorator. The function takes an :class:`OnnxNode` and one argument for each input, None
         for an optional input that is missing, and returns the output or a tuple of them.
     """
-    examples = (example,) if isinstance(example, Example) else tuple(example)
 
     def register(lowering: _Lowering) -> _Lowering:
         if (domain, name) in OPERATORS:
             raise ValueError(f"the operator {qualified_name(domain, name)} is registered already")
-        OPERATORS[domain, name] = Operator(qualified_name(domain, name), lowering, examples)
+        OPERATORS[domain, name] = Operator(qualified_name(domain, name), lowering)
         return lowering
 
     return register
 
 
 def supported_operators() -> tuple[str, ...]:
-    """The names of the supported operators, sorted; those of other domains than ONNX's own are qualified."""
+    """Return the names of the supported operators, sorted.
+
+    Names of other domains than ONNX's own are qualified.
+    """
     return tuple(sorted(operator.name for operator in OPERATORS.values()))
 
 
 def find_operator(node: OnnxNode) -> Operator:
-    """The registered operator of a node.
+    """Return the registered operator of a node.
 
     Raises
     ------
@@ -237,21 +179,34 @@ def find_operator(node: OnnxNode) -> Operator:
     operator = OPERATORS.get((node.domain, node.proto.op_type))
     if operator is not None:
         return operator
-    reason = hint = ""
+    reason = _reason(node)
+    raise node.unsupported(
+        f"operator {node.operator} is not supported{reason}{_hint(node, reason)}. "
+        f"Supported are {', '.join(supported_operators())}, and any operator on constants"
+    )
+
+
+def _reason(node: OnnxNode) -> str:
+    """Say why there is no lowering of a node's operator; nothing where that is not known."""
     if node.operator == "HardSwish":
-        reason = " because it is not piecewise linear: between its kinks it is quadratic"
-    elif node.operator in _NOT_PIECEWISE_LINEAR:
-        reason = " because it is not piecewise linear"
-    elif node.operator in _DISCONTINUOUS:
-        reason = " because it is not continuous; a function that is so as a whole can be written with relu, abs, max and min"
-    if node.operator in FINAL:
+        return " because it is not piecewise linear: between its kinks it is quadratic"
+    if node.operator in NOT_PIECEWISE_LINEAR:
+        return " because it is not piecewise linear"
+    if node.operator in DISCONTINUOUS:
+        return (
+            " because it is not continuous; a function that is so as a whole can be written with "
+            "relu, abs, max and min"
+        )
+    return ""
+
+
+def _hint(node: OnnxNode, reason: str) -> str:
+    """Say how to read the part of the network that comes before a node."""
+    if node.operator in FINAL_ACTIVATIONS:
         hint = ". If the network ends in it, lipexact.load(model, drop_final=True) leaves it out"
-        hint += f", as does lipexact.load(model, output='{node.below}')" if node.below else ""
-    elif reason and node.below:
-        hint = (
+        return hint + (f", as does lipexact.load(model, output='{node.below}')" * bool(node.below))
+    if reason and node.below:
+        return (
             f". lipexact.load(model, output='{node.below}') reads the network that comes before it"
         )
-    raise node.unsupported(
-        f"operator {node.operator} is not supported{reason}{hint}. Supported are {', '.join(supported_operators())}, "
-        f"and any operator on constants"
-    )
+    return ""

@@ -13,9 +13,8 @@ import scipy.sparse as sp
 from lipexact.graph import lowering as lower
 from lipexact.graph.ir import Affine, Value
 from lipexact.numerics.arrays import Matrix, Vector
-from lipexact.onnx.nodes import LARGEST, WIDEST, Constant, Indices, OnnxNode, Operand, Shape, Tensor
-
-_MOST_INTEGERS = 2**16  # in a constant that says a shape, or axes
+from lipexact.onnx import constants
+from lipexact.onnx.nodes import Constant, Indices, OnnxNode, Operand, Shape, Tensor
 
 PRODUCT = "the product of two tensors that depend on the input is not piecewise linear"
 
@@ -27,9 +26,9 @@ def limit(node: OnnxNode, count: float) -> None:
     ------
     UnsupportedOperatorError
     """
-    if count > LARGEST:
+    if count > constants.MAX_COEFFICIENTS:
         raise node.unsupported(
-            f"it needs {count:.3g} coefficients; lipexact takes {LARGEST} in one operator at most"
+            f"it needs {count:.3g} coefficients; lipexact takes {constants.MAX_COEFFICIENTS} in one operator at most"
         )
 
 
@@ -41,9 +40,9 @@ def limit_entries(node: OnnxNode, count: float) -> None:
     UnsupportedOperatorError
     """
     limit(node, count)
-    if count > WIDEST:
+    if count > constants.MAX_ENTRIES:
         raise node.unsupported(
-            f"its output has {count:.3g} entries; lipexact takes {WIDEST} at most"
+            f"its output has {count:.3g} entries; lipexact takes {constants.MAX_ENTRIES} at most"
         )
 
 
@@ -238,7 +237,7 @@ def integers(node: OnnxNode, constant: Constant, what: str) -> tuple[int, ...]:
     """The entries of an input that holds integers, such as a shape or a list of axes."""
     if constant.dtype.kind not in "iu":
         raise node.malformed(f"its input '{what}' should hold integers, not {constant.dtype}")
-    if constant.size > _MOST_INTEGERS:
+    if constant.size > constants.MAX_SHAPE_INTEGERS:
         raise node.malformed(f"its input '{what}' holds {constant.size} integers")
     return tuple(int(entry) for entry in constant.ravel())
 
@@ -289,8 +288,3 @@ def aligned(node: OnnxNode, a: Operand, b: Operand) -> Operand:
         (start,) = counted_axes(node, (axis,), rank)
         return reshaped(node, b, (*b.shape, *[1] * (rank - start - len(b.shape))))
     return b
-
-
-def numbers(*shape: int) -> npt.NDArray[np.float64]:
-    """Weights for examples: irregular, of both signs, none zero."""
-    return np.asarray(np.cos(1.0 + 2.3 * np.arange(math.prod(shape))).reshape(shape))

@@ -19,7 +19,7 @@ from lipexact.graph.evaluate import evaluate
 from lipexact.graph.ir import Graph, Input
 from lipexact.network import Network
 from lipexact.onnx import read_onnx
-from lipexact.onnx.registry import FINAL
+from lipexact.onnx.constants import FINAL_ACTIVATIONS
 from tests.support.onnx_files import onnx_model, reference
 
 Constants = Mapping[str, np.ndarray]
@@ -618,7 +618,7 @@ def test_refusals(body: str, constants: Mapping[str, list], message: str) -> Non
         read(body, (1, 3), {name: np.asarray(each) for name, each in constants.items()})
 
 
-@pytest.mark.parametrize("operator", sorted(FINAL))
+@pytest.mark.parametrize("operator", sorted(FINAL_ACTIVATIONS))
 def test_what_to_do_about_a_final_layer(operator: str) -> None:
     model = model_of(f"logits = Relu (x)\n y = {operator} (logits)", (1, 3))
     with pytest.raises(UnsupportedOperatorError, match=re.escape("drop_final=True")) as caught:

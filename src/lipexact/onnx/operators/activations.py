@@ -8,33 +8,17 @@ import numpy as np
 
 from lipexact.graph import lowering as lower
 from lipexact.onnx.nodes import Constant, OnnxNode, Operand, Tensor
-from lipexact.onnx.registry import Example, lowers
-from lipexact.onnx.tensors import common_shape, extreme, numbers, weighted_sum
+from lipexact.onnx.registry import lowers
+from lipexact.onnx.tensors import common_shape, extreme, weighted_sum
 
 
-@lowers("Abs", example=[Example("y = Abs (x)"), Example("y = Abs (x)", x=(1, 2, 2), opset=6)])
+@lowers("Abs")
 def _abs(node: OnnxNode, x: Tensor) -> Tensor:
     """The absolute value."""
     return Tensor(lower.absolute(x.value, node.name), x.shape)
 
 
-@lowers(
-    "Clip",
-    example=[
-        Example(
-            "y = Clip (x, low, high)", constants={"low": np.array(-0.5), "high": np.array(0.75)}
-        ),
-        Example("y = Clip (x, low)", constants={"low": np.array(0.25)}),
-        Example("y = Clip (x, , high)", constants={"high": np.array(0.25)}, opset=11),
-        Example("y = Clip (x)"),
-        Example(
-            "y = Clip (x, low, high)", constants={"low": np.array(0.5), "high": np.array(-0.25)}
-        ),
-        Example("y = Clip <min = 0.0, max = 1.0> (x)", opset=6),
-        Example("y = Clip <max = 0.5> (x)", opset=6),
-        Example("y = Clip (x)", opset=6),
-    ],
-)
+@lowers("Clip")
 def _clip(node: OnnxNode, x: Tensor, low: Constant | None, high: Constant | None) -> Operand:
     """min(max(x, low), high); the bounds must be constant."""
     if node.opset < 11:
@@ -56,14 +40,7 @@ def _clip(node: OnnxNode, x: Tensor, low: Constant | None, high: Constant | None
     return result
 
 
-@lowers(
-    "HardSigmoid",
-    example=[
-        Example("y = HardSigmoid (x)"),
-        Example("y = HardSigmoid <alpha = 0.5, beta = 0.25> (x)"),
-        Example("y = HardSigmoid <alpha = -0.75> (x)", opset=6),
-    ],
-)
+@lowers("HardSigmoid")
 def _hard_sigmoid(node: OnnxNode, x: Tensor) -> Operand:
     """min(max(alpha x + beta, 0), 1)."""
     alpha, beta = node.float("alpha", float(np.float32(0.2))), node.float("beta", 0.5)
@@ -71,60 +48,20 @@ def _hard_sigmoid(node: OnnxNode, x: Tensor) -> Operand:
     return extreme(node, -1.0, extreme(node, 1.0, line, np.array(0.0)), np.array(1.0))
 
 
-@lowers(
-    "LeakyRelu",
-    example=[
-        Example("y = LeakyRelu (x)"),
-        Example("y = LeakyRelu <alpha = 0.25> (x)", x=(1, 2, 3)),
-        Example("y = LeakyRelu <alpha = -1.5> (x)", opset=6),
-        Example("y = LeakyRelu <alpha = 2.0> (x)", opset=16),
-    ],
-)
+@lowers("LeakyRelu")
 def _leaky_relu(node: OnnxNode, x: Tensor) -> Tensor:
     """x where x > 0, alpha x elsewhere."""
     alpha = float(node.weights(np.array(node.float("alpha", float(np.float32(0.01))))))
     return Tensor(lower.leaky_relu(x.value, alpha, node.name), x.shape)
 
 
-@lowers(
-    "Max",
-    example=[
-        Example("y = Max (x, c)", constants={"c": numbers(6)}),
-        Example("r = Neg (x)\n s = Mul (x, c)\n y = Max (x, r, s)", constants={"c": numbers(6)}),
-        Example(
-            "y = Max (c, x, d)",
-            x=(1, 3, 1),
-            constants={"c": numbers(2, 1, 2), "d": numbers(3, 1)},
-            opset=13,
-        ),
-        Example("y = Max (x)"),
-        Example(
-            "t = Reshape (x, s)\n y = Max (x, t)",
-            x=(1, 2, 1),
-            constants={"s": np.array([1, 1, 2])},
-            opset=8,
-        ),
-        Example("r = Neg (x)\n y = Max (x, r)", opset=6),
-    ],
-)
+@lowers("Max")
 def _max(node: OnnxNode, *operands: Operand) -> Operand:
     """The largest of the operands, with broadcasting."""
     return _extreme_of(node, 1.0, operands)
 
 
-@lowers(
-    "Min",
-    example=[
-        Example("y = Min (x, c)", constants={"c": numbers(6)}),
-        Example(
-            "r = Neg (x)\n s = Mul (x, c)\n y = Min (x, r, s, d)",
-            constants={"c": numbers(6), "d": numbers(1)},
-        ),
-        Example("y = Min (c, x)", x=(1, 3, 1), constants={"c": numbers(2, 1, 2)}),
-        Example("r = Neg (x)\n a = Max (x, r)\n i = Min (x, r)\n y = Sub (a, i)"),
-        Example("y = Min (x)", opset=6),
-    ],
-)
+@lowers("Min")
 def _min(node: OnnxNode, *operands: Operand) -> Operand:
     """The smallest of the operands, with broadcasting."""
     return _extreme_of(node, -1.0, operands)
@@ -145,27 +82,7 @@ def _extreme_of(node: OnnxNode, sign: float, operands: tuple[Operand, ...]) -> O
     return reduce(lambda a, b: extreme(node, sign, a, b), level)
 
 
-@lowers(
-    "PRelu",
-    example=[
-        Example("y = PRelu (x, s)", constants={"s": numbers(6)}),
-        Example(
-            "y = PRelu (x, s)",
-            x=(1, 3, 2, 2),
-            constants={"s": np.array([0.25, -0.5, 2.0]).reshape(3, 1, 1)},
-        ),
-        Example("y = PRelu (x, s)", x=(1, 2, 3), constants={"s": numbers(3)}, opset=9),
-        Example("y = PRelu (x, s)", constants={"s": np.array(0.25)}, opset=16),
-        Example(
-            "y = PRelu (x, s)",
-            x=(1, 3, 2),
-            constants={"s": numbers(3), "axis": np.array([1])},
-            opset=6,
-            modern="t = Unsqueeze (s, axis)\n y = PRelu (x, t)",
-        ),
-        Example("y = PRelu (x, s)", x=(1, 3, 2), constants={"s": numbers(1)}, opset=6),
-    ],
-)
+@lowers("PRelu")
 def _prelu(node: OnnxNode, x: Tensor, slope: Constant) -> Tensor:
     """x where x > 0, slope x elsewhere; the slopes must be constant."""
     slopes = node.weights(slope)
@@ -180,20 +97,13 @@ def _prelu(node: OnnxNode, x: Tensor, slope: Constant) -> Tensor:
     )
 
 
-@lowers("Relu", example=[Example("y = Relu (x)"), Example("y = Relu (x)", x=(1, 2, 3), opset=6)])
+@lowers("Relu")
 def _relu(node: OnnxNode, x: Tensor) -> Tensor:
     """max(x, 0)."""
     return Tensor(lower.relu(x.value, node.name), x.shape)
 
 
-@lowers(
-    "Shrink",
-    example=[
-        Example("y = Shrink <bias = 0.5> (x)"),
-        Example("y = Shrink <bias = 0.25, lambd = 0.25> (x)", x=(1, 2, 3)),
-        Example("y = Shrink <lambd = 0.0> (x)"),
-    ],
-)
+@lowers("Shrink")
 def _shrink(node: OnnxNode, x: Tensor) -> Tensor:
     """x - bias where x > lambd, x + bias where x < -lambd, 0 between; refused unless bias = lambd."""
     bias, lambd = node.float("bias", 0.0), node.float("lambd", 0.5)
@@ -211,7 +121,7 @@ def _shrink(node: OnnxNode, x: Tensor) -> Tensor:
     )
 
 
-@lowers("ThresholdedRelu", example=Example("y = ThresholdedRelu <alpha = 0.0> (x)"))
+@lowers("ThresholdedRelu")
 def _thresholded_relu(node: OnnxNode, x: Tensor) -> Tensor:
     """x where x > alpha, 0 elsewhere; refused unless alpha = 0."""
     alpha = node.float("alpha", 1.0)

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from lipexact.graph import lowering as lower
 from lipexact.onnx.nodes import Constant, OnnxNode, Operand, Tensor
-from lipexact.onnx.registry import Example, lowers
+from lipexact.onnx.registry import lowers
 from lipexact.onnx.tensors import (
     PRODUCT,
     aligned,
@@ -18,7 +18,6 @@ from lipexact.onnx.tensors import (
     limit,
     limit_entries,
     matrix_product,
-    numbers,
     positions_of,
     rearranged,
     reshaped,
@@ -26,43 +25,13 @@ from lipexact.onnx.tensors import (
 )
 
 
-@lowers(
-    "Add",
-    example=[
-        Example("y = Add (x, c)", constants={"c": numbers(6)}),
-        Example("y = Add (c, x)", x=(1, 3, 1), constants={"c": numbers(2, 1, 4)}),
-        Example("r = Relu (x)\n y = Add (x, r)", x=(4,)),
-        Example(
-            "s = Flatten <axis = 0> (x)\n t = Reshape (x, v) y = Add (s, t)",
-            constants={"v": np.array([6, 1])},
-        ),
-        Example(
-            "y = Add <broadcast = 1, axis = 1> (x, c)",
-            x=(1, 3, 2),
-            constants={"c": numbers(3), "axis": np.array([1])},
-            opset=6,
-            modern="d = Unsqueeze (c, axis)\n y = Add (x, d)",
-        ),
-    ],
-)
+@lowers("Add")
 def _add(node: OnnxNode, a: Operand, b: Operand) -> Operand:
     """The sum, with broadcasting."""
     return weighted_sum(node, (1.0, a), (1.0, aligned(node, a, b)))
 
 
-@lowers(
-    "Div",
-    example=[
-        Example("y = Div (x, c)", constants={"c": numbers(6)}),
-        Example("y = Div (x, c)", x=(1, 3), constants={"c": numbers(2, 1)}),
-        Example(
-            "y = Div <broadcast = 1> (x, c)",
-            constants={"c": numbers()},
-            opset=6,
-            modern="y = Div (x, c)",
-        ),
-    ],
-)
+@lowers("Div")
 def _div(node: OnnxNode, a: Operand, b: Operand) -> Operand:
     """The quotient, with broadcasting; the divisor must be constant."""
     b = aligned(node, a, b)
@@ -76,28 +45,7 @@ def _div(node: OnnxNode, a: Operand, b: Operand) -> Operand:
     return weighted_sum(node, (1.0 / divisor, a))
 
 
-@lowers(
-    "Einsum",
-    example=[
-        Example(
-            'y = Einsum <equation = "bi,oi->bo"> (x, W)', x=(1, 3), constants={"W": numbers(2, 3)}
-        ),
-        Example(
-            'y = Einsum <equation = "ij, bkj"> (W, x)', x=(1, 2, 3), constants={"W": numbers(2, 3)}
-        ),
-        Example('y = Einsum <equation = "bii->bi"> (x)', x=(1, 3, 3)),
-        Example(
-            'y = Einsum <equation = "...i,i...k"> (x, W)',
-            x=(1, 2, 3),
-            constants={"W": numbers(3, 2, 2)},
-        ),
-        Example(
-            'y = Einsum <equation = "i,bij,jk->kb"> (u, x, W)',
-            x=(1, 2, 3),
-            constants={"u": numbers(2), "W": numbers(3, 2)},
-        ),
-    ],
-)
+@lowers("Einsum")
 def _einsum(node: OnnxNode, *operands: Operand) -> Operand:
     """The sum of products that the equation says; all operands but one must be constant."""
     equation = "".join(node.string("equation").split())
@@ -162,28 +110,7 @@ def _terms(node: OnnxNode, equation: str, ranks: list[int]) -> tuple[list[str], 
     return inputs, output
 
 
-@lowers(
-    "Gemm",
-    example=[
-        Example("y = Gemm (x, W, b)", constants={"W": numbers(6, 3), "b": numbers(3)}),
-        Example("y = Gemm <transB = 1> (x, W)", constants={"W": numbers(3, 6)}),
-        Example(
-            "y = Gemm <alpha = 0.7, beta = 1.3, transA = 1, transB = 1> (x, W, b)",
-            x=(1, 6),
-            constants={"W": numbers(3, 1), "b": numbers(6, 1)},
-        ),
-        Example("y = Gemm <alpha = 2.0> (A, x, b)", constants={"A": numbers(3, 1), "b": numbers()}),
-        Example(
-            "y = Gemm <transA = 1, beta = -1.0> (A, B, x)",
-            constants={"A": numbers(2, 3), "B": numbers(2, 6)},
-        ),
-        Example(
-            "y = Gemm <broadcast = 1> (x, W, b)",
-            constants={"W": numbers(6, 2), "b": numbers(2)},
-            opset=6,
-        ),
-    ],
-)
+@lowers("Gemm")
 def _gemm(node: OnnxNode, a: Operand, b: Operand, c: Operand | None) -> Operand:
     """alpha A B + beta C; A or B must be constant."""
     node.int("broadcast", 0)  # opset 6: whether C is broadcast, which its shape tells
@@ -205,31 +132,13 @@ def _gemm(node: OnnxNode, a: Operand, b: Operand, c: Operand | None) -> Operand:
     return result
 
 
-@lowers(
-    "MatMul",
-    example=[
-        Example("y = MatMul (x, W)", constants={"W": numbers(6, 3)}),
-        Example("y = MatMul (W, x)", x=(1, 3, 2), constants={"W": numbers(4, 3)}),
-        Example("y = MatMul (x, W)", x=(1, 2, 3), constants={"W": numbers(2, 1, 3, 2)}),
-        Example("y = MatMul (x, w)", x=(1, 2, 3), constants={"w": numbers(3)}),
-        Example("y = MatMul (W, x)", x=(3,), constants={"W": numbers(2, 4, 3)}),
-        Example("y = MatMul (w, x)", x=(1, 3, 2), constants={"w": numbers(3)}),
-        Example("y = MatMul (x, w)", x=(3,), constants={"w": numbers(3)}),
-    ],
-)
+@lowers("MatMul")
 def _matmul(node: OnnxNode, a: Operand, b: Operand) -> Operand:
     """The matrix product, with broadcasting; one factor must be constant."""
     return matrix_product(node, a, b)
 
 
-@lowers(
-    "Mean",
-    example=[
-        Example("r = Relu (x)\n y = Mean (x, c, r)", constants={"c": numbers(6)}),
-        Example("y = Mean (x, c)", x=(1, 3, 1), constants={"c": numbers(1, 3, 1)}, opset=8),
-        Example("y = Mean (x)", opset=6),
-    ],
-)
+@lowers("Mean")
 def _mean(node: OnnxNode, *operands: Operand) -> Operand:
     """The mean of the operands, with broadcasting."""
     if not operands:
@@ -237,21 +146,7 @@ def _mean(node: OnnxNode, *operands: Operand) -> Operand:
     return weighted_sum(node, *[(1.0 / len(operands), x) for x in operands])
 
 
-@lowers(
-    "Mul",
-    example=[
-        Example("y = Mul (x, c)", constants={"c": numbers(6)}),
-        Example("y = Mul (c, x)", x=(1, 3, 1), constants={"c": numbers(2, 3, 2)}),
-        Example("y = Mul (x, c)", x=(3,), constants={"c": np.array([0.0, 1.0, -2.0])}),
-        Example(
-            "y = Mul <broadcast = 1, axis = 0> (c, x)",
-            x=(1,),
-            constants={"c": numbers(1, 3)},
-            opset=6,
-            modern="y = Mul (c, x)",
-        ),
-    ],
-)
+@lowers("Mul")
 def _mul(node: OnnxNode, a: Operand, b: Operand) -> Operand:
     """The product, with broadcasting; one factor must be constant."""
     b = aligned(node, a, b)
@@ -264,45 +159,19 @@ def _mul(node: OnnxNode, a: Operand, b: Operand) -> Operand:
     )
 
 
-@lowers("Neg", example=[Example("y = Neg (x)"), Example("y = Neg (x)", x=(1, 2, 3), opset=6)])
+@lowers("Neg")
 def _neg(node: OnnxNode, x: Tensor) -> Operand:
     """The negative."""
     return weighted_sum(node, (-1.0, x))
 
 
-@lowers(
-    "Sub",
-    example=[
-        Example("y = Sub (x, c)", constants={"c": numbers(6)}),
-        Example("y = Sub (c, x)", constants={"c": numbers(1, 1)}),
-        Example("r = Relu (x)\n y = Sub (r, x)"),
-        Example(
-            "y = Sub <broadcast = 1, axis = 0> (x, c)",
-            x=(1, 3),
-            constants={"c": numbers(1)},
-            opset=6,
-            modern="y = Sub (x, c)",
-        ),
-    ],
-)
+@lowers("Sub")
 def _sub(node: OnnxNode, a: Operand, b: Operand) -> Operand:
     """The difference, with broadcasting."""
     return weighted_sum(node, (1.0, a), (-1.0, aligned(node, a, b)))
 
 
-@lowers(
-    "Sum",
-    example=[
-        Example("r = Relu (x)\n y = Sum (x, c, r)", constants={"c": numbers(6)}),
-        Example(
-            "y = Sum (c, x, d)",
-            x=(1, 3, 1),
-            constants={"c": numbers(2, 1, 2), "d": numbers(1)},
-            opset=8,
-        ),
-        Example("y = Sum (x)", opset=6),
-    ],
-)
+@lowers("Sum")
 def _sum(node: OnnxNode, *operands: Operand) -> Operand:
     """The sum of the operands, with broadcasting."""
     if not operands:
@@ -310,23 +179,7 @@ def _sum(node: OnnxNode, *operands: Operand) -> Operand:
     return weighted_sum(node, *[(1.0, x) for x in operands])
 
 
-@lowers(
-    "Where",
-    example=[
-        Example("y = Where (m, x, c)", constants={"m": np.arange(6) % 2 > 0, "c": numbers(1, 6)}),
-        Example(
-            "r = Relu (x)\n y = Where (m, r, x)",
-            x=(1, 3),
-            constants={"m": np.array([[True], [False]])},
-        ),
-        Example(
-            "y = Where (m, c, x)",
-            x=(1, 3, 1),
-            constants={"m": np.array([True, False]), "c": np.array([[[-np.inf]], [[2.0]]])[1:]},
-            opset=9,
-        ),
-    ],
-)
+@lowers("Where")
 def _where(node: OnnxNode, condition: Constant, x: Operand, y: Operand) -> Operand:
     """x where the condition holds, y elsewhere, with broadcasting; the condition must be constant."""
     if condition.dtype != bool:
@@ -345,25 +198,7 @@ def _masked(node: OnnxNode, kept: Constant, x: Operand) -> Operand:
     return np.where(kept, x, np.zeros((), x.dtype))
 
 
-@lowers(
-    "LinearRegressor",
-    domain="ai.onnx.ml",
-    example=[
-        Example(
-            "y = ai.onnx.ml.LinearRegressor <coefficients = [0.5, -1.5, 2.0], intercepts = [0.25]> (x)",
-            x=(1, 3),
-            imports={"ai.onnx.ml": 1},
-            dtype="float",
-        ),
-        Example(
-            "y = ai.onnx.ml.LinearRegressor <coefficients = [0.5, -1.5, 2.0, 1.0], intercepts = [0.25, -1.0], "
-            'targets = 2, post_transform = "NONE"> (x)',
-            x=(1, 2),
-            imports={"ai.onnx.ml": 3},
-            dtype="float",
-        ),
-    ],
-)
+@lowers("LinearRegressor", domain="ai.onnx.ml")
 def _linear_regressor(node: OnnxNode, x: Tensor) -> Operand:
     """Coefficients times x plus intercepts; without a transform behind."""
     coefficients, targets = np.array(node.floats("coefficients")), node.int("targets", 1)
@@ -380,24 +215,7 @@ def _linear_regressor(node: OnnxNode, x: Tensor) -> Operand:
     return weighted_sum(node, (1.0, product), (1.0, intercepts))
 
 
-@lowers(
-    "Scaler",
-    domain="ai.onnx.ml",
-    example=[
-        Example(
-            "y = ai.onnx.ml.Scaler <offset = [0.5, -1.5, 2.0], scale = [0.25, 3.0, -1.0]> (x)",
-            x=(1, 3),
-            imports={"ai.onnx.ml": 1},
-            dtype="float",
-        ),
-        Example(
-            "y = ai.onnx.ml.Scaler <offset = [0.5], scale = [0.25]> (x)",
-            x=(1, 3),
-            imports={"ai.onnx.ml": 3},
-            dtype="float",
-        ),
-    ],
-)
+@lowers("Scaler", domain="ai.onnx.ml")
 def _scaler(node: OnnxNode, x: Tensor) -> Operand:
     """(x - offset) scale."""
     offset = node.weights(np.array(node.floats("offset", ()) or [0.0]))

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lipexact.onnx.nodes import Constant, OnnxNode, Operand, Shape, Tensor
-from lipexact.onnx.registry import Example, lowers
-from lipexact.onnx.tensors import limit, limit_entries, numbers, weighted_sum
+from lipexact.onnx.registry import lowers
+from lipexact.onnx.tensors import limit, limit_entries, weighted_sum
 from lipexact.onnx.windows import (
     Axis,
     convolution,
@@ -22,48 +22,7 @@ from lipexact.onnx.windows import (
 )
 
 
-@lowers(
-    "Conv",
-    example=[
-        Example(
-            "y = Conv (x, W, b)",
-            x=(1, 2, 4, 3),
-            constants={"W": numbers(3, 2, 2, 2), "b": numbers(3)},
-        ),
-        Example(
-            "h = Conv <kernel_shape = [3, 2], pads = [1, 0, 2, 1], strides = [2, 1]> (x, W)\n y = Relu (h)",
-            x=(1, 1, 4, 3),
-            constants={"W": numbers(2, 1, 3, 2)},
-        ),
-        Example(
-            "y = Conv <group = 2, dilations = [2], pads = [1, 1]> (x, W, b)",
-            x=(1, 4, 5),
-            constants={"W": numbers(4, 2, 3), "b": numbers(4)},
-            opset=22,
-        ),
-        Example(
-            'y = Conv <auto_pad = "SAME_UPPER", strides = [2, 1]> (x, W)',
-            x=(1, 1, 4, 3),
-            constants={"W": numbers(1, 1, 3, 2)},
-            opset=1,
-            modern="y = Conv <pads = [0, 0, 1, 1], strides = [2, 1]> (x, W)",
-        ),
-        Example(
-            'y = Conv <auto_pad = "SAME_LOWER", strides = [2, 1]> (x, W)',
-            x=(1, 1, 4, 3),
-            constants={"W": numbers(1, 1, 3, 2)},
-            opset=11,
-            modern="y = Conv <pads = [1, 1, 0, 0], strides = [2, 1]> (x, W)",
-        ),
-        Example(
-            'y = Conv <auto_pad = "VALID"> (x, W)',
-            x=(1, 3, 4),
-            constants={"W": numbers(2, 3, 2)},
-            modern="y = Conv (x, W)",
-        ),
-        Example("y = Conv (x, W)", x=(1, 2, 2, 3, 2), constants={"W": numbers(2, 2, 2, 2, 1)}),
-    ],
-)
+@lowers("Conv")
 def _conv(node: OnnxNode, x: Tensor, W: Constant, B: Constant | None) -> Tensor:
     """The convolution, along any number of axes. W and B must be constant."""
     weights, groups = _kernel(node, x, W, 0)
@@ -73,62 +32,7 @@ def _conv(node: OnnxNode, x: Tensor, W: Constant, B: Constant | None) -> Tensor:
     return mapped(node, matrix, x, shape, _bias(node, B, shape))
 
 
-@lowers(
-    "ConvTranspose",
-    example=[
-        Example(
-            "y = ConvTranspose (x, W, b)",
-            x=(1, 2, 3, 2),
-            constants={"W": numbers(2, 3, 2, 2), "b": numbers(3)},
-        ),
-        Example(
-            "h = ConvTranspose <dilations = [2], output_padding = [1], pads = [1, 2], strides = [2]> (x, W)\n"
-            "y = Relu (h)",
-            x=(1, 2, 3),
-            constants={"W": numbers(2, 2, 3)},
-            opset=22,
-        ),
-        Example(
-            "y = ConvTranspose <group = 2> (x, W, b)",
-            x=(1, 4, 3),
-            constants={
-                "W": numbers(4, 2, 2),
-                "b": numbers(4),
-                "V": numbers(4, 2, 2)[:2],
-                "U": numbers(4, 2, 2)[2:],
-                "c": numbers(4, 1),
-            },
-            # The reference implementation takes no more than one channel in a group.
-            modern="v, u = Split <axis = 1> (x)\n h = ConvTranspose (v, V)\n i = ConvTranspose (u, U)\n"
-            "j = Concat <axis = 1> (h, i)\n y = Add (j, c)",
-        ),
-        Example(
-            "y = ConvTranspose <kernel_shape = [3, 3], output_shape = [6, 7], strides = [2, 3]> (x, W)",
-            x=(1, 1, 3, 2),
-            constants={"W": numbers(1, 1, 3, 3)},
-            modern="y = ConvTranspose <pads = [1, 0, 0, 0], output_padding = [0, 1], strides = [2, 3]> (x, W)",
-        ),
-        Example(
-            'y = ConvTranspose <auto_pad = "SAME_UPPER", strides = [2, 1]> (x, W)',
-            x=(1, 1, 3, 2),
-            constants={"W": numbers(1, 2, 3, 3)},
-            opset=1,
-            modern="y = ConvTranspose <pads = [0, 1, 1, 1], strides = [2, 1]> (x, W)",
-        ),
-        Example(
-            'y = ConvTranspose <auto_pad = "SAME_LOWER", strides = [2, 1]> (x, W)',
-            x=(1, 1, 3, 2),
-            constants={"W": numbers(1, 2, 3, 3)},
-            opset=11,
-            modern="y = ConvTranspose <pads = [1, 1, 0, 1], strides = [2, 1]> (x, W)",
-        ),
-        Example(
-            'y = ConvTranspose <auto_pad = "VALID"> (x, W)',
-            x=(1, 1, 3),
-            constants={"W": numbers(1, 1, 2)},
-        ),
-    ],
-)
+@lowers("ConvTranspose")
 def _conv_transpose(node: OnnxNode, x: Tensor, W: Constant, B: Constant | None) -> Tensor:
     """The transpose of a convolution. W and B must be constant."""
     weights, groups = _kernel(node, x, W, 1)
@@ -217,43 +121,7 @@ def _bias(node: OnnxNode, B: Constant | None, shape: Shape) -> npt.NDArray[np.fl
     return np.tile(np.repeat(node.weights(B), math.prod(shape[2:])), shape[0])
 
 
-_STATISTICS = {"s": numbers(3), "b": numbers(3) + 0.5, "m": numbers(3) - 0.5, "v": numbers(3) ** 2}
-
-
-@lowers(
-    "BatchNormalization",
-    example=[
-        Example("y = BatchNormalization (x, s, b, m, v)", x=(1, 3, 2), constants=_STATISTICS),
-        Example(
-            "h = BatchNormalization <epsilon = 0.5, momentum = 0.5, training_mode = 0> (x, s, b, m, v)\n y = Relu (h)",
-            x=(1, 3, 2, 1),
-            constants=_STATISTICS,
-        ),
-        Example(
-            "y = BatchNormalization (x, s, b, m, v)",
-            x=(1, 3),
-            constants=_STATISTICS,
-            opset=9,
-            # The reference implementation takes it for training.
-            modern="y = BatchNormalization (x, s, b, m, v)",
-        ),
-        Example(
-            "y = BatchNormalization <is_test = 1> (x, s, b, m, v)",
-            x=(1, 3, 2),
-            constants=_STATISTICS,
-            opset=6,
-            modern="y = BatchNormalization (x, s, b, m, v)",
-        ),
-        Example(
-            "y = BatchNormalization <spatial = 0> (x, s, b, m, v)",
-            x=(1, 1, 3),
-            constants={name: array[None] for name, array in _STATISTICS.items()}
-            | {"t": np.array([1, 3]), "u": np.array([1, 1, 3])},
-            opset=7,
-            modern="h = Reshape (x, t)\n i = BatchNormalization (h, s, b, m, v)\n y = Reshape (i, u)",
-        ),
-    ],
-)
+@lowers("BatchNormalization")
 def _batch_normalization(
     node: OnnxNode, x: Tensor, scale: Constant, B: Constant, mean: Constant, var: Constant
 ) -> Operand:

@@ -9,58 +9,12 @@ import scipy.sparse as sp
 
 from lipexact.graph import lowering as lower
 from lipexact.onnx.nodes import OnnxNode, Operand, Tensor
-from lipexact.onnx.registry import Example, lowers
-from lipexact.onnx.tensors import limit, limit_entries, numbers, rearranged
+from lipexact.onnx.registry import lowers
+from lipexact.onnx.tensors import limit, limit_entries, rearranged
 from lipexact.onnx.windows import Axis, convolution, mapped, positive, repeated, sliding, spatial
 
 
-@lowers(
-    "AveragePool",
-    example=[
-        Example(
-            "y = AveragePool <kernel_shape = [2, 3], strides = [2, 1]> (x)", x=(1, 2, 4, 3), opset=1
-        ),
-        Example(
-            "h = AveragePool <kernel_shape = [3], pads = [1, 1], strides = [2]> (x)\n y = Relu (h)",
-            x=(1, 2, 5),
-            opset=7,
-        ),
-        Example(
-            "y = AveragePool <kernel_shape = [2, 2], pads = [1, 0, 0, 1], count_include_pad = 1> (x)",
-            x=(1, 1, 3, 3),
-        ),
-        Example(
-            "y = AveragePool <kernel_shape = [2], strides = [2], ceil_mode = 1> (x)",
-            x=(1, 2, 5),
-            opset=10,
-        ),
-        Example(
-            "y = AveragePool <ceil_mode = 1, count_include_pad = 1, kernel_shape = [3], pads = [1, 1], strides = [3]> "
-            "(x)",
-            x=(1, 1, 6),
-            opset=22,
-        ),
-        Example(
-            'y = AveragePool <kernel_shape = [2, 3], auto_pad = "SAME_UPPER"> (x)',
-            x=(1, 1, 3, 4),
-            opset=11,
-        ),
-        Example(
-            'y = AveragePool <kernel_shape = [2, 4], auto_pad = "SAME_LOWER", strides = [1, 2]> (x)',
-            x=(1, 1, 3, 4),
-        ),
-        Example(
-            'y = AveragePool <kernel_shape = [2], auto_pad = "VALID", strides = [2]> (x)',
-            x=(1, 1, 5),
-        ),
-        Example(
-            "y = AveragePool <kernel_shape = [2, 2], dilations = [2, 1]> (x)",
-            x=(1, 1, 4, 3),
-            opset=19,
-        ),
-        Example("y = AveragePool <kernel_shape = [2, 1, 2]> (x)", x=(1, 1, 3, 2, 2)),
-    ],
-)
+@lowers("AveragePool")
 def _average_pool(node: OnnxNode, x: Tensor) -> Tensor:
     """The average over every window; what rounding up adds beyond the padding does not count."""
     axes = _windows(node, x)
@@ -78,13 +32,7 @@ def _average_pool(node: OnnxNode, x: Tensor) -> Tensor:
     return mapped(node, repeated(node, matrix, math.prod(x.shape[:2])), x, shape)
 
 
-@lowers(
-    "GlobalAveragePool",
-    example=[
-        Example("y = GlobalAveragePool (x)", x=(1, 2, 2, 3)),
-        Example("h = GlobalAveragePool (x)\n y = Relu (h)", x=(1, 2, 3), opset=1),
-    ],
-)
+@lowers("GlobalAveragePool")
 def _global_average_pool(node: OnnxNode, x: Tensor) -> Tensor:
     """The average of every channel."""
     lengths = spatial(node, x.shape)
@@ -95,46 +43,7 @@ def _global_average_pool(node: OnnxNode, x: Tensor) -> Tensor:
     )
 
 
-@lowers(
-    "MaxPool",
-    example=[
-        Example(
-            "y = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (x)", x=(1, 1, 4, 4), opset=1
-        ),
-        Example(
-            "y = MaxPool <kernel_shape = [3, 2], pads = [1, 0, 1, 1], storage_order = 1, strides = [2, 1]> (x)",
-            x=(1, 1, 3, 3),
-            opset=8,
-        ),
-        Example(
-            "y = MaxPool <kernel_shape = [2], strides = [2], ceil_mode = 1> (x)",
-            x=(1, 2, 5),
-            opset=10,
-        ),
-        Example(
-            "y = MaxPool <kernel_shape = [2, 2], dilations = [2, 1], strides = [1, 2]> (x)",
-            x=(1, 1, 4, 4),
-            opset=12,
-        ),
-        Example(
-            "y = MaxPool <kernel_shape = [3], strides = [3], pads = [1, 1], ceil_mode = 1> (x)",
-            x=(1, 1, 6),
-            opset=22,
-        ),
-        Example('y = MaxPool <kernel_shape = [2, 3], auto_pad = "SAME_UPPER"> (x)', x=(1, 1, 3, 3)),
-        Example(
-            'y = MaxPool <kernel_shape = [2, 4], auto_pad = "SAME_LOWER", strides = [1, 2]> (x)',
-            x=(1, 1, 2, 4),
-            # The reference implementation pads as for SAME_UPPER.
-            modern="y = MaxPool <kernel_shape = [2, 4], pads = [1, 1, 0, 1], strides = [1, 2]> (x)",
-        ),
-        Example(
-            'y = MaxPool <kernel_shape = [3], auto_pad = "VALID", strides = [2]> (x)', x=(1, 1, 6)
-        ),
-        Example("y = MaxPool <kernel_shape = [1, 1], strides = [2, 2]> (x)", x=(1, 2, 3, 3)),
-        Example("h = MaxPool <kernel_shape = [2, 1, 2]> (x)\n y = Relu (h)", x=(1, 1, 3, 1, 2)),
-    ],
-)
+@lowers("MaxPool")
 def _max_pool(node: OnnxNode, x: Tensor) -> Operand:
     """The maximum over every window; padding never wins. The output Indices is refused."""
     node.int("storage_order", 0)  # of the indices
@@ -168,18 +77,7 @@ def _max_pool(node: OnnxNode, x: Tensor) -> Operand:
     return Tensor(value, positions.shape)
 
 
-@lowers(
-    "GlobalMaxPool",
-    example=[
-        Example("y = GlobalMaxPool (x)", x=(1, 2, 2, 3)),
-        Example(
-            "h = GlobalMaxPool (x)\n y = Add (h, c)",
-            x=(1, 1, 5),
-            constants={"c": numbers(1)},
-            opset=1,
-        ),
-    ],
-)
+@lowers("GlobalMaxPool")
 def _global_max_pool(node: OnnxNode, x: Tensor) -> Tensor:
     """The maximum of every channel."""
     lengths = spatial(node, x.shape)

@@ -10,34 +10,8 @@ import scipy.sparse as sp
 from lipexact.graph import lowering as lower
 from lipexact.graph.ir import Value
 from lipexact.onnx.nodes import Constant, Indices, OnnxNode, Operand, Shape, Tensor
-from lipexact.onnx.registry import Example, lowers
+from lipexact.onnx.registry import lowers
 from lipexact.onnx.tensors import axis_of, counted_axes, integers, limit, one_integer, rearranged
-
-
-def _examples(operator: str, inputs_since: int) -> list[Example]:
-    """The forms that all reductions have; axes are an input from that opset on."""
-    newest, last = max(inputs_since, 18), inputs_since - 1
-    axes = {"a": np.array([1])}
-    return [
-        Example(f"y = {operator} (x, a)", x=(1, 2, 3), constants=axes, opset=newest),
-        Example(
-            f"y = {operator} <keepdims = 0> (x, a)",
-            x=(1, 2, 3),
-            constants={"a": np.array([-1, 0])},
-            opset=newest,
-        ),
-        Example(f"y = {operator} (x)", x=(1, 2, 2), opset=newest),
-        Example(f"y = {operator} <noop_with_empty_axes = 1> (x)", x=(1, 4), opset=newest),
-        Example(
-            f"y = {operator} <keepdims = 0> (x, a)",
-            x=(1, 4),
-            constants={"a": np.zeros(0, np.int64)},
-            opset=newest,
-        ),
-        Example(f"y = {operator} <axes = [-1]> (x)", x=(1, 2, 3), opset=last),
-        Example(f"y = {operator} <axes = [1], keepdims = 0> (x)", x=(1, 5), opset=last),
-        Example(f"y = {operator} <keepdims = 0> (x)", x=(1, 3), opset=1),
-    ]
 
 
 def _windows(
@@ -83,24 +57,7 @@ def _negative(x: Value, name: str = "") -> Value:
     return lower.add(lower.scaled(-1.0, x), name=name)
 
 
-@lowers(
-    "CumSum",
-    example=[
-        Example("y = CumSum (x, a)", x=(1, 4), constants={"a": np.array(1)}),
-        Example(
-            "y = CumSum <exclusive = 1> (x, a)",
-            x=(1, 3, 2),
-            constants={"a": np.array(-2)},
-            opset=11,
-        ),
-        Example(
-            "y = CumSum <reverse = 1> (x, a)", x=(1, 3, 2), constants={"a": np.array(1, np.int32)}
-        ),
-        Example(
-            "y = CumSum <exclusive = 1, reverse = 1> (x, a)", x=(4,), constants={"a": np.array(0)}
-        ),
-    ],
-)
+@lowers("CumSum")
 def _cumsum(node: OnnxNode, x: Tensor, axis: Constant) -> Tensor:
     """Sums up to every entry along an axis, which must be constant."""
     along = axis_of(node, one_integer(node, axis, "axis"), len(x.shape))
@@ -114,62 +71,41 @@ def _cumsum(node: OnnxNode, x: Tensor, axis: Constant) -> Tensor:
     return Tensor(lower.add((matrix, x.value), name=node.name), x.shape)
 
 
-@lowers("ReduceL1", example=_examples("ReduceL1", 18))
+@lowers("ReduceL1")
 def _reduce_l1(node: OnnxNode, x: Tensor, axes: Constant | None) -> Tensor:
     """The sum of absolute values along axes, which must be constant."""
     absolute = Tensor(lower.absolute(x.value, f"{node.name}_abs"), x.shape)
     return _window_sums(node, absolute, *_windows(node, x, axes, 18))
 
 
-@lowers("ReduceMax", example=_examples("ReduceMax", 18))
+@lowers("ReduceMax")
 def _reduce_max(node: OnnxNode, x: Tensor, axes: Constant | None) -> Tensor:
     """The largest entry along axes, which must be constant."""
     windows, shape = _windows(node, x, axes, 18)
     return Tensor(lower.window_maximum(x.value, windows, node.name), shape)
 
 
-@lowers("ReduceMean", example=_examples("ReduceMean", 18))
+@lowers("ReduceMean")
 def _reduce_mean(node: OnnxNode, x: Tensor, axes: Constant | None) -> Tensor:
     """The mean along axes, which must be constant."""
     windows, shape = _windows(node, x, axes, 18)
     return _window_sums(node, x, windows, shape, 1.0 / windows.shape[1])
 
 
-@lowers("ReduceMin", example=_examples("ReduceMin", 18))
+@lowers("ReduceMin")
 def _reduce_min(node: OnnxNode, x: Tensor, axes: Constant | None) -> Tensor:
     """The smallest entry along axes, which must be constant."""
     windows, shape = _windows(node, x, axes, 18)
     return Tensor(lower.window_maximum(x.value, windows, node.name, sign=-1.0), shape)
 
 
-@lowers("ReduceSum", example=_examples("ReduceSum", 13))
+@lowers("ReduceSum")
 def _reduce_sum(node: OnnxNode, x: Tensor, axes: Constant | None) -> Tensor:
     """The sum along axes, which must be constant."""
     return _window_sums(node, x, *_windows(node, x, axes, 13))
 
 
-@lowers(
-    "TopK",
-    example=[
-        Example("y, i = TopK (x, k)", x=(1, 6), constants={"k": np.array([6])}),
-        Example(
-            "y, i = TopK <axis = 1> (x, k)", x=(1, 5, 2), constants={"k": np.array([2])}, opset=10
-        ),
-        Example(
-            "y, i = TopK <largest = 0, axis = -2> (x, k)",
-            x=(1, 4, 2),
-            constants={"k": np.array([3])},
-        ),
-        Example(
-            "y, i = TopK <sorted = 0> (x, k)",
-            x=(1, 7),
-            constants={"k": np.array([1])},
-            opset=11,
-            modern="y, i = TopK (x, k)",
-        ),
-        Example("y, i = TopK <k = 2> (x)", x=(1, 3), opset=1),
-    ],
-)
+@lowers("TopK")
 def _topk(node: OnnxNode, x: Tensor, k: Constant | None) -> Operand:
     """The k largest or smallest entries along an axis, in order; k must be constant. There are no indices."""
     axis = axis_of(node, node.int("axis", -1), len(x.shape))
