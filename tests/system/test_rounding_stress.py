@@ -29,7 +29,8 @@ from lipexact.graph.lowering import relu
 from lipexact.graph.pattern import FREE, ON
 from lipexact.numerics.lp import LinearProgram
 from lipexact.numerics.rounding import TINY, gamma
-from lipexact.numerics.sign_relaxation import absolute_sums, euclidean_sums, spectral_norms
+from lipexact.numerics.sign_relaxation import absolute_sums, euclidean_sums
+from lipexact.numerics.spectral import spectral_norms
 from lipexact.problem.problem import MODES, DerivativeMode, Problem, lipschitz_problem
 from lipexact.regions.affine import pattern_at
 from lipexact.regions.feasibility import Empty, decide_region

@@ -22,6 +22,7 @@ from lipexact.graph.pattern import FREE, OFF, ON
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector
 from lipexact.numerics.rounding import rounded
+from lipexact.numerics.sign_relaxation import absolute_multipliers, euclidean_multipliers
 from lipexact.problem.homogenize import Homogenization
 from lipexact.problem.problem import Problem
 from lipexact.regions.feasibility import Empty, Multipliers, decide_region
@@ -46,8 +47,6 @@ _LARGEST = 2_000_000  # parameters of networks that are proven about
 _EXTRA = 2000  # nodes that are split anew, where exact bounds are above those of the search
 _DIGITS = 4000  # of the longest integer: Python reads no longer ones
 _CLOSED = 9e-10  # by which, relative to it, an upper bound may be above the lower one: less than what EXACT leaves
-_STEPS = 2  # of the mixing method (lipexact.numerics.sign_relaxation)
-_MARGIN = 1e-10  # by which multipliers are larger than they need to be
 
 ProofTree = list[list[list[Any]]]
 
@@ -481,42 +480,10 @@ class Prover:
 
 
 def _multipliers(rows: Vector, kind: str) -> list[Any]:
-    """Those of rows and, for a cube, of columns, which bound how long a sum of the rows with free signs can be."""
-    size = float(np.abs(rows).max())
-    unit = rows / size
-    own = np.abs(unit).sum(axis=1)
-    vectors = _normalised(unit)
+    """Return the multipliers that bound the length of a sum of rows with free signs.
+
+    They are those of the rows, and for a cube also those of the columns.
+    """
     if kind == "ball":
-        for _ in range(_STEPS):
-            pulled = unit @ (unit.T @ vectors)
-            own = np.maximum(np.linalg.norm(pulled, axis=1), 1e-3 * own)
-            vectors = _normalised(pulled)
-        top = np.linalg.norm(unit / np.sqrt(own)[:, None], 2) ** 2
-        return [(own * top * (1 + _MARGIN) * size**2).tolist()]
-    across = np.abs(unit).sum(axis=0)
-    others = across
-    along = own
-    for _ in range(_STEPS):
-        pulled = unit.T @ vectors
-        others = np.maximum(np.linalg.norm(pulled, axis=1), 1e-2 * across)
-        pulled = unit @ _normalised(pulled)
-        own = np.maximum(np.linalg.norm(pulled, axis=1), 1e-2 * along)
-        vectors = _normalised(pulled)
-    others = np.where(others > 0, others, 1e-9 * own.max())
-    top = np.linalg.norm(rows / np.sqrt(own)[:, None] / np.sqrt(others), 2)
-    inverse = _short(
-        np.sqrt(others.sum() / own.sum()) / (top * others)
-    )  # by which both sums become equal
-    top = np.linalg.norm(rows / np.sqrt(own)[:, None] * np.sqrt(inverse), 2) ** 2 * (1 + _MARGIN)
-    return [(own * top).tolist(), inverse.tolist()]
-
-
-def _short(values: Vector) -> Vector:
-    """With few binary digits, so that products with them are short."""
-    mantissas, exponents = np.frexp(values)
-    return np.asarray(np.ldexp(np.round(mantissas * 2**12), exponents - 12))
-
-
-def _normalised(vectors: Vector) -> Vector:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(lengths > 0, lengths, 1.0))
+        return [euclidean_multipliers(rows).tolist()]
+    return [each.tolist() for each in absolute_multipliers(rows)]

@@ -10,12 +10,13 @@ import numpy as np
 
 from lipexact.errors import ModelError, UnsupportedEstimateError
 from lipexact.estimators.constants import MAX_FOLDED_FUNCTIONALS
-from lipexact.estimators.norms import product_upper, spectral_norm
+from lipexact.estimators.norms import product_upper
 from lipexact.estimators.registry import CHAINS, EUCLIDEAN, EstimateRequest, vertex_rows
 from lipexact.graph.ir import Affine, Input, Switch
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector, dense
 from lipexact.numerics.rounding import gamma
+from lipexact.numerics.spectral import spectral_norm
 from lipexact.sets.unit_balls import SymmetricSet
 
 

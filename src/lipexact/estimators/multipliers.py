@@ -25,9 +25,9 @@ import scipy.linalg
 
 from lipexact.estimators.constants import BOUND_INCREASES, MULTIPLIER_INCREASES
 from lipexact.estimators.lure import LureSystem
-from lipexact.estimators.norms import spectral_norm
 from lipexact.numerics.arrays import Vector
 from lipexact.numerics.rounding import TINY, gamma
+from lipexact.numerics.spectral import spectral_norm
 
 
 def proven_bound(system: LureSystem, multipliers: Vector) -> float:

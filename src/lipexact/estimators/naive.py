@@ -10,12 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from lipexact.estimators import constants
-from lipexact.estimators.norms import (
-    absolute_norm,
-    operator_norm_upper,
-    product_upper,
-    spectral_norm,
-)
+from lipexact.estimators.norms import absolute_norm, operator_norm_upper, product_upper
 from lipexact.estimators.registry import (
     ALL_NETWORKS,
     ALL_NORMS,
@@ -26,6 +21,7 @@ from lipexact.estimators.registry import (
 from lipexact.graph.ir import Affine, Conditional, Input, Node, Switch, Value
 from lipexact.numerics.arrays import Matrix, most_terms
 from lipexact.numerics.rounding import TINY, gamma
+from lipexact.numerics.spectral import spectral_norm
 from lipexact.sets.norms import norm
 from lipexact.sets.unit_balls import SymmetricSet
 

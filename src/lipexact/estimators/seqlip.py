@@ -12,7 +12,7 @@ from lipexact.bounds.crown_batched import slices
 from lipexact.errors import UnsupportedEstimateError
 from lipexact.estimators import constants
 from lipexact.estimators.chains import Chain, scaled_chains
-from lipexact.estimators.norms import product_upper, spectral_norm
+from lipexact.estimators.norms import product_upper
 from lipexact.estimators.registry import (
     CHAINS,
     EUCLIDEAN,
@@ -22,7 +22,7 @@ from lipexact.estimators.registry import (
 )
 from lipexact.numerics.arrays import Vector
 from lipexact.numerics.rounding import gamma
-from lipexact.numerics.sign_relaxation import spectral_norms
+from lipexact.numerics.spectral import spectral_norm, spectral_norms
 
 
 @estimator(

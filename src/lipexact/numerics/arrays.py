@@ -76,7 +76,8 @@ def lengths(forms: Vector) -> Vector:
 def alike(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
     """Return whether arrays of two shapes have the same order of entries when flattened.
 
-    Both have the same size. Axes of length 1 do not count, and an array with at most one other axis fits any shape.
+    Both arrays have the same size. Axes of length 1 do not count, and an array with at most one
+    other axis fits any shape.
     """
     axes, others = ([length for length in each if length > 1] for each in (shape, other))
     return len(axes) < 2 or len(others) < 2 or axes == others

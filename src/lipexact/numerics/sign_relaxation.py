@@ -1,9 +1,19 @@
-"""How long a sum of vectors with free signs can be, by semidefinite relaxation.
+"""Upper bounds of the length of a sum of vectors with free signs, by semidefinite relaxation.
 
-max{s^T K s : |s_i| <= 1} <= lambda_max(D^-1/2 K D^-1/2) sum_i D_i for a matrix K and any numbers D_i > 0 (Shor's
-relaxation, by its dual); the best D makes that at most pi / 2 times the maximum for K positive semidefinite (Nesterov,
-1998). Good ones come from a few steps of the mixing method for the primal (Wang, Chang and Kolter, 2017). The same
-holds for max s^T M t over two vectors of signs (Grothendieck; Alon and Naor, SIAM J. Comput. 35, 2006).
+max{s^T K s : |s_i| <= 1} <= lambda_max(D^-1/2 K D^-1/2) sum_i D_i for a matrix K and any D_i > 0:
+Shor's relaxation, by its dual. With the best D that is at most pi / 2 times the maximum if K is
+positive semidefinite (Nesterov, 1998). Good multipliers D come from a few steps of the mixing
+method for the primal problem (Wang, Chang and Kolter, 2017). The same holds for max s^T M t over
+two vectors of signs (Grothendieck; Alon and Naor, SIAM J. Comput. 35, 2006).
+
+Any multipliers give a bound, so that nothing here but the last step, the spectral norm, has to be
+accurate. The functions for certificates return the multipliers instead: the checker proves the
+bound again, in exact arithmetic.
+
+The mixing method gives each sign a unit vector, and turns each vector v_i towards the sum of
+K_ij v_j. The lengths of these sums are the multipliers. For two equal rows of length 1, K is
+[[1, 1], [1, 1]], both vectors are equal, and the multipliers are 2 and 2. D^-1/2 K D^-1/2 is
+[[1/2, 1/2], [1/2, 1/2]], whose largest eigenvalue is 1, and the bound of |m_1 +- m_2|^2 is 4.
 """
 
 from __future__ import annotations
@@ -11,15 +21,26 @@ from __future__ import annotations
 import numpy as np
 
 from lipexact.numerics.arrays import Vector
-from lipexact.numerics.rounding import TINY, gamma
+from lipexact.numerics.rounding import gamma
+from lipexact.numerics.spectral import pad_scaled, scale_stacks, weighted_norms
 
-_STEPS = 2  # of the mixing method
-_RANK = 16  # of its vectors
-_SMALL = 1e-2  # of a row's sum: no multiplier is smaller
+# Steps of the mixing method; more of them hardly improve the multipliers.
+MIXING_STEPS = 2
+# Entries of the mixing method's vectors, for rows that have more of them.
+MIXING_RANK = 16
+# No multiplier is smaller than this share of the sum of its row or column.
+MIN_MULTIPLIER = 1e-2
+# No multiplier of a certificate for Euclidean lengths is smaller than this share of the one of the
+# step before. Its vectors are not compressed, so that multipliers may shrink more.
+MIN_CERTIFICATE_MULTIPLIER = 1e-3
+# Multipliers of certificates are so much larger than they need to be, relative to them.
+CERTIFICATE_MARGIN = 1e-10
+# Binary digits of the multipliers of columns in certificates.
+COLUMN_MULTIPLIER_BITS = 12
 
 
 def euclidean_sums(rows: Vector) -> tuple[Vector, Vector]:
-    """At least max |sum_i s_i m_i|_2 over s in [-1, 1]^k, and how much each row adds to that.
+    """Bound max |sum_i s_i m_i|_2 over s in [-1, 1]^k from above.
 
     Parameters
     ----------
@@ -29,108 +50,168 @@ def euclidean_sums(rows: Vector) -> tuple[Vector, Vector]:
     Returns
     -------
     upper, shares
-        Shapes (b,) and (b, k).
+        Shapes (b,) and (b, k): the bounds, and how much each row adds to them.
+
+    Examples
+    --------
+    >>> upper, shares = euclidean_sums(np.array([[[1.0, 0.0], [1.0, 0.0]]]))
+    >>> upper.round(9), shares.round(9)
+    (array([2.]), array([[1., 1.]]))
     """
     if not np.isfinite(rows).all():
-        return _unknown(rows)
-    unit, size = _scaled(rows)
+        return _unbounded(rows)
+    unit, size = scale_stacks(rows)
     gram = unit @ unit.swapaxes(1, 2)
     own = np.einsum("bkk->bk", gram)
     vectors = _normalised(_compressed(unit))
-    for _ in range(_STEPS):
+    for _ in range(MIXING_STEPS):
         pulled = gram @ vectors
         multipliers = np.maximum(np.linalg.norm(pulled, axis=2), own)
         vectors = _normalised(pulled)
-    total = _norms(_divided(unit, multipliers, 1), multipliers.sum(axis=1))
-    # Half of the n roundings of a square, the root, and those of the sum.
+    total = weighted_norms(_divided(unit, multipliers, 1), multipliers.sum(axis=1))
+    # The pad of the triangle inequality's bound: half of the n roundings of a square, the root, and
+    # those of the sum.
     triangle = np.sqrt(own).sum(axis=1) * (1 + gamma(sum(rows.shape[1:])))
-    return _rounded(np.minimum(total, triangle) * size), multipliers * size[:, None]
+    return pad_scaled(np.minimum(total, triangle) * size), multipliers * size[:, None]
 
 
 def absolute_sums(rows: Vector) -> tuple[Vector, Vector]:
-    """The same for max |sum_i s_i m_i|_1."""
+    """Bound max |sum_i s_i m_i|_1 over s in [-1, 1]^k from above: see :func:`euclidean_sums`."""
     if not np.isfinite(rows).all():
-        return _unknown(rows)
-    unit, size = _scaled(rows)
-    sizes = np.abs(unit)
-    triangle = sizes.sum(axis=(1, 2)) * (1 + gamma(rows[0].size))
-    along, across = sizes.sum(axis=2), sizes.sum(axis=1)
-    vectors = _normalised(_compressed(unit))
-    for _ in range(_STEPS):
-        pulled = unit.swapaxes(1, 2) @ vectors
-        others = np.maximum(np.linalg.norm(pulled, axis=2), _SMALL * across)
-        pulled = unit @ _normalised(pulled)
-        multipliers = np.maximum(np.linalg.norm(pulled, axis=2), _SMALL * along)
-        vectors = _normalised(pulled)
-    scaled = _divided(_divided(unit, multipliers, 1), others, 2)
-    total = _norms(scaled, multipliers.sum(axis=1) * others.sum(axis=1))
-    return _rounded(np.minimum(total, triangle) * size), multipliers * size[:, None]
+        return _unbounded(rows)
+    unit, size = scale_stacks(rows)
+    triangle = np.abs(unit).sum(axis=(1, 2)) * (1 + gamma(rows[0].size))
+    own, others = _mixed_signs(unit, _compressed(unit))
+    scaled = _divided(_divided(unit, own, 1), others, 2)
+    total = weighted_norms(scaled, own.sum(axis=1) * others.sum(axis=1))
+    return pad_scaled(np.minimum(total, triangle) * size), own * size[:, None]
 
 
-def spectral_norms(matrices: Vector) -> Vector:
-    """At least the largest singular value of each of a stack of matrices, shape (b, m, n)."""
-    if not np.isfinite(matrices).all():
-        return np.full(len(matrices), np.inf)
-    unit, size = _scaled(matrices)
-    found = _rounded(_norms(unit, np.ones(len(unit))) * size)
-    return np.where(matrices.any(axis=(1, 2)), found, 0.0)
+def euclidean_multipliers(rows: Vector) -> Vector:
+    """Return multipliers D for a certificate of max |sum_i s_i m_i|_2.
 
+    The matrix D - M M^T is positive semidefinite, as far as floats can tell, so that the maximum is
+    at most the root of the sum of D.
 
-def _scaled(rows: Vector) -> tuple[Vector, Vector]:
-    """The rows in units of a power of two for each stack, as squares underflow.
+    Parameters
+    ----------
+    rows
+        M, of shape (k, n), with an entry other than 0.
 
-    The largest entry is then at least 1/2. What still underflows, with its square or its multiplier, is below 1e-150,
-    and no matter beside the room that the results have for rounding.
+    Returns
+    -------
+    Vector
+        Shape (k,).
+
+    Examples
+    --------
+    >>> euclidean_multipliers(np.array([[1.0, 0.0], [1.0, 0.0]])).round(6)
+    array([2., 2.])
     """
-    largest = np.abs(rows).max(axis=(1, 2), initial=0.0)
-    size = np.ldexp(1.0, np.minimum(np.frexp(largest)[1], 1023))
-    return rows / size[:, None, None], size
+    size = float(np.abs(rows).max())
+    unit = rows / size
+    own = np.abs(unit).sum(axis=1)
+    vectors = _normalised(unit[None])[0]
+    for _ in range(MIXING_STEPS):
+        pulled = unit @ (unit.T @ vectors)
+        own = np.maximum(np.linalg.norm(pulled, axis=1), MIN_CERTIFICATE_MULTIPLIER * own)
+        vectors = _normalised(pulled[None])[0]
+    top = np.linalg.norm(unit / np.sqrt(own)[:, None], 2) ** 2
+    return np.asarray(own * top * (1 + CERTIFICATE_MARGIN) * size**2)
 
 
-def _unknown(rows: Vector) -> tuple[Vector, Vector]:
+def absolute_multipliers(rows: Vector) -> tuple[Vector, Vector]:
+    """Return multipliers D and E for a certificate of max |sum_i s_i m_i|_1.
+
+    The matrix D - M E M^T is positive semidefinite, as far as floats can tell, so that the maximum
+    is at most half of the sum of D and of E^-1. E has few binary digits, so that products with it
+    are short numbers.
+
+    Parameters
+    ----------
+    rows
+        M, of shape (k, n), with an entry other than 0.
+
+    Returns
+    -------
+    own, inverse
+        D and E, of shapes (k,) and (n,).
+
+    Examples
+    --------
+    The sum of (1, 0) and (1, 0) has length 2, and that is half of 1 + 1 + 2 + (almost) 0:
+
+    >>> own, inverse = absolute_multipliers(np.array([[1.0, 0.0], [1.0, 0.0]]))
+    >>> round(float(own.sum() + (1 / inverse).sum()) / 2, 3)
+    2.0
+    """
+    unit = rows / float(np.abs(rows).max())
+    stacked_own, stacked_others = _mixed_signs(unit[None], unit[None])
+    own = stacked_own[0]
+    others = stacked_others[0]
+    others = np.where(others > 0, others, 1e-9 * own.max())
+    top = np.linalg.norm(rows / np.sqrt(own)[:, None] / np.sqrt(others), 2)
+    # With this factor both sums are equal.
+    inverse = _short(np.sqrt(others.sum() / own.sum()) / (top * others))
+    top = np.linalg.norm(rows / np.sqrt(own)[:, None] * np.sqrt(inverse), 2) ** 2
+    return np.asarray(own * (top * (1 + CERTIFICATE_MARGIN))), inverse
+
+
+def _mixed_signs(unit: Vector, start: Vector) -> tuple[Vector, Vector]:
+    """Return multipliers of rows and of columns for max s^T M t, by the mixing method.
+
+    Parameters
+    ----------
+    unit
+        Stacks of matrices M, shape (b, k, n).
+    start
+        A vector for each row, shape (b, k, r); their lengths do not matter.
+
+    Returns
+    -------
+    own, others
+        Shapes (b, k) and (b, n).
+    """
+    sizes = np.abs(unit)
+    along = sizes.sum(axis=2)
+    across = sizes.sum(axis=1)
+    vectors = _normalised(start)
+    for _ in range(MIXING_STEPS):
+        pulled = unit.swapaxes(1, 2) @ vectors
+        others = np.maximum(np.linalg.norm(pulled, axis=2), MIN_MULTIPLIER * across)
+        pulled = unit @ _normalised(pulled)
+        own = np.maximum(np.linalg.norm(pulled, axis=2), MIN_MULTIPLIER * along)
+        vectors = _normalised(pulled)
+    return own, others
+
+
+def _unbounded(rows: Vector) -> tuple[Vector, Vector]:
+    """Return infinite bounds, and equal shares, for rows that are not finite."""
     return np.full(len(rows), np.inf), np.ones(rows.shape[:2])
 
 
-def _rounded(values: Vector) -> Vector:
-    # A product with a power of two, which may underflow, and what the caller adds to it.
-    return np.asarray(values * (1 + gamma(4)) + TINY)
-
-
 def _compressed(rows: Vector) -> Vector:
-    """The rows, or random combinations of their entries where these are many."""
+    """Return the rows, or random combinations of their entries where these are many."""
     n = rows.shape[2]
-    return rows if n <= _RANK else rows @ np.random.default_rng(0).normal(size=(n, _RANK))
+    if n <= MIXING_RANK:
+        return rows
+    return rows @ np.random.default_rng(0).normal(size=(n, MIXING_RANK))
 
 
 def _normalised(vectors: Vector) -> Vector:
+    """Divide vectors by their lengths, along the last axis; vectors of 0 stay."""
     lengths = np.linalg.norm(vectors, axis=2, keepdims=True)
     return np.asarray(vectors / np.where(lengths > 0, lengths, 1.0))
 
 
 def _divided(rows: Vector, multipliers: Vector, axis: int) -> Vector:
+    """Divide rows (axis 1) or columns (axis 2) by the roots of their multipliers."""
     roots = np.sqrt(np.where(multipliers > 0, multipliers, 1.0))
     return np.asarray(rows / np.expand_dims(roots, 3 - axis))
 
 
-def _norms(scaled: Vector, weights: Vector) -> Vector:
-    """At least sqrt(weights) times the spectral norms of stacks of matrices, whose entries are off by a few units.
-
-    An approximate largest eigenvalue of the Gram matrix is an upper bound, up to rounding that is known, if Cholesky's
-    method runs to its end on what it leaves (Rump, BIT 46, 2006): the computed factor R has R^T R = A + E, |E| at most
-    gamma_(size + 1) |R|^T |R|, whose norm is at most its trace, which is that of A, and size times `top` bounds that.
-    Two more operations are for A itself, from `top` and the Gram matrix. This one's entries are sums of `terms`
-    products of entries that have seen 4 roundings each at most: it is off by gamma_(terms + 8) times a matrix of the
-    same trace. The last factor is for the roundings of `weights`, a sum or a product of two sums of multipliers, halved
-    by the root.
-    """
-    k, n = scaled.shape[1:]
-    gram = scaled @ scaled.swapaxes(1, 2) if k <= n else scaled.swapaxes(1, 2) @ scaled
-    size, terms = min(k, n), max(k, n)
-    trace = np.einsum("bkk->b", gram)
-    top = np.linalg.eigvalsh(gram)[:, -1] * (1 + 1e-15 * (size + 4) ** 2)
-    try:
-        np.linalg.cholesky((top + TINY)[:, None, None] * np.eye(size) - gram)
-    except np.linalg.LinAlgError:
-        top = trace
-    top = top * (1 + gamma(size + 3) * size) + gamma(terms + 12) * trace
-    return np.asarray(np.sqrt(top * weights) * (1 + gamma(terms + 8)) + TINY)
+def _short(values: Vector) -> Vector:
+    """Round to few binary digits, so that products with the numbers are short."""
+    mantissas, exponents = np.frexp(values)
+    scale = 2**COLUMN_MULTIPLIER_BITS
+    return np.asarray(np.ldexp(np.round(mantissas * scale), exponents - COLUMN_MULTIPLIER_BITS))

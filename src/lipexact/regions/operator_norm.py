@@ -20,7 +20,7 @@ from lipexact.graph.pattern import Pattern
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector, lengths, summary
 from lipexact.numerics.rounding import TINY, gamma
-from lipexact.numerics.sign_relaxation import spectral_norms
+from lipexact.numerics.spectral import spectral_norms
 from lipexact.regions import constants
 from lipexact.regions.gradients import gradients
 from lipexact.sets.unit_balls import SymmetricSet
