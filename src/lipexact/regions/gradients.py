@@ -46,8 +46,8 @@ def gradients(
     pattern
         The gates' states; free gates count as off.
     exact
-        Whether every entry must be the float next to its true value. By default errors are small
-        in proportion to the largest entry of all rows.
+        Whether every entry must be the float next to its true value, if the limit on Fractions
+        allows it. By default errors are small in proportion to the largest entry of all rows.
 
     Returns
     -------
@@ -68,8 +68,7 @@ def gradients(
     if (rows := inaccurate()).any():
         values[rows], errors[rows] = backward.run_twofold(functionals[rows])
     rows = inaccurate()
-    fractions = backward.stored_weights * int(rows.sum())
-    if rows.any() and fractions <= constants.MAX_GRADIENT_FRACTIONS:
+    if rows.any() and backward.fractions_for(rows) <= constants.MAX_GRADIENT_FRACTIONS:
         exactly = backward.run(to_fractions(functionals[rows]), exact_product)
         values[rows] = np.vectorize(rounded, otypes=[np.float64])(exactly)
         errors[rows] = np.where(exactly == 0, 0.0, gamma(1) * np.abs(values[rows]) + TINY)
@@ -89,10 +88,9 @@ class _BackwardPass:
         affine = (node for node in self.graph.nodes if isinstance(node, Affine))
         self.weights = [weight for node in affine for weight, _ in node.terms]
 
-    @property
-    def stored_weights(self) -> int:
-        """The number of weights, and so of multiplications for one functional."""
-        return sum(map(entries, self.weights))
+    def fractions_for(self, rows: npt.NDArray[np.bool_]) -> int:
+        """Count the multiplications of Fractions for the functionals that a mask selects."""
+        return sum(map(entries, self.weights)) * int(rows.sum())
 
     def run(self, functionals: Numbers, times: Callable[[Matrix, Numbers], Numbers]) -> Numbers:
         """Return the gradients, shape (k, d), with `times` for products of weights and columns."""
