@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 import lipexact as lx
 from benchmarks.cases import NETWORKS
 from benchmarks.report import REPORTS
-from lipexact.plot import pictures as plot
+from lipexact import plot
 
 METHODS = ["sampling", "exact", "zonotope", "linear", "recurjac", "fastlip", "naive"]
 

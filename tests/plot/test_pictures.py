@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from dataclasses import dataclass
 
@@ -14,9 +15,11 @@ import numpy as np
 import pytest
 
 import lipexact as lx
+from lipexact import plot
 from lipexact.bounds.formulation import checked_norm_sets
-from lipexact.plot import linear_regions
-from lipexact.plot import pictures as plot
+from lipexact.plot import linear_regions, polygons, region_map
+from lipexact.plot.labels import label_points
+from lipexact.plot.region_map import jacobian_norms
 from tests.support.networks import duplicated, random_weights, relu_of_relu, to_network, vanishing
 from tests.support.oracle import constant, l1_ball_halfspaces, regions
 
@@ -103,7 +106,7 @@ def test_norms_are_not_local_maxima(output_norm, functional):
         if isinstance(functional, lx.CrossLipschitz)
         else np.abs(pushed).max(axis=1),
     }
-    norms = plot._norms(jacobians, *checked_norm_sets(*asked))
+    norms = jacobian_norms(jacobians, *checked_norm_sets(*asked))
     np.testing.assert_allclose(
         norms, lengths[output_norm].max(axis=1), rtol=1e-7
     )  # of that many angles
@@ -134,7 +137,7 @@ def test_slivers_are_no_regions():
 def test_polygons_of_several_chunks(monkeypatch):
     net = to_network(random_weights(np.random.default_rng(2), (2, 8, 6, 1)))
     whole = linear_regions(net, lx.Box([-1, -1], [1, 1]))
-    monkeypatch.setattr(plot, "_CHUNK", 3)
+    monkeypatch.setattr(polygons, "_POLYGONS_AT_ONCE", 3)
     parts = linear_regions(net, lx.Box([-1, -1], [1, 1]))
     assert len(whole) > 20
     assert [part.tolist() for part in parts] == [part.tolist() for part in whole]
@@ -170,7 +173,7 @@ def test_regions_that_are_refused(monkeypatch):
     flat = to_network(random_weights(np.random.default_rng(1), (2, 6, 2)))
     with pytest.raises(lx.DomainError, match="bounds"):
         plot.regions(flat, lx.Reals(2))
-    monkeypatch.setattr(plot, "_MOST_REGIONS", 3)
+    monkeypatch.setattr(polygons, "_MAX_REGIONS", 3)
     with pytest.raises(lx.ModelError, match="more than 3"):
         plot.regions(flat, lx.Box([-1, -1], [1, 1]))
 
@@ -336,7 +339,7 @@ def test_names_are_placed_after_the_margins():
     assert ax.get_position().bounds == pytest.approx(before, abs=1e-9)
     for text in ax.texts:
         text.remove()
-    plot._labelled(
+    label_points(
         ax,
         [row.method for row in rows],
         [(row.seconds, row.error) for row in rows],
@@ -380,14 +383,19 @@ def test_given_axes_are_used_and_nothing_else_is_opened():
 
 def test_the_module_is_there_by_its_name():
     assert lx.plot is plot
+    assert all(callable(getattr(plot, name)) for name in plot.__all__)
+
+
+def test_matplotlib_is_imported_for_the_first_picture():
+    code = "import sys, lipexact.plot; assert 'matplotlib' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(lx.OptionError, match=r"lipexact\[plot\]"):
         plot.training([0], [(1.0, 1.0)])
-    monkeypatch.setattr(
-        plot, "linear_regions", lambda *_: pytest.fail("regions were cut before that was known")
-    )
+    early = "regions were cut before that was known"
+    monkeypatch.setattr(region_map, "linear_regions", lambda *_: pytest.fail(early))
     with pytest.raises(lx.OptionError, match=r"lipexact\[plot\]"):
         plot.regions(lx.Network.from_layers([([[1.0, 2.0]], [0.0])]), lx.Box.unit(2))
