@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from lipexact.bab.prover import make_certificate, statement
 from lipexact.bounds.formulation import (
+    Drafts,
     Formulation,
     blas_threads,
     formulate,
@@ -39,7 +40,7 @@ from lipexact.network import Network
 from lipexact.numerics.rounding import rounded
 from lipexact.options import Options
 from lipexact.problem.homogenize import Homogenization
-from lipexact.problem.problem import DerivativeMode, Problem, check_domain
+from lipexact.problem.problem import check_domain
 from lipexact.question import describe_domain, describe_request
 from lipexact.regions.affine import steepness
 from lipexact.regions.feasibility import LinearRegion
@@ -70,6 +71,8 @@ class SolveRequest:
         Whether results shall have certificates.
     asked
         Norms, functional and options as plain data, for the result's `question`.
+    drafts
+        The problem in each mode, made once for all domains.
     """
 
     network: Network
@@ -78,8 +81,7 @@ class SolveRequest:
     options: Options
     certified: bool
     asked: Mapping[str, Any]
-    # The problem in each mode on the first domain, from which those on other domains are made.
-    _drafts: dict[DerivativeMode, Problem] = field(default_factory=dict, repr=False)
+    drafts: Drafts = field(repr=False)
 
     @property
     def rule(self) -> StoppingRule:
@@ -134,7 +136,8 @@ def make_request(
     """
     functionals, directions = norm_sets(network, input_norm, output_norm, functional)
     asked = describe_request(network, input_norm, output_norm, functional, options)
-    return SolveRequest(network, functionals, directions, options, certified, asked)
+    drafts = Drafts(network, functionals, directions)
+    return SolveRequest(network, functionals, directions, options, certified, asked, drafts)
 
 
 def solve(
@@ -181,7 +184,7 @@ def solve(
             request.directions,
             request.options.mode,
             clock.deadline,
-            drafts=request._drafts,
+            drafts=request.drafts,
         )
         bounded = time.perf_counter()
         state = find_incumbent(formulations, clock.deadline)

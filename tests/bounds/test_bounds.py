@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lipexact.bounds.crown import _SwitchLines, bound_nodes
+from lipexact.bounds.crown import SwitchLines, bound_nodes
 from lipexact.bounds.interval import Bounds, gate_state, interval, length_bound, point_bounds
 from lipexact.graph import lowering as lower
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch
@@ -570,9 +570,8 @@ def test_lines_hold_in_exact_arithmetic(data):
     }[kind]
     own = data.draw(st.booleans()) and kind == "crossing"
     flat = data.draw(st.booleans())
-    lines = _SwitchLines(
-        np.array([low]), np.array([high]), np.array([True]), np.array([1.0]), own, flat
-    )
+    inputs = np.array([low]), np.array([high])
+    lines = SwitchLines(inputs, (np.zeros(1), np.ones(1)), own=own, flat=flat)
     above = [Fraction(float(part[0])) for part in (lines.upper_slope, lines.upper_offset)]
     below = [Fraction(float(part[0])) for part in (lines.lower_slope, lines.lower_offset)]
     for x in (Fraction(low), Fraction(high), *([Fraction(0)] if low < 0 < high else [])):
@@ -602,7 +601,7 @@ def test_a_stable_gate_has_exact_lines():
     low, high = np.array([1.0, -3.0, -1.0, -1.0]), np.array([2.0, -1.0, 2.0, 2.0])
     on = np.array([1.0, 0.0, 1.0, 0.0])
     for own in (True, False):
-        lines = _SwitchLines(low, high, np.zeros(4, dtype=bool), on, own)
+        lines = SwitchLines((low, high), (on, on), own=own)
         assert (lines.upper_slope == on).all()
         assert (lines.lower_slope == on).all()
         assert not lines.upper_offset.any()
@@ -611,7 +610,7 @@ def test_a_stable_gate_has_exact_lines():
 
 def test_the_lower_line_of_a_relu_follows_the_larger_side():
     low, high = np.array([-1.0, -3.0]), np.array([3.0, 1.0])
-    lines = _SwitchLines(low, high, np.ones(2, dtype=bool), np.ones(2), own=True)
+    lines = SwitchLines((low, high), (np.zeros(2), np.ones(2)), own=True)
     assert lines.lower_slope.tolist() == [1.0, 0.0]
 
 

@@ -1,9 +1,9 @@
-"""What is asked of a network, as programs: the problem in each mode that its norms allow, with bounds."""
+"""Formulations: the problem in each mode that its norms allow, with bounds of its nodes."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
+from lipexact.bounds import constants
 from lipexact.bounds.crown import bound_nodes
 from lipexact.bounds.interval import Bounds, Interval, gate_state, length_bound
 from lipexact.bounds.liveness import live_coordinates
@@ -24,8 +25,6 @@ from lipexact.sets.domains import Domain, Reals
 from lipexact.sets.functionals import Functional, functional_body
 from lipexact.sets.norms import Norm, PolyhedralNorm, norm
 from lipexact.sets.unit_balls import SymmetricSet
-
-_LARGE = 1_000_000  # parameters of networks whose products of matrices are worth several threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +41,9 @@ class Formulation:
 
     @cached_property
     def open_gates(self) -> dict[Conditional, int]:
-        """For each layer of gates how many the bounds leave open, of those that matter: the program's binaries."""
-        graph, bounds = self.problem.graph, self.bounds
+        """How many live gates of each layer the bounds leave open: the program's binaries."""
+        graph = self.problem.graph
+        bounds = self.bounds
         needed = live_coordinates(graph, bounds)
         return {
             gate: int((needed[gate] & np.isnan(gate_state(gate, bounds))).sum())
@@ -69,11 +69,12 @@ class Formulation:
         )
 
     def cost(self, lower: float) -> float:
-        """An estimate of the size of the search tree's logarithm, to compare modes by.
+        """Estimate the logarithm of the size of the search tree, to compare modes by.
 
-        What has to be branched on, by how far the bounds are apart: open gates, and with an l2 norm the squares of
-        what depends on continuous variables, which count double. Measured, the mode with the smaller product is the
-        faster one, but where the two are close (docs, "Forward and reverse mode").
+        It is what has to be branched on, times how far the bounds are apart: open gates, and with
+        an l2 norm the squares of what depends on continuous variables, which count double.
+        Measured, the mode with the smaller product is the faster one, but where the two are close
+        (docs, "Forward and reverse mode").
         """
         size = self.problem.objective.size
         squares = 2 * size if size > 1 and len(self.problem.sets) > 1 else 0
@@ -88,7 +89,7 @@ def checked_norm_sets(
     output_norm: str | Norm | None,
     functional: Functional,
 ) -> tuple[SymmetricSet, SymmetricSet]:
-    """What functionals and directions range over; the domain is checked before."""
+    """Return the sets of functionals and directions, once the domain is checked."""
     check_domain(network, domain, bounded=False)
     return norm_sets(network, input_norm, output_norm, functional)
 
@@ -96,12 +97,19 @@ def checked_norm_sets(
 def norm_sets(
     network: Network, input_norm: str | Norm, output_norm: str | Norm | None, functional: Functional
 ) -> tuple[SymmetricSet, SymmetricSet]:
-    """What functionals and directions range over."""
+    """Return the sets that functionals and directions range over.
+
+    Raises
+    ------
+    NormError
+        If a norm or the functional does not fit the network.
+    """
     if functional is not None and output_norm is not None:
         raise NormError(
             "output_norm measures the whole output; leave it out where a functional is given"
         )
-    alpha, outputs = norm(input_norm), network.output.size
+    alpha = norm(input_norm)
+    outputs = network.output.size
     beta = norm(output_norm) if output_norm is not None else alpha
     if output_norm is None and outputs == 1 and isinstance(alpha, PolyhedralNorm) and alpha.dim > 1:
         beta = norm("linf")  # which on one output is the absolute value
@@ -112,11 +120,53 @@ def norm_sets(
 def homogenized(
     network: Network, domain: Domain, directions: SymmetricSet
 ) -> tuple[Network, Domain, SymmetricSet]:
-    """The same question on a bounded domain (:mod:`lipexact.problem.homogenize`)."""
+    """Return the same problem on a bounded domain (:mod:`lipexact.problem.homogenize`)."""
     if not isinstance(domain, Reals):
         return network, domain, directions
     whole = Homogenization(network)
     return whole.network, whole.domain, whole.directions(directions)
+
+
+class Drafts:
+    """The problem in each mode, made once and put on one bounded domain after another.
+
+    Neither the graph nor the norms depend on the domain.
+
+    Parameters
+    ----------
+    network, functionals, directions
+        f, C and V.
+    keep_output
+        Whether f(x) shall be an output of the graph, too.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        functionals: SymmetricSet,
+        directions: SymmetricSet,
+        *,
+        keep_output: bool = False,
+    ) -> None:
+        self.network = network
+        self.functionals = functionals
+        self.directions = directions
+        self.keep_output = keep_output
+        self._made: dict[DerivativeMode, Problem | None] = {}
+
+    def problem(self, mode: DerivativeMode, domain: Domain) -> Problem | None:
+        """Return the problem on a domain; None where the norm that the mode needs has no graph."""
+        if mode not in self._made:
+            self._made[mode] = lipschitz_problem(
+                self.network,
+                domain,
+                self.functionals,
+                self.directions,
+                mode,
+                keep_output=self.keep_output,
+            )
+        draft = self._made[mode]
+        return None if draft is None else draft.with_domain(domain)
 
 
 def formulate(
@@ -129,54 +179,71 @@ def formulate(
     *,
     keep_output: bool = False,
     known: Mapping[Node, Interval] | None = None,
-    drafts: MutableMapping[DerivativeMode, Problem] | None = None,
+    drafts: Drafts | None = None,
 ) -> list[Formulation]:
-    """The question in each mode that its norms allow, that mode first, with bounds; past the deadline only one.
+    """Formulate and bound a problem in each mode that its norms allow, the given mode first.
 
-    `known` are what :func:`lipexact.bounds.crown.bound` found for the network on the domain, `drafts` the same
-    question's problems on another domain, which are made if they are not there.
-    """
-    if drafts is None or isinstance(domain, Reals):
-        drafts = {}
-    network, domain, directions = homogenized(network, domain, directions)
-    programs: list[Formulation] = []
-    for each in sorted(MODES, key=lambda one: one != mode):
-        if programs and time.perf_counter() > deadline:
-            break
-        with np.errstate(over="ignore", invalid="ignore"):
-            problem = drafts.get(each)
-            if problem is not None:
-                problem = problem.with_domain(domain)
-            else:
-                problem = lipschitz_problem(
-                    network, domain, functionals, directions, each, keep_output=keep_output
-                )
-            if problem is None:
-                continue
-            drafts[each] = problem
-            shared = programs[0].bounds if programs else known  # of the network itself
-            now = time.perf_counter()
-            most = (
-                now + max(deadline - now, 0.0) * 3 / 4
-            )  # of what is left: samples and the solver need some
-            roundings = problem.roundings
-            bounds = bound_nodes(
-                problem.graph, problem.sets, shared=shared, roundings=roundings, deadline=most
-            )
-        programs.append(Formulation(problem, check_finite(bounds)))
-    if not programs:
-        raise NormError(
-            "there is no program for these norms: give the output norm by half-spaces, or the input norm by vertices"
-        )
-    return programs
+    Past the deadline there is one mode only.
 
-
-def check_finite(bounds: Bounds) -> Bounds:
-    """The bounds, or an error where the network's numbers overflow.
+    Parameters
+    ----------
+    network, domain, functionals, directions
+        f, X, C and V.
+    mode
+        The mode that comes first, if it is one.
+    deadline
+        A time of `time.perf_counter`, or infinity.
+    keep_output
+        Whether f(x) shall be an output of the graph, too.
+    known
+        What :func:`lipexact.bounds.crown.bound_nodes` returned for the network on the domain.
+    drafts
+        The problems of the same network and norms on other domains.
 
     Raises
     ------
     ModelError
+        If the network's numbers overflow.
+    NormError
+        If no mode can state the norms.
+    """
+    if drafts is None or isinstance(domain, Reals):
+        network, domain, directions = homogenized(network, domain, directions)
+        drafts = Drafts(network, functionals, directions, keep_output=keep_output)
+    formulations: list[Formulation] = []
+    for each in sorted(MODES, key=lambda one: one != mode):
+        if formulations and time.perf_counter() > deadline:
+            break
+        with np.errstate(over="ignore", invalid="ignore"):
+            problem = drafts.problem(each, domain)
+            if problem is None:
+                continue
+            # The bounds of the network itself serve both modes.
+            shared = formulations[0].bounds if formulations else known
+            now = time.perf_counter()
+            bounds = bound_nodes(
+                problem.graph,
+                problem.sets,
+                shared=shared,
+                roundings=problem.roundings,
+                deadline=now + max(deadline - now, 0.0) * constants.BOUND_TIME_SHARE,
+            )
+        formulations.append(Formulation(problem, check_finite(bounds)))
+    if not formulations:
+        raise NormError(
+            "there is no program for these norms: "
+            "give the output norm by half-spaces, or the input norm by vertices"
+        )
+    return formulations
+
+
+def check_finite(bounds: Bounds) -> Bounds:
+    """Return the bounds, once they are known to be finite.
+
+    Raises
+    ------
+    ModelError
+        If the network's numbers overflow.
     """
     if not all(np.isfinite(side).all() for sides in bounds.values() for side in sides):
         raise ModelError(
@@ -185,8 +252,8 @@ def check_finite(bounds: Bounds) -> Bounds:
     return bounds
 
 
-def in_mode(programs: list[Formulation], mode: str) -> list[Formulation]:
-    """Those of the mode that is asked for.
+def in_mode(formulations: list[Formulation], mode: str) -> list[Formulation]:
+    """Return the formulations in the mode that is asked for; "auto" asks for all.
 
     Raises
     ------
@@ -194,7 +261,7 @@ def in_mode(programs: list[Formulation], mode: str) -> list[Formulation]:
     """
     if not (isinstance(mode, str) and mode in ("auto", *MODES)):
         raise OptionError(f"mode={mode!r} is none of 'auto', 'forward', 'reverse'")
-    allowed = [program for program in programs if mode in ("auto", program.problem.mode)]
+    allowed = [each for each in formulations if mode in ("auto", each.problem.mode)]
     if not allowed:
         raise NormError(
             f"there is no program for these norms in mode {mode!r}: leave the mode to be chosen"
@@ -208,8 +275,8 @@ def cheapest(formulations: Sequence[Formulation], lower: float) -> Formulation:
 
 
 def blas_threads(network: Network) -> AbstractContextManager[object]:
-    """One thread for products of matrices, as most are small; of large networks all cores'."""
-    if network.parameters > _LARGE:
+    """Limit products of matrices to one thread, as most are small, but for large networks."""
+    if network.parameters > constants.LARGE_PARAMETERS:
         return nullcontext()
     limited: AbstractContextManager[object] = _pools().limit(limits=1, user_api="blas")
     return limited

@@ -18,11 +18,11 @@ Bounds: TypeAlias = dict[Node, Interval]
 
 
 def interval(node: Node, bounds: Mapping[Node, Interval], roundings: int = 0) -> Interval:
-    """Bounds of a node from those of its operands.
+    """Bound a node from the bounds of its operands.
 
-    Gates are bounded by 0 and 1: a gate is on where its input's lower bound is at least 0 (an input that
-    is 0 on a whole region has derivative 0 there, so its gate may count as on), off where its upper
-    bound is at most 0, open elsewhere.
+    Gates are bounded by 0 and 1: a gate is on where its input's lower bound is at least 0 (an input
+    that is 0 on a whole region has derivative 0 there, so its gate may count as on), off where its
+    upper bound is at most 0, open elsewhere.
 
     Parameters
     ----------
@@ -57,12 +57,12 @@ def interval(node: Node, bounds: Mapping[Node, Interval], roundings: int = 0) ->
 
 
 def point_bounds(nodes: tuple[Node, ...], x: Input, point: Vector) -> Bounds:
-    """Enclosures of every node's value at one point, for graphs of the one input x."""
+    """Return enclosures of every node's value at one point, for graphs of the one input x."""
     return intervals(nodes, {x: (point, point)})
 
 
 def intervals(nodes: tuple[Node, ...], known: Mapping[Node, Interval]) -> Bounds:
-    """What is known of some nodes, inputs among them, and bounds of the others by intervals alone."""
+    """Return known bounds of some nodes, inputs among them, and intervals of the others."""
     bounds = dict(known)
     for node in nodes:
         if node not in bounds:
@@ -71,29 +71,39 @@ def intervals(nodes: tuple[Node, ...], known: Mapping[Node, Interval]) -> Bounds
 
 
 def magnitude(bounds: Interval) -> Vector:
-    """The largest absolute value within the bounds."""
+    """Return the largest absolute value within the bounds."""
     return np.maximum(np.abs(bounds[0]), np.abs(bounds[1]))
 
 
 def length_bound(bounds: Interval) -> float:
-    """At least the Euclidean length of every vector within the bounds; of a single number the upper bound."""
+    """Return at least the Euclidean length of every vector within the bounds.
+
+    Of a single number it is the upper bound.
+    """
     if bounds[0].size == 1:
         return float(bounds[1][0])
     reach = magnitude(bounds)
-    # Quotients by the largest entry, their squares, the sum, half of which is left by the root, the root, and the
-    # product with that entry: less than n + 4 operations. The last one may underflow.
+    # Quotients by the largest entry, their squares, the sum, half of which is left by the root, the
+    # root, and the product with that entry: less than n + 4 operations. The last one may underflow.
     return float(lengths(reach[None, :])[0, 0] * (1 + gamma(reach.size + 4)) + TINY * reach.any())
 
 
 def _affine(node: Affine, bounds: Mapping[Node, Interval], roundings: int) -> Interval:
-    # A product meets its own rounding, at most n - 1 of the sum over n entries, that of the two signs' parts, and those
-    # of the sums over terms and the bias: at most 1 + sum of (n + 1) over all terms, in any order.
-    lower, upper = node.bias.copy(), node.bias.copy()
+    """Bound an affine node by its weights' positive and negative parts.
+
+    A product meets its own rounding, at most n - 1 of the sum over n entries, that of the two
+    signs' parts, and those of the sums over terms and the bias: at most 1 + sum of (n + 1) over all
+    terms, in any order.
+    """
+    lower = node.bias.copy()
+    upper = node.bias.copy()
     # Sums of absolute values on either side: an entry that is exactly 0 stays exactly 0.
-    below, above = np.abs(node.bias), np.abs(node.bias)
+    below = np.abs(node.bias)
+    above = np.abs(node.bias)
     operations = 1 + roundings
     # Products may underflow to 0: whether there were any is counted apart.
-    any_below, any_above = node.bias != 0, node.bias != 0
+    any_below = node.bias != 0
+    any_above = node.bias != 0
     for weight, x in node.terms:
         positive, negative = split_signs(weight)
         low, high = bounds[x]
@@ -110,6 +120,6 @@ def _affine(node: Affine, bounds: Mapping[Node, Interval], roundings: int) -> In
 
 
 def gate_state(gate: Conditional, bounds: Mapping[Node, Interval]) -> Vector:
-    """1.0 where the gate is on, 0.0 where it is off, NaN where it is open."""
+    """Return 1.0 where the gate is on, 0.0 where it is off, NaN where it is open."""
     least, most = bounds[gate]
     return np.where(least == most, least, np.nan)

@@ -1,4 +1,4 @@
-"""Which coordinates of a graph's nodes its outputs depend on."""
+"""Liveness: the coordinates of a graph's nodes that its outputs depend on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 
 
 def live_coordinates(graph: Graph, bounds: Bounds) -> dict[Node, Mask]:
-    """Which coordinates of each node the outputs depend on, but for those that are always 0; all of the inputs.
+    """Return which coordinates of each node the outputs depend on.
+
+    Coordinates that are always 0 are left out; those of the inputs are all kept.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""The smallest of several upper bounds, of which those that seldom are it are seldom asked."""
+"""Adaptive portfolio: the minimum of several bounds.
+
+Bounds that have not been the minimum lately are skipped for a while.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
+from lipexact.bounds import constants
 from lipexact.graph.pattern import States
 from lipexact.numerics.arrays import Vector
-
-_LONGEST = 15  # batches that a bound is left out
 
 
 class UpperBounds(Protocol):
@@ -25,11 +27,11 @@ class UpperBounds(Protocol):
         """How many choices fit into one part of a batch."""
 
     def upper(self, states: Sequence[States]) -> tuple[Vector, list[Vector]]:
-        """Upper bounds, and how much of them each gate accounts for."""
+        """Return upper bounds, and each gate's share in them."""
 
 
 class BoundPortfolio:
-    """The smallest of some bounds, the cheapest first, until another one is smaller for most choices.
+    """The minimum of bounds: the cheapest first, until another one is smaller for most choices.
 
     Parameters
     ----------
@@ -39,17 +41,25 @@ class BoundPortfolio:
 
     def __init__(self, bounds: Sequence[UpperBounds]) -> None:
         self._order = sorted(bounds, key=lambda each: each.cost)
-        self._pause = {
-            id(each): 0 for each in bounds
-        }  # batches, doubled whenever a bound was smallest nowhere
+        # Batches that a bound is left out, doubled whenever it was the smallest nowhere.
+        self._pause = {id(each): 0 for each in bounds}
         self._left = dict(self._pause)
 
     def upper(self, states: Sequence[States], enough: float) -> tuple[Vector, list[Vector]]:
-        """Upper bounds, no smaller than needed to be at most `enough`, and the shares of each gate in the smallest."""
+        """Return upper bounds, and each gate's share in the smallest of them.
+
+        Parameters
+        ----------
+        states
+            For each layer of gates ON, OFF or FREE, shape (b, size).
+        enough
+            Choices whose bound is at most this are not bounded again.
+        """
         first, *others = self._order
         upper, weights = first.upper(states)
         for bounds in others:
-            key, open_ones = id(bounds), np.flatnonzero(upper > enough)
+            key = id(bounds)
+            open_ones = np.flatnonzero(upper > enough)
             if self._left[key] or not open_ones.size:
                 self._left[key] = max(self._left[key] - 1, 0)
                 continue
@@ -59,7 +69,8 @@ class BoundPortfolio:
             upper[chosen] = found[better]
             for layer, share in zip(weights, shares, strict=True):
                 layer[chosen] = share[better]
-            self._pause[key] = 0 if chosen.size else min(2 * self._pause[key] + 1, _LONGEST)
+            longer = min(2 * self._pause[key] + 1, constants.MAX_PAUSE_BATCHES)
+            self._pause[key] = 0 if chosen.size else longer
             self._left[key] = self._pause[key]
             if 2 * chosen.size > open_ones.size:
                 self._order.remove(bounds)
