@@ -300,6 +300,12 @@ def test_the_shadow_of_an_input_block_with_balls_is_its_set(which, holds):
     assert seen == {False, True}
 
 
+def test_repr_of_a_port_is_short():
+    _block, port = emit_input(Input(784), Box(np.zeros(784), np.ones(784)))
+    numbers = "scale=array(784,) in [0.01562, 0.01562], offset=array(784,) in [0, 0]"
+    assert repr(port) == f"Port(784 variables of 784 entries, {numbers})"
+
+
 @pytest.mark.parametrize("size", [1e-12, 1e-8, 1e-3, 1.0, 3.0, 1e8])
 def test_variables_are_of_ordinary_size(size):
     low, high = [-size, 0.0, size, -3 * size], [size / 2, size / 3, 1.001 * size, -2 * size]

@@ -48,11 +48,11 @@ from lipexact.bounds.interval import Interval, magnitude
 from lipexact.bounds.liveness import Mask
 from lipexact.graph.ir import Affine, Conditional, Input, Switch
 from lipexact.mip import constants
-from lipexact.numerics.arrays import Vector
+from lipexact.numerics.arrays import Vector, summary
 from lipexact.sets.convex import ConvexSet
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Port:
     """The coordinates of a node in the program.
 
@@ -68,6 +68,11 @@ class Port:
     entries: Sequence[Any]
     scale: Vector
     offset: Vector
+
+    def __repr__(self) -> str:
+        live = sum(not isinstance(entry, float) for entry in self.entries)
+        numbers = f"scale={summary(self.scale)}, offset={summary(self.offset)}"
+        return f"Port({live} variables of {len(self.entries)} entries, {numbers})"
 
     @classmethod
     def unread(cls, size: int) -> Port:
