@@ -193,12 +193,11 @@ def test_batches_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     states = [rng.integers(-1, 2, (30, gate.size)).astype(np.int8) for gate in net.gates]
     whole = NormBounds(program.problem, program.bounds)
+    together = zonotope_bounds(program.problem)
     monkeypatch.setattr("lipexact.bounds.constants.ARRAY_NUMBERS", 1)
     parts = NormBounds(program.problem, program.bounds)
     assert whole.at_once >= 30 > parts.at_once == 1
     np.testing.assert_allclose(parts.upper(states)[0], whole.upper(states)[0], rtol=1e-12)
-    together = zonotope_bounds(program.problem)
-    monkeypatch.setattr("lipexact.bounds.constants.ARRAY_NUMBERS", 1)
     apart = zonotope_bounds(program.problem)
     assert together is not None
     assert apart is not None

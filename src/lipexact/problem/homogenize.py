@@ -1,9 +1,12 @@
-"""Global constants as local ones: all of R^d as the part of a box where a further coordinate is positive.
+"""Homogenization: global constants as local ones.
 
-For y = (z, t) with t > 0 stands the point x = r z / t, with a scale r for each coordinate. With its biases times t, a
-network becomes F(z, t) = t f(r z / t), a network without biases. Its gates at (z, t) are those of f at x, and its
-derivative by z is that of f times r. Every region of f becomes a cone without its apex, and all of them meet the box
--1 <= z <= 1, 0 <= t <= 1 in regions with interior: what holds there holds for f on R^d.
+All of R^d is the part of a box where a further coordinate is positive.
+
+For y = (z, t) with t > 0 stands the point x = r z / t, with a scale r for each coordinate. With its
+biases times t, a network becomes F(z, t) = t f(r z / t), a network without biases. Its gates at (z,
+t) are those of f at x, and its derivative by z is that of f times r. Every region of f becomes a
+cone without its apex, and all of them meet the box -1 <= z <= 1, 0 <= t <= 1 in regions with
+interior: what holds there holds for f on R^d.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from lipexact.numerics.arrays import Matrix, Vector
 from lipexact.sets.domains import Box
 from lipexact.sets.unit_balls import Leading, Stretched, SymmetricSet
 
-_MOST = 64  # binary exponents of scales
+MAX_EXPONENT = 64  # of the scales, which are powers of two
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,16 +83,16 @@ class Homogenization:
         return Box(np.append(-np.ones(self.scale.size), 0.0), np.ones(self.scale.size + 1))
 
     def directions(self, body: SymmetricSet) -> SymmetricSet:
-        """The directions for (z, t) that stand for those of a body for x."""
+        """Return the directions for (z, t) that stand for those of a set for x."""
         scaled = body if (self.scale == 1).all() else Stretched(body, 1 / self.scale)
         return Leading(scaled, self.scale.size + 1)
 
     def direction(self, direction: Vector) -> Vector:
-        """The direction for x of one for (z, t)."""
+        """Return the direction for x of one for (z, t)."""
         return np.asarray(self.scale * direction[:-1])
 
     def point(self, point: Vector) -> Vector:
-        """The x of (z, t), as Fractions; both may be."""
+        """Return the x of (z, t) as Fractions; z and t may be Fractions, too."""
         *z, t = (Fraction(entry) for entry in point.tolist())
         return np.array(
             [Fraction(r) * each / t for r, each in zip(self.scale.tolist(), z, strict=True)],
@@ -98,7 +101,7 @@ class Homogenization:
 
 
 def _lifted(weight: Matrix, scale: Vector) -> Matrix:
-    """A weight for x, for (z, t)."""
+    """Return the weight for (z, t) of a weight for x."""
     if sp.issparse(weight):
         return sp.hstack(
             [weight * scale[None, :], sp.csr_array((weight.shape[0], 1))], format="csr"
@@ -107,7 +110,10 @@ def _lifted(weight: Matrix, scale: Vector) -> Matrix:
 
 
 def _scale(network: Network) -> Vector:
-    """Powers of two about as large as points on kinks, so that no coordinate of (z, t) counts for much less."""
+    """Return powers of two about as large as points on kinks.
+
+    So no coordinate of (z, t) counts for much less than the others.
+    """
     columns, biases = np.zeros(network.input.size), 0.0
     first: list[Matrix] = []
     for node in network.graph.nodes:
@@ -121,7 +127,7 @@ def _scale(network: Network) -> Vector:
     ratio = np.where(
         columns > 0, (biases or columns.max()) / np.where(columns > 0, columns, 1.0), 1.0
     )
-    scale = np.ldexp(1.0, np.clip(np.frexp(ratio)[1] - 1, -_MOST, _MOST))
+    scale = np.ldexp(1.0, np.clip(np.frexp(ratio)[1] - 1, -MAX_EXPONENT, MAX_EXPONENT))
     exact = all(
         (each.data * scale[each.col] / scale[each.col] == each.data).all() for each in first
     )

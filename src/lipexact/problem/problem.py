@@ -1,18 +1,18 @@
 """The Lipschitz constant as the maximum of a graph's output.
 
-For the unit ball V of the input norm and a body C of functionals,
+For the unit ball V of the input norm and a symmetric set C of functionals,
 
     L = max over the linear regions of max{c^T J v : c in C, v in V}
 
-(Theorems 1 and 2 of Jordan and Dimakis, 2020, with C the polar of the output norm's ball). Either side can range
-over its body as variables; the other one's maximum is then a norm of what comes out:
+(Theorems 1 and 2 of Jordan and Dimakis, 2020, with C the polar of the output norm's ball). Either
+side can range over its set as variables; the other one's maximum is then a norm of what comes out:
 
 * reverse mode: g = J^T c for c in C, then max{g v : v in V}, the dual norm of g (LipMIP);
 * forward mode: u = J v for v in V, then max{c u : c in C}.
 
-The norm needs gates of its own, unless its body is one functional; the Euclidean norm is left to the program. The
-maximum over all gates that a graph allows (any gate at 0) is an upper bound of L, equal to it for networks in general
-position.
+The norm needs gates of its own, unless its set is one functional; the Euclidean norm is left to
+the program. The maximum over all gates that a graph allows (any gate at 0) is an upper bound of L,
+equal to it for networks in general position.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ MODES: tuple[DerivativeMode, ...] = ("reverse", "forward")
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Maximise the Euclidean length of `objective`, which is the number itself where it is one, over the inputs' sets.
+    """Maximise the Euclidean length of `objective` over the sets of the inputs.
+
+    The length of a single number is the number itself.
 
     Attributes
     ----------
@@ -45,9 +47,10 @@ class Problem:
     graph
         The outputs are the objective and, where it was asked for, f(x).
     roundings
-        How many units of 2^-53 the entries of the graph's matrices may be off, in proportion to each.
+        How many units of 2^-53 the entries of the graph's matrices may be off, in proportion to
+        each.
     sets
-        What each input ranges over: x over X, and what the derivative is applied to over its body.
+        What each input ranges over: x over X, and what the derivative is applied to over its set.
     gates
         For each of `network.gates` its node in `graph`, or None where the objective does not
         depend on it.
@@ -64,7 +67,7 @@ class Problem:
     gates: tuple[Conditional | None, ...]
 
     def with_domain(self, domain: Domain) -> Problem:
-        """The same on another domain: neither graph nor norms depend on it."""
+        """Return the problem on another domain: neither graph nor norms depend on it."""
         return replace(self, domain=domain, sets=self.sets | {self.point: domain})
 
     @property
@@ -94,7 +97,7 @@ def lipschitz_problem(
     *,
     keep_output: bool = False,
 ) -> Problem | None:
-    """The problem whose maximum bounds the Lipschitz constant of f on the domain.
+    """State the problem whose maximum bounds the Lipschitz constant of f on the domain.
 
     Parameters
     ----------
@@ -137,7 +140,10 @@ def lipschitz_problem(
 
 
 def check_domain(network: Network, domain: object, *, bounded: bool = True) -> None:
-    """Refuse what is no domain, one of another dimension than the network's input, or all of R^d where it must not be.
+    """Refuse what is no domain of the network.
+
+    A domain has the dimension and the axes of the network's input, and is not all of R^d where it
+    must be bounded.
 
     Raises
     ------
@@ -155,8 +161,9 @@ def check_domain(network: Network, domain: object, *, bounded: bool = True) -> N
         )
     if not alike(domain.shape, network.input_shape):
         raise DomainError(
-            f"the domain's arrays have the shape {domain.shape}, the network's input {network.input_shape}: transpose "
-            "them, or flatten them in the order of the network's axes"
+            f"the domain's arrays have the shape {domain.shape}, the network's input "
+            f"{network.input_shape}: transpose them, or flatten them in the order of the network's "
+            "axes"
         )
     if bounded and isinstance(domain, Reals):
         raise DomainError(
