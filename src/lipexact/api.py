@@ -22,7 +22,7 @@ from lipexact.progress import displayed, make_callback
 from lipexact.regions.general_position import position_report
 from lipexact.regions.position_report import PositionReport
 from lipexact.result import LipschitzResult
-from lipexact.sets.domains import Domain
+from lipexact.sets.domain import Domain
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
 from lipexact.solve import find_incumbent, make_request, prepare_options, solve

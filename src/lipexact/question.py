@@ -12,7 +12,8 @@ import numpy as np
 
 from lipexact.network import Network
 from lipexact.options import Options
-from lipexact.sets.domains import Domain, Reals
+from lipexact.sets.domain import Domain
+from lipexact.sets.domains import Reals
 from lipexact.sets.functionals import CrossLipschitz, Functional
 from lipexact.sets.norms import Norm, PolyhedralNorm
 

@@ -24,7 +24,8 @@ from lipexact.options import OptionKeywords, takes_options
 from lipexact.problem.problem import check_domain
 from lipexact.regions.affine import pattern_at
 from lipexact.result import LipschitzResult, Witness
-from lipexact.sets.domains import Ball, Box, Domain, Polytope
+from lipexact.sets.domain import Domain
+from lipexact.sets.domains import Ball, Box, Polytope
 from lipexact.sets.norms import Norm, PolyhedralNorm, norm
 from lipexact.solve import prepare_options
 from lipexact.state import ProgressCallback

@@ -47,7 +47,8 @@ from lipexact.regions.feasibility import LinearRegion
 from lipexact.regions.gradients import gradients
 from lipexact.regions.heuristics import Incumbent, best_region
 from lipexact.result import LipschitzResult, Status, Witness, closed
-from lipexact.sets.domains import Domain, Reals
+from lipexact.sets.domain import Domain
+from lipexact.sets.domains import Reals
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
 from lipexact.sets.unit_balls import SymmetricSet

@@ -24,7 +24,8 @@ from lipexact.numerics.rounding import down, gamma, up
 from lipexact.onnx.reader import read_onnx
 from lipexact.problem.problem import Problem, lipschitz_problem
 from lipexact.sets.convex import ConvexSet, EuclideanBall, Simplex
-from lipexact.sets.domains import Box, Domain
+from lipexact.sets.domain import Domain
+from lipexact.sets.domains import Box
 from lipexact.sets.functionals import Functional, functional_body
 from lipexact.sets.norms import norm
 from tests.support import oracle

@@ -22,7 +22,8 @@ from lipexact.mip.solvers.base import (
     solve,
 )
 from lipexact.sets.convex import ConvexSet, EuclideanBall, Simplex
-from lipexact.sets.domains import Ball, Box, Domain, Polytope
+from lipexact.sets.domain import Domain
+from lipexact.sets.domains import Ball, Box, Polytope
 from tests.support.programs import (
     TIGHT,
 )

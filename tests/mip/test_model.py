@@ -22,7 +22,8 @@ from lipexact.mip.solvers.base import (
     solve,
 )
 from lipexact.network import Network, network
-from lipexact.sets.domains import Box, Domain
+from lipexact.sets.domain import Domain
+from lipexact.sets.domains import Box
 from lipexact.sets.norms import norm
 from tests.support import oracle
 from tests.support.networks import (

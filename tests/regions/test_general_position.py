@@ -16,7 +16,8 @@ from lipexact.graph.ir import Affine, Graph, Input
 from lipexact.graph.lowering import add, relu, scaled
 from lipexact.network import Network, network
 from lipexact.regions.position_report import PositionReport
-from lipexact.sets.domains import Ball, Box, Domain
+from lipexact.sets.domain import Domain
+from lipexact.sets.domains import Ball, Box
 from tests.support import oracle
 from tests.support.networks import (
     DEGENERATE,

@@ -16,7 +16,8 @@ from scipy.optimize import linprog
 
 import lipexact as lx
 from lipexact.sets.convex import ConvexSet, EuclideanBall, Simplex
-from lipexact.sets.domains import Ball, Box, Domain, Polytope
+from lipexact.sets.domain import Domain
+from lipexact.sets.domains import Ball, Box, Polytope
 from tests.support.half_spaces import (
     Exact,
     Half,
@@ -866,3 +867,36 @@ def test_axes_in_another_order_are_refused(shape: tuple[int, ...]) -> None:
         lx.Box(np.zeros((2, 6)), np.ones((2, 6))) & ball
     flat = lx.load(onnx_model("(float[1,12] x) => (float[1,12] y) { y = Relu (x) }"))
     assert lx.lipschitz(flat, ball, functional=0).value == 1  # which has no axes to be mistaken
+
+
+# --- Short strings -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("domain", "text"),
+    [
+        (Box([0, 0], [1, 2]), "Box([0.0, 0.0], [1.0, 2.0])"),
+        (Box.unit(784), "Box(array(784,) in [0, 0], array(784,) in [1, 1])"),
+        (Ball([0, 0], 1), "Ball([0.0, 0.0], 1.0, norm='linf')"),
+        (Ball([0, 0], [1, 2]), "Ball([0.0, 0.0], [1.0, 2.0], norm='linf')"),
+        (Ball([0, 0], 1, "l1"), "Ball([0.0, 0.0], 1.0, norm='l1')"),
+        (
+            Ball(np.zeros(9), 0.1, clip=(0, 1)),
+            "Ball(array(9,) in [0, 0], 0.1, norm='linf', "
+            "clip=(array(9,) in [0, 0], array(9,) in [0.1, 0.1]))",
+        ),
+        (
+            Polytope([[1, 1]], [1], 0, 1),
+            "Polytope([[1.0, 1.0]], [1.0], lower=[0.0, 0.0], upper=[1.0, 1.0])",
+        ),
+        (Reals(3), "Reals(3)"),
+        (Box([0], [1]) & Box([0.5], [2]), "Domain(lower=[0.5], upper=[1.0])"),
+        (
+            Polytope([[1, 1]], [1], 0, 1) & Ball([0, 0], 1, "l1"),
+            "Domain(lower=[0.0, 0.0], upper=[1.0, 1.0], rows=[[1.0, 1.0]], limits=[1.0], "
+            "balls=[([0.0, 0.0], 1.0)])",
+        ),
+    ],
+)
+def test_a_domain_is_a_short_string(domain, text):
+    assert repr(domain) == text

@@ -16,7 +16,8 @@ import lipexact as lx
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.ir import Graph, Input
 from lipexact.sets.convex import ConvexSet, EuclideanBall, Simplex
-from lipexact.sets.domains import Box, Domain, Polytope
+from lipexact.sets.domain import Domain
+from lipexact.sets.domains import Box, Polytope
 from lipexact.sets.functionals import CrossLipschitz, functional_body
 from lipexact.sets.norms import PolyhedralNorm, norm, norm_names
 from lipexact.sets.polyhedral import HalfSpaces, Hull

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lipexact.sets.domains import Domain, Polytope
+from lipexact.sets.domain import Domain
+from lipexact.sets.domains import Polytope
 
 Exact = list[Fraction]
 

@@ -16,7 +16,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from lipexact.network import Network
-from lipexact.sets.domains import Ball, Domain, Polytope
+from lipexact.sets.domain import Domain
+from lipexact.sets.domains import Ball, Polytope
 from tests.support.oracle import HalfSpace, l1_ball_halfspaces
 
 Layers = list[tuple[np.ndarray, np.ndarray]]

@@ -22,7 +22,8 @@ from lipexact.mip.solvers.base import (
 from lipexact.network import Network
 from lipexact.options import Options
 from lipexact.problem.problem import Problem, lipschitz_problem
-from lipexact.sets.domains import Box, Domain
+from lipexact.sets.domain import Domain
+from lipexact.sets.domains import Box
 from lipexact.sets.functionals import functional_body
 from lipexact.sets.norms import norm
 from lipexact.state import SearchState, SearchTask, StoppingRule

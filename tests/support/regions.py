@@ -13,7 +13,8 @@ import pytest
 from lipexact.graph.pattern import FREE, OFF, ON, Pattern
 from lipexact.network import Network
 from lipexact.regions.feasibility import Empty, LinearRegion, Undecided, Verdict, decide_region
-from lipexact.sets.domains import Box, Domain
+from lipexact.sets.domain import Domain
+from lipexact.sets.domains import Box
 from tests.support import oracle
 from tests.support.networks import Layers, halfspaces_of, to_network
 

@@ -16,7 +16,8 @@ from lipexact.numerics.lp import LinearProgram
 from lipexact.regions.affine import pattern_at
 from lipexact.result import LipschitzResult, Status
 from lipexact.robustness import _ball, _radius_of_all, _step_into, certified_radius
-from lipexact.sets.domains import Domain, Polytope
+from lipexact.sets.domain import Domain
+from lipexact.sets.domains import Polytope
 from lipexact.sets.functionals import functional_body
 from lipexact.sets.norms import norm
 from lipexact.sets.polyhedral import HalfSpaces, Hull, vertices_of

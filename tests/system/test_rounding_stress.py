@@ -35,7 +35,7 @@ from lipexact.problem.problem import MODES, DerivativeMode, Problem, lipschitz_p
 from lipexact.regions.affine import pattern_at
 from lipexact.regions.feasibility import Empty, decide_region
 from lipexact.regions.operator_norm import jacobian_norm
-from lipexact.sets.domains import Domain
+from lipexact.sets.domain import Domain
 from lipexact.sets.functionals import functional_body
 from lipexact.sets.norms import norm
 from lipexact.sets.unit_balls import SymmetricSet

@@ -22,7 +22,7 @@ from lipexact.numerics.lp import LinearProgram
 from lipexact.numerics.rounding import gamma
 from lipexact.regions.affine import affine_forms
 from lipexact.regions.feasibility import Empty, Multipliers, decide_region
-from lipexact.sets.domains import Domain
+from lipexact.sets.domain import Domain
 from lipexact.state import Decisions, Deduction
 
 Indices: TypeAlias = npt.NDArray[np.int32]

@@ -28,7 +28,8 @@ from lipexact.problem.problem import Problem
 from lipexact.regions.feasibility import Empty, Multipliers, decide_region
 from lipexact.regions.heuristics import Incumbent
 from lipexact.result import Proof, closed
-from lipexact.sets.domains import Domain, Reals
+from lipexact.sets.domain import Domain
+from lipexact.sets.domains import Reals
 from lipexact.sets.polyhedral import HalfSpaces, Hull
 from lipexact.sets.unit_balls import CrossPolytope, Cube, EuclideanUnitBall, Stretched, SymmetricSet
 from lipexact.state import (

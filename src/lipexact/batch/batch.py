@@ -24,7 +24,7 @@ from lipexact.options import OptionKeywords, check_count, takes_options
 from lipexact.problem.problem import check_domain
 from lipexact.progress import displayed, make_callback
 from lipexact.result import LipschitzResult, Status, Termination
-from lipexact.sets.domains import Domain
+from lipexact.sets.domain import Domain
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
 from lipexact.solve import SolveRequest, check_executor, make_request, prepare_options, solve

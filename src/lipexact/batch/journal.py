@@ -27,7 +27,8 @@ from lipexact.certificates.certificate import fingerprint
 from lipexact.errors import CheckpointError
 from lipexact.result import LipschitzResult
 from lipexact.serialise import to_plain
-from lipexact.sets.domains import Domain, Reals
+from lipexact.sets.domain import Domain
+from lipexact.sets.domains import Reals
 from lipexact.sets.unit_balls import SymmetricSet
 from lipexact.solve import SolveRequest
 from lipexact.version import __version__

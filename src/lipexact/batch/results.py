@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from lipexact.result import LipschitzResult
-from lipexact.sets.domains import Domain
+from lipexact.sets.domain import Domain
 
 
 @dataclass(frozen=True, eq=False)

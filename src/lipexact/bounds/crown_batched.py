@@ -32,7 +32,7 @@ from lipexact.numerics.arrays import Vector, most_terms
 from lipexact.numerics.rounding import TINY, gamma
 from lipexact.problem.problem import Problem
 from lipexact.sets.convex import ConvexSet
-from lipexact.sets.domains import Domain
+from lipexact.sets.domain import Domain
 
 
 class GateBounds:

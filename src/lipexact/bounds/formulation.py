@@ -21,7 +21,8 @@ from lipexact.graph.ir import Conditional, Node
 from lipexact.network import Network
 from lipexact.problem.homogenize import Homogenization
 from lipexact.problem.problem import MODES, DerivativeMode, Problem, check_domain, lipschitz_problem
-from lipexact.sets.domains import Domain, Reals
+from lipexact.sets.domain import Domain
+from lipexact.sets.domains import Reals
 from lipexact.sets.functionals import Functional, functional_body
 from lipexact.sets.norms import Norm, PolyhedralNorm, norm
 from lipexact.sets.unit_balls import SymmetricSet

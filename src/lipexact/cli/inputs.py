@@ -16,7 +16,8 @@ from lipexact.cli.exits import fail
 from lipexact.errors import DomainError, LipExactError
 from lipexact.loading import load
 from lipexact.network import Network
-from lipexact.sets.domains import Ball, Box, Domain, Reals
+from lipexact.sets.domain import Domain
+from lipexact.sets.domains import Ball, Box, Reals
 from lipexact.sets.functionals import CrossLipschitz, Functional
 
 NUMBERS_HELP = "a number for all entries, numbers with commas between, or a .npy or .csv file"

@@ -34,7 +34,7 @@ from lipexact.cli.inputs import (
 from lipexact.mip.solvers import solver_modules
 from lipexact.network import Network
 from lipexact.options import OptionKeywords, Options
-from lipexact.sets.domains import Domain
+from lipexact.sets.domain import Domain
 from lipexact.sets.norms import norm_names
 
 _F = TypeVar("_F", bound=Callable[..., Any])

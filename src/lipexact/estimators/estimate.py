@@ -25,7 +25,7 @@ from lipexact.estimators.registry import (
 from lipexact.loading import load
 from lipexact.network import Network
 from lipexact.options import check_seconds
-from lipexact.sets.domains import Domain
+from lipexact.sets.domain import Domain
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
 

@@ -42,7 +42,8 @@ from lipexact.bounds.interval import Bounds, gate_state, intervals
 from lipexact.errors import OptionError, UnsupportedEstimateError
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector
-from lipexact.sets.domains import Domain, Reals
+from lipexact.sets.domain import Domain
+from lipexact.sets.domains import Reals
 from lipexact.sets.unit_balls import SymmetricSet
 
 Guarantee: TypeAlias = Literal["lower", "heuristic", "upper", "exact"]

@@ -27,7 +27,8 @@ from lipexact.graph.ir import Conditional, Graph, Input, Value
 from lipexact.network import Network
 from lipexact.numerics.arrays import alike
 from lipexact.sets.convex import ConvexSet
-from lipexact.sets.domains import Domain, Reals
+from lipexact.sets.domain import Domain
+from lipexact.sets.domains import Reals
 from lipexact.sets.unit_balls import SymmetricSet
 
 DerivativeMode: TypeAlias = Literal["forward", "reverse"]

@@ -24,7 +24,7 @@ DOMAIN_ROWS = -1
 class SignConditions:
     """Conditions G_i y + g_i > 0 on the variables y of a domain's system.
 
-    The input x is the first part of y (:meth:`lipexact.sets.domains.Domain.system`).
+    The input x is the first part of y (:meth:`lipexact.sets.domain.Domain.system`).
 
     Attributes
     ----------

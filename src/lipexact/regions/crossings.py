@@ -23,7 +23,7 @@ from lipexact.numerics.rational import (
 )
 from lipexact.regions import constants
 from lipexact.regions.position_report import Crossing, Neuron
-from lipexact.sets.domains import Domain
+from lipexact.sets.domain import Domain
 
 Point: TypeAlias = tuple[Fraction, ...]
 

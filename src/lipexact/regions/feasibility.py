@@ -3,7 +3,7 @@
 Under a pattern the input of every gate i is an affine function z_i(x) = G_i x + g_i. The pattern is
 feasible if some x in the interior of the domain has s_i z_i(x) > 0 for every gate i, where s_i is 1
 for on and -1 for off; a gate whose z_i is identically 0 may have either state. The domain is the
-projection of a box, cut by rows b - A y >= 0 (:meth:`lipexact.sets.domains.Domain.system`). In its
+projection of a box, cut by rows b - A y >= 0 (:meth:`lipexact.sets.domain.Domain.system`). In its
 interior all of these are positive, so that they are conditions like those of the gates.
 
 A linear program in floating point finds either a point with s_i z_i(x) > 0, or multipliers w >= 0
@@ -54,7 +54,7 @@ from lipexact.regions.conditions import (
     sign_conditions,
 )
 from lipexact.regions.farkas import contradicting_rows
-from lipexact.sets.domains import Domain
+from lipexact.sets.domain import Domain
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,7 +40,7 @@ from lipexact.regions.position_report import (
     VanishingNeuron,
     names_of,
 )
-from lipexact.sets.domains import Domain
+from lipexact.sets.domain import Domain
 
 
 def position_report(network: Network, domain: Domain) -> PositionReport:

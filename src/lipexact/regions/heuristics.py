@@ -16,7 +16,7 @@ from lipexact.regions import constants
 from lipexact.regions.affine import gate_forms, pattern_at
 from lipexact.regions.feasibility import LinearRegion, decide_region
 from lipexact.regions.operator_norm import OperatorNorm, estimate_norms, jacobian_norm
-from lipexact.sets.domains import Domain
+from lipexact.sets.domain import Domain
 from lipexact.sets.unit_balls import SymmetricSet
 
 

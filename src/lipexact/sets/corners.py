@@ -1,4 +1,4 @@
-"""The corners of domains: checked as users give them, and computed where inequalities imply them."""
+"""The corners of domains: checks of what users give, and the bounding boxes of polytopes."""
 
 from __future__ import annotations
 

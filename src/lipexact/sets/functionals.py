@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from lipexact.errors import NormError
 from lipexact.numerics.arrays import Vector, floats
-from lipexact.sets.domains import Domain, Reals
+from lipexact.sets.domain import Domain
+from lipexact.sets.domains import Reals
 from lipexact.sets.norms import Norm, norm
 from lipexact.sets.polyhedral import Differences, Hull, vertices_of
 from lipexact.sets.unit_balls import SymmetricSet

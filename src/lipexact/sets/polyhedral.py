@@ -17,7 +17,8 @@ from lipexact.numerics.arrays import Vector
 from lipexact.numerics.rounding import gamma
 from lipexact.numerics.sign_relaxation import absolute_sums
 from lipexact.sets import constants
-from lipexact.sets.domains import Box, Domain, Polytope
+from lipexact.sets.domain import Domain
+from lipexact.sets.domains import Box, Polytope
 from lipexact.sets.unit_balls import (
     SetVariables,
     SymmetricSet,
