@@ -17,7 +17,7 @@ from scipy.optimize import linprog
 import lipexact as lx
 from lipexact.sets.convex import ConvexSet, EuclideanBall, Simplex
 from lipexact.sets.domain import Domain
-from lipexact.sets.domains import Ball, Box, Polytope
+from lipexact.sets.domains import Ball, Box, Polytope, Reals
 from tests.support.half_spaces import (
     Exact,
     Half,

@@ -14,7 +14,7 @@ from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch
 from lipexact.network import Network
 from lipexact.numerics.arrays import Vector
 from lipexact.problem.problem import check_domain
-from lipexact.sets.domains import Domain
+from lipexact.sets.domain import Domain
 
 _MAX_REGIONS = 20_000  # more are not to be told apart in a picture
 _POLYGONS_AT_ONCE = 512  # whose vertices are evaluated together

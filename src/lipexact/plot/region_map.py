@@ -16,7 +16,7 @@ from lipexact.plot.polygons import Polygon, linear_regions
 from lipexact.plot.style import VERMILION, get_axes, require_matplotlib
 from lipexact.regions.operator_norm import estimate_norms
 from lipexact.result import EXACT_GAP, LipschitzResult, Witness
-from lipexact.sets.domains import Domain
+from lipexact.sets.domain import Domain
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
 from lipexact.sets.unit_balls import SymmetricSet

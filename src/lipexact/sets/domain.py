@@ -208,6 +208,7 @@ class Domain(ConvexSet):
         On the triangle {x >= 0 : x_1 + x_2 <= 1}, the multiplier 1 proves x_1 + x_2 <= 1, and the
         multiplier 0 proves only what the bounding box says:
 
+        >>> from lipexact.sets.domains import Polytope
         >>> triangle = Polytope([[1, 1]], [1], lower=0)
         >>> triangle.dual_bound(np.ones((2, 2)), np.array([[1.0], [0.0]])).round(6)
         array([1., 2.])
