@@ -45,9 +45,9 @@ from .result import Witness as Witness
 from .robustness import CertifiedRadius as CertifiedRadius
 from .robustness import RadiusStep as RadiusStep
 from .robustness import certified_radius as certified_radius
+from .sets.domain import Domain as Domain
 from .sets.domains import Ball as Ball
 from .sets.domains import Box as Box
-from .sets.domains import Domain as Domain
 from .sets.domains import Polytope as Polytope
 from .sets.domains import Reals as Reals
 from .sets.functionals import CrossLipschitz as CrossLipschitz
