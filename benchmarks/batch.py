@@ -1,10 +1,11 @@
 """Many balls on two workers: python -m benchmarks.batch [--balls 200] [--report batch].
 
-Balls of radius 0.02 around test digits of MNIST, 784-20-20-20-2, norm linf, c = (1, -1): by a plain loop of
-`lipexact.lipschitz`, by `lipexact.lipschitz_many` on processes of its own, and on a Dask `LocalCluster`, where
-dask.distributed is installed. They take turns, some balls each, so that a machine that gets slower does so for all; the
-results must be equal to the last bit. Between them stands what two processes are worth on this machine at that time, by
-a loop that has nothing to share: a busy or shared processor gives less than two. With --memory N, N small solves in one
+Balls of radius 0.02 around test digits of MNIST, 784-20-20-20-2, norm linf, c = (1, -1): by a plain
+loop of `lipexact.lipschitz`, by `lipexact.lipschitz_many` on processes of its own, and on a Dask
+`LocalCluster`, where dask.distributed is installed. They take turns, some balls each, so that a
+machine that gets slower does so for all; the results must be equal to the last bit. Between them
+stands what two processes are worth on this machine at that time, by a loop that has nothing to
+share: a busy or shared processor gives less than two. With --memory N, N small solves in one
 process instead, and its memory.
 """
 

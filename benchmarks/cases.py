@@ -19,7 +19,8 @@ EXAMPLES = ROOT / "examples"
 NETWORKS = Path(__file__).parent / "networks"
 DATA = Path(__file__).parent / "data"
 KNOWN = Path(__file__).parent / "known.json"
-# Networks of others, which the project does not carry: cases of them are skipped where they are missing.
+# Networks of others, which the project does not carry: cases of them are skipped where they are
+# missing.
 SHARED = Path(os.environ.get("LIPEXACT_CASES", ROOT.parent / "shared" / "cases"))
 
 

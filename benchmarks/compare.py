@@ -1,8 +1,8 @@
 """Two runs of the benchmarks, as ratios: python -m benchmarks.compare OLD.jsonl NEW.jsonl.
 
-Prints Markdown. Runs of different machines, versions or options are compared only with --anyway, and the
-comparison begins with what differs. The exit code is 1 where results contradict each other, and 2 where there is
-nothing to compare.
+Prints Markdown. Runs of different machines, versions or options are compared only with --anyway,
+and the comparison begins with what differs. The exit code is 1 where results contradict each other,
+and 2 where there is nothing to compare.
 """
 
 from __future__ import annotations

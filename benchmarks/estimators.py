@@ -1,8 +1,9 @@
 """Estimates as ratios to the exact constant: python -m benchmarks.estimators [--case NAME] [--report NAME].
 
-For every case, in the Euclidean, the maximum and the absolute-sum norm, each estimator in the registry. Of "lipsdp" and
-"lipsdp-layer" the table has the local bound and the global one. With --report the tables are written to
-benchmarks/reports/NAME.md, and what they come from to NAME.jsonl beside it.
+For every case, in the Euclidean, the maximum and the absolute-sum norm, each estimator in the
+registry. Of "lipsdp" and "lipsdp-layer" the table has the local bound and the global one. With
+--report the tables are written to benchmarks/reports/NAME.md, and what they come from to NAME.jsonl
+beside it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The picture of README.md: python -m benchmarks.frontpage.
 
-Left, the linear regions of a network with two inputs, by the size of the gradient of its margin, with the witness of
-the constant. Right, how far estimators are from that constant, against the time that they take. Writes
-benchmarks/reports/frontpage.png.
+Left, the linear regions of a network with two inputs, by the size of the gradient of its margin,
+with the witness of the constant. Right, how far estimators are from that constant, against the time
+that they take. Writes benchmarks/reports/frontpage.png.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """How the time grows with width, depth, inputs and radius: python -m benchmarks.growth [options].
 
-One of the four is varied, the others stay; every point is the median over some random networks (He's initialisation,
-but Gaussian biases), around the origin, norm linf, c = (1, -1). A sweep ends where no network is closed within
-the limit, so that the whole is bounded. Writes JSON lines as benchmarks.run does, and with matplotlib
-(pip install "lipexact[plot]") the curves.
+One of the four is varied, the others stay; every point is the median over some random networks
+(He's initialisation, but Gaussian biases), around the origin, norm linf, c = (1, -1). A sweep ends
+where no network is closed within the limit, so that the whole is bounded. Writes JSON lines as
+benchmarks.run does, and with matplotlib (pip install "lipexact[plot]") the curves.
 """
 
 from __future__ import annotations

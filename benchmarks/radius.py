@@ -1,7 +1,7 @@
 """The largest radius at which the constant is exact within a time limit: python -m benchmarks.radius MODEL [options].
 
-Around a centre the radius is doubled until the answer is no longer exact, then narrowed by bisection of its logarithm.
-Every radius is a call of its own with the whole limit.
+Around a centre the radius is doubled until the answer is no longer exact, then narrowed by
+bisection of its logarithm. Every radius is a call of its own with the whole limit.
 """
 
 from __future__ import annotations
@@ -40,7 +40,11 @@ def attempt(
         f"{result.upper:.9g}",
         f"{result.seconds:.1f}",
     ]
-    row += [str(result.stats.get("binaries", 0)), str(result.stats.get("nodes", 0)), result.mode]
+    row += [
+        str(result.stats.get("binaries", 0)),
+        str(result.stats.get("nodes", 0)),
+        result.mode or result.method,
+    ]
     print("| " + " | ".join(row) + " |", flush=True)
     return result.status is lx.Status.EXACT
 

@@ -1,7 +1,8 @@
 """Upper bounds before any branching, by what they come from: python -m benchmarks.roots [--case NAME].
 
-Lines are those of linear relaxation, in the better mode; the linear program is that of `method="lp"` over the same
-relaxation, for norms that make it linear; signs are those of `lipexact.bounds.zonotope`.
+Lines are those of linear relaxation, in the better mode; the linear program is that of
+`method="lp"` over the same relaxation, for norms that make it linear; signs are those of
+`lipexact.bounds.zonotope`.
 """
 
 from __future__ import annotations
@@ -42,14 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def bounds(asked: Case) -> list[str]:
     """By lines, by a linear program, and by signs."""
-    network, norms = lx.load(asked.model), (asked.input_norm, asked.output_norm)
-    bodies = checked_norm_sets(network, asked.domain, *norms, asked.functional)
-    programs = formulate(network, asked.domain, *bodies, "auto", np.inf)
-    problems, known_bounds = [one.problem for one in programs], [one.bounds for one in programs]
-    states = [
-        layer[None, :] for layer in NodeExpander(problems, known_bounds, None, np.inf).gates.root
-    ]
-    lines = f"{min(one.root_bound for one in programs):.4g}"
+    network = lx.load(asked.model)
+    norms = asked.input_norm, asked.output_norm
+    sets = checked_norm_sets(network, asked.domain, *norms, asked.functional)
+    formulations = formulate(network, asked.domain, *sets, "auto", np.inf)
+    problems = [each.problem for each in formulations]
+    states = [layer[None, :] for layer in NodeExpander(formulations, None, np.inf).gates.root]
+    lines = f"{min(each.root_bound for each in formulations):.4g}"
     relaxed = ""
     if not any(problem.quadratic for problem in problems):
         result = lx.lipschitz(

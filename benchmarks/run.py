@@ -1,8 +1,9 @@
 """Times `lipexact.lipschitz` on the registered cases.
 
-Prints a row for each case and configuration. With --json it prints JSON lines instead: the first tells the
-environment, each further one is a row with its bounds, status, sizes, and the medians of its times. --report keeps
-these lines in `benchmarks/reports/`, and writes the report that `python -m benchmarks.report` makes of them.
+Prints a row for each case and configuration. With --json it prints JSON lines instead: the first
+tells the environment, each further one is a row with its bounds, status, sizes, and the medians of
+its times. --report keeps these lines in `benchmarks/reports/`, and writes the report that `python
+-m benchmarks.report` makes of them.
 """
 
 from __future__ import annotations
@@ -169,7 +170,8 @@ def check(asked: Case, configuration: Configuration) -> None:
 def skipped(error: Exception, configuration: Configuration) -> str | None:
     """Why an error is none of the case's failures, if so: what it needs is not here.
 
-    A solver that is not here, or whose licence is too small, is a failure on CI, which installs all of them.
+    A solver that is not here, or whose licence is too small, is a failure on CI, which installs all
+    of them.
     """
     if isinstance(error, Skipped):
         return str(error)

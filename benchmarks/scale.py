@@ -1,6 +1,7 @@
 """Loads and bounds a convolutional network of CIFAR's size, with 106,596 ReLUs.
 
-Each phase runs in a process of its own, after what it needs, and prints its seconds and the process's peak memory.
+Each phase runs in a process of its own, after what it needs, and prints its seconds and the
+process's peak memory.
 """
 
 from __future__ import annotations

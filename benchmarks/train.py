@@ -1,13 +1,16 @@
 """Make the networks of the cases that none of the other scripts made: python -m benchmarks.train [NAME ...].
 
-* mnist17_seed0_784_20_20_20_2: MNIST's digits 1 and 7, Adam at 1e-3, batches of 100, cross-entropy, as many steps as
-  ten epochs of all 13,007 training digits would take; with it the 20 test digits of `data/mnist17_points.npz`. With
-  --full all of MNIST's digits 1 and 7 take the place of those in `data/`: scikit-learn fetches them from OpenML;
+* mnist17_seed0_784_20_20_20_2: MNIST's digits 1 and 7, Adam at 1e-3, batches of 100, cross-entropy,
+  as many steps as ten epochs of all 13,007 training digits would take; with it the 20 test digits
+  of `data/mnist17_points.npz`. With --full all of MNIST's digits 1 and 7 take the place of those in
+  `data/`: scikit-learn fetches them from OpenML;
 * untrained_10_20_30_20_2_seed0 to _seed2: PyTorch's default initialisation, no training;
 * regression_9_16_16_1: Friedman's first function of five of nine inputs, with noise;
-* regression_11_24_24_1: scores of 11 measurements, like those of wines: rounded, with saturation and noise.
+* regression_11_24_24_1: scores of 11 measurements, like those of wines: rounded, with saturation
+  and noise.
 
-The seeds are fixed; another version of PyTorch may still give other weights, and with them other constants.
+The seeds are fixed; another version of PyTorch may still give other weights, and with them other
+constants.
 
 Run: pip install "lipexact[bench]" && python -m benchmarks.train
 """

@@ -1,12 +1,14 @@
 """One hard constant on several workers: python -m benchmarks.workers [options].
 
---speed-up: each case by one process and by two, in turns. --record FILE: the tasks of one search that is handed out as
-if to 1,024 workers, though two processes do them: what each took, what was sent, and which one its nodes came from.
---replay FILE: these tasks on 4 to 1,024 workers, by a simulation with latency, in which the caller is a resource, too.
+--speed-up: each case by one process and by two, in turns. --record FILE: the tasks of one search
+that is handed out as if to 1,024 workers, though two processes do them: what each took, what was
+sent, and which one its nodes came from. --replay FILE: these tasks on 4 to 1,024 workers, by a
+simulation with latency, in which the caller is a resource, too.
 
-The replay does what the record did: with more workers the search would cut the tree otherwise, and the best region
-would be known to fewer tasks when they begin. Workers begin with nothing to do, the first phase is the caller's alone,
-and every task takes its recorded time. A worker has one task ahead, as in the real thing.
+The replay does what the record did: with more workers the search would cut the tree otherwise, and
+the best region would be known to fewer tasks when they begin. Workers begin with nothing to do, the
+first phase is the caller's alone, and every task takes its recorded time. A worker has one task
+ahead, as in the real thing.
 """
 
 from __future__ import annotations
@@ -149,7 +151,7 @@ def record(name: str, seconds: float, file: Path) -> None:
 
     def submit(self: WorkerPool, task_id: int, function: Any, *arguments: Any) -> None:
         begun.append(time.perf_counter())
-        nodes = arguments[0].packet.nodes
+        nodes = arguments[0].batch.nodes
         parents[task_id] = tuple(sorted({origin.get(node.decisions, FIRST) for node in nodes}))
         original_submit(self, task_id, function, *arguments)
 
@@ -158,7 +160,7 @@ def record(name: str, seconds: float, file: Path) -> None:
         for each in found:
             rows[each.task_id] = each
             if each.value is not None:
-                origin.update((node.decisions, each.task_id) for node in each.value.packet.nodes)
+                origin.update((node.decisions, each.task_id) for node in each.value.batch.nodes)
         return found
 
     start, cpu = time.perf_counter(), time.process_time()

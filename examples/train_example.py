@@ -1,13 +1,17 @@
 """Train the example networks and check what was written.
 
-* wine_13_16_16_3.onnx: scikit-learn's wine data, 13 measurements scaled to [0, 1], to 3 cultivars, with two hidden
+* wine_13_16_16_3.onnx: scikit-learn's wine data, 13 measurements scaled to [0, 1], to 3 cultivars,
+  with two hidden
   layers of 16 ReLUs;
-* wine_groupsort_13_16_16_3.onnx: the same with GroupSort in pairs instead of ReLU (Anil, Lucas and Grosse, ICML 2019),
+* wine_groupsort_13_16_16_3.onnx: the same with GroupSort in pairs instead of ReLU (Anil, Lucas and
+  Grosse, ICML 2019),
   which PyTorch exports as Reshape and TopK;
-* digits_residual_8x8.onnx: scikit-learn's digits, 8 by 8 pixels scaled to [0, 1], with a convolution, a residual block
+* digits_residual_8x8.onnx: scikit-learn's digits, 8 by 8 pixels scaled to [0, 1], with a
+  convolution, a residual block
   of two, batch normalisation and average pooling, to 10 classes.
 
-The seeds are fixed; another version of PyTorch may still give other weights, and with them other constants.
+The seeds are fixed; another version of PyTorch may still give other weights, and with them other
+constants.
 
 Run: pip install "lipexact[bench]" && python examples/train_example.py
 """

@@ -1,8 +1,8 @@
 """Make the paper's tables and figures again: python -m benchmarks.paper NAME [--quick].
 
-NAME is table1, figure1, series or hardness. Writes paper_NAME.jsonl, .md and .png to benchmarks/reports/. A run that
-was stopped goes on where it was, unless --fresh is given. --quick asks a few small questions, and writes to --folder or
-nowhere.
+NAME is table1, figure1, series or hardness. Writes paper_NAME.jsonl, .md and .png to
+benchmarks/reports/. A run that was stopped goes on where it was, unless --fresh is given. --quick
+asks a few small questions, and writes to --folder or nowhere.
 """
 
 from __future__ import annotations

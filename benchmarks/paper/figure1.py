@@ -41,8 +41,8 @@ def question(name: str) -> Case:
 def report(records: Sequence[Record]) -> str:
     """Both panels as tables."""
     return f"""\
-Networks 2-20-40-20-2 on the unit square, 256 points, 500 epochs, input norm linf, c = (1, -1); mean and standard
-deviation over the seeds.
+Networks 2-20-40-20-2 on the unit square, 256 points, 500 epochs, input norm linf, c = (1, -1); mean
+and standard deviation over the seeds.
 
 ## While a network trains: relative errors
 
@@ -52,8 +52,8 @@ deviation over the seeds.
 
 {regularisers(records)}
 
-"mild" is a tenth of the strength of the authors' scripts, for FGSM a fifth of the radius. Share of the training
-points in the right class after the last epoch:
+"mild" is a tenth of the strength of the authors' scripts, for FGSM a fifth of the radius. Share of
+the training points in the right class after the last epoch:
 
 {accuracies(records)}"""
 

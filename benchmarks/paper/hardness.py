@@ -4,9 +4,10 @@ For a graph with n nodes, s in [-1, 0] and x in [0, T]^n
 
     f(s, x) = sum_i relu(s + (x_i - sum of x_j over the neighbours j of i) / T)
 
-has one hidden layer. Neurons that are on together belong to nodes that are no neighbours, and the derivative in s is
-their number. So with T = 1 the constant for the input norm l1 is the independence number alpha exactly, and for the
-norms l2 and linf it is at least alpha and less than alpha + 1 if T > 2 n^2: docs/hardness.md proves it.
+has one hidden layer. Neurons that are on together belong to nodes that are no neighbours, and the
+derivative in s is their number. So with T = 1 the constant for the input norm l1 is the
+independence number alpha exactly, and for the norms l2 and linf it is at least alpha and less than
+alpha + 1 if T > 2 n^2: docs/hardness.md proves it.
 """
 
 from __future__ import annotations

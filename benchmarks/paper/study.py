@@ -32,8 +32,8 @@ class Method:
     everywhere
         Whether it is asked about all of R^d, whatever the question's domain.
     euclidean
-        Whether it bounds the Euclidean norm only: then for the norm linf on R^d its value is multiplied by sqrt(d), as
-        ||g||_1 <= sqrt(d) ||g||_2, and for l1 by 1.
+        Whether it bounds the Euclidean norm only: then for the norm linf on R^d its value is
+        multiplied by sqrt(d), as ||g||_1 <= sqrt(d) ||g||_2, and for l1 by 1.
     options
         Its own.
     """

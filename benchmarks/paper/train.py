@@ -1,10 +1,12 @@
 """Train the networks of the paper's experiments: python -m benchmarks.paper.train [synthetic] [epochs].
 
-The data are those of the paper's authors' scripts: random points of the unit cube, some of them leaders of a random
-class each, the others of the class of the nearest leader. Adam at 1e-3, batches of 128, cross-entropy.
+The data are those of the paper's authors' scripts: random points of the unit cube, some of them
+leaders of a random class each, the others of the class of the nearest leader. Adam at 1e-3, batches
+of 128, cross-entropy.
 
 * synthetic (Table 1): ten networks 10-20-30-20-2 on 1,000 points with 50 leaders, 500 epochs;
-* epochs (Figure 1): 2-20-40-20-2 on 256 points with ten leaders, 500 epochs, kept after some of them, with each
+* epochs (Figure 1): 2-20-40-20-2 on 256 points with ten leaders, 500 epochs, kept after some of
+  them, with each
   regulariser of :data:`REGULARISERS`, in three seeds.
 
 The seeds are fixed; another version of PyTorch may still give other weights.
@@ -82,7 +84,8 @@ def gradients(model: nn.Sequential, x: torch.Tensor, y: torch.Tensor) -> torch.T
     return loss + 0.1 * norms.mean() + 0.1 * norms.max()
 
 
-# The strengths of the authors' scripts, which leave some of these networks constant, and milder ones.
+# The strengths of the authors' scripts, which leave some of these networks constant, and milder
+# ones.
 REGULARISERS: Mapping[str, Loss] = {
     "none": plain,
     "l1 weights": weights(1, 1e-3),
