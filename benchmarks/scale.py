@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 import lipexact as lx
 from lipexact.bounds.crown import bound_nodes
 from lipexact.problem.problem import MODES, lipschitz_problem
-from lipexact.sets.functionals import functional_body
+from lipexact.sets.functionals import functional_set
 from lipexact.sets.norms import norm
 
 SHAPE = (3, 32, 32)
@@ -145,7 +145,7 @@ def answer(phase: str, network: lx.Network, ball: lx.Domain, seconds: float) -> 
         return repr(lx.lipschitz(network, ball, functional=FUNCTIONAL, time_limit=seconds))
     if phase in MODES:
         linf = norm("linf")
-        bodies = functional_body(FUNCTIONAL, linf, OUTPUTS), linf.ball(network.input.size)
+        bodies = functional_set(FUNCTIONAL, linf, OUTPUTS), linf.ball(network.input.size)
         problem = lipschitz_problem(network, ball, *bodies, mode=phase)
         if problem is None:
             raise lx.NormError(f"no program in mode {phase}")

@@ -26,7 +26,7 @@ from lipexact.problem.problem import Problem, lipschitz_problem
 from lipexact.sets.convex import ConvexSet, EuclideanBall, Simplex
 from lipexact.sets.domain import Domain
 from lipexact.sets.domains import Box
-from lipexact.sets.functionals import Functional, functional_body
+from lipexact.sets.functionals import Functional, functional_set
 from lipexact.sets.norms import norm
 from tests.support import oracle
 from tests.support.graphs import (
@@ -65,7 +65,7 @@ def stated(
     keep_output: bool = False,
 ) -> Problem:
     """The problem of a functional, or of the whole output from one norm to another."""
-    functionals = functional_body(functional, beta, net.output.size)
+    functionals = functional_set(functional, beta, net.output.size)
     directions = norm(alpha).ball(net.input.size)
     problem = lipschitz_problem(net, domain, functionals, directions, mode, keep_output=keep_output)  # type: ignore[arg-type]
     assert problem is not None

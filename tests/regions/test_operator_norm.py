@@ -10,7 +10,7 @@ import pytest
 
 from lipexact.regions import constants
 from lipexact.regions.operator_norm import OperatorNorm, estimate_norms, jacobian_norm
-from lipexact.sets.functionals import CrossLipschitz, functional_body
+from lipexact.sets.functionals import CrossLipschitz, functional_set
 from lipexact.sets.norms import PolyhedralNorm, norm
 from lipexact.sets.polyhedral import Hull
 from lipexact.sets.unit_balls import SymmetricSet
@@ -123,7 +123,7 @@ def test_functionals(functional, alpha):
                 asked, known = functional, np.eye(4)[[functional]]
             case _:
                 asked = known = np.array(functional)
-        body = functional_body(asked, "l7", 4)
+        body = functional_set(asked, "l7", 4)
         found = norm_of(jacobian, body, norm(alpha).ball(3))
         region = oracle.Region((), exact(jacobian), (), ())
         assert_encloses(found, oracle.constant([region], known.tolist(), alpha), tight=True)

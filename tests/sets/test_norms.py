@@ -18,7 +18,7 @@ from lipexact.graph.ir import Graph, Input
 from lipexact.sets.convex import ConvexSet, EuclideanBall, Simplex
 from lipexact.sets.domain import Domain
 from lipexact.sets.domains import Box, Polytope
-from lipexact.sets.functionals import CrossLipschitz, functional_body
+from lipexact.sets.functionals import CrossLipschitz, functional_set
 from lipexact.sets.norms import PolyhedralNorm, norm, norm_names
 from lipexact.sets.polyhedral import HalfSpaces, Hull
 from lipexact.sets.unit_balls import (
@@ -570,7 +570,7 @@ FUNCTIONALS = {
 @pytest.mark.parametrize("name", FUNCTIONALS)
 def test_a_functional_is_the_hull_of_its_vectors(name):
     functional, vectors = FUNCTIONALS[name]
-    body = functional_body(functional, "linf", 3)
+    body = functional_set(functional, "linf", 3)
     forms = np.random.default_rng(0).normal(size=(20, 3))
     assert body.support(forms) == pytest.approx(np.abs(forms @ np.array(vectors).T).max(axis=1))
     assert body.dim == 3
@@ -582,7 +582,7 @@ def test_a_functional_is_the_hull_of_its_vectors(name):
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_the_whole_output_is_the_polar_of_its_norm(name, outputs):
     forms = np.random.default_rng(0).normal(size=(20, outputs))
-    body = functional_body(None, name, outputs)
+    body = functional_set(None, name, outputs)
     assert body.support(forms) == pytest.approx(
         [DUAL[POLAR[name]](form) for form in forms], rel=1e-12
     )
@@ -590,22 +590,22 @@ def test_the_whole_output_is_the_polar_of_its_norm(name, outputs):
 
 def test_the_whole_output_may_have_a_polyhedral_norm():
     which = PolyhedralNorm(vertices=both_signs(np.array([[1.0, 1.0], [1.0, -1.0]])))
-    assert functional_body(None, which, 2).support(np.array([[3.0, -2.0]])) == pytest.approx([3.0])
+    assert functional_set(None, which, 2).support(np.array([[3.0, -2.0]])) == pytest.approx([3.0])
     with pytest.raises(lx.NormError, match="2 dimensions does not measure 3"):
-        functional_body(None, which, 3)
+        functional_set(None, which, 3)
     with pytest.raises(lx.NormError, match="unknown norm"):
-        functional_body(None, "l7", 3)
+        functional_set(None, "l7", 3)
 
 
 @relaxed(30)
 @given(st.integers(2, 6), seeds)
 def test_differences_have_the_largest_difference_of_any_pair(n, rng):
     forms = np.vstack([rng.normal(size=(10, n)), rng.integers(-2, 3, (5, n)), np.ones(n)])
-    body = CrossLipschitz().body(n)
+    body = CrossLipschitz().symmetric_set(n)
     assert body.support(forms) == pytest.approx([spread(form) for form in forms], abs=1e-15)
     assert body.vertex_count == math.comb(n, 2)
     label = int(rng.integers(-n, n))
-    targeted = CrossLipschitz(label).body(n)
+    targeted = CrossLipschitz(label).symmetric_set(n)
     known = [
         max(abs(form[label] - value) for k, value in enumerate(form) if k != label % n)
         for form in forms
@@ -622,7 +622,7 @@ def test_a_polytope_of_functionals_is_the_hull_of_its_vertices(outputs, rng):
     inner = rng.normal(size=outputs) * rng.choice([0.1, 3.0])
     limits = rows @ inner + rng.uniform(0.1, 0.5, 2)
     polytope = Polytope(rows, limits, lower=inner - 1, upper=inner + 0.5)
-    body, forms = functional_body(polytope, "linf", outputs), rng.normal(size=(6, outputs))
+    body, forms = functional_set(polytope, "linf", outputs), rng.normal(size=(6, outputs))
     sides = [
         linprog(
             sign * form, A_ub=rows, b_ub=limits, bounds=np.column_stack([inner - 1, inner + 0.5])
@@ -638,9 +638,9 @@ def test_a_polytope_of_functionals_is_the_hull_of_its_vertices(outputs, rng):
 
 def test_a_polytope_of_functionals_must_fit_and_be_small():
     with pytest.raises(lx.NormError, match="in 2 dimensions does not fit 3 outputs"):
-        functional_body(Polytope([[1, 1]], [1], 0, 1), "linf", 3)
+        functional_set(Polytope([[1, 1]], [1], 0, 1), "linf", 3)
     with pytest.raises(lx.NormError, match="too many vertices"):
-        functional_body(Polytope(np.ones((1, 30)), [1], -1, 1), "linf", 30)
+        functional_set(Polytope(np.ones((1, 30)), [1], -1, 1), "linf", 30)
 
 
 BAD_FUNCTIONALS = {
@@ -678,18 +678,18 @@ BAD_FUNCTIONALS = {
 def test_a_functional_that_is_none(name):
     functional, text = BAD_FUNCTIONALS[name]
     with pytest.raises(lx.NormError, match=text):
-        functional_body(functional, "linf", 3)
+        functional_set(functional, "linf", 3)
 
 
 @pytest.mark.parametrize("label", [None, 0])
 def test_differences_need_two_outputs(label):
     with pytest.raises(lx.NormError, match="at least two outputs"):
-        functional_body(CrossLipschitz(label), "linf", 1)
+        functional_set(CrossLipschitz(label), "linf", 1)
 
 
 def test_a_functional_does_not_follow_its_array():
     vector = np.ones(2)
-    body = functional_body(vector, "linf", 2)
+    body = functional_set(vector, "linf", 2)
     vector[:] = 9
     assert body.support(np.ones((1, 2))).tolist() == [2.0]
 

@@ -33,7 +33,7 @@ BODIES: dict[str, Callable[[np.random.Generator, int], SymmetricSet]] = {
     "flat hull": lambda rng, n: Hull(rng.normal(size=(2, n)) * (np.arange(n) > 0)),
     "differences": lambda rng, n: Differences(n),
     "half-spaces": lambda rng, n: HalfSpaces(symmetric_rows(rng, n)),
-    "targeted": lambda rng, n: CrossLipschitz(int(rng.integers(n))).body(n),
+    "targeted": lambda rng, n: CrossLipschitz(int(rng.integers(n))).symmetric_set(n),
 }
 
 

@@ -24,7 +24,7 @@ from lipexact.options import Options
 from lipexact.problem.problem import Problem, lipschitz_problem
 from lipexact.sets.domain import Domain
 from lipexact.sets.domains import Box
-from lipexact.sets.functionals import functional_body
+from lipexact.sets.functionals import functional_set
 from lipexact.sets.norms import norm
 from lipexact.state import SearchState, SearchTask, StoppingRule
 from tests.support import oracle
@@ -55,7 +55,7 @@ def stated(
     keep_output: bool = False,
 ) -> Problem:
     """Return the problem of a functional, or for None of the whole output, from norm to norm."""
-    functionals = functional_body(functional, beta, net.output.size)
+    functionals = functional_set(functional, beta, net.output.size)
     directions = norm(alpha).ball(net.input.size)
     problem = lipschitz_problem(
         net,

@@ -18,7 +18,7 @@ from lipexact.result import LipschitzResult, Status
 from lipexact.robustness import _ball, _radius_of_all, _step_into, certified_radius
 from lipexact.sets.domain import Domain
 from lipexact.sets.domains import Polytope
-from lipexact.sets.functionals import functional_body
+from lipexact.sets.functionals import functional_set
 from lipexact.sets.norms import norm
 from lipexact.sets.polyhedral import HalfSpaces, Hull, vertices_of
 from lipexact.state import StoppingRule
@@ -411,4 +411,4 @@ def test_the_upper_bound_is_in_the_input_norm():
 
 def test_a_ball_of_functionals_is_refused():
     with pytest.raises(NormError, match="ball of functionals"):
-        functional_body(lx.Ball([0.0, 0.0], 1.0, norm="l1"), "linf", 2)
+        functional_set(lx.Ball([0.0, 0.0], 1.0, norm="l1"), "linf", 2)

@@ -36,7 +36,7 @@ from lipexact.regions.affine import pattern_at
 from lipexact.regions.feasibility import Empty, decide_region
 from lipexact.regions.operator_norm import jacobian_norm
 from lipexact.sets.domain import Domain
-from lipexact.sets.functionals import functional_body
+from lipexact.sets.functionals import functional_set
 from lipexact.sets.norms import norm
 from lipexact.sets.unit_balls import SymmetricSet
 from tests.support import oracle
@@ -399,7 +399,7 @@ def test_semidefinite_matrices_are_told_exactly() -> None:
 def problems_of(
     known: Truth, pair: tuple[str, str]
 ) -> tuple[SymmetricSet, SymmetricSet, list[Problem]]:
-    functionals = functional_body(None, pair[1], known.network.output.size)
+    functionals = functional_set(None, pair[1], known.network.output.size)
     directions = norm(pair[0]).ball(known.network.input.size)
     made = (
         lipschitz_problem(known.network, known.domain, functionals, directions, mode)
@@ -516,7 +516,7 @@ def fractions(values: Sequence[float | Fraction]) -> np.ndarray:
 def test_the_norm_of_a_jacobian_is_within_its_bounds(kind: str, seed: int) -> None:
     known = truth(kind, seed)
     for pair in PAIRS:
-        functionals = functional_body(None, pair[1], known.network.output.size)
+        functionals = functional_set(None, pair[1], known.network.output.size)
         directions = norm(pair[0]).ball(known.network.input.size)
         for region, pattern in list(zip(known.regions, known.patterns, strict=True))[:5]:
             found = jacobian_norm(known.network, functionals, directions, pattern)
@@ -537,7 +537,7 @@ def test_the_norm_of_a_matrix_is_within_its_bounds(seed: int, scale: float) -> N
     jacobian = tuple(tuple(map(Fraction, row)) for row in matrix.tolist())
     assert at_most(jacobian, ("l2", "l2"), float(spectral_norms(matrix[None])[0]))
     for pair in PAIRS:
-        functionals, directions = functional_body(None, pair[1], int(m)), norm(pair[0]).ball(int(d))
+        functionals, directions = functional_set(None, pair[1], int(m)), norm(pair[0]).ball(int(d))
         found = jacobian_norm(to_network([(matrix, np.ones(m))]), functionals, directions, ())
         assert at_most(jacobian, pair, found.upper), pair
         if scale > 1e-300:
@@ -584,7 +584,7 @@ def test_norms_that_underflow_are_not_0() -> None:
         lx.PolyhedralNorm(halfspaces=1e200 * both),
         lx.PolyhedralNorm(vertices=1e-200 * both),
     ):
-        bodies = functional_body(None, "linf", 1), unit.ball(2)
+        bodies = functional_set(None, "linf", 1), unit.ball(2)
         assert jacobian_norm(net, *bodies, (np.ones(1, dtype=np.int8),)).upper > 0
         for state in (FREE, ON):
             upper, _ = ZonotopeBounds(net, *bodies, "reverse").upper(
@@ -772,7 +772,7 @@ def test_gradients_that_overflow_on_the_way_say_nothing() -> None:
     """The functional makes up for weights whose product is too large, but only in the end."""
     weights = [([[1e160]], [1.0]), ([[1e160]], [1.0]), ([[-1e-40]], [0.0])]
     net, box = to_network(weights), lx.Box([-1e-30], [1e-30])
-    functionals, directions = functional_body([1e-200], "linf", 1), norm("linf").ball(1)
+    functionals, directions = functional_set([1e-200], "linf", 1), norm("linf").ball(1)
     problem = lipschitz_problem(net, box, functionals, directions, "reverse")
     assert problem is not None
     root = bound_nodes(problem.graph, problem.sets, roundings=problem.roundings)

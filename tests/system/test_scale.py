@@ -21,7 +21,7 @@ from lipexact.numerics.arrays import most_terms
 from lipexact.problem.problem import MODES, lipschitz_problem
 from lipexact.regions.affine import pattern_at
 from lipexact.regions.gradients import gradients
-from lipexact.sets.functionals import functional_body
+from lipexact.sets.functionals import functional_set
 from lipexact.sets.norms import norm
 
 Shape = tuple[int, int, int]
@@ -87,7 +87,7 @@ def peak_of(action) -> tuple[object, int]:
 
 def problem_of(net: Network, domain: lx.Domain, mode: str):
     linf, functional = norm("linf"), np.eye(net.output.size)[0] - np.eye(net.output.size)[1]
-    bodies = functional_body(functional, linf, net.output.size), linf.ball(net.input.size)
+    bodies = functional_set(functional, linf, net.output.size), linf.ball(net.input.size)
     problem = lipschitz_problem(net, domain, *bodies, mode=mode)
     assert problem is not None
     return problem

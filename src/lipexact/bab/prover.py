@@ -106,7 +106,7 @@ def _domain(network: Network, domain: Domain) -> dict[str, Any]:
 def _body(body: SymmetricSet) -> dict[str, Any]:
     factors: Vector = np.ones(body.dim)
     if isinstance(body, Stretched):
-        factors, body = body.factors, body.body
+        factors, body = body.factors, body.base
     if isinstance(body, Hull):
         points = body.points * factors
         if any(

@@ -23,7 +23,7 @@ from lipexact.problem.homogenize import Homogenization
 from lipexact.problem.problem import MODES, DerivativeMode, Problem, check_domain, lipschitz_problem
 from lipexact.sets.domain import Domain
 from lipexact.sets.domains import Reals
-from lipexact.sets.functionals import Functional, functional_body
+from lipexact.sets.functionals import Functional, functional_set
 from lipexact.sets.norms import Norm, PolyhedralNorm, norm
 from lipexact.sets.unit_balls import SymmetricSet
 
@@ -115,7 +115,7 @@ def norm_sets(
     if output_norm is None and outputs == 1 and isinstance(alpha, PolyhedralNorm) and alpha.dim > 1:
         beta = norm("linf")  # which on one output is the absolute value
     directions = alpha.ball(network.input.size)
-    return functional_body(functional, beta, outputs), directions
+    return functional_set(functional, beta, outputs), directions
 
 
 def homogenized(

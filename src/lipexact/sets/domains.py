@@ -92,7 +92,8 @@ class Ball(Domain):
 
     Notes
     -----
-    The corners of a ball in linf are `center` - `radius` and `center` + `radius`, rounded to float64.
+    The corners of an linf ball are `center` - `radius` and `center` + `radius`, rounded to
+    float64.
     """
 
     center: Vector
@@ -165,7 +166,8 @@ class Polytope(Domain):
     Raises
     ------
     DomainError
-        If a number is not finite, the shapes do not fit, or the polytope is unbounded, empty or flat.
+        If a number is not finite, the shapes do not fit, or the polytope is unbounded, empty or
+        flat.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What of a network's output is asked about: a body of linear functionals c."""
+"""Functionals of a network's output: the symmetric set of the c in c^T f."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lipexact.sets.unit_balls import SymmetricSet
 
 @dataclass(frozen=True)
 class CrossLipschitz:
-    """The largest constant of a difference of two outputs, f_i - f_j: what a change of the decision takes.
+    """The differences f_i - f_j of two outputs, by which a classifier decides between classes.
 
     For inputs within r of x in the domain, a classifier's decision for the class k at x holds while
     f_k(x) - f_j(x) > r L for all j.
@@ -33,14 +33,14 @@ class CrossLipschitz:
 
     Notes
     -----
-    The cross-Lipschitz constant of Hein and Andriushchenko (NeurIPS 2017). LipMIP's `crossLipschitz` maximises over
-    c in [-1, 1]^m instead, which is larger.
+    The cross-Lipschitz constant of Hein and Andriushchenko (NeurIPS 2017). LipMIP's
+    `crossLipschitz` maximises over c in [-1, 1]^m instead, which is larger.
     """
 
     label: int | None = None
 
-    def body(self, outputs: int) -> SymmetricSet:
-        """The functionals e_i - e_j."""
+    def symmetric_set(self, outputs: int) -> SymmetricSet:
+        """Return the hull of the functionals e_i - e_j."""
         if outputs < 2:
             raise NormError("CrossLipschitz needs a network with at least two outputs")
         if self.label is None:
@@ -53,23 +53,24 @@ class CrossLipschitz:
 Functional: TypeAlias = int | npt.ArrayLike | Domain | CrossLipschitz | None
 
 
-def functional_body(functional: Functional, output_norm: str | Norm, outputs: int) -> SymmetricSet:
-    """The body of functionals c over which the constant of c^T f is maximised.
+def functional_set(functional: Functional, output_norm: str | Norm, outputs: int) -> SymmetricSet:
+    """Return the symmetric set of functionals c over which the constant of c^T f is maximised.
 
     Parameters
     ----------
     functional
-        An output's index (negative counts from the end), a vector of shape (m,), a polytope of functionals, by its
-        vertices of shape (k, m) or as a :class:`~lipexact.sets.domains.Polytope`, :class:`CrossLipschitz`, or None: the
-        whole output, in `output_norm`, whose functionals are those of dual norm at most 1.
+        An output's index (negative ones count from the end); a vector of shape (m,); a polytope of
+        functionals, by its vertices of shape (k, m) or as a
+        :class:`~lipexact.sets.domains.Polytope`; :class:`CrossLipschitz`; or None for the whole
+        output, measured in `output_norm`: the functionals of dual norm at most 1.
     output_norm
-        Only for None.
+        Only used where the functional is None.
     outputs
         The number m of the network's outputs.
 
     Returns
     -------
-    Body
+    SymmetricSet
 
     Raises
     ------
@@ -79,7 +80,7 @@ def functional_body(functional: Functional, output_norm: str | Norm, outputs: in
     if functional is None:
         return norm(output_norm).polar(outputs)
     if isinstance(functional, CrossLipschitz):
-        return functional.body(outputs)
+        return functional.symmetric_set(outputs)
     if isinstance(functional, Domain):
         return _hull(functional, outputs)
     if isinstance(functional, numbers.Integral) and not isinstance(functional, bool):
@@ -88,6 +89,7 @@ def functional_body(functional: Functional, output_norm: str | Norm, outputs: in
 
 
 def _hull(polytope: Domain, outputs: int) -> SymmetricSet:
+    """Return the hull of a polytope of functionals and its reflection."""
     if polytope.dim != outputs:
         raise NormError(
             f"a polytope of functionals in {polytope.dim} dimensions does not fit {outputs} outputs"
@@ -98,24 +100,27 @@ def _hull(polytope: Domain, outputs: int) -> SymmetricSet:
         raise NormError("a ball of functionals is not supported; give its vertices as a matrix")
     rows = np.vstack([polytope.rows, np.eye(outputs), -np.eye(outputs)])
     limits = np.concatenate([polytope.limits, polytope.upper, -polytope.lower])
-    found = vertices_of(rows / (limits - rows @ polytope.centre)[:, None])
-    if found is None:
+    vertices = vertices_of(rows / (limits - rows @ polytope.centre)[:, None])
+    if vertices is None:
         raise NormError(
-            "the polytope of functionals may have too many vertices; give those that matter as a matrix"
+            "the polytope of functionals may have too many vertices; "
+            "give those that matter as a matrix"
         )
-    return Hull(found + polytope.centre)
+    return Hull(vertices + polytope.centre)
 
 
 def _vectors(functional: object, outputs: int) -> Vector:
+    """Check the functionals that are given as an array."""
     if not isinstance(functional, np.ndarray | Sequence) or isinstance(functional, str):
         raise NormError(
-            "a functional is an output's index, a vector of numbers, a matrix of them, a Polytope, or "
-            f"CrossLipschitz(), not {functional!r}"
+            "a functional is an output's index, a vector of numbers, a matrix of them, "
+            f"a Polytope, or CrossLipschitz(), not {functional!r}"
         )
     vectors = floats(functional, "the functional", NormError)
     if vectors.ndim not in (1, 2) or vectors.shape[-1] != outputs:
         raise NormError(
-            f"a functional of shape {vectors.shape} does not fit {outputs} outputs; give a vector of length {outputs}"
+            f"a functional of shape {vectors.shape} does not fit {outputs} outputs; "
+            f"give a vector of length {outputs}"
         )
     if not np.isfinite(vectors).all():
         raise NormError("the functional has entries that are infinite")
@@ -123,6 +128,7 @@ def _vectors(functional: object, outputs: int) -> Vector:
 
 
 def _index(index: Any, outputs: int, what: str) -> int:
+    """Check the index of an output, and return it as one that is not negative."""
     known = isinstance(index, numbers.Integral) and not isinstance(index, bool)
     if not known or not -outputs <= index < outputs:
         raise NormError(f"{what.format(index)} names no output: the network has {outputs}")

@@ -1,6 +1,6 @@
-"""Norms, each by its unit ball and the ball's polar.
+"""Norms, each given by its unit ball and by the polar of the ball.
 
-One registry entry per norm with a name; whoever needs a norm asks :func:`norm`.
+A norm with a name is one class with :func:`register`; :func:`norm` finds it.
 """
 
 from __future__ import annotations
@@ -26,11 +26,14 @@ class Norm(ABC):
 
     @abstractmethod
     def ball(self, n: int) -> SymmetricSet:
-        """{z : ||z|| <= 1} in R^n."""
+        """Return the unit ball {z : ||z|| <= 1} in R^n."""
 
     @abstractmethod
     def polar(self, n: int) -> SymmetricSet:
-        """The unit ball of the dual norm, max{w z : ||z|| <= 1}: the forms w of norm at most 1."""
+        """Return the unit ball of the dual norm, max{w z : ||z|| <= 1}.
+
+        These are the forms w that are at most 1 on the unit ball.
+        """
 
 
 _NORMS: dict[str, Norm] = {}
@@ -49,12 +52,12 @@ def register(name: str) -> Callable[[_Class], _Class]:
 
 
 def norm(which: str | Norm) -> Norm:
-    """The norm of that name; a norm itself is handed back.
+    """Return the norm of that name; a norm itself is returned as it is.
 
     Raises
     ------
     NormError
-        If there is none.
+        If there is no norm of that name.
     """
     if isinstance(which, Norm):
         return which
@@ -67,7 +70,7 @@ def norm(which: str | Norm) -> Norm:
 
 
 def norm_names() -> list[str]:
-    """The names of all registered norms."""
+    """Return the names of all registered norms."""
     return sorted(_NORMS)
 
 
@@ -76,11 +79,11 @@ class Linf(Norm):
     """The largest absolute value."""
 
     def ball(self, n: int) -> SymmetricSet:
-        """The cube."""
+        """Return the cube."""
         return _segment() if n == 1 else Cube(n)
 
     def polar(self, n: int) -> SymmetricSet:
-        """The cross-polytope."""
+        """Return the cross-polytope."""
         return _segment() if n == 1 else CrossPolytope(n)
 
 
@@ -89,11 +92,11 @@ class L1(Norm):
     """The sum of the absolute values."""
 
     def ball(self, n: int) -> SymmetricSet:
-        """The cross-polytope."""
+        """Return the cross-polytope."""
         return _segment() if n == 1 else CrossPolytope(n)
 
     def polar(self, n: int) -> SymmetricSet:
-        """The cube."""
+        """Return the cube."""
         return _segment() if n == 1 else Cube(n)
 
 
@@ -102,11 +105,11 @@ class L2(Norm):
     """The Euclidean norm."""
 
     def ball(self, n: int) -> SymmetricSet:
-        """The Euclidean ball."""
+        """Return the Euclidean ball."""
         return _segment() if n == 1 else EuclideanUnitBall(n)
 
     def polar(self, n: int) -> SymmetricSet:
-        """The Euclidean ball again."""
+        """Return the Euclidean ball, which is its own polar."""
         return self.ball(n)
 
 
@@ -123,7 +126,8 @@ class PolyhedralNorm(Norm):
     Raises
     ------
     NormError
-        Unless exactly one of the two is given, as a finite matrix whose rows come in pairs h and -h, and span R^n.
+        Unless exactly one of the two is given, as a finite matrix whose rows come in pairs h and -h
+        and span R^n.
 
     Examples
     --------
@@ -154,18 +158,18 @@ class PolyhedralNorm(Norm):
         return int(self.rows.shape[1])
 
     def ball(self, n: int) -> SymmetricSet:
-        """By half-spaces or vertices, as given."""
-        return self._body(n, self.by_vertices)
+        """Return the ball by half-spaces or by vertices, as given."""
+        return self._symmetric_set(n, self.by_vertices)
 
     def polar(self, n: int) -> SymmetricSet:
-        """The other way round: the half-spaces' normals are the polar's vertices."""
-        return self._body(n, not self.by_vertices)
+        """Return the polar: the normals of the half-spaces are its vertices, and vice versa."""
+        return self._symmetric_set(n, not self.by_vertices)
 
-    def _body(self, n: int, by_vertices: bool) -> SymmetricSet:
+    def _symmetric_set(self, n: int, by_vertices: bool) -> SymmetricSet:
         if n != self.dim:
             raise NormError(
-                f"a PolyhedralNorm of {self.dim} dimensions does not measure {n} entries; the norms of inputs and "
-                "outputs are chosen by input_norm and output_norm"
+                f"a PolyhedralNorm of {self.dim} dimensions does not measure {n} entries; the "
+                "norms of inputs and outputs are chosen by input_norm and output_norm"
             )
         if n == 1:
             return Stretched(
@@ -184,12 +188,12 @@ class PolyhedralNorm(Norm):
 
 
 def _segment() -> SymmetricSet:
-    """[-1, 1], on which all norms are one."""
+    """Return [-1, 1], the unit ball of every norm on R."""
     return Hull(np.ones((1, 1)))
 
 
 def _half(values: npt.ArrayLike | None, what: str) -> Vector:
-    """One row of each pair; checked."""
+    """Check the rows of a matrix, and return one of each pair h and -h."""
     rows = floats(
         dense(values) if sp.issparse(values) else values,
         f"a PolyhedralNorm's matrix of {what}",
@@ -197,7 +201,8 @@ def _half(values: npt.ArrayLike | None, what: str) -> Vector:
     )
     if rows.ndim != 2 or not np.isfinite(rows).all():
         raise NormError(
-            f"a PolyhedralNorm's {what} are a finite matrix of shape (k, n), not of shape {rows.shape}"
+            f"a PolyhedralNorm's {what} are a finite matrix of shape (k, n), "
+            f"not of shape {rows.shape}"
         )
     rows = np.unique(rows[rows.any(axis=1)] + 0.0, axis=0)
     if {row.tobytes() for row in rows} != {(0.0 - row).tobytes() for row in rows}:
@@ -205,12 +210,12 @@ def _half(values: npt.ArrayLike | None, what: str) -> Vector:
             f"a PolyhedralNorm's {what} must come in pairs h and -h, since a norm is symmetric: "
             f"add the missing ones, as by np.vstack([H, -H])"
         )
-    units = np.abs(rows).max(
-        axis=0, initial=0.0
-    )  # the rank does not depend on them, but its tolerance does
+    # The rank does not depend on the units of the coordinates, but its tolerance does.
+    units = np.abs(rows).max(axis=0, initial=0.0)
     if not units.all() or np.linalg.matrix_rank(rows / units) < rows.shape[1]:
         shape = "unbounded" if what == "halfspaces" else "flat"
         raise NormError(
-            f"the ball of a PolyhedralNorm must be bounded, with interior; these {what} leave it {shape}"
+            "the ball of a PolyhedralNorm must be bounded, with interior; "
+            f"these {what} leave it {shape}"
         )
     return np.asarray(rows[rows.shape[0] // 2 :])

@@ -1,9 +1,11 @@
-"""Symmetric convex bodies: the unit balls of norms, and the sets that functionals are taken from.
+"""Symmetric convex sets: the unit balls of norms, and the operations on them.
 
-The Lipschitz constant is a maximum of c^T J v over two bodies, v in V and c in C. A program takes one of them
-as variables (`ranged`), and the other one as the maximum of a linear form over it (`lower`), which is a norm
-and needs gates. As both are symmetric, and c^T J v keeps its value when both signs change, one side may leave
-out half of its points, or of its forms; a body stands for itself and its reflection.
+The Lipschitz constant is a maximum of c^T J v over two symmetric sets, v in V and c in C. A
+mixed-integer program takes one of them as variables (`as_variables`). Of the other one it takes the
+maximum of a linear form over it (`support_graph`), which is a norm and needs gates.
+
+Both sets are symmetric, and c^T J v keeps its value when c and v both change their signs. So one of
+the two sides may leave out half of its points, or of its forms.
 """
 
 from __future__ import annotations
@@ -28,7 +30,17 @@ from lipexact.sets.domains import Box
 
 @dataclass(frozen=True, eq=False)
 class SetVariables:
-    """A point of a body as a node over new inputs, each in its set; whether -point has the same range."""
+    """A point of a symmetric set as a node over new inputs.
+
+    Attributes
+    ----------
+    point
+        The node.
+    sets
+        The set that each of the new inputs ranges over.
+    symmetric
+        True if -point has the same range as point.
+    """
 
     point: Value
     sets: dict[Input, ConvexSet]
@@ -41,10 +53,10 @@ class SymmetricSet(ABC):
     Attributes
     ----------
     dim
-        n.
+        The dimension n.
     axes
-        Of an ellipsoid the half-axes, along the coordinates, shape (n,); None for polytopes, whose norms are piecewise
-        linear.
+        The half-axes of an ellipsoid, along the coordinates, shape (n,); None for polytopes, whose
+        norms are piecewise linear.
     """
 
     dim: int
@@ -52,15 +64,32 @@ class SymmetricSet(ABC):
 
     @abstractmethod
     def support(self, forms: Vector) -> Vector:
-        """max{w z : z in B} for each row w of an array of shape (k, n); attained."""
+        """Return the support function max{w z : z in B} for each row w.
+
+        Parameters
+        ----------
+        forms
+            Shape (k, n).
+
+        Returns
+        -------
+        Vector
+            Shape (k,): values that are attained, up to rounding.
+        """
 
     def support_upper(self, forms: Vector) -> Vector:
-        """An upper bound of `value`, equal to it up to rounding unless that came from a linear program."""
+        """Bound the support function from above.
+
+        The bound is `support` up to rounding, unless that came from a linear program.
+        """
         return self.support(forms)
 
     @abstractmethod
     def zonotope_radius(self, rows: Vector) -> tuple[Vector, Vector]:
-        """At least max{sum_i |m_i z| : z in B} for stacks of rows m_i, and how much each row adds to that.
+        """Bound max{sum_i |m_i z| : z in B} from above for stacks of rows m_i.
+
+        It is the support function of B at the zonotope of the m_i: the largest value that a sum of
+        the rows with signs has on B.
 
         Parameters
         ----------
@@ -70,31 +99,36 @@ class SymmetricSet(ABC):
         Returns
         -------
         upper, shares
-            Shapes (b,) and (b, k).
+            Shapes (b,) and (b, k): the bounds, and how much each row adds to them.
         """
 
     @abstractmethod
     def support_abs(self, sizes: Vector) -> Vector:
-        """At least max{s |z| : z in B} for each row s >= 0: what an error of s in a form can make of its value."""
+        """Bound max{s |z| : z in B} from above for each row s >= 0.
+
+        A form whose coefficients are off by s has a value that is off by at most so much.
+        """
 
     def support_estimate(self, forms: Vector) -> Vector:
-        """About `value`, at once even where that takes a linear program for each row."""
+        """Estimate the support function, without linear programs."""
         return self.support(forms)
 
     @abstractmethod
     def argmax(self, forms: Vector) -> Vector:
-        """For each row w a z in B with the largest w z, shape (k, n)."""
+        """Return a point z of B with the largest w z for each row w; shape (k, n)."""
 
     @abstractmethod
     def support_graph(self, x: Value, symmetric: bool) -> Value | None:
-        """max{x z : z in B} as a graph, of size 1; x itself where only its Euclidean length does it.
+        """Return max{x z : z in B} as a node of size 1.
+
+        A Euclidean ball returns x itself: its length is not piecewise linear.
 
         Parameters
         ----------
         x
-            Of size n.
+            A node of size n.
         symmetric
-            Whether x ranges over a symmetric set, of which half will do.
+            True if x ranges over a symmetric set, so that half of the forms is enough.
 
         Returns
         -------
@@ -104,7 +138,7 @@ class SymmetricSet(ABC):
 
     @abstractmethod
     def as_variables(self, name: str) -> SetVariables:
-        """A point of B as a node."""
+        """Return a point of B as a node over new inputs, called after `name`."""
 
     @property
     @abstractmethod
@@ -113,40 +147,40 @@ class SymmetricSet(ABC):
 
     @abstractmethod
     def vertices(self) -> Iterator[Vector]:
-        """The vertices, up to sign, in chunks of shape (k, n)."""
+        """Yield the vertices, up to sign, in chunks of shape (k, n)."""
 
 
 class Cube(SymmetricSet):
-    """[-1, 1]^n."""
+    """The cube [-1, 1]^n."""
 
     def __init__(self, n: int) -> None:
         self.dim = n
 
     def support(self, forms: Vector) -> Vector:
-        """sum_i |w_i|."""
+        """Return sum_i |w_i|."""
         return np.asarray(np.abs(forms).sum(axis=1))
 
     def zonotope_radius(self, rows: Vector) -> tuple[Vector, Vector]:
-        """Signs for the rows and for the coordinates."""
+        """Bound the sum by signs for the rows and for the coordinates."""
         return absolute_sums(rows)
 
     def support_abs(self, sizes: Vector) -> Vector:
-        """sum_i s_i."""
+        """Return sum_i s_i."""
         return self.support(sizes)
 
     def argmax(self, forms: Vector) -> Vector:
-        """The signs of w."""
+        """Return the signs of w."""
         return np.where(forms < 0, -1.0, 1.0)
 
     def support_graph(self, x: Value, symmetric: bool) -> Value:
-        """sum_i |x_i|: n gates, or n - 1."""
+        """Return sum_i |x_i|, which takes n gates, or n - 1."""
         if not symmetric:
             return reduce_sum(absolute(x, "abs"), "sum")
         rest = absolute(select(list(range(1, self.dim)), x), "abs")
         return add((np.eye(1, self.dim), x), (np.ones((1, rest.size)), rest), name="sum")
 
     def as_variables(self, name: str) -> SetVariables:
-        """As it is."""
+        """Return an input that ranges over the set."""
         point = Input(self.dim, name)
         return SetVariables(
             point, {point: Box(-np.ones(self.dim), np.ones(self.dim))}, symmetric=True
@@ -165,33 +199,33 @@ class Cube(SymmetricSet):
 
 
 class CrossPolytope(SymmetricSet):
-    """{z : sum_i |z_i| <= 1}."""
+    """The cross-polytope {z : sum_i |z_i| <= 1}."""
 
     def __init__(self, n: int) -> None:
         self.dim = n
 
     def support(self, forms: Vector) -> Vector:
-        """max_i |w_i|."""
+        """Return max_i |w_i|."""
         return np.asarray(np.abs(forms).max(axis=1))
 
     def zonotope_radius(self, rows: Vector) -> tuple[Vector, Vector]:
-        """max_j sum_i |m_ij|."""
+        """Return max_j sum_i |m_ij|, rounded up."""
         return largest_sums(np.abs(rows))
 
     def support_abs(self, sizes: Vector) -> Vector:
-        """max_i s_i."""
+        """Return max_i s_i."""
         return self.support(sizes)
 
     def argmax(self, forms: Vector) -> Vector:
-        """The unit vector of the largest |w_i|, with its sign."""
+        """Return the unit vector of the largest |w_i|, with the sign of w_i."""
         return signed_rows(np.eye(self.dim), forms)
 
     def support_graph(self, x: Value, symmetric: bool) -> Value:
-        """max_i |x_i| by a tree of maxima: 2n - 1 gates, or n - 1."""
+        """Return max_i |x_i| by a tree of maxima, which takes 2n - 1 gates, or n - 1."""
         return reduce_max(x if symmetric else absolute(x, "abs"), "max")
 
     def as_variables(self, name: str) -> SetVariables:
-        """{p - q : p, q >= 0, sum(p + q) <= 1}."""
+        """Return p - q for p, q >= 0 with sum(p + q) <= 1."""
         return hull_variables(sp.eye_array(self.dim), name)
 
     @property
@@ -205,34 +239,35 @@ class CrossPolytope(SymmetricSet):
 
 
 class EuclideanUnitBall(SymmetricSet):
-    """{z : sum_i z_i^2 <= 1}."""
+    """The Euclidean ball {z : sum_i z_i^2 <= 1}."""
 
     def __init__(self, n: int) -> None:
-        self.dim, self.axes = n, np.ones(n)
+        self.dim = n
+        self.axes = np.ones(n)
 
     def support(self, forms: Vector) -> Vector:
-        """The Euclidean length of w."""
+        """Return the Euclidean length of w."""
         return lengths(forms)[:, 0]
 
     def zonotope_radius(self, rows: Vector) -> tuple[Vector, Vector]:
-        """Signs for the rows."""
+        """Bound the sum by signs for the rows."""
         return euclidean_sums(rows)
 
     def support_abs(self, sizes: Vector) -> Vector:
-        """The Euclidean length of s."""
+        """Return the Euclidean length of s."""
         return self.support(sizes)
 
     def argmax(self, forms: Vector) -> Vector:
-        """W itself, made as long as 1."""
+        """Return w, divided by its length; a unit vector where w is 0."""
         length = lengths(forms)
         return np.where(length > 0, forms / np.where(length > 0, length, 1.0), np.eye(1, self.dim))
 
     def support_graph(self, x: Value, symmetric: bool) -> Value:  # noqa: ARG002
-        """X itself: its length is no graph."""
+        """Return x itself, since its length is not piecewise linear."""
         return x
 
     def as_variables(self, name: str) -> SetVariables:
-        """As it is."""
+        """Return an input that ranges over the set."""
         point = Input(self.dim, name)
         return SetVariables(point, {point: EuclideanBall(self.dim)}, symmetric=True)
 
@@ -245,124 +280,127 @@ class EuclideanUnitBall(SymmetricSet):
 
 
 class Stretched(SymmetricSet):
-    """{D z : z in B} for a body B and a diagonal matrix D.
+    """The set {D z : z in B} for a symmetric set B and a diagonal matrix D.
 
     Parameters
     ----------
-    body
+    base
         B.
     factors
-        The diagonal of D, positive, of shape (n,).
+        The diagonal of D, of shape (n,); positive.
     """
 
-    def __init__(self, body: SymmetricSet, factors: Vector) -> None:
-        self.body, self.factors = body, factors
-        self.dim, self.axes = body.dim, None if body.axes is None else body.axes * factors
+    def __init__(self, base: SymmetricSet, factors: Vector) -> None:
+        self.base = base
+        self.factors = factors
+        self.dim = base.dim
+        self.axes = None if base.axes is None else base.axes * factors
 
     def support(self, forms: Vector) -> Vector:
-        """That of D w in B."""
-        return self.body.support(forms * self.factors)
+        """Return the support function of B at D w."""
+        return self.base.support(forms * self.factors)
 
     def zonotope_radius(self, rows: Vector) -> tuple[Vector, Vector]:
-        """Those of D m_i in B."""
-        upper, shares = self.body.zonotope_radius(rows * self.factors)
+        """Bound the sum for the rows D m_i over B."""
+        upper, shares = self.base.zonotope_radius(rows * self.factors)
         return upper * (1 + gamma(1)), shares
 
     def support_abs(self, sizes: Vector) -> Vector:
-        """That of D s in B."""
-        return self.body.support_abs(sizes * self.factors)
+        """Bound the maximum for D s over B."""
+        return self.base.support_abs(sizes * self.factors)
 
     def argmax(self, forms: Vector) -> Vector:
-        """D z for the z of D w in B."""
-        return self.body.argmax(forms * self.factors) * self.factors
+        """Return D z for the point z of B with the largest w D z."""
+        return self.base.argmax(forms * self.factors) * self.factors
 
     def support_graph(self, x: Value, symmetric: bool) -> Value | None:
-        """That of D x in B."""
-        return self.body.support_graph(add(scaled(self.factors, x), name="stretched"), symmetric)
+        """Return the node of B for D x."""
+        return self.base.support_graph(add(scaled(self.factors, x), name="stretched"), symmetric)
 
     def as_variables(self, name: str) -> SetVariables:
-        """D z."""
-        free = self.body.as_variables(f"{name}_unit")
+        """Return D z for a point z of B."""
+        free = self.base.as_variables(f"{name}_unit")
         return SetVariables(
             add(scaled(self.factors, free.point), name=name), free.sets, free.symmetric
         )
 
     @property
     def vertex_count(self) -> float:
-        return self.body.vertex_count
+        return self.base.vertex_count
 
     def vertices(self) -> Iterator[Vector]:
-        return (chunk * self.factors for chunk in self.body.vertices())
+        return (chunk * self.factors for chunk in self.base.vertices())
 
 
 class Leading(SymmetricSet):
-    """{(z, 0) : z in B} for a body B: directions in the first coordinates.
+    """The set {(z, 0) : z in B} for a symmetric set B: directions in the first coordinates.
 
     Parameters
     ----------
-    body
+    base
         B.
     dim
-        The number of all coordinates.
+        The number of coordinates of the whole space.
     """
 
-    def __init__(self, body: SymmetricSet, dim: int) -> None:
-        self.body, self.dim = body, dim
-        self.axes = None if body.axes is None else np.append(body.axes, np.zeros(dim - body.dim))
+    def __init__(self, base: SymmetricSet, dim: int) -> None:
+        self.base = base
+        self.dim = dim
+        self.axes = None if base.axes is None else np.append(base.axes, np.zeros(dim - base.dim))
 
     def support(self, forms: Vector) -> Vector:
-        """That of the first coordinates in B."""
-        return self.body.support(self._first(forms))
+        """Return the support function of B at the first coordinates."""
+        return self.base.support(self._first(forms))
 
     def support_upper(self, forms: Vector) -> Vector:
-        """That of the first coordinates in B."""
-        return self.body.support_upper(self._first(forms))
+        """Bound the support function of B at the first coordinates."""
+        return self.base.support_upper(self._first(forms))
 
     def zonotope_radius(self, rows: Vector) -> tuple[Vector, Vector]:
-        """Those of the first coordinates in B."""
-        return self.body.zonotope_radius(self._first(rows))
+        """Bound the sum for the first coordinates over B."""
+        return self.base.zonotope_radius(self._first(rows))
 
     def support_abs(self, sizes: Vector) -> Vector:
-        """That of the first coordinates in B."""
-        return self.body.support_abs(self._first(sizes))
+        """Bound the maximum for the first coordinates over B."""
+        return self.base.support_abs(self._first(sizes))
 
     def support_estimate(self, forms: Vector) -> Vector:
-        """That of the first coordinates in B."""
-        return self.body.support_estimate(self._first(forms))
+        """Estimate the support function of B at the first coordinates."""
+        return self.base.support_estimate(self._first(forms))
 
     def argmax(self, forms: Vector) -> Vector:
-        """Those in B."""
-        return self._padded(self.body.argmax(self._first(forms)))
+        """Return (z, 0) for the point z of B."""
+        return self._padded(self.base.argmax(self._first(forms)))
 
     def support_graph(self, x: Value, symmetric: bool) -> Value | None:
-        """That of the first entries in B."""
-        return self.body.support_graph(select(list(range(self.body.dim)), x, "leading"), symmetric)
+        """Return the node of B for the first entries of x."""
+        return self.base.support_graph(select(list(range(self.base.dim)), x, "leading"), symmetric)
 
     def as_variables(self, name: str) -> SetVariables:
-        """(z, 0)."""
-        free = self.body.as_variables(f"{name}_leading")
+        """Return (z, 0) for a point z of B."""
+        free = self.base.as_variables(f"{name}_leading")
         return SetVariables(
-            add((sp.eye_array(self.dim, self.body.dim), free.point), name=name),
+            add((sp.eye_array(self.dim, self.base.dim), free.point), name=name),
             free.sets,
             free.symmetric,
         )
 
     @property
     def vertex_count(self) -> float:
-        return self.body.vertex_count
+        return self.base.vertex_count
 
     def vertices(self) -> Iterator[Vector]:
-        return (self._padded(chunk) for chunk in self.body.vertices())
+        return (self._padded(chunk) for chunk in self.base.vertices())
 
     def _first(self, forms: Vector) -> Vector:
-        return forms[..., : self.body.dim]
+        return forms[..., : self.base.dim]
 
     def _padded(self, points: Vector) -> Vector:
-        return np.hstack([points, np.zeros((len(points), self.dim - self.body.dim))])
+        return np.hstack([points, np.zeros((len(points), self.dim - self.base.dim))])
 
 
 def hull_variables(columns: Matrix, name: str) -> SetVariables:
-    """[P, -P] z for z >= 0 with sum(z) <= 1."""
+    """Return [P, -P] z for z >= 0 with sum(z) <= 1: the hull of the columns of P and -P."""
     parts = Input(2 * columns.shape[1], f"{name}_parts")
     both = (
         sp.hstack([columns, -columns]) if sp.issparse(columns) else np.hstack([columns, -columns])
@@ -371,7 +409,13 @@ def hull_variables(columns: Matrix, name: str) -> SetVariables:
 
 
 def largest_sums(sizes: Vector) -> tuple[Vector, Vector]:
-    """max_j sum_i a_ij for stacks of numbers, rounded up, and the terms of the largest sum."""
+    """Return max_j sum_i a_ij for stacks of numbers, rounded up, and the terms of the largest sum.
+
+    Parameters
+    ----------
+    sizes
+        The a_ij, of shape (b, k, n).
+    """
     totals = sizes.sum(axis=1)
     best = totals.argmax(axis=1)
     shares = np.take_along_axis(sizes, best[:, None, None], axis=2)[:, :, 0]
@@ -379,7 +423,7 @@ def largest_sums(sizes: Vector) -> tuple[Vector, Vector]:
 
 
 def signed_rows(points: Vector, values: Vector) -> Vector:
-    """For each row of values the point with the largest |value|, times the sign of that value."""
+    """Return the point with the largest |value| for each row, times the sign of that value."""
     best = np.abs(values).argmax(axis=1)
     signs = np.where(np.take_along_axis(values, best[:, None], axis=1) < 0, -1.0, 1.0)
     return np.asarray(points[best] * signs)
