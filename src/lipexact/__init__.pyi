@@ -10,7 +10,7 @@ from .batch.results import BatchProgress as BatchProgress
 from .batch.results import BatchResult as BatchResult
 from .certificates.certificate import Certificate as Certificate
 from .certificates.certificate import read_certificate as read_certificate
-from .certificates.checker.checker import check as check
+from .certificates.checker.check import check as check
 from .certificates.report import Check as Check
 from .certificates.report import Claim as Claim
 from .errors import CertificateError as CertificateError

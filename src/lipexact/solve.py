@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lipexact.bab.prover import make_certificate, statement
+from lipexact.bab.prover import make_certificate
+from lipexact.bab.statement import statement
 from lipexact.bounds.formulation import (
     Drafts,
     Formulation,

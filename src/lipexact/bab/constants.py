@@ -61,3 +61,25 @@ DEADLINE_MARGIN_SECONDS = 0.2
 
 # Coordinates of points that travel with a node.
 MAX_SENT_NUMBERS = 2**13
+
+# --- Certificates ---
+
+# Seconds that a proof may take at least, for nodes that the search did not have; and their number.
+MIN_PROOF_SECONDS = 10.0
+MAX_EXTRA_NODES = 2000
+
+# Parameters of the largest network that is proven about.
+MAX_PROVEN_PARAMETERS = 2_000_000
+
+# Vertices of a set that are held one by one in reverse mode, even if the other set has fewer.
+MAX_HELD_VERTICES = 64
+
+# Decimal digits of the longest integer in a file: Python reads no longer ones.
+MAX_INTEGER_DIGITS = 4000
+
+# Distance, relative to the lower bound, of an upper bound that is proven: less than what EXACT
+# leaves.
+CLOSED_GAP = 9e-10
+
+# How much larger than a spectral norm its multiplier is.
+SPECTRAL_MARGIN = 1e-11

@@ -1,4 +1,4 @@
-"""Certificates, made of what a search has found: every step is tried out as the checker will check it."""
+"""Certificates, made from the trace of a search: every step is tried as the checker checks it."""
 
 from __future__ import annotations
 
@@ -11,27 +11,26 @@ from typing import Any
 
 import numpy as np
 
+from lipexact.bab import constants
 from lipexact.bab.driver import branch, fits
+from lipexact.bab.statement import witness
 from lipexact.bounds.formulation import Formulation
-from lipexact.certificates.certificate import FORMAT, VERSION, Certificate, fingerprint
-from lipexact.certificates.checker.bodies import RefutedError
-from lipexact.certificates.checker.checker import Cell, Verifier
-from lipexact.certificates.checker.exact import Dyadic
-from lipexact.errors import CertificateError, LipExactError
+from lipexact.certificates.certificate import Certificate
+from lipexact.certificates.checker.cell import Cell
+from lipexact.certificates.checker.dyadic import Dyadic
+from lipexact.certificates.checker.refutation import RefutedError
+from lipexact.certificates.checker.symmetric_sets import ExactSymmetricSet
+from lipexact.certificates.checker.verifier import Verifier
+from lipexact.errors import LipExactError
 from lipexact.graph.pattern import FREE, OFF, ON
 from lipexact.network import Network
-from lipexact.numerics.arrays import Vector
 from lipexact.numerics.rounding import rounded
 from lipexact.numerics.sign_relaxation import absolute_multipliers, euclidean_multipliers
-from lipexact.problem.homogenize import Homogenization
 from lipexact.problem.problem import Problem
 from lipexact.regions.feasibility import Empty, Multipliers, decide_region
 from lipexact.regions.heuristics import Incumbent
 from lipexact.result import Proof, closed
 from lipexact.sets.domain import Domain
-from lipexact.sets.domains import Reals
-from lipexact.sets.polyhedral import HalfSpaces, Hull
-from lipexact.sets.unit_balls import CrossPolytope, Cube, EuclideanUnitBall, Stretched, SymmetricSet
 from lipexact.state import (
     Decisions,
     Deduction,
@@ -42,117 +41,8 @@ from lipexact.state import (
     TraceStep,
 )
 
-_MOST_VERTICES = 64
-_SECONDS = 10.0  # at least, for a proof that the search did not leave behind
-_LARGEST = 2_000_000  # parameters of networks that are proven about
-_EXTRA = 2000  # nodes that are split anew, where exact bounds are above those of the search
-_DIGITS = 4000  # of the longest integer: Python reads no longer ones
-_CLOSED = 9e-10  # by which, relative to it, an upper bound may be above the lower one: less than what EXACT leaves
-
+# For each node its steps, each a name and its arguments.
 ProofTree = list[list[list[Any]]]
-
-
-def statement(
-    network: Network, domain: Domain, functionals: SymmetricSet, directions: SymmetricSet
-) -> dict[str, Any]:
-    """What a certificate says that its bounds are of.
-
-    Raises
-    ------
-    CertificateError
-        If there are no certificates for such a network or such norms.
-    """
-    if network.parameters > _LARGEST:
-        raise CertificateError(
-            f"there are no certificates for networks of more than {_LARGEST} parameters"
-        )
-    few = (
-        functionals.vertex_count <= max(_MOST_VERTICES, directions.vertex_count)
-        or directions.axes is not None
-    )
-    data = {
-        "format": FORMAT,
-        "version": VERSION,
-        "model": {
-            "fingerprint": fingerprint(network),
-            "inputs": network.input.size,
-            "outputs": network.output.size,
-        },
-        "domain": _domain(network, domain),
-        "functionals": _body(functionals),
-        "directions": _body(directions),
-        "mode": "reverse" if few else "forward",
-        "lower": None,
-        "upper": None,
-        "witness": None,
-        "proof": None,
-    }
-    Verifier(network, data)
-    return data
-
-
-def _domain(network: Network, domain: Domain) -> dict[str, Any]:
-    if isinstance(domain, Reals):
-        return {"reals": Homogenization(network).scale.tolist()}
-    return {
-        "lower": domain.lower.tolist(),
-        "upper": domain.upper.tolist(),
-        "rows": domain.rows.tolist(),
-        "limits": domain.limits.tolist(),
-        "balls": [{"center": centre.tolist(), "radius": radius} for centre, radius in domain.balls],
-    }
-
-
-def _body(body: SymmetricSet) -> dict[str, Any]:
-    factors: Vector = np.ones(body.dim)
-    if isinstance(body, Stretched):
-        factors, body = body.factors, body.base
-    if isinstance(body, Hull):
-        points = body.points * factors
-        if any(
-            Fraction(p) != Fraction(q) * Fraction(f)
-            for p, q, f in _triples(points, body.points, factors)
-        ):
-            raise CertificateError("points of a body are rounded")
-        return {"kind": "hull", "points": points.tolist()}
-    if isinstance(body, HalfSpaces):
-        return {"kind": "halfspaces", "rows": body.rows.tolist()}
-    if type(body) not in (Cube, CrossPolytope, EuclideanUnitBall):
-        raise CertificateError("there are no certificates for such norms")
-    kinds = {Cube: "cube", CrossPolytope: "cross", EuclideanUnitBall: "ball"}
-    return {"kind": kinds[type(body)], "factors": factors.tolist()}
-
-
-def _triples(points: Vector, own: Vector, factors: Vector) -> Iterable[tuple[float, float, float]]:
-    return zip(
-        points.ravel().tolist(),
-        own.ravel().tolist(),
-        np.tile(factors, len(own)).tolist(),
-        strict=True,
-    )
-
-
-def witness(network: Network, domain: Domain, found: Incumbent) -> dict[str, Any]:
-    """The witness of a lower bound, for the network itself also where the domain is all of R^d."""
-    whole = Homogenization(network) if isinstance(domain, Reals) else None
-    point = found.region.point if whole is None else whole.point(found.region.point)
-    direction = found.norm.direction if whole is None else whole.direction(found.norm.direction)
-    fractions = [Fraction(entry) for entry in point.tolist()]
-    over = math.lcm(*(entry.denominator for entry in fractions))
-    if over & (over - 1) == 0 and all(Fraction(float(entry)) == entry for entry in fractions):
-        over, entries = 1, [float(entry) for entry in fractions]
-    else:
-        entries = [int(entry * over) for entry in fractions]
-    return {
-        "point": entries,
-        "over": over,
-        "pattern": [
-            "".join("1" if state == ON else "0" for state in layer)
-            for layer in found.region.pattern
-        ],
-        "functional": found.norm.functional.tolist(),
-        "direction": direction.tolist(),
-    }
 
 
 def make_certificate(
@@ -191,11 +81,11 @@ def make_certificate(
             state = replace(state, lower=lower)
     if not math.isfinite(state.upper):
         return state, Certificate(data)
-    patience = max(_SECONDS, seconds)
+    patience = max(constants.MIN_PROOF_SECONDS, seconds)
     trace = state.trace or _search_again(formulations, state, time.perf_counter() + patience)
     target = state.upper
     if closed(state.lower, target):
-        target = max(target, state.lower * (1 + _CLOSED))
+        target = max(target, state.lower * (1 + constants.CLOSED_GAP))
     prover = Prover(network, formulations[0].problem, data, trace, target, patience)
     upper, nodes = prover.run()
     data |= {"upper": upper, "proof": {"nodes": nodes}}
@@ -224,17 +114,17 @@ def _search_again(
 
 
 def _prove_lower(
-    network: Network, domain: Domain, found: Incumbent, data: dict[str, Any]
+    network: Network, domain: Domain, incumbent: Incumbent, data: dict[str, Any]
 ) -> float | None:
-    """What the best region attains, claimed by the certificate; None where it cannot be shown."""
+    """Write what the incumbent attains into the certificate; None if it cannot be proven."""
     data["lower"] = 0.0
     try:
-        shown = witness(network, domain, found)
-        reached = Verifier(network, data).attained(shown)
+        shown = witness(network, domain, incumbent)
+        attained = Verifier(network, data).attained(shown)
     except (RefutedError, LipExactError, OverflowError):
         return None
-    lower = rounded(reached)
-    data["lower"] = lower if Fraction(lower) <= reached else float(np.nextafter(lower, 0.0))
+    lower = rounded(attained)
+    data["lower"] = lower if Fraction(lower) <= attained else float(np.nextafter(lower, 0.0))
     data["witness"] = shown
     return float(data["lower"])
 
@@ -245,9 +135,9 @@ class Prover:
     Parameters
     ----------
     network
-        f.
+        The network f.
     problem
-        The question as it was searched, in other coordinates where the domain is all of R^d.
+        The problem as it was searched, in other coordinates where the domain is all of R^d.
     data
         The statement.
     trace
@@ -267,16 +157,19 @@ class Prover:
         target: float,
         patience: float,
     ) -> None:
-        self.verifier, self.problem, self.trace = Verifier(network, data), problem, trace
-        self.target, self.upper, self.patience, self.extra = (
-            Fraction(target),
-            Fraction(0),
-            patience,
-            _EXTRA,
-        )
+        self.verifier = Verifier(network, data)
+        self.problem = problem
+        self.trace = trace
+        self.target = Fraction(target)
+        self.upper = Fraction(0)
+        self.patience = patience
+        self.extra = constants.MAX_EXTRA_NODES
 
     def run(self) -> tuple[float, ProofTree]:
-        """The bound that is proven, at most the target if that was possible, and the tree."""
+        """Return the bound that is proven, and the tree.
+
+        The bound is at most the target if that was possible.
+        """
         nodes: ProofTree = []
         stack: list[tuple[Cell, Decisions | None]] = [(self.verifier.root(), ())]
         while stack:
@@ -293,7 +186,10 @@ class Prover:
     def _node(
         self, cell: Cell, decisions: Decisions | None, steps: list[list[Any]]
     ) -> list[tuple[Cell, Decisions | None]]:
-        """Fill in the steps of a node, which the search knows by its decisions; what is left, the last one first."""
+        """Fill in the steps of a node, and return its children, the one with the gate off first.
+
+        The search knows a node by its decisions; None stands for a node that it did not have.
+        """
         while True:
             step = TraceStep() if decisions is None else self.trace.get(decisions, TraceStep())
             hopeful = step.split is None or step.bound <= self.target
@@ -301,14 +197,7 @@ class Prover:
                 return []
             if self._tighten(cell, steps) and hopeful and self._prove_bound(cell, steps):
                 return []
-            failed = [
-                each
-                for each in step.deductions
-                if not self._prove_deduction(cell, decisions or (), each, steps)
-            ]
-            if failed and self._tighten(cell, steps):
-                for each in failed:
-                    self._prove_deduction(cell, decisions or (), each, steps)
+            self._prove_deductions(cell, decisions or (), step.deductions, steps)
             if decisions is None or step.split is None:
                 return self._unfinished(cell, steps)
             layer, index = step.split
@@ -322,29 +211,49 @@ class Prover:
                 steps.append(["split", layer, index])
                 on, off = self.verifier.split(cell, layer, index)
                 return [(off, children[OFF]), (on, children[ON])]
+            # The gate is fixed by now: this node is the child with that state.
             decisions = children[state]
 
     def _tighten(self, cell: Cell, steps: list[list[Any]]) -> bool:
-        """Whether bounds decide further gates."""
-        before = list(cell.states), list(cell.lower), list(cell.upper)
+        """Relax a cell, and return True if that fixes further gates; else leave the step out."""
+        states = list(cell.states)
+        lower = list(cell.lower)
+        upper = list(cell.upper)
         self.verifier.relax(cell)
-        if all((new == old).all() for new, old in zip(cell.states, before[0], strict=True)):
-            cell.states, cell.lower, cell.upper = before  # the step is left out
+        if all((new == old).all() for new, old in zip(cell.states, states, strict=True)):
+            cell.states = states
+            cell.lower = lower
+            cell.upper = upper
             return False
         steps.append(["relax"])
         return True
 
+    def _prove_deductions(
+        self,
+        cell: Cell,
+        decisions: Decisions,
+        deductions: Iterable[Deduction],
+        steps: list[list[Any]],
+    ) -> None:
+        """Prove a node's deductions; those that fail are tried once more after a relaxation."""
+        failed = [
+            each for each in deductions if not self._prove_deduction(cell, decisions, each, steps)
+        ]
+        if failed and self._tighten(cell, steps):
+            for each in failed:
+                self._prove_deduction(cell, decisions, each, steps)
+
     def _prove_deduction(
         self, cell: Cell, decisions: Decisions, deduction: Deduction, steps: list[list[Any]]
     ) -> bool:
-        """Whether a gate is decided, or can be."""
+        """Fix a gate's state by multipliers; True if it is fixed now, or was before."""
         layer, index, state = deduction.layer, deduction.index, deduction.state
         if cell.states[layer][index] != FREE:
             return True
         multipliers = deduction.multipliers
-        target = layer, index, OFF if state == ON else ON
+        ruled_out = layer, index, OFF if state == ON else ON
         if multipliers is None:
-            multipliers = self._explicit(cell, (*decisions, target))
+            multipliers = self._exact_multipliers(cell, (*decisions, ruled_out))
         else:
             multipliers = Multipliers({**multipliers.gates, (layer, index): 1.0}, multipliers.rows)
         if multipliers is None:
@@ -357,8 +266,8 @@ class Prover:
         steps.append(["deduce", layer, index, state, *written])
         return True
 
-    def _explicit(self, cell: Cell, decisions: Decisions) -> Multipliers | None:
-        """What rules out the last decision, in exact arithmetic."""
+    def _exact_multipliers(self, cell: Cell, decisions: Decisions) -> Multipliers | None:
+        """Return multipliers that rule out the last decision, by exact arithmetic; None if none."""
         last = decisions[-1][0]
         pattern = [np.full(states.size, FREE, dtype=np.int8) for states in cell.states]
         pattern[:last] = [states.copy() for states in cell.states[:last]]
@@ -370,15 +279,17 @@ class Prover:
         return verdict.multipliers if isinstance(verdict, Empty) else None
 
     def _written(self, multipliers: Multipliers) -> list[list[Any]]:
-        """Multipliers of gates, of the domain's rows, and of its balls, as in the file."""
+        """Return multipliers of gates, of the domain's rows, and of its balls, as in the file.
+
+        Fractions are multiplied by their common denominator, so that the file has integers: 1/2 and
+        1/3 are written as 3 and 2.
+        """
         domain = self.problem.domain
         values = [*multipliers.gates.values(), *multipliers.rows.values()]
-        over = math.lcm(
-            *(Fraction(each).denominator for each in values if isinstance(each, Fraction))
-        )
-        whole = any(isinstance(each, Fraction) for each in values)
-        entries = [int(Fraction(each) * over) if whole else each for each in values]
-        if whole and max(entries) > 10**_DIGITS:
+        fractions = [each for each in values if isinstance(each, Fraction)]
+        denominator = math.lcm(*(each.denominator for each in fractions))
+        entries = [int(Fraction(each) * denominator) if fractions else each for each in values]
+        if fractions and max(entries) > 10**constants.MAX_INTEGER_DIGITS:
             entries = [float(each) for each in values]
         gates = [
             [layer, index, entry]
@@ -386,19 +297,25 @@ class Prover:
         ]
         rows: list[Any] = []
         prices: list[Any] = []
-        block, count = 2 * domain.dim + 1, domain.limits.size
+        # The region's program writes each ball |x - c|_1 <= r as 2 d rows |x - c| <= z and one
+        # row sum(z) <= r, after the domain's own rows.
+        block = 2 * domain.dim + 1
+        count = domain.limits.size
         for row, entry in zip(multipliers.rows, entries[len(gates) :], strict=True):
             ball, place = divmod(row - count, block)
             if row < count:
                 rows.append([row, entry])
-            elif place == block - 1:  # those of |x - c| <= z follow from that of sum(z) <= r
+            elif place == block - 1:  # the multipliers of |x - c| <= z follow from this one
                 prices.append([ball, entry])
         return [gates, rows, prices]
 
     def _unfinished(
         self, cell: Cell, steps: list[list[Any]]
     ) -> list[tuple[Cell, Decisions | None]]:
-        """What the search has closed by other bounds, or for a reason that it did not keep."""
+        """Close a node that the search has closed by other bounds, or split it further.
+
+        The search may have had a reason that it did not keep.
+        """
         self._tighten(cell, steps)
         if self._prove_bound(cell, steps) or self._prove_empty(cell, steps):
             return []
@@ -415,17 +332,19 @@ class Prover:
         return [(off, None), (on, None)]
 
     def _prove_empty(self, cell: Cell, steps: list[list[Any]]) -> bool:
-        """Whether no region is left, as far as gates are decided from the first layer on."""
+        """Prove that no region is in the cell, by the gates that are fixed from layer 0 on."""
         last = next(
             (k for k, states in enumerate(cell.states) if (states == FREE).any()), len(cell.states)
         )
         pattern = tuple(
-            s if k <= last else np.full_like(s, FREE) for k, s in enumerate(cell.states)
+            states if k <= last else np.full_like(states, FREE)
+            for k, states in enumerate(cell.states)
         )
-        question = self.problem.network, self.problem.domain, pattern
-        if not isinstance(decide_region(*question), Empty):
+        network = self.problem.network
+        domain = self.problem.domain
+        if not isinstance(decide_region(network, domain, pattern), Empty):
             return False
-        verdict = decide_region(*question, with_multipliers=True)
+        verdict = decide_region(network, domain, pattern, with_multipliers=True)
         if not isinstance(verdict, Empty) or verdict.multipliers is None:
             return False
         arguments = self._written(verdict.multipliers)
@@ -437,54 +356,49 @@ class Prover:
         return True
 
     def _prove_bound(self, cell: Cell, steps: list[list[Any]]) -> bool:
-        """Whether the norms in a cell are at most the bound to be proven."""
-        found, over = self.verifier.zonotopes(cell)
+        """Prove that the norms in a cell are at most the target."""
+        zonotopes, denominators = self.verifier.zonotopes(cell)
         self._arguments: list[Any] = []
         try:
-            self._value = self.verifier.norm(found, over)
+            self._value = self.verifier.norm(zonotopes, denominators)
         except RefutedError:  # a spectral norm takes a multiplier
             self._value = Fraction(2) ** 1100
         if self._value > self.target:
-            self._sharpened(found, over)
+            self._sharpen(zonotopes, denominators)
         if self._value > self.target:
             return False
         self.upper = max(self.upper, self._value)
         steps.append(["bound", *self._arguments])
         return True
 
-    def _sharpened(self, found: list[Dyadic], over: list[int] | None) -> None:
-        """Try multipliers."""
-        free = self.verifier.functionals if self.verifier.forward else self.verifier.directions
-        held = self.verifier.directions if self.verifier.forward else self.verifier.functionals
+    def _sharpen(self, zonotopes: list[Dyadic], denominators: list[int] | None) -> None:
+        """Lower the bound of the norms by multipliers, where these give a lower one."""
+        verifier = self.verifier
+        held, free = verifier.held, verifier.free
         if free.kind not in ("cube", "ball"):
             return
-        rows = [
-            each[np.flatnonzero(each.signs().any(axis=1))].floats() * free.factors for each in found
-        ]
-        if (
-            over is None
-            and held.kind == free.kind == "ball"
-            and all(each.shape[0] == 1 for each in found)
-        ):
-            matrix = (
-                np.vstack([each.floats() for each in found]) * free.factors * held.factors[:, None]
-            )
-            given: list[Any] = [float(np.linalg.norm(matrix, 2)) * (1 + 1e-11)]
+        multipliers: list[Any]
+        if verifier.is_spectral(zonotopes, denominators):
+            centres = np.vstack([each.floats() for each in zonotopes])
+            matrix = centres * free.factors * held.factors[:, None]
+            multipliers = [float(np.linalg.norm(matrix, 2)) * (1 + constants.SPECTRAL_MARGIN)]
         else:
-            given = [_multipliers(each, free.kind) if len(each) > 1 else None for each in rows]
+            multipliers = [_norm_multipliers(each, free) for each in zonotopes]
         try:
-            value = self.verifier.norm(found, over, given)
+            value = verifier.norm(zonotopes, denominators, multipliers)
         except RefutedError:
             return
         if value < self._value:
-            self._value, self._arguments = value, [given]
+            self._value = value
+            self._arguments = [multipliers]
 
 
-def _multipliers(rows: Vector, kind: str) -> list[Any]:
-    """Return the multipliers that bound the length of a sum of rows with free signs.
-
-    They are those of the rows, and for a cube also those of the columns.
-    """
-    if kind == "ball":
+def _norm_multipliers(zonotope: Dyadic, free: ExactSymmetricSet) -> list[Any] | None:
+    """Return multipliers of a zonotope's rows that are not 0, as in the file; None for one row."""
+    used = np.flatnonzero(zonotope.signs().any(axis=1))
+    rows = zonotope[used].floats() * free.factors
+    if len(rows) <= 1:
+        return None
+    if free.kind == "ball":
         return [euclidean_multipliers(rows).tolist()]
     return [each.tolist() for each in absolute_multipliers(rows)]

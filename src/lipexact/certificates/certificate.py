@@ -1,4 +1,7 @@
-"""What a certificate says, and the file that it is kept in: JSON, compressed by gzip (see the docs on its format)."""
+"""Certificates and their files: JSON, compressed by gzip.
+
+The documentation's page on the format of certificates has the details.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,15 @@ from lipexact.errors import CertificateError
 from lipexact.graph.ir import Affine, operands
 from lipexact.network import Network
 
-FORMAT, VERSION = "lipexact certificate", 1
-_MOST_BYTES = 2**30  # that a file is unpacked to
+FORMAT = "lipexact certificate"
+VERSION = 1
+# Bytes of JSON that a file may unpack to.
+_MAX_BYTES = 2**30
 
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
-    """A claim on a network's Lipschitz constant, and what proves it.
+    """A claim on a network's Lipschitz constant, and its proof.
 
     Attributes
     ----------
@@ -55,7 +60,7 @@ class Certificate:
         return f"Certificate(lower={self.lower!r}, upper={self.upper!r}, nodes={self.nodes})"
 
     def to_bytes(self) -> bytes:
-        """The content of the file, the same for the same certificate."""
+        """Return the content of the file, the same for the same certificate."""
         text = json.dumps(
             {**self.data, "digest": digest(self.data)}, separators=(",", ":"), allow_nan=False
         )
@@ -73,7 +78,7 @@ class Certificate:
 
 
 def read_certificate(source: str | os.PathLike[str] | bytes) -> Certificate:
-    """A certificate from its file, or from the bytes of one.
+    """Read a certificate from its file, or from the bytes of one.
 
     Raises
     ------
@@ -85,9 +90,9 @@ def read_certificate(source: str | os.PathLike[str] | bytes) -> Certificate:
             raise CertificateError(f"'{source}' is no regular file")  # a pipe would keep us waiting
         packed = source if isinstance(source, bytes) else Path(source).read_bytes()
         with gzip.open(io.BytesIO(packed)) as stream:
-            text = stream.read(_MOST_BYTES + 1)
-        if len(text) > _MOST_BYTES:
-            raise CertificateError(f"the certificate unpacks to more than {_MOST_BYTES} bytes")
+            text = stream.read(_MAX_BYTES + 1)
+        if len(text) > _MAX_BYTES:
+            raise CertificateError(f"the certificate unpacks to more than {_MAX_BYTES} bytes")
         data = json.loads(text, parse_constant=_refuse, object_pairs_hook=_unique)
     except (OSError, EOFError, zlib.error, ValueError, RecursionError) as failure:
         if isinstance(failure, CertificateError):
@@ -107,19 +112,22 @@ def read_certificate(source: str | os.PathLike[str] | bytes) -> Certificate:
 
 
 def digest(data: dict[str, Any]) -> str:
-    """The SHA-256 hash of the content."""
+    """Return the SHA-256 hash of the content."""
     return hashlib.sha256(
         json.dumps(data, sort_keys=True, separators=(",", ":")).encode()
     ).hexdigest()
 
 
 def fingerprint(network: Network) -> str:
-    """The SHA-256 hash of a network's graph: its operators, and all numbers bit by bit, but no names."""
-    found = hashlib.sha256()
+    """Return the SHA-256 hash of a network's graph.
+
+    It is of the operators, and of all numbers bit by bit, but of no names.
+    """
+    fingerprint_hash = hashlib.sha256()
     positions = {node: k for k, node in enumerate(network.graph.nodes)}
     for node in network.graph.nodes:
         reads = [positions[x] for x in operands(node)]
-        found.update(f"{type(node).__name__} {node.size} {reads};".encode())
+        fingerprint_hash.update(f"{type(node).__name__} {node.size} {reads};".encode())
         if isinstance(node, Affine):
             for weight, _ in node.terms:
                 entries = sp.coo_array(weight)
@@ -130,17 +138,19 @@ def fingerprint(network: Network) -> str:
                     (entries.col, "<i8"),
                     (entries.data, "<f8"),
                 ):
-                    found.update(part[chosen].astype(kind).tobytes())
-            found.update((node.bias + 0.0).astype("<f8").tobytes())
-    found.update(f"{positions[network.output]}".encode())
-    return found.hexdigest()
+                    fingerprint_hash.update(part[chosen].astype(kind).tobytes())
+            fingerprint_hash.update((node.bias + 0.0).astype("<f8").tobytes())
+    fingerprint_hash.update(f"{positions[network.output]}".encode())
+    return fingerprint_hash.hexdigest()
 
 
 def _refuse(constant: str) -> float:
+    """Refuse NaN and infinities, which JSON does not have."""
     raise ValueError(f"{constant} is no number")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a dictionary, and refuse keys that occur twice."""
     if len({key for key, _ in pairs}) < len(pairs):
         raise ValueError("a key occurs twice")
     return dict(pairs)

@@ -1,4 +1,4 @@
-"""What the checker says of a certificate."""
+"""The checker's report on a certificate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Check:
-    """What :func:`check` found.
+    """The report of :func:`check`.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Check:
     nodes
         The number of nodes of the proof of the upper bound.
     statement
-        What the constant is of: the domain, and the bodies of functionals and directions, as in the file.
+        The domain, and the sets of functionals and directions of the constant, as in the file.
     """
 
     lower: Claim
@@ -47,19 +47,20 @@ class Check:
 
     @property
     def ok(self) -> bool:
-        """Whether every bound that is claimed is proven, and at least one is."""
+        """True if every bound that is claimed is proven, and at least one is claimed."""
         claims = [each for each in (self.lower, self.upper) if each.claim is not None]
         return bool(claims) and all(each.proven for each in claims)
 
     @property
     def exact(self) -> bool:
-        """Whether both are proven, and as near to each other as an answer that is called EXACT."""
-        low, high = self.lower.claim, self.upper.claim
+        """True if both bounds are proven, and as near to each other as those of an EXACT result."""
+        low = self.lower.claim
+        high = self.upper.claim
         both = self.lower.proven and self.upper.proven and low is not None and high is not None
         return bool(both) and Fraction(high) - Fraction(low) <= Fraction(1e-9) * Fraction(high)  # type: ignore[arg-type]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as strings, numbers, lists and dictionaries."""
+        """Return everything as strings, numbers, lists and dictionaries."""
         bounds = {
             name: vars(claim) for name, claim in (("lower", self.lower), ("upper", self.upper))
         }
@@ -72,29 +73,14 @@ class Check:
         }
 
     def describe(self) -> dict[str, str]:
-        """What is proven, and of what, in words."""
-        domain, words = self.statement["domain"], {}
-        if "reals" in domain:
-            words["domain"] = f"all of R^{len(domain['reals'])}"
-        else:
-            box = f"{min(domain['lower']):.9g} to {max(domain['upper']):.9g} in {len(domain['lower'])} coordinates"
-            words["domain"] = (
-                f"{box}, with {len(domain['limits'])} half-spaces and {len(domain['balls'])} l1 balls"
-            )
-        for name, kind, dual in (
-            ("directions", "input norm", False),
-            ("functionals", "functionals", True),
-        ):
-            body = self.statement[name]
-            norms = {"cube": "linf", "cross": "l1", "ball": "l2"}
-            factors = set(body.get("factors", [1.0]))
-            weighted = "" if factors == {1.0} else ", weighted"
-            size = len(body.get("points", body.get("rows", [])))
-            polytope = f"a polytope of {2 * size} {'vertices' if body['kind'] == 'hull' else 'half-spaces'}"
-            ball = (
-                f"{'those in the unit ball of ' if dual else ''}{norms.get(body['kind'])}{weighted}"
-            )
-            words[kind] = ball if body["kind"] in norms else polytope
+        """Return in words what is proven, and of what."""
+        words = {
+            "domain": _domain_in_words(self.statement["domain"]),
+            "input norm": _set_in_words(self.statement["directions"], ""),
+            "functionals": _set_in_words(
+                self.statement["functionals"], "those in the unit ball of "
+            ),
+        }
         for name, bound in (("lower", self.lower), ("upper", self.upper)):
             claim = "" if bound.claim is None else f"{bound.claim:.17g}: "
             words[f"{name} bound"] = claim + (
@@ -102,3 +88,24 @@ class Check:
             )
         words["nodes"] = str(self.nodes)
         return words
+
+
+def _domain_in_words(domain: dict[str, Any]) -> str:
+    """Return what a statement says of the domain."""
+    if "reals" in domain:
+        return f"all of R^{len(domain['reals'])}"
+    return (
+        f"{min(domain['lower']):.9g} to {max(domain['upper']):.9g} in {len(domain['lower'])} "
+        f"coordinates, with {len(domain['limits'])} half-spaces and {len(domain['balls'])} l1 balls"
+    )
+
+
+def _set_in_words(symmetric_set: dict[str, Any], prefix: str) -> str:
+    """Return what a statement says of a set: the norm of its unit ball, or its size."""
+    norms = {"cube": "linf", "cross": "l1", "ball": "l2"}
+    kind = symmetric_set["kind"]
+    if kind in norms:
+        weighted = "" if set(symmetric_set["factors"]) == {1.0} else ", weighted"
+        return f"{prefix}{norms[kind]}{weighted}"
+    size = len(symmetric_set.get("points", symmetric_set.get("rows", [])))
+    return f"a polytope of {2 * size} {'vertices' if kind == 'hull' else 'half-spaces'}"

@@ -17,7 +17,7 @@ import typer
 from lipexact import __version__
 from lipexact.api import certificate_path, lipschitz
 from lipexact.batch.batch import lipschitz_many
-from lipexact.certificates.checker.checker import check
+from lipexact.certificates.checker.check import check
 from lipexact.cli import exits
 from lipexact.cli.exits import CommandGroup, fail
 from lipexact.cli.inputs import Balls, read_option

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 import lipexact as lx
-from lipexact.certificates.checker.bodies import _semidefinite
-from lipexact.certificates.checker.exact import Dyadic
+from lipexact.certificates.checker.dyadic import Dyadic
+from lipexact.certificates.checker.symmetric_sets import positive_semidefinite
 from lipexact.graph.ir import Affine, Graph, Input
 from lipexact.graph.lowering import add, relu
 from lipexact.network import network
@@ -309,10 +309,10 @@ def test_multipliers_have_to_fit() -> None:
 
 def test_a_guessed_factor_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     indefinite = Dyadic(np.array([[1, 2], [2, 1]]))
-    assert not _semidefinite(indefinite)
+    assert not positive_semidefinite(indefinite)
     monkeypatch.setattr(np.linalg, "cholesky", lambda matrix: np.eye(len(matrix)))
-    assert not _semidefinite(indefinite)
-    assert _semidefinite(Dyadic(np.array([[1, 0], [0, 1]])))
+    assert not positive_semidefinite(indefinite)
+    assert positive_semidefinite(Dyadic(np.array([[1, 0], [0, 1]])))
 
 
 def test_multipliers_are_positive() -> None:
