@@ -48,7 +48,7 @@ CHEAP = {"sampling": {"samples": 100}, "clever": {"batches": 10, "samples": 50}}
 # Made of others, without a guarantee, or tested elsewhere.
 RARE = ("best-upper", "clever", "exact", "liplp")
 PARTS = 25  # of hundreds of networks
-EACH = int(os.environ.get("LIPEXACT_SEEDS", "8"))
+EACH = int(os.environ.get("LIPEXACT_SEEDS", "4"))
 PAIRS = [(alpha, beta) for alpha in ("linf", "l1", "l2") for beta in ("linf", "l1", "l2")]
 
 

@@ -64,10 +64,9 @@ def check(
 @pytest.mark.parametrize("pair", LINEAR, ids="-".join)
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_polyhedral_pairs_on_every_family(family: str, pair: tuple[str, str]) -> None:
-    for seed in (LINEAR.index(pair) % 3, (LINEAR.index(pair) + 1) % 3):
-        network = case(family, seed)
-        known = constant(regions(*network), None, *pair)
-        check(network, known, input_norm=pair[0], output_norm=pair[1])
+    network = case(family, (sorted(FAMILIES).index(family) + LINEAR.index(pair)) % 3)
+    known = constant(regions(*network), None, *pair)
+    check(network, known, input_norm=pair[0], output_norm=pair[1])
 
 
 @pytest.mark.unwatched
@@ -76,7 +75,8 @@ def test_polyhedral_pairs_on_vector_outputs(pair: tuple[str, str]) -> None:
     for seed in range(SEEDS or 6):
         network = small(seed, outputs=2 + seed % 3, inputs=1 + seed % 3)
         known = constant(regions(*network), None, *pair)
-        for mode in ("forward", "reverse"):
+        modes = ("forward", "reverse")
+        for mode in modes if SEEDS else [modes[(seed // 3 + LINEAR.index(pair)) % 2]]:
             check(network, known, input_norm=pair[0], output_norm=pair[1], mode=mode)
 
 
@@ -87,7 +87,9 @@ def test_pairs_with_l2(pair: tuple[str, str]) -> None:
     for seed in range(SEEDS or 3):
         network = small(seed, outputs=2 + seed % 2, inputs=2 + seed % 2, neurons=6)
         known = constant(regions(*network), None, *pair)
-        check(network, known, input_norm=pair[0], output_norm=pair[1], solver="scip")
+        check(network, known, input_norm=pair[0], output_norm=pair[1], method="bab")
+        if SEEDS or seed == QUADRATIC.index(pair) % 3:  # SCIP takes nine times as long
+            check(network, known, input_norm=pair[0], output_norm=pair[1], solver="scip")
 
 
 @pytest.mark.unwatched
@@ -95,7 +97,10 @@ def test_pairs_with_l2(pair: tuple[str, str]) -> None:
 def test_l2_on_every_family(family: str) -> None:
     require("scip")
     network = case(family, 1)
-    check(network, constant(regions(*network), None, "l2", "l2"), input_norm="l2", solver="scip")
+    known = constant(regions(*network), None, "l2", "l2")
+    check(network, known, input_norm="l2", output_norm="l2", method="bab")
+    if sorted(FAMILIES).index(family) % 4 == 1:
+        check(network, known, input_norm="l2", output_norm="l2", solver="scip")
 
 
 @pytest.mark.unwatched
@@ -301,23 +306,19 @@ def test_every_kind_of_domain(seed: int, kind: str) -> None:
 @pytest.mark.unwatched
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_every_family_on_an_l1_ball_and_a_polytope(family: str) -> None:
-    for seed in range(2):
-        network = case(family, seed)
-        d, half = network.lower.size, (network.upper - network.lower) / 2
-        center = network.lower + half
-        domain = lx.Ball(center, float(half[0]), norm="l1")
-        found = regions(*network, l1_ball_halfspaces(center, float(half[0])))
-        check(network, constant(found), domain)
-        row = np.arange(1.0, d + 1)
-        cut = [
-            (row.tolist(), float(row @ center))
-        ]  # through the centre, where kinks of many families meet
-        found = regions(*network, cut)
-        check(
-            network,
-            constant(found),
-            lx.Polytope([row], [row @ center], network.lower, network.upper),
-        )
+    network = case(family, 0)
+    half = (network.upper - network.lower) / 2
+    center = network.lower + half
+    domain = lx.Ball(center, float(half[0]), norm="l1")
+    found = regions(*network, l1_ball_halfspaces(center, float(half[0])))
+    check(network, constant(found), domain)
+    network = case(family, 1)
+    center = (network.upper + network.lower) / 2
+    row = np.arange(1.0, center.size + 1)
+    # The cut goes through the centre, where kinks of many families meet.
+    found = regions(*network, [(row.tolist(), float(row @ center))])
+    domain = lx.Polytope([row], [row @ center], network.lower, network.upper)
+    check(network, constant(found), domain)
 
 
 def test_largest_entry_of_the_jacobian() -> None:
@@ -347,27 +348,28 @@ def test_the_dual_norms_of_the_transposed_matrix(pair: tuple[str, str]) -> None:
 
 
 @pytest.mark.unwatched
-@pytest.mark.parametrize("factor", [0.5, 0.999999, 1.0, 1.000001, 2.0])
-def test_a_target_is_decided(factor: float, solver: str) -> None:
-    for seed in range(2):
-        network = small(seed)
-        known = constant(regions(*network))
-        target = factor * known
-        result = lx.lipschitz(
-            to_network(network.weights),
-            lx.Box(network.lower, network.upper),
-            target=target,
-            method="mip",
-            solver=solver,
-        )
-        assert result.lower <= known * (1 + 1e-12)
-        assert known <= result.upper * (1 + 1e-12)
-        if factor == 1.0:
-            assert result.status is lx.Status.EXACT or result.within_target is not None
-        else:
-            assert result.within_target is (factor > 1)
-            assert result.termination in ("target", "optimal")
-            assert result.to_dict()["within_target"] is result.within_target
+@pytest.mark.parametrize(
+    ("factor", "seed"), [(0.5, 0), (0.999999, 1), (1.0, 0), (1.000001, 0), (2.0, 1)]
+)
+def test_a_target_is_decided(factor: float, seed: int, solver: str) -> None:
+    network = small(seed)
+    known = constant(regions(*network))
+    target = factor * known
+    result = lx.lipschitz(
+        to_network(network.weights),
+        lx.Box(network.lower, network.upper),
+        target=target,
+        method="mip",
+        solver=solver,
+    )
+    assert result.lower <= known * (1 + 1e-12)
+    assert known <= result.upper * (1 + 1e-12)
+    if factor == 1.0:
+        assert result.status is lx.Status.EXACT or result.within_target is not None
+    else:
+        assert result.within_target is (factor > 1)
+        assert result.termination in ("target", "optimal")
+        assert result.to_dict()["within_target"] is result.within_target
 
 
 def test_a_bad_target_is_refused() -> None:
@@ -509,7 +511,8 @@ def test_differences_of_outputs_with_a_large_common_part(common: float) -> None:
         shared = common * rng.normal(size=3)
         weights = [first, (np.array([shared + rng.normal(size=3) for _ in range(4)]), np.zeros(4))]
         box = -np.ones(inputs), np.ones(inputs)
-        for norm, label in itertools.product(("linf", "l1"), (None, 0)):
+        labels = (None, 0) if seed % 2 else (0, None)
+        for norm, label in zip(("linf", "l1"), labels, strict=True):
             known = constant(regions(weights, *box), cross_functionals(4, label), norm)
             result = lx.lipschitz(
                 to_network(weights),
