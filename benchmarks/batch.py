@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def throughput(count: int, jobs: int, target: Path | None) -> int:
-    """The three ways, in turns."""
+    """Return the three ways, in turns."""
     keep(target, environment({"balls": count, "jobs": jobs}), mode="w")
     balls = [lx.Ball(row / 255, 0.02) for row in np.load(DATA / "mnist_1_vs_7.npz")["x"][:count]]
     seconds: dict[str, float] = {}
@@ -87,7 +87,8 @@ def throughput(count: int, jobs: int, target: Path | None) -> int:
         keep(target, row)
         equal = "equal" if same else "NOT EQUAL"
         print(
-            f"{name}: {row['per_second']:.2f} a second, {row['speed_up']:.2f} times the loop, {equal}"
+            f"{name}: {row['per_second']:.2f} a second, {row['speed_up']:.2f} times the "
+            f"loop, {equal}"
         )
     return wrong
 
@@ -99,7 +100,7 @@ def worth(pool: Executor, jobs: int) -> float:
 
 
 def burn(seconds: float) -> float:
-    """Turns a second of a loop with small products of matrices and some Python, as branch and bound has."""
+    """Run a second of small products of matrices and some Python, as branch and bound has."""
     end, turns, matrix = time.perf_counter() + seconds, 0, np.eye(64)
     while time.perf_counter() < end:
         for _ in range(20):
@@ -136,7 +137,7 @@ def ways(jobs: int) -> Iterator[dict[str, Solver]]:
 
 
 def memory(count: int, target: Path | None) -> int:
-    """The resident memory over many small solves, by each method that needs no more than is installed."""
+    """Return the resident memory over many small solves, by each installed method."""
     keep(target, environment({"solves": count}), mode="w")
     network, rng = random_network((3, 5, 5, 2), 0), np.random.default_rng(0)
     grown = 0
@@ -167,7 +168,7 @@ def memory(count: int, target: Path | None) -> int:
 
 
 def resident() -> float:
-    """The memory of this process, in megabytes."""
+    """Return the memory of this process, in megabytes."""
     import resource  # noqa: PLC0415 - of POSIX
 
     pages = Path("/proc/self/statm")

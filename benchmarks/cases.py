@@ -128,7 +128,7 @@ def known_constants() -> dict[str, float]:
 
 
 def question(name: str) -> Case:
-    """A registered case.
+    """Return a registered case.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def known(name: str, asked: Case) -> float | None:
 
 
 def boxed_network(file: Path, model: str, input_norm: str, output_norm: str | None = None) -> Case:
-    """A network on the box for which a file of constants knows its constants; no output norm: c = (1, -1)."""
+    """Return a network on its box in a file of constants; no output norm means c = (1, -1)."""
     entry = next(
         entry for entry in json.loads(file.read_text()) if entry["model"] == f"{model}.onnx"
     )
@@ -160,12 +160,12 @@ def boxed_network(file: Path, model: str, input_norm: str, output_norm: str | No
 
 
 def trained_network(model: str, input_norm: str = "linf") -> Case:
-    """A network of `networks/`, on its box."""
+    """Return a network of `networks/`, on its box."""
     return boxed_network(NETWORKS / "constants.json", model, input_norm)
 
 
 def shared_network(model: str, norm: str) -> Case:
-    """A network of others on its box, its whole output, in one norm."""
+    """Return a network of others on its box, its whole output, in one norm."""
     file = SHARED / "expected.json"
     if not (file.is_file() and (SHARED / f"{model}.onnx").is_file()):
         raise Skipped(f"{model}.onnx is not here: LIPEXACT_CASES names its folder")
@@ -173,7 +173,7 @@ def shared_network(model: str, norm: str) -> Case:
 
 
 def global_constant(model: str, dim: int) -> Case:
-    """A network of `networks/` on all of R^d, in the Euclidean norm."""
+    """Return a network of `networks/` on all of R^d, in the Euclidean norm."""
     return Case(NETWORKS / f"{model}.onnx", lx.Reals(dim), input_norm="l2")
 
 
@@ -189,7 +189,7 @@ def random_network(sizes: Sequence[int], seed: int) -> lx.Network:
 
 @case
 def wine_13_16_16_3() -> Case:
-    """The example network, trained, on all of its inputs."""
+    """Return the example network, trained, on all of its inputs."""
     return Case(EXAMPLES / "wine_13_16_16_3.onnx", lx.Box.unit(13), (1, -1, 0))
 
 
@@ -201,13 +201,16 @@ def random_4_8_8_2() -> Case:
 
 @case
 def random_64_16_16_2() -> Case:
-    """Many inputs in a small ball: few gates are open, and reverse mode has many signs to settle."""
+    """Many inputs in a small ball.
+
+    Few gates are open, and reverse mode has many signs to settle.
+    """
     return Case(random_network((64, 16, 16, 2), seed=0), lx.Ball([0.0] * 64, radius=0.05), (1, -1))
 
 
 @case
 def random_64_16_16_2_l1() -> Case:
-    """The same network with the norm l1 on its inputs."""
+    """Return the same network with the norm l1 on its inputs."""
     return Case(
         random_network((64, 16, 16, 2), seed=0), lx.Ball([0.0] * 64, radius=0.05), (1, -1), "l1"
     )
@@ -221,7 +224,7 @@ def digits17_64_20_20_20_2() -> Case:
 
 @case
 def digits17_64_20_20_20_2_l1() -> Case:
-    """The same network with the norm l1 on its inputs."""
+    """Return the same network with the norm l1 on its inputs."""
     return trained_network("digits17_64_20_20_20_2", "l1")
 
 
@@ -233,13 +236,16 @@ def synthetic_2_20_40_20_2() -> Case:
 
 @beside(Peer(LIPMIP, 35.8))
 def synthetic_10_20_30_20_2() -> Case:
-    """Trained on points of the unit cube in 10 dimensions, where most gates are open: half a minute or more."""
+    """Trained on points of the unit cube in 10 dimensions, where most gates are open.
+
+    Half a minute or more.
+    """
     return trained_network("synthetic_10_20_30_20_2")
 
 
 @case
 def synthetic_10_wide() -> Case:
-    """The same network in a ball of radius 1.5 around the middle of its cube: minutes, for several workers."""
+    """Return the network in a ball of radius 1.5 around the middle of its cube: minutes of work."""
     return replace(synthetic_10_20_30_20_2(), domain=lx.Ball(np.full(10, 0.5), 1.5), known=None)
 
 
@@ -251,14 +257,20 @@ def mnist17_784_20_20_20_2() -> Case:
 
 @family(20, Peer("LipMIP, Gurobi, the paper's networks and machine", 69.0, "mean of 20 balls"))
 def mnist17_ball(member: int) -> Case:
-    """MNIST's digits 1 and 7, 784-20-20-20-2, in a ball of radius 0.1, not clipped, around a test digit."""
+    """MNIST's digits 1 and 7, 784-20-20-20-2, in a ball of radius 0.1, not clipped.
+
+    Around a test digit.
+    """
     center = np.load(DATA / "mnist17_points.npz")["x"][member] / 255
     return Case(NETWORKS / "mnist17_seed0_784_20_20_20_2.onnx", lx.Ball(center, 0.1), (1, -1))
 
 
 @family(3, Peer(LIPMIP, None, "[0.39, 3.9] after 300 s, seed 0"))
 def untrained_10_20_30_20_2(member: int) -> Case:
-    """PyTorch's default initialisation, not trained, on the unit cube: nearly all gates are open."""
+    """PyTorch's default initialisation, not trained, on the unit cube.
+
+    Nearly all gates are open.
+    """
     return Case(NETWORKS / f"untrained_10_20_30_20_2_seed{member}.onnx", lx.Box.unit(10), (1, -1))
 
 
@@ -276,19 +288,19 @@ def regression_11_24_24_1() -> Case:
 
 @beside(LIPBAB)
 def sd_10_15_10_3_linf() -> Case:
-    """A classifier of LipBaB's authors, whole output."""
+    """Return a classifier of LipBaB's authors, whole output."""
     return shared_network("sd_10_15_10_3", "linf")
 
 
 @beside(LIPBAB)
 def sd_10_15_10_3_l1() -> Case:
-    """The same network in the norm l1."""
+    """Return the same network in the norm l1."""
     return shared_network("sd_10_15_10_3", "l1")
 
 
 @beside(LIPBAB)
 def sd_10_15_10_3_l2() -> Case:
-    """The same network in the Euclidean norm."""
+    """Return the same network in the Euclidean norm."""
     return shared_network("sd_10_15_10_3", "l2")
 
 
@@ -306,7 +318,10 @@ def wine_groupsort_13_16_16_3() -> Case:
 
 @case
 def digits_residual_8x8() -> Case:
-    """Convolutions around a residual connection, batch normalisation and average pooling, trained on 8 by 8 pixels."""
+    """Convolutions around a residual connection, batch normalisation and average pooling.
+
+    Trained on 8 by 8 pixels.
+    """
     margin = [0.0, 1.0, *[0.0] * 5, -1.0, 0.0, 0.0]
     return Case(
         EXAMPLES / "digits_residual_8x8.onnx", lx.Ball([0.5] * 64, 0.02, clip=(0, 1)), margin
@@ -321,7 +336,7 @@ def wine_13_16_16_3_cross() -> Case:
 
 @case
 def wine_13_16_16_3_l1_linf() -> Case:
-    """The largest entry of the Jacobian, on a ball of the norm l1."""
+    """Return the largest entry of the Jacobian, on a ball of the norm l1."""
     ball = lx.Ball([0.5] * 13, 1.0, norm="l1", clip=(0, 1))
     return Case(EXAMPLES / "wine_13_16_16_3.onnx", ball, input_norm="l1", output_norm="linf")
 
@@ -335,7 +350,7 @@ def wine_13_16_16_3_l2() -> Case:
 
 @case
 def random_30_16_16_4_linf() -> Case:
-    """The whole output of a network with many inputs in a small ball."""
+    """Return the whole output of a network with many inputs in a small ball."""
     return Case(random_network((30, 16, 16, 4), seed=0), lx.Ball([0.0] * 30, radius=0.05))
 
 

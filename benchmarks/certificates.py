@@ -1,4 +1,7 @@
-"""What proofs take to make, to keep and to check: python -m benchmarks.certificates [--case NAME]."""
+"""What proofs take to make, to keep and to check.
+
+Run it by `python -m benchmarks.certificates [--case NAME]`.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     print(
-        "| case | search, s | proof, s | check, s | nodes | bytes | |\n|---|---|---|---|---|---|---|"
+        "| case | search, s | proof, s | check, s | nodes | bytes | "
+        "|\n|---|---|---|---|---|---|---|"
     )
     for name in (name for name in CASES if chosen(name, options.case, first=options.case is None)):
         try:

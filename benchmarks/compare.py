@@ -24,7 +24,7 @@ Pair = tuple[Row, Row]
 
 
 def differences(old: Report, new: Report) -> list[str]:
-    """What differs between the runs beside the package itself, one line each."""
+    """Return what differs between the runs beside the package itself, one line each."""
     before, after = (dict(leaves(report.environment)) for report in (old, new))
     return [
         f"{name}: {before.get(name, 'none')} before, {after.get(name, 'none')} now"
@@ -34,7 +34,7 @@ def differences(old: Report, new: Report) -> list[str]:
 
 
 def leaves(environment: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What must be the same for times to be comparable."""
+    """Yield what must be the same for times to be comparable."""
     for name in SAME:
         value = environment.get(name)
         if isinstance(value, Mapping):
@@ -44,13 +44,13 @@ def leaves(environment: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def pairs(old: Report, new: Report) -> list[Pair]:
-    """The rows of both runs that answer the same question in the same configuration."""
+    """Return the rows of both runs that answer the same question in the same configuration."""
     before = {key(row): row for row in old.rows if "seconds" in row}
     return [(before[key(row)], row) for row in new.rows if "seconds" in row and key(row) in before]
 
 
 def key(row: Row) -> tuple[str, str]:
-    """What a row is about."""
+    """Return what a row is about."""
     return row["case"], row["configuration"]
 
 
@@ -76,7 +76,7 @@ def speed(old: Row, new: Row) -> float | None:
 
 
 def markdown(old: Report, new: Report) -> str:
-    """The comparison."""
+    """Return the comparison."""
     found = pairs(old, new)
     parts = [f"# {old.name} and {new.name}", f"{version(old)} before, {version(new)} now."]
     differing = differences(old, new)
@@ -112,7 +112,7 @@ def version(report: Report) -> str:
 
 
 def ratios(found: Sequence[Pair]) -> str:
-    """A row for each pair."""
+    """Return a row for each pair."""
     heads = ["case", "asked", "before", "now", "seconds before", "seconds now", "ratio"]
     return table(
         heads,
@@ -132,7 +132,7 @@ def ratios(found: Sequence[Pair]) -> str:
 
 
 def state(row: Row) -> str:
-    """The constant, or what is known of it."""
+    """Return the constant, or what is known of it."""
     if "error" in row:
         return "FAILED"
     return (
@@ -143,7 +143,7 @@ def state(row: Row) -> str:
 
 
 def mean(found: Sequence[Pair]) -> str:
-    """The geometric mean of what became faster or slower, and what was gained or lost."""
+    """Return the geometric mean of what became faster or slower, and what was gained or lost."""
     known = [ratio for old, new in found if (ratio := speed(old, new)) is not None]
     lines = (
         [f"Geometric mean of the ratios: {geometric_mean(known):.3g}, over {len(known)} cases."]
@@ -163,7 +163,7 @@ def mean(found: Sequence[Pair]) -> str:
 
 
 def only(report: Report, other: Report) -> list[str]:
-    """The cases with a result in one of both only."""
+    """Return the cases with a result in one of both only."""
     there = {key(row) for row in other.rows if "seconds" in row}
     return [
         f"{row['case']} ({row['configuration']})"

@@ -1,4 +1,6 @@
-"""Estimates as ratios to the exact constant: python -m benchmarks.estimators [--case NAME] [--report NAME].
+"""Estimates as ratios to the exact constant.
+
+Run it by `python -m benchmarks.estimators [--case NAME] [--report NAME]`.
 
 For every case, in the Euclidean, the maximum and the absolute-sum norm, each estimator in the
 registry. Of "lipsdp" and "lipsdp-layer" the table has the local bound and the global one. With
@@ -33,8 +35,10 @@ SHOWN = (
     "untrained_10_20_30_20_2_0",
 )
 EXPLAINED = (
-    "Each value is divided by the exact constant, or by the least upper bound where the time limit left an interval, "
-    "which the list of constants shows. Seconds are those of one call. One norm on both sides, on the whole output or "
+    "Each value is divided by the exact constant, or by the least upper bound where the "
+    "time limit left an interval, "
+    "which the list of constants shows. Seconds are those of one call. One norm on both "
+    "sides, on the whole output or "
     "the functional of the case."
 )
 
@@ -82,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measured(name: str, norm: str, seconds: float) -> Iterable[dict[str, Any]]:
-    """A record for each estimator."""
+    """Yield a record for each estimator."""
     asked = question(name)
     network = lx.load(asked.model)
     keywords = {"input_norm": norm, "functional": asked.functional}
@@ -114,7 +118,7 @@ def measured(name: str, norm: str, seconds: float) -> Iterable[dict[str, Any]]:
 
 
 def related(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The records of one question, with ratios to its constant, or to the least that is known to be at least that."""
+    """Return the records of one question, with ratios to its constant or its best upper bound."""
     found = [
         record["value"]
         for record in records
@@ -188,7 +192,7 @@ def closed(record: dict[str, Any]) -> bool:
 
 
 def constant(record: dict[str, Any]) -> str:
-    """The constant, or what is known of it."""
+    """Return the constant, or what is known of it."""
     if record["status"] == "EXACT":
         return f"{record['constant']:.6g}"
     return f"[{record['lower']:.6g}, {record['constant']:.6g}]"

@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the command line."""
     result = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
     result.add_argument(
         "--smoke", action="store_true", help="the first two points of each sweep, once"
@@ -122,7 +122,7 @@ def run(
 def solves(
     axis: str, point: Point, configuration: Configuration, options: argparse.Namespace
 ) -> Iterator[Record]:
-    """A record for each network of a point."""
+    """Yield a record for each network of a point."""
     for seed in range(options.networks):
         row: Record = {
             "case": f"{axis}_{getattr(point, axis):g}_{seed}",
@@ -133,7 +133,7 @@ def solves(
 
 
 def question(point: Point, seed: int) -> Case:
-    """The point's network number `seed`."""
+    """Return the point's network number `seed`."""
     sizes = (point.inputs, *[point.width] * point.depth, 2)
     return Case(random_network(sizes, seed), lx.Ball(np.zeros(point.inputs), point.radius), (1, -1))
 
@@ -147,7 +147,7 @@ def keep(file: Path | None, record: Record, mode: str = "a") -> None:
 
 
 def told(axis: str, value: float, rows: Sequence[Mapping[str, Any]]) -> str:
-    """A row for a point."""
+    """Return a row for a point."""
     times = " ".join(f"{row['seconds']:.2f}" for row in rows)
     return f"{axis:8} {value:<8g} {sum(map(closed, rows))} of {len(rows)} closed; seconds: {times}"
 
@@ -158,7 +158,7 @@ def closed(row: Mapping[str, Any]) -> bool:
 
 
 def curve(rows: Sequence[Mapping[str, Any]]) -> dict[float, list[Mapping[str, Any]]]:
-    """The rows of one sweep by the value that was varied, in order."""
+    """Return the rows of one sweep by the value that was varied, in order."""
     points: dict[float, list[Mapping[str, Any]]] = {}
     for row in sorted(rows, key=lambda row: row["value"]):
         points.setdefault(row["value"], []).append(row)
@@ -166,7 +166,7 @@ def curve(rows: Sequence[Mapping[str, Any]]) -> dict[float, list[Mapping[str, An
 
 
 def draw(report: Report, target: Path) -> int:
-    """The curves, as a picture; 1 where matplotlib is missing."""
+    """Return the curves, as a picture; 1 where matplotlib is missing."""
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 - only to draw
     except ImportError:
@@ -187,7 +187,10 @@ def draw(report: Report, target: Path) -> int:
 
 
 def draw_sweep(panel: Any, axis: str, rows: Sequence[Mapping[str, Any]], limit: float) -> None:
-    """One sweep: every network as a point, open where the limit stopped it, and the medians as a line."""
+    """One sweep.
+
+    Every network as a point, open where the limit stopped it, and the medians as a line.
+    """
     points = curve(rows)
     panel.plot(
         list(points),
@@ -210,10 +213,16 @@ def draw_sweep(panel: Any, axis: str, rows: Sequence[Mapping[str, Any]], limit: 
 
 
 def title(report: Report) -> str:
-    """What is the same for all curves."""
+    """Return what is the same for all curves."""
     asked = ", ".join(dict.fromkeys(row["configuration"] for row in report.rows))
-    base = f"{BASE.depth} hidden layers of {BASE.width}, {BASE.inputs} inputs, radius {BASE.radius:g} where not varied"
-    return f"{base}; {asked}; {report.environment['options']['networks']} random networks each, open: not closed"
+    base = (
+        f"{BASE.depth} hidden layers of {BASE.width}, {BASE.inputs} inputs, radius "
+        f"{BASE.radius:g} where not varied"
+    )
+    return (
+        f"{base}; {asked}; {report.environment['options']['networks']} random networks each, "
+        "open: not closed"
+    )
 
 
 if __name__ == "__main__":

@@ -28,20 +28,23 @@ CLOSE = 1e-9  # relative: as far as a constant may be from the known one
 
 @dataclass(frozen=True)
 class Configuration:
-    """How a case is to be solved; without a solver, as the package does by default, where that can do the case."""
+    """How a case is to be solved.
+
+    Without a solver, as the package does by default, where that can do the case.
+    """
 
     method: str = "auto"
     solver: str | None = None
     mode: str = "auto"
 
     def __str__(self) -> str:
-        """What was asked for beyond the defaults, with the method first."""
+        """Return what was asked for beyond the defaults, with the method first."""
         mode = None if self.mode == "auto" else self.mode
         return ", ".join(part for part in (self.method, self.solver, mode) if part)
 
 
 def measure(case: Case, configuration: Configuration, seconds: float, repeat: int) -> Record:
-    """A case's result and the medians of its times.
+    """Return a case's result and the medians of its times.
 
     What the time limit stopped is not repeated: it would only take as long again.
     """
@@ -100,7 +103,7 @@ def contradiction(record: Mapping[str, Any], known: float | None) -> str | None:
 
 
 def flatten(stats: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The entries of nested mappings, with dotted names."""
+    """Yield the entries of nested mappings, with dotted names."""
     for name, value in stats.items():
         if isinstance(value, Mapping):
             yield from flatten(value, f"{prefix}{name}.")
@@ -119,7 +122,7 @@ def medians(records: Sequence[Mapping[str, Any]]) -> Record:
 
 
 def environment(options: Mapping[str, Any]) -> Record:
-    """What the numbers depend on beside the cases; the options are those that change them."""
+    """Return what the numbers depend on beside the cases, with the options that change them."""
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "revision": revision(),
@@ -147,7 +150,7 @@ def versions() -> dict[str, str]:
 
 
 def cbc_version() -> str | None:
-    """That of the program on the path."""
+    """Return that of the program on the path."""
     program = shutil.which("cbc")
     if program is None:
         return None
@@ -161,7 +164,7 @@ def cbc_version() -> str | None:
 
 
 def revision() -> str:
-    """The commit, with "+" where the sources differ from it; "" outside of a clone."""
+    """Return the commit, with "+" where the sources differ from it; "" outside of a clone."""
     try:
         commit, changes = (
             _git(*words)
@@ -179,7 +182,7 @@ def _git(*words: str) -> str:
 
 
 def processor() -> str:
-    """The processor's name, as far as the system tells it."""
+    """Return the processor's name, as far as the system tells it."""
     told = Path("/proc/cpuinfo")
     if told.is_file():
         for line in told.read_text().splitlines():

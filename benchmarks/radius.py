@@ -1,4 +1,6 @@
-"""The largest radius at which the constant is exact within a time limit: python -m benchmarks.radius MODEL [options].
+"""The largest radius at which the constant is exact within a time limit.
+
+Run it by `python -m benchmarks.radius MODEL [options]`.
 
 Around a centre the radius is doubled until the answer is no longer exact, then narrowed by
 bisection of its logarithm. Every radius is a call of its own with the whole limit.
@@ -50,7 +52,7 @@ def attempt(
 
 
 def largest(network: lx.Network, center: np.ndarray, options: argparse.Namespace) -> float:
-    """The largest radius found, 0.0 if none is."""
+    """Return the largest radius found, 0.0 if none is."""
     low, high = 0.0, options.start
     while high <= options.most:
         if not attempt(network, center, high, options):
@@ -100,7 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         low, high = options.box
         centers = np.random.default_rng(0).uniform(low, high, (options.centers, network.input.size))
     print(
-        f"{options.model.name}: {network.relus} gates, {options.seconds:g} s a radius, {options.solver}\n"
+        f"{options.model.name}: {network.relus} gates, {options.seconds:g} s a radius, "
+        f"{options.solver}\n"
     )
     for number, center in enumerate(centers):
         print("| radius | status | lower | upper | seconds | binaries | nodes | mode |")

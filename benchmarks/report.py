@@ -1,4 +1,7 @@
-"""A Markdown report of what `python -m benchmarks.run --json` printed: python -m benchmarks.report FILE."""
+"""A Markdown report of what `python -m benchmarks.run --json` printed.
+
+Run it by `python -m benchmarks.report FILE`.
+"""
 
 from __future__ import annotations
 
@@ -44,14 +47,17 @@ class Comparison:
 
     @property
     def ratio(self) -> float | None:
-        """How many times faster than the other program; None where one of both did not close the case."""
+        """How many times faster than the other program.
+
+        None where one of both did not close the case.
+        """
         if self.closed < self.count or self.peer["seconds"] is None or not self.seconds > 0:
             return None
         return float(self.peer["seconds"] / self.seconds)
 
 
 def read(path: Path) -> Report:
-    """A file of JSON lines.
+    """Return a file of JSON lines.
 
     Raises
     ------
@@ -61,13 +67,14 @@ def read(path: Path) -> Report:
     records = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
     if not records or "versions" not in records[0]:
         raise ValueError(
-            f"{path.name} does not begin with an environment: it is no output of benchmarks.run --json"
+            f"{path.name} does not begin with an environment: it is no output of "
+            "benchmarks.run --json"
         )
     return Report(path.stem, records[0], [record for record in records if "case" in record])
 
 
 def markdown(report: Report) -> str:
-    """The whole report."""
+    """Return the whole report."""
     parts = [f"# Benchmarks: {report.name}", where(report.environment)]
     if len({row["configuration"] for row in report.rows if "seconds" in row}) > 1:
         parts += ["## By method and solver", SIDE_BY_SIDE, side_by_side(report.rows)]
@@ -82,13 +89,14 @@ def markdown(report: Report) -> str:
 
 
 SIDE_BY_SIDE = (
-    "Seconds where the constant was found, else the interval that was left. The last row is the geometric mean of the "
+    "Seconds where the constant was found, else the interval that was left. The last row "
+    "is the geometric mean of the "
     "seconds divided by those of the first column, over the cases that both closed."
 )
 
 
 def side_by_side(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A row for each case, a column for each configuration."""
+    """Return a row for each case, a column for each configuration."""
     cells = {(row["case"], row["configuration"]): row for row in rows if "seconds" in row}
     names = list(dict.fromkeys(row["case"] for row in rows if "seconds" in row))
     first, *others = configurations = list(dict.fromkeys(row["configuration"] for row in rows))
@@ -124,13 +132,15 @@ def side_by_side(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 EXPLAINED = (
-    "Seconds of a family are the mean of its members' medians. The ratio says how many times faster than the other "
-    "program; there is none where either did not close the case. What the other program was measured on stands with it."
+    "Seconds of a family are the mean of its members' medians. The ratio says how many "
+    "times faster than the other "
+    "program; there is none where either did not close the case. What the other program "
+    "was measured on stands with it."
 )
 
 
 def where(environment: Mapping[str, Any]) -> str:
-    """The environment, as a list."""
+    """Return the environment, as a list."""
     told = {
         "date": environment.get("date"),
         "revision": environment.get("revision"),
@@ -155,7 +165,7 @@ def where(environment: Mapping[str, Any]) -> str:
 
 
 def cases(rows: Iterable[Mapping[str, Any]]) -> str:
-    """A row for each case and configuration that gave a result."""
+    """Return a row for each case and configuration that gave a result."""
     heads = [
         "case",
         "asked",
@@ -194,7 +204,7 @@ def cases(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def phases(stats: Mapping[str, Any]) -> dict[str, float]:
-    """The seconds of each phase, whatever phases there are; one may be part of another."""
+    """Return the seconds of each phase, whatever phases there are; one may be part of another."""
     return {
         name.removesuffix(PHASE).replace("_", " "): float(value)
         for name, value in stats.items()
@@ -203,7 +213,7 @@ def phases(stats: Mapping[str, Any]) -> dict[str, float]:
 
 
 def comparisons(rows: Iterable[Mapping[str, Any]]) -> list[Comparison]:
-    """For each family that another program was measured on, and each configuration, how they compare."""
+    """Compare each configuration with each other program, on the families that it was measured on."""
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         if row.get("peer") is not None and "seconds" in row:
@@ -241,7 +251,7 @@ def peers(beside: Iterable[Comparison]) -> str:
 
 
 def means(beside: Sequence[Comparison]) -> str:
-    """The geometric mean of the ratios of each configuration."""
+    """Return the geometric mean of the ratios of each configuration."""
     lines = []
     for configuration in dict.fromkeys(one.configuration for one in beside):
         own = [one for one in beside if one.configuration == configuration]
@@ -265,11 +275,14 @@ def geometric_mean(values: Sequence[float]) -> float:
 def reason(row: Mapping[str, Any]) -> str:
     """One line on a case that failed or was skipped."""
     what = "FAILED" if "error" in row else "skipped"
-    return f"- {row['case']} ({row['configuration']}) {what}: {' '.join(row.get('error', row.get('skipped')).split())}"
+    return (
+        f"- {row['case']} ({row['configuration']}) {what}: "
+        f"{' '.join(row.get('error', row.get('skipped')).split())}"
+    )
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Yield a Markdown table."""
 
     def lines() -> Iterator[str]:
         yield " | ".join(heads)
@@ -283,7 +296,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def number(value: float) -> str:
-    """A bound, as far as a reader needs it."""
+    """Return a bound, as far as a reader needs it."""
     return f"{value:.6g}"
 
 

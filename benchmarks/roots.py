@@ -1,4 +1,6 @@
-"""Upper bounds before any branching, by what they come from: python -m benchmarks.roots [--case NAME].
+"""Upper bounds before any branching, by what they come from.
+
+Run it by `python -m benchmarks.roots [--case NAME]`.
 
 Lines are those of linear relaxation, in the better mode; the linear program is that of
 `method="lp"` over the same relaxation, for norms that make it linear; signs are those of

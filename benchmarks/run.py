@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the command line."""
     result = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     result.add_argument(
         "--smoke",
@@ -115,7 +115,7 @@ def listing(names: Sequence[str]) -> int:
 
 
 def run(names: Sequence[str], options: argparse.Namespace) -> Iterator[Record]:
-    """The environment, then a record for each case and configuration."""
+    """Yield the environment, then a record for each case and configuration."""
     yield environment({"seconds": options.seconds, "repeat": options.repeat})
     for name in names:
         for configuration in configurations(options):
@@ -131,7 +131,7 @@ def configurations(options: argparse.Namespace) -> list[Configuration]:
 
 
 def record(name: str, configuration: Configuration, seconds: float, repeat: int) -> Record:
-    """What came of a case; a failure is told at once, and does not keep the others from running."""
+    """Return what came of a case; a failure is told at once, and the other cases go on."""
     entry = CASES[name]
     result: Record = {"case": name, "family": entry.family, "configuration": str(configuration)}
     result |= asdict(configuration) | {"peer": None if entry.peer is None else asdict(entry.peer)}
@@ -209,19 +209,22 @@ def as_row(record: Mapping[str, Any]) -> None:
             for part in (record["used_method"], record["used_solver"], record["used_mode"])
             if part
         )
-        row += f"{used:18} {record['status']:8} [{record['lower']:.9g}, {record['upper']:.9g}] {record['seconds']:.2f} s"
+        row += (
+            f"{used:18} {record['status']:8} [{record['lower']:.9g}, {record['upper']:.9g}] "
+            f"{record['seconds']:.2f} s"
+        )
         row += f" {record['error']}" if "error" in record else ""
     print(row, flush=True)
 
 
 def lines(name: str) -> TextIO:
-    """The file of a report's JSON lines, opened anew."""
+    """Return the file of a report's JSON lines, opened anew."""
     REPORTS.mkdir(exist_ok=True)
     return (REPORTS / f"{name}.jsonl").open("w")
 
 
 def write(name: str) -> None:
-    """The report of what was measured."""
+    """Write the report of what was measured."""
     (REPORTS / f"{name}.md").write_text(markdown(read(REPORTS / f"{name}.jsonl")))
 
 

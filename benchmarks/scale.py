@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def ending(code: int | None) -> str:
-    """What a process's exit code says."""
+    """Return what a process's exit code says."""
     if code is None or code >= 0:
         return f"exit code {code}"
     name = signal.Signals(-code).name
@@ -72,7 +72,7 @@ def ending(code: int | None) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the command line."""
     result = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     result.add_argument("--smoke", action="store_true", help="with a small network")
     result.add_argument(
@@ -83,7 +83,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def model(channels: Sequence[tuple[int, int]], seed: int) -> onnx.ModelProto:
-    """Convolutions and two dense layers with a ReLU between each two, initialised as He and others do."""
+    """Convolutions and two dense layers with a ReLU between each two.
+
+    Initialised as He and others do.
+    """
     rng = np.random.default_rng(seed)
     nodes, weights = [], []
     value, (depth, height, width) = "x", SHAPE
@@ -140,7 +143,7 @@ def run(phase: str, path: Path, seconds: float) -> None:
 
 
 def answer(phase: str, network: lx.Network, ball: lx.Domain, seconds: float) -> str:
-    """What a phase finds out."""
+    """Return what a phase finds out."""
     if phase == "lipschitz":
         return repr(lx.lipschitz(network, ball, functional=FUNCTIONAL, time_limit=seconds))
     if phase in MODES:

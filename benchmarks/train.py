@@ -1,4 +1,6 @@
-"""Make the networks of the cases that none of the other scripts made: python -m benchmarks.train [NAME ...].
+"""Make the networks of the cases that none of the other scripts made.
+
+Run it by `python -m benchmarks.train [NAME ...]`.
 
 * mnist17_seed0_784_20_20_20_2: MNIST's digits 1 and 7, Adam at 1e-3, batches of 100, cross-entropy,
   as many steps as ten epochs of all 13,007 training digits would take; with it the 20 test digits
@@ -58,7 +60,7 @@ def fit(model: nn.Module, x: torch.Tensor, y: torch.Tensor, loss: Loss, epochs: 
 
 
 def exported(model: nn.Sequential) -> bytes:
-    """The network as an ONNX file."""
+    """Return the network as an ONNX file."""
     first = model[0]
     assert isinstance(first, nn.Linear)
     target = io.BytesIO()
@@ -93,7 +95,7 @@ def all_of_mnist() -> dict[str, npt.NDArray[np.uint8]]:
 
 
 def mnist17(*, full: bool = False) -> None:
-    """The network, and the points around which its constants are asked."""
+    """Train the network, and keep the points around which its constants are asked."""
     data = all_of_mnist() if full else np.load(DATA / "mnist_1_vs_7.npz")
     order = np.random.default_rng(0).permutation(len(data["y"]))
     test, train = order[:TESTED], order[TESTED:]

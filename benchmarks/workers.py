@@ -129,7 +129,7 @@ def speed_up(cases: Iterable[str], seconds: float, repeat: int, target: Path | N
 
 
 def solve(name: str, seconds: float | None, **options: Any) -> lx.LipschitzResult:
-    """A case by branch and bound."""
+    """Return a case by branch and bound."""
     asked = question(name)
     norms = {
         "input_norm": asked.input_norm,
@@ -191,12 +191,13 @@ def record(name: str, seconds: float, file: Path) -> None:
             },
         )
     print(
-        f"{name}: {result.status}, {len(rows)} tasks, {sum(one.seconds for one in rows.values()):.1f} s of workers"
+        f"{name}: {result.status}, {len(rows)} tasks, "
+        f"{sum(one.seconds for one in rows.values()):.1f} s of workers"
     )
 
 
 def read(file: Path) -> tuple[float, list[Task]]:
-    """The first phase's seconds, and the tasks in the order in which they were answered."""
+    """Return the first phase's seconds, and the tasks in the order in which they were answered."""
     head, *rows = map(json.loads, file.read_text().splitlines())
     tasks = [
         Task(tuple(row["parents"]), row["seconds"], head["caller"], row["sent"], row["received"])
@@ -206,7 +207,7 @@ def read(file: Path) -> tuple[float, list[Task]]:
 
 
 def replays(first: float, tasks: Sequence[Task]) -> Iterable[Record]:
-    """What the search takes on some numbers of workers, and with some latencies."""
+    """Yield what the search takes on some numbers of workers, and with some latencies."""
     total, longest = first + sum(task.seconds for task in tasks), first + critical(tasks)
     yield {
         "tasks": len(tasks),
@@ -225,7 +226,7 @@ def replays(first: float, tasks: Sequence[Task]) -> Iterable[Record]:
 
 
 def critical(tasks: Sequence[Task]) -> float:
-    """The longest chain of tasks that wait for each other."""
+    """Return the longest chain of tasks that wait for each other."""
     ends: list[float] = []
     for task in tasks:
         ends.append(
@@ -284,16 +285,20 @@ def replay(first: float, tasks: Sequence[Task], workers: int, latency: float) ->
 
 
 def told(row: Mapping[str, Any]) -> str:
-    """A line for a row."""
+    """Return a line for a row."""
     if "tasks" in row:
         return (
-            f"{row['tasks']} tasks, {row['seconds']:.1f} s, of which {row['first']:.1f} s alone; the longest chain "
-            f"takes {row['critical']:.1f} s, the caller {row['caller']:.1f} s; a task {row['task']:.3f} s, "
+            f"{row['tasks']} tasks, {row['seconds']:.1f} s, of which {row['first']:.1f} s "
+            "alone; the longest chain "
+            f"takes {row['critical']:.1f} s, the caller {row['caller']:.1f} s; a task "
+            f"{row['task']:.3f} s, "
             f"{row['sent'] / 1e3:.1f} kB there, {row['received'] / 1e3:.1f} kB back (medians)"
         )
     return (
-        f"{row['workers']:5} workers, latency {1e3 * row['latency']:5.1f} ms: {row['seconds']:8.2f} s, "
-        f"speed-up {row['speed_up']:6.1f}, workers busy {100 * row['busy']:5.1f} %, caller {100 * row['caller']:5.1f} %"
+        f"{row['workers']:5} workers, latency {1e3 * row['latency']:5.1f} ms: "
+        f"{row['seconds']:8.2f} s, "
+        f"speed-up {row['speed_up']:6.1f}, workers busy {100 * row['busy']:5.1f} %, caller "
+        f"{100 * row['caller']:5.1f} %"
     )
 
 

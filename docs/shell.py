@@ -1,4 +1,7 @@
-"""The cell magic %%sh of the executed pages: plain output, and a failing command fails the build."""
+"""The cell magic %%sh of the executed pages.
+
+Plain output, and a failing command fails the build.
+"""
 
 import os
 import re
@@ -18,7 +21,8 @@ PLAIN = {
 PLAIN |= {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100"}
 # Run in this process, which has the package loaded: most of a short command is its start.
 OURS = re.compile(
-    r'lipexact (?P<arguments>[^|;&<>]*?)(?P<head> \| head -n (?P<lines>\d+))?(?P<code> \|\| echo "code \$\?")?$'
+    r"lipexact (?P<arguments>[^|;&<>]*?)(?P<head> \| head -n (?P<lines>\d+))?(?P<code> "
+    r'\|\| echo "code \$\?")?$'
 )
 
 

@@ -122,7 +122,8 @@ def train(name: str, make: Callable[[], nn.Module], data: Data, epochs: int) -> 
         )
     onnx.checker.check_model(onnx.load(target), full_check=True)
     print(
-        f"{target.name}: accuracy {accuracy:.3f} on {len(test_y)} test points, {target.stat().st_size} bytes"
+        f"{target.name}: accuracy {accuracy:.3f} on {len(test_y)} test points, "
+        f"{target.stat().st_size} bytes"
     )
 
 

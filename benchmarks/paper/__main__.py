@@ -82,13 +82,16 @@ def make(name: str, folder: Path, options: argparse.Namespace) -> None:
 
 
 def markdown(name: str, head: Mapping[str, Any], body: str) -> str:
-    """The whole report."""
+    """Return the whole report."""
     command = f"`nox -s paper -- {name}`"
-    return f"# The paper's experiments: {name}\n\nMade by {command}.\n\n{where(head)}\n\n<!-- results -->\n\n{body}\n"
+    return (
+        f"# The paper's experiments: {name}\n\nMade by {command}.\n\n{where(head)}\n\n<!-- "
+        f"results -->\n\n{body}\n"
+    )
 
 
 def picture(study: Study, records: Sequence[dict[str, Any]], file: Path) -> None:
-    """The study's figure, where matplotlib is installed."""
+    """Draw the study's figure, where matplotlib is installed."""
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
     except ImportError:

@@ -25,7 +25,7 @@ def network(archive: str, name: str) -> lx.Network:
 
 
 def about(archive: str) -> dict[str, Any]:
-    """What is known of an archive's networks, by their names."""
+    """Return what is known of an archive's networks, by their names."""
     with zipfile.ZipFile(NETWORKS / f"{archive}.zip") as file:
         known: dict[str, Any] = json.loads(file.read(ABOUT))
     return known

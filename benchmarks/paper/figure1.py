@@ -1,4 +1,7 @@
-"""Figure 1: estimates while a network trains, and the exact constant under regularisers, epoch by epoch."""
+"""Figure 1 of the paper.
+
+Estimates while a network trains, and the exact constant under regularisers, epoch by epoch.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ COLOURS = {"none": "black", "l1 weights": "C0", "l2 weights": "C1", "FGSM": "C2"
 
 
 def items(quick: bool) -> Iterator[Item]:
-    """Every network on the unit square, c = (1, -1), norm linf; estimators where no regulariser was used."""
+    """Every network on the unit square, c = (1, -1), norm linf.
+
+    Estimators where no regulariser was used.
+    """
     for name, known in archive.about(ARCHIVE).items():
         if quick and (
             known["seed"]
@@ -64,7 +70,7 @@ def epochs(records: Sequence[Mapping[str, Any]]) -> list[int]:
 
 
 def training(records: Sequence[Record]) -> str:
-    """A row for each method, a column for each epoch."""
+    """Return a row for each method, a column for each epoch."""
     known = [record for record in with_errors(records) if record["regulariser"] == "none"]
     when = epochs(known)
 
@@ -88,7 +94,7 @@ def training(records: Sequence[Record]) -> str:
 
 
 def regularisers(records: Sequence[Record]) -> str:
-    """A row for each regulariser, a column for each epoch."""
+    """Return a row for each regulariser, a column for each epoch."""
     known = by_regulariser(records)
     when = epochs(records)
     return table(
@@ -101,7 +107,7 @@ def regularisers(records: Sequence[Record]) -> str:
 
 
 def by_regulariser(records: Sequence[Record]) -> dict[str, dict[int, list[float]]]:
-    """The constants by the name of the regulariser and the epoch."""
+    """Return the constants by the name of the regulariser and the epoch."""
     found: dict[str, dict[int, list[float]]] = {}
     known = constants(records)
     for record in records:
@@ -112,7 +118,7 @@ def by_regulariser(records: Sequence[Record]) -> dict[str, dict[int, list[float]
 
 
 def accuracies(records: Sequence[Record]) -> str:
-    """A row for each regulariser."""
+    """Return a row for each regulariser."""
     last = epochs(records)[-1]
     rows: dict[str, list[float]] = {}
     for record in records:

@@ -1,4 +1,6 @@
-"""Networks whose constant is the size of a graph's largest independent set (Theorem 4's side of the paper).
+"""Networks whose constant is the size of a graph's largest independent set.
+
+They belong to Theorem 4 of the paper.
 
 For a graph with n nodes, s in [-1, 0] and x in [0, T]^n
 
@@ -47,13 +49,13 @@ NAMED: Mapping[str, Callable[[], Graph]] = {
 
 
 def independence_number(graph: Graph) -> int:
-    """The size of a largest independent set: by a largest clique of the complement."""
+    """Return the size of a largest independent set: by a largest clique of the complement."""
     clique, _ = nx.max_weight_clique(nx.complement(graph), weight=None)
     return len(clique)
 
 
 def network(graph: Graph, scale: float) -> lx.Network:
-    """The network of a graph, for the box [-1, 0] x [0, scale]^n."""
+    """Return the network of a graph, for the box [-1, 0] x [0, scale]^n."""
     count = graph.number_of_nodes()
     gains = np.eye(count) - nx.to_numpy_array(graph, nodelist=range(count))
     hidden = np.hstack([np.ones((count, 1)), gains / scale])
@@ -63,7 +65,7 @@ def network(graph: Graph, scale: float) -> lx.Network:
 
 
 def question(graph: Graph, norm: str) -> Case:
-    """A graph's network on its box, with the scale that the norm asks for."""
+    """Return a graph's network on its box, with the scale that the norm asks for."""
     count = graph.number_of_nodes()
     scale = 1.0 if norm == "l1" else 2.0 ** np.ceil(np.log2(2 * count**2 + 1))
     return Case(
@@ -89,7 +91,7 @@ def items(quick: bool) -> Iterator[Item]:
 
 
 def item(group: str, member: str, graph: Graph, norm: str) -> Item:
-    """A graph as a question."""
+    """Return a graph as a question."""
     facts = {"nodes": graph.number_of_nodes(), "alpha": independence_number(graph), "norm": norm}
     methods = [method for method in BESIDE if len(graph) <= LARGEST.get(method, len(graph))]
     return Item(group, member, partial(question, graph, norm), methods, facts)
@@ -106,7 +108,8 @@ def contradictions(records: Sequence[Mapping[str, Any]]) -> list[str]:
         high = guarantee in ("exact", "lower") and record["value"] > most * (1 + 1e-9)
         if low or high:
             wrong.append(
-                f"{record['key']}: {guarantee} {record['value']!r}, but the graph's number is {alpha}"
+                f"{record['key']}: {guarantee} {record['value']!r}, but the graph's number "
+                f"is {alpha}"
             )
     return wrong
 
@@ -115,8 +118,10 @@ def report(records: Sequence[Record]) -> str:
     """Tables of both families."""
     wrong = contradictions(records)
     checked = "\n".join(f"* WRONG: {line}" for line in wrong) or (
-        f"All {sum('value' in record for record in records)} bounds and constants agree with the independence numbers "
-        "that networkx computes: the constant is that number for the norm l1, and its floor is for linf and l2."
+        f"All {sum('value' in record for record in records)} bounds and constants agree "
+        "with the independence numbers "
+        "that networkx computes: the constant is that number for the norm l1, and its "
+        "floor is for linf and l2."
     )
     parts = [checked]
     for norm in ("l1", "linf", "l2"):
@@ -131,7 +136,7 @@ def report(records: Sequence[Record]) -> str:
 
 
 def named(records: Sequence[Record]) -> str:
-    """A row for each graph: the number, the constant, the others' errors."""
+    """Return a row for each graph: the number, the constant, the others' errors."""
     methods = [method for method in BOUNDS if any(record["method"] == method for record in records)]
     cells = {(record["member"], record["method"]): record for record in records}
     errors = {
@@ -158,14 +163,14 @@ def named(records: Sequence[Record]) -> str:
 
 
 def value(record: Mapping[str, Any]) -> str:
-    """The constant, or what is known of it."""
+    """Return the constant, or what is known of it."""
     if record["guarantee"] == EXACT:
         return f"{record['value']:.6g}"
     return f"[{record['lower']:.6g}, {record['value']:.6g}]"
 
 
 def random(records: Sequence[Record]) -> str:
-    """A row for each number of nodes."""
+    """Return a row for each number of nodes."""
     body = []
     for count in sorted({record["nodes"] for record in records}):
         own = [record for record in records if record["nodes"] == count and "value" in record]

@@ -35,8 +35,12 @@ RADII = (0.0125, 0.025, 0.05, 0.1, 0.2)
 ABOUT = {
     "width": "Random networks 2-w-w-w-2 on the square [-1, 1]^2, c = (1, -1), norm linf, by width",
     "depth": "Random networks with hidden layers of 20 on the same square, by depth",
-    "radius": "A digit of MNIST and its network 784-20-20-20-2, balls around it, by radius (three digits)",
-    "outputs, linf": "Random networks 8-16-16-m on the box [-0.5, 0.5]^8, whole output, linf to linf, by outputs",
+    "radius": (
+        "A digit of MNIST and its network 784-20-20-20-2, balls around it, by radius (three digits)"
+    ),
+    "outputs, linf": (
+        "Random networks 8-16-16-m on the box [-0.5, 0.5]^8, whole output, linf to linf, by outputs"
+    ),
     "outputs, l1": "The same, l1 to l1",
 }
 AXES = {"width": "width", "depth": "hidden layers", "radius": "radius"} | dict.fromkeys(
@@ -73,24 +77,24 @@ def items(quick: bool) -> Iterator[Item]:
 
 
 def random_square(sizes: Sequence[int], seed: int) -> Case:
-    """A random network of two inputs."""
+    """Return a random network of two inputs."""
     return Case(random_network(sizes, seed), lx.Box([-1.0] * 2, [1.0] * 2), (1, -1))
 
 
 def digit(number: int, radius: float) -> Case:
-    """A ball around a digit."""
+    """Return a ball around a digit."""
     case = question(f"mnist17_ball_{number:02d}")
     return replace(case, domain=lx.Ball(case.domain.centre, radius))
 
 
 def many_outputs(outputs: int, seed: int, norm: str) -> Case:
-    """A random network with as many outputs, all of which count."""
+    """Return a random network with as many outputs, all of which count."""
     sizes = (8, 16, 16, outputs)
     return Case(random_network(sizes, seed), lx.Box([-0.5] * 8, [0.5] * 8), None, norm, norm)
 
 
 def report(records: Sequence[Record]) -> str:
-    """A table for each series."""
+    """Return a table for each series."""
     known = with_errors(records)
     return "\n\n".join(
         f"## {about}\n\n{one(records, known, group)}"
@@ -139,7 +143,7 @@ def one(records: Sequence[Record], known: Sequence[Record], group: str) -> str:
 
 
 def draw(records: Sequence[Record], figure: Any) -> None:
-    """A panel for each series: ratios to the constant."""
+    """Draw a panel for each series: ratios to the constant."""
     groups = [group for group in ABOUT if any(record["group"] == group for record in records)]
     figure.set_size_inches(12, 3.6 * -(-len(groups) // 3))
     panels = figure.subplots(-(-len(groups) // 3), 3, squeeze=False).ravel()
@@ -160,7 +164,7 @@ def draw(records: Sequence[Record], figure: Any) -> None:
 
 
 def draw_one(panel: Any, records: Sequence[Mapping[str, Any]], handles: dict[str, Any]) -> None:
-    """The mean ratio of each method."""
+    """Draw the mean ratio of each method."""
     for number, method in enumerate(method for method in BESIDE if method != EXACT):
         found: dict[Value, list[float]] = {}
         for record in records:

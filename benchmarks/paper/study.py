@@ -1,4 +1,7 @@
-"""Questions times estimators, measured one after the other, and kept line by line, so that a run can be resumed."""
+"""Questions times estimators, measured one after the other.
+
+Kept line by line, so that a run can be resumed.
+"""
 
 from __future__ import annotations
 
@@ -155,7 +158,7 @@ def run(
 
 
 def kept(file: Path, here: Mapping[str, Any]) -> list[Record]:
-    """The records of an earlier run; a line that was being written when it was killed is cut off."""
+    """Return the records of an earlier run; an unfinished last line is cut off."""
     if not file.is_file():
         return []
     text = file.read_text()
@@ -166,18 +169,19 @@ def kept(file: Path, here: Mapping[str, Any]) -> list[Record]:
     differs = [name for name in SAME if head.get(name) != here.get(name)]
     if differs:
         raise DifferentRunError(
-            f"{file.name} was measured with other {' and '.join(differs)}; --fresh measures all of it again"
+            f"{file.name} was measured with other {' and '.join(differs)}; --fresh "
+            "measures all of it again"
         )
     return records
 
 
 def key(item: Item, method: str) -> str:
-    """The name of a record."""
+    """Return the name of a record."""
     return f"{item.group}/{item.member}/{method}"
 
 
 def measured(item: Item, method: str, seconds: float) -> Record:
-    """What a method says on a question."""
+    """Return what a method says on a question."""
     named = {
         "key": key(item, method),
         "group": item.group,
@@ -214,7 +218,7 @@ def measured(item: Item, method: str, seconds: float) -> Record:
 
 
 def told(record: Mapping[str, Any]) -> str:
-    """A record in a line."""
+    """Return a record in a line."""
     if "refused" in record:
         return f"{record['key']}: refused"
     return (
@@ -228,7 +232,7 @@ def question(record: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def constants(records: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], float]:
-    """The constant of each question whose constant was found."""
+    """Return the constant of each question whose constant was found."""
     return {
         question(record): record["value"]
         for record in records
@@ -237,7 +241,7 @@ def constants(records: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], flo
 
 
 def with_errors(records: Iterable[Record]) -> list[Record]:
-    """The records of closed questions, each with its relative error; a refusal has none."""
+    """Return the records of closed questions, each with its relative error; a refusal has none."""
     records = list(records)
     known = constants(records)
     return [
@@ -256,7 +260,7 @@ def spread(values: Sequence[float], form: Callable[[float], str]) -> str:
 
 
 def percent(value: float) -> str:
-    """A relative error."""
+    """Return a relative error."""
     size = 100 * value
     if abs(size) < 5e-8:
         return "0"

@@ -1,4 +1,7 @@
-"""Table 1: every method's time and relative error, on MNIST's digits 1 and 7 and on the synthetic networks."""
+"""Table 1 of the paper.
+
+Every method's time and relative error, on MNIST's digits 1 and 7 and on the synthetic networks.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ SETS = {
 
 
 def items(quick: bool) -> Iterator[Item]:
-    """The questions: norm linf on the inputs, c = (1, -1)."""
+    """Yield the questions: norm linf on the inputs, c = (1, -1)."""
     balls = sorted(name for name in CASES if name.startswith("mnist17_ball_"))
     for name in balls[6:7] if quick else balls:
         yield Item(
@@ -56,10 +59,11 @@ def synthetic(name: str) -> Case:
 
 
 def report(records: Sequence[Record]) -> str:
-    """A table for each data set."""
+    """Return a table for each data set."""
     published = json.loads(PUBLISHED.read_text())
     return "\n\n".join(
-        f"## {about}\n\n{closed(records, group)}\n\n{rows(records, group, published.get(group, {}))}"
+        "## "
+        f"{about}\n\n{closed(records, group)}\n\n{rows(records, group, published.get(group, {}))}"
         for group, about in SETS.items()
     )
 
@@ -75,7 +79,10 @@ def closed(records: Sequence[Mapping[str, Any]], group: str) -> str:
     note = f" Left open: {told}." if left else ""
     values = sorted(record["value"] for record in found)
     spans = f" They lie between {values[0]:.4g} and {values[-1]:.4g}." if values else ""
-    return f"{len(found)} of {len(exact)} constants were found; errors are relative to these.{spans}{note}"
+    return (
+        f"{len(found)} of {len(exact)} constants were found; errors are relative to "
+        f"these.{spans}{note}"
+    )
 
 
 def rows(records: Sequence[Record], group: str, published: Mapping[str, Mapping[str, str]]) -> str:

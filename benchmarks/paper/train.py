@@ -1,4 +1,6 @@
-"""Train the networks of the paper's experiments: python -m benchmarks.paper.train [synthetic] [epochs].
+"""Train the networks of the paper's experiments.
+
+Run it by `python -m benchmarks.paper.train [synthetic] [epochs]`.
 
 The data are those of the paper's authors' scripts: random points of the unit cube, some of them
 leaders of a random class each, the others of the class of the nearest leader. Adam at 1e-3, batches
@@ -65,7 +67,10 @@ def weights(order: float, scale: float) -> Loss:
 
 
 def attacked(radius: float) -> Loss:
-    """Cross-entropy at points moved by the sign of its gradient (FGSM; Goodfellow, Shlens and Szegedy, ICLR 2015)."""
+    """Return the cross-entropy at points moved by the sign of its gradient (FGSM).
+
+    Source: Goodfellow, Shlens and Szegedy, ICLR 2015.
+    """
 
     def loss(model: nn.Sequential, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         moved = x.clone().requires_grad_(requires_grad=True)
@@ -76,7 +81,10 @@ def attacked(radius: float) -> Loss:
 
 
 def gradients(model: nn.Sequential, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """And the mean and the largest l1 norm of its gradients in the batch (Finlay, Oberman and Abbasi, 2018)."""
+    """Add the mean and the largest l1 norm of the gradients in the batch.
+
+    Source: Finlay, Oberman and Abbasi, 2018.
+    """
     watched = x.clone().requires_grad_(requires_grad=True)
     loss = plain(model, watched, y)
     (gradient,) = torch.autograd.grad(loss, watched, create_graph=True)
@@ -101,7 +109,7 @@ REGULARISERS: Mapping[str, Loss] = {
 def trained(
     model: nn.Sequential, x: torch.Tensor, y: torch.Tensor, loss: Loss, epochs: int
 ) -> Iterator[tuple[int, float]]:
-    """Train, and tell the number of each epoch that is over, and the share of points in the right class then."""
+    """Train, and yield each epoch's number with the share of points in the right class."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for epoch in range(epochs + 1):
         with torch.no_grad():
@@ -113,7 +121,7 @@ def trained(
 
 
 def synthetic() -> None:
-    """The networks of Table 1."""
+    """Train the networks of Table 1."""
     files, known = {}, {}
     for seed in range(10):
         x, y = clusters(10, 1000, 50, 0.1, seed)
@@ -126,7 +134,7 @@ def synthetic() -> None:
 
 
 def epochs() -> None:
-    """The networks of Figure 1."""
+    """Train the networks of Figure 1."""
     files, known = {}, {}
     for seed in range(3):
         x, y = clusters(2, 256, 10, 0.02, seed)
