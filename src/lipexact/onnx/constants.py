@@ -85,7 +85,8 @@ DISCONTINUOUS = frozenset(
     "ArgMax ArgMin BitShift Ceil DynamicQuantizeLinear Equal Floor Greater GreaterOrEqual "
     "Hardmax IsInf IsNaN Less LessOrEqual Mod NonMaxSuppression NonZero OneHot QuantizeLinear "
     "Round Sign Unique ai.onnx.ml.Binarizer ai.onnx.ml.LabelEncoder ai.onnx.ml.LinearClassifier "
-    "ai.onnx.ml.TreeEnsemble ai.onnx.ml.TreeEnsembleClassifier ai.onnx.ml.TreeEnsembleRegressor".split()
+    "ai.onnx.ml.TreeEnsemble ai.onnx.ml.TreeEnsembleClassifier "
+    "ai.onnx.ml.TreeEnsembleRegressor".split()
 )
 """Common operators that are not continuous."""
 

@@ -67,6 +67,7 @@ class MemoryMeter:
 
 
 def _bytes(matrix: Matrix) -> int:
+    """Return the memory that a dense or sparse matrix takes."""
     parts = (matrix.data, matrix.indices, matrix.indptr) if sp.issparse(matrix) else (matrix,)
     return sum(part.nbytes for part in parts)
 
@@ -142,6 +143,7 @@ class TensorTable:
         self._store(node, self._outputs(node, operands, foldable=foldable))
 
     def _node(self, proto: onnx.NodeProto) -> OnnxNode:
+        """Return a node with its opset, and a tensor below it for error messages."""
         below = (
             name
             for name in proto.input
@@ -168,10 +170,11 @@ class TensorTable:
         except MemoryError as error:
             raise node.unsupported(f"it needs too much memory: {error}") from error
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            # What the lowerings do not check by themselves, such as an axis without sense.
+            # The lowerings leave some checks to numpy, such as that of an axis without sense.
             raise node.malformed(f"it is malformed: {error}") from error
 
     def _store(self, node: OnnxNode, results: Sequence[Operand]) -> None:
+        """Keep the outputs of a node under their names; those not computed are remembered."""
         for name, result in zip_longest(node.proto.output, results):
             # Empty constants are usual: a list of no axes, the shape of a scalar.
             if isinstance(result, Tensor) and 0 in result.shape:

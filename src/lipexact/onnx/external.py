@@ -22,14 +22,14 @@ from lipexact.onnx.nodes import stored_bytes, subgraphs
 def load_external(
     graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto], read: Container[str], model: Path
 ) -> None:
-    """Put the data that lie in other files into the tensors of a graph.
+    """Read the data that lie in other files into the tensors of a graph.
 
     Parameters
     ----------
     graph
         The graph; only its initializers of the names in `read` are filled.
     nodes
-        Those of its nodes whose attributes and subgraphs are filled, too.
+        Nodes of the graph; their attributes and subgraphs are filled, too.
     read
         Names of tensors.
     model
@@ -49,7 +49,8 @@ def load_external(
         total += count
         if total > constants.MAX_MODEL_BYTES:
             raise ModelError(
-                f"'{model}' reads more than {constants.MAX_MODEL_BYTES / 2**30:g} GiB of weights from other files"
+                f"'{model}' reads more than {constants.MAX_MODEL_BYTES / 2**30:g} GiB of weights "
+                "from other files"
             )
         entries = {entry.key: entry.value for entry in tensor.external_data}
         tensor.raw_data = _data(entries, model.parent, count, what)
@@ -60,6 +61,7 @@ def load_external(
 def _initializers(
     graph: onnx.GraphProto, read: Container[str] | None = None
 ) -> Iterator[onnx.TensorProto]:
+    """Yield the initializers of the names in `read`; all of them if it is None."""
     yield from (tensor for tensor in graph.initializer if read is None or tensor.name in read)
     for sparse in graph.sparse_initializer:
         if read is None or sparse.values.name in read:
@@ -67,6 +69,7 @@ def _initializers(
 
 
 def _attributes(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
+    """Yield the tensors in a node's attributes and subgraphs."""
     for attribute in node.attribute:
         yield from ([attribute.t] if attribute.HasField("t") else [])
         yield from attribute.tensors
@@ -77,25 +80,27 @@ def _attributes(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
 
 
 def _data(entries: dict[str, str], folder: Path, count: int, what: str) -> bytes:
-    """The bytes that the entries of a tensor's external_data point to, of which there must be so many."""
+    """Return the `count` bytes that the entries of a tensor's external_data point to."""
     path = _inside(folder, entries.get("location", ""), what)
     for key in ("offset", "length"):
         if not re.fullmatch("[0-9]{1,18}", entries.get(key, "0")):
             raise ModelError(f"{what} has the {key} '{entries[key]}'; it must be a number of bytes")
     offset = int(entries.get("offset", "0"))
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):  # a pipe would not end, nor some devices
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would not end, nor some devices
             raise ModelError(f"{what} should be in '{path}', which is not a regular file")
-        if found.st_nlink > 1:
+        if status.st_nlink > 1:
             raise ModelError(
-                f"{what} should be in '{path}', which is a hard link, perhaps to a file elsewhere; copy it"
+                f"{what} should be in '{path}', which is a hard link, perhaps to a file elsewhere; "
+                "copy it"
             )
-        length = int(entries.get("length", max(found.st_size - offset, 0)))
-        if length != count or offset + count > found.st_size:
+        length = int(entries.get("length", max(status.st_size - offset, 0)))
+        if length != count or offset + count > status.st_size:
             raise ModelError(
-                f"{what} has {count} bytes by its shape and type, and {length} from byte {offset} on in the file "
-                f"'{path}' of {found.st_size} bytes; one of them is wrong, or the file is truncated"
+                f"{what} has {count} bytes by its shape and type, and {length} from byte {offset} "
+                f"on in the file '{path}' of {status.st_size} bytes; one of them is wrong, or the "
+                "file is truncated"
             )
         with path.open("rb") as stream:
             stream.seek(offset)
@@ -110,14 +115,17 @@ def _data(entries: dict[str, str], folder: Path, count: int, what: str) -> bytes
 
 
 def _inside(folder: Path, location: str, what: str) -> Path:
-    """The path of a file in a folder, links in it followed."""
+    """Return the path of a file in a folder, with links followed.
+
+    A path that leads out of the folder is refused.
+    """
     if not location or "\0" in location or Path(location).is_absolute():
         raise ModelError(f"{what} is in '{location}', which is not a path relative to the model")
     root = os.path.realpath(folder)
     path = Path(os.path.realpath(Path(root, location)))
     if not path.is_relative_to(root):
         raise ModelError(
-            f"{what} is in '{location}', which is outside the model's folder, and is not read; if you trust the model, "
-            "copy that file beside it"
+            f"{what} is in '{location}', which is outside the model's folder, and is not read; if "
+            "you trust the model, copy that file beside it"
         )
     return path

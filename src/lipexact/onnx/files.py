@@ -23,7 +23,9 @@ _Key: TypeAlias = tuple[str, str, str]
 def load_model(
     model: str | os.PathLike[str] | onnx.ModelProto,
 ) -> tuple[onnx.ModelProto, str, Path | None]:
-    """Read a model, and inline its local functions. Data in other files are left there.
+    """Read a model, and inline its local functions.
+
+    Data in other files are left there.
 
     Parameters
     ----------
@@ -42,16 +44,20 @@ def load_model(
     """
     path = None
     if isinstance(model, onnx.ModelProto):
-        proto, name, what = model, model.graph.name or "network", "the model"
+        proto = model
+        name = model.graph.name or "network"
+        what = "the model"
     else:
         try:
             path = Path(model)
         except TypeError:
             raise ModelError(
-                f"expected the path of an ONNX file or an onnx.ModelProto, not {type(model).__name__}; "
-                "a model of PyTorch or Keras is to be exported first"
+                "expected the path of an ONNX file or an onnx.ModelProto, not "
+                f"{type(model).__name__}; a model of PyTorch or Keras is to be exported first"
             ) from None
-        proto, name, what = _read(path), path.stem, f"'{path}'"
+        proto = _read(path)
+        name = path.stem
+        what = f"'{path}'"
     if not (proto.graph.node or proto.graph.input or proto.graph.output):
         raise ModelError(f"{what} is empty, or is not an ONNX model")
     _check_depth([proto.graph.node, *(function.node for function in proto.functions)])
@@ -62,6 +68,7 @@ def load_model(
 
 
 def _read(path: Path) -> onnx.ModelProto:
+    """Read a file in any of ONNX's formats, without the data in other files."""
     try:
         _check_file(path)
         return onnx.load(path, load_external_data=False)
@@ -74,19 +81,22 @@ def _read(path: Path) -> onnx.ModelProto:
 
 
 def _check_file(path: Path) -> None:
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):  # a pipe may not end, nor some devices
+    """Refuse what is not a regular file of a size that protobuf reads."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # a pipe may not end, nor some devices
         raise ModelError(
             f"cannot read '{path}': it is not a regular file; give the path of an ONNX file"
         )
-    if found.st_size >= constants.MAX_FILE_BYTES:
+    if status.st_size >= constants.MAX_FILE_BYTES:
         raise ModelError(
-            f"'{path}' has {found.st_size} bytes, and an ONNX file has less than {constants.MAX_FILE_BYTES}: weights that take "
-            "more lie in a file beside the model (onnx.save with save_as_external_data=True)"
+            f"'{path}' has {status.st_size} bytes, and an ONNX file has less than "
+            f"{constants.MAX_FILE_BYTES}: weights that take more lie in a file beside the model "
+            "(onnx.save with save_as_external_data=True)"
         )
 
 
 def _inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model without local functions, unless it grows too large."""
     try:
         size = _inlined_bytes(proto)
         if size <= constants.MAX_INLINED_BYTES:
@@ -96,19 +106,26 @@ def _inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
     except Exception as error:  # errors from C++, of several types
         raise ModelError(f"the functions in the model cannot be inlined: {error}") from error
     raise ModelError(
-        f"the functions in the model call each other so often that without them its nodes take {size:.3g} bytes; "
-        f"lipexact takes {constants.MAX_INLINED_BYTES} at most: export it without functions"
+        "the functions in the model call each other so often that without them its nodes take "
+        f"{size:.3g} bytes; lipexact takes {constants.MAX_INLINED_BYTES} at most: "
+        "export it without functions"
     )
 
 
 def _inlined_bytes(proto: onnx.ModelProto) -> float:
-    """About how many bytes the nodes of a model take once its local functions are inlined, found without doing that."""
-    bodies = {_key(function): list(_calls(function.node)) for function in proto.functions}
-    below = {key: {call for call, _ in calls if call in bodies} for key, calls in bodies.items()}
+    """Estimate how many bytes the nodes of a model take once its local functions are inlined.
+
+    Nothing is inlined for that: a function that calls another one twice takes its own bytes and
+    twice those of the other.
+    """
+    functions = {_key(function): list(_calls(function.node)) for function in proto.functions}
+    below = {
+        key: {call for call, _ in calls if call in functions} for key, calls in functions.items()
+    }
     sizes: dict[_Key, float] = {}
     try:
         for key in TopologicalSorter(below).static_order():
-            sizes[key] = sum(size + sizes.get(call, 0.0) for call, size in bodies[key])
+            sizes[key] = sum(size + sizes.get(call, 0.0) for call, size in functions[key])
     except CycleError as error:
         names = ", ".join(f"'{qualified_name(*key[:2])}'" for key in error.args[1][:10])
         raise ModelError(f"functions in the model call each other in a circle: {names}") from None
@@ -116,11 +133,11 @@ def _inlined_bytes(proto: onnx.ModelProto) -> float:
 
 
 def _calls(nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[_Key, float]]:
-    """What every node calls, those in subgraphs included, and about how many bytes the node takes."""
+    """Yield for every node, also in subgraphs, what it calls and about how many bytes it takes."""
     stack = [*nodes]
     while stack:
         node = stack.pop()
-        # Nodes in subgraphs count on every level, which is few times too often.
+        # Nodes in subgraphs count once on every level, which overestimates them a few times.
         yield (canonical_domain(node.domain), node.op_type, node.overload), 100.0 + node.ByteSize()
         stack += [each for graph in subgraphs(node) for each in graph.node]
 
@@ -129,12 +146,14 @@ def _key(function: onnx.FunctionProto) -> _Key:
     return canonical_domain(function.domain), function.name, function.overload
 
 
-def _check_depth(bodies: Iterable[Iterable[onnx.NodeProto]]) -> None:
-    level = [*bodies]
+def _check_depth(graphs: Iterable[Iterable[onnx.NodeProto]]) -> None:
+    """Refuse graphs, given by their nodes, with too many levels of subgraphs."""
+    level = [*graphs]
     for _ in range(constants.MAX_GRAPH_LEVELS):
         level = [below.node for nodes in level for node in nodes for below in subgraphs(node)]
         if not level:
             return
     raise ModelError(
-        f"the model has graphs within graphs, over {constants.MAX_GRAPH_LEVELS} levels; export it without subgraphs"
+        f"the model has graphs within graphs, over {constants.MAX_GRAPH_LEVELS} levels; export it "
+        "without subgraphs"
     )

@@ -212,6 +212,7 @@ def _content(info: onnx.ValueInfoProto) -> str:
 
 
 def _refuse_unknown_shape(info: onnx.ValueInfoProto, lengths: list[int]) -> NoReturn:
+    """Raise the error of an input with an axis of unknown length."""
     tensor = info.type.tensor_type
     shape = "unknown"
     if tensor.HasField("shape"):

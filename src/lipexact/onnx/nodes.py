@@ -82,7 +82,7 @@ Operand: TypeAlias = Tensor | Constant
 
 
 class OnnxNode:
-    """A node as its lowering sees it: typed attributes, of which it remembers those not yet read.
+    """A node as its lowering sees it: its typed attributes, and which of them were read.
 
     Parameters
     ----------
@@ -91,7 +91,8 @@ class OnnxNode:
     opset
         The version of the operator set of the node's domain.
     below
-        A tensor that the node reads and that depends on the network's input, if it is not that input itself.
+        A tensor that the node reads and that depends on the network's input, but is not that input
+        itself; empty if there is none.
     """
 
     def __init__(self, proto: onnx.NodeProto, opset: int, below: str = "") -> None:
@@ -118,30 +119,30 @@ class OnnxNode:
 
     @property
     def name(self) -> str:
-        """The name of the first output: what graph nodes are called after."""
+        """The name of the first output, after which the nodes of the graph are named."""
         return next((output for output in self.proto.output if output), self.proto.name)
 
     @property
     def unread(self) -> tuple[str, ...]:
-        """The attributes of the node that nobody has asked for."""
+        """The attributes of the node that no one has asked for."""
         return tuple(sorted(self._unread))
 
     def has(self, name: str) -> bool:
-        """Whether the node has the attribute."""
+        """Return whether the node has the attribute."""
         return name in self._attributes
 
     def int(self, name: str, default: _Int | None = None) -> _Int:
-        """An integer attribute, required when `default` is None."""
+        """Return an integer attribute, required when `default` is None."""
         attribute = self._attribute(name, onnx.AttributeProto.INT, default is None)
         return default if attribute is None and default is not None else attribute.i
 
     def float(self, name: str, default: _Float | None = None) -> _Float:
-        """A number attribute (float32 in ONNX), required when `default` is None."""
+        """Return a number attribute (float32 in ONNX), required when `default` is None."""
         attribute = self._attribute(name, onnx.AttributeProto.FLOAT, default is None)
         return default if attribute is None and default is not None else attribute.f
 
     def string(self, name: str, default: str | None = None) -> str:
-        """A string attribute, required when `default` is None."""
+        """Return a string attribute, required when `default` is None."""
         attribute = self._attribute(name, onnx.AttributeProto.STRING, default is None)
         return (
             default
@@ -150,50 +151,54 @@ class OnnxNode:
         )
 
     def ints(self, name: str, default: Sequence[_Int] | None = None) -> tuple[_Int, ...]:
-        """A list of integers, required when `default` is None."""
+        """Return a list of integers, required when `default` is None."""
         attribute = self._attribute(name, onnx.AttributeProto.INTS, default is None)
         return tuple(default if attribute is None and default is not None else attribute.ints)
 
     def floats(self, name: str, default: Sequence[_Float] | None = None) -> tuple[_Float, ...]:
-        """A list of numbers (float32 in ONNX), required when `default` is None."""
+        """Return a list of numbers (float32 in ONNX), required when `default` is None."""
         attribute = self._attribute(name, onnx.AttributeProto.FLOATS, default is None)
         return tuple(default if attribute is None and default is not None else attribute.floats)
 
     def strings(self, name: str, default: Sequence[str] | None = None) -> tuple[str, ...]:
-        """A list of strings, required when `default` is None."""
+        """Return a list of strings, required when `default` is None."""
         attribute = self._attribute(name, onnx.AttributeProto.STRINGS, default is None)
         if attribute is None and default is not None:
             return tuple(default)
         return tuple(text.decode(errors="replace") for text in attribute.strings)
 
     def tensor(self, name: str) -> Constant:
-        """A tensor attribute, required."""
+        """Return a tensor attribute, which is required."""
         attribute = self._attribute(name, onnx.AttributeProto.TENSOR, True)
         return constant_array(attribute.t, f"{self}: attribute '{name}'")
 
     def graph(self, name: str) -> onnx.GraphProto:
-        """A subgraph, required."""
+        """Return a subgraph, which is required."""
         graph: onnx.GraphProto = self._attribute(name, onnx.AttributeProto.GRAPH, True).g
         return graph
 
     def sparse_tensor(self, name: str) -> Constant:
-        """A sparse tensor attribute, required, as a dense array."""
+        """Return a sparse tensor attribute, which is required, as a dense array."""
         attribute = self._attribute(name, onnx.AttributeProto.SPARSE_TENSOR, True)
         return dense_array(attribute.sparse_tensor, f"{self}: attribute '{name}'")
 
     def weights(self, constant: Constant) -> npt.NDArray[np.float64]:
-        """A constant as float64, which holds every ONNX float exactly; NaN and infinity are refused."""
+        """Return a constant as float64, which holds every ONNX float exactly.
+
+        NaN and infinity are refused.
+        """
         return finite_array(constant, f"{self}: a constant that it reads")
 
     def malformed(self, reason: str) -> ModelError:
-        """The error to raise when the node breaks the rules of ONNX."""
+        """Return the error to raise when the node breaks the rules of ONNX."""
         return ModelError(f"{self}: {reason}")
 
     def unsupported(self, reason: str) -> UnsupportedOperatorError:
-        """The error to raise when the node is legal, but lipexact cannot lower it."""
+        """Return the error to raise when the node is legal, but lipexact cannot lower it."""
         return UnsupportedOperatorError(f"{self}: {reason}")
 
     def _attribute(self, name: str, kind: _Int, required: bool) -> Any:
+        """Return an attribute and count it as read; None if it is missing and not required."""
         self._unread.discard(name)
         attribute = self._attributes.get(name)
         if attribute is None:
@@ -213,17 +218,17 @@ class OnnxNode:
 
 
 def canonical_domain(domain: str) -> str:
-    """The domain with ONNX's own, which has two names, as the empty string."""
+    """Return the domain; ONNX's own, which has two names, as the empty string."""
     return "" if domain == "ai.onnx" else domain
 
 
 def qualified_name(domain: str, name: str) -> str:
-    """An operator's name, with its domain unless that is ONNX's own."""
+    """Return an operator's name, with its domain unless that is ONNX's own."""
     return f"{domain}.{name}" if domain else name
 
 
 def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
-    """The graphs in a node's attributes."""
+    """Return the graphs in a node's attributes."""
     return [
         graph
         for entry in node.attribute
@@ -232,7 +237,7 @@ def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
 
 
 def stored_bytes(tensor: onnx.TensorProto, what: str) -> int:
-    """How many bytes a tensor's data has, by its shape and its type.
+    """Return how many bytes a tensor's data has, by its shape and its type.
 
     Raises
     ------
@@ -264,7 +269,7 @@ def held_here(tensor: onnx.TensorProto, what: str) -> None:
 
 
 def constant_array(tensor: onnx.TensorProto, what: str) -> Constant:
-    """The array in a tensor of the file, exactly.
+    """Return the array in a tensor of the file, exactly.
 
     Raises
     ------
@@ -273,7 +278,8 @@ def constant_array(tensor: onnx.TensorProto, what: str) -> Constant:
     """
     held_here(tensor, what)
     if tensor.data_type != onnx.TensorProto.STRING:
-        # What to_array does not check: a length of -1, which numpy takes for any, and data beyond the last entry.
+        # What to_array does not check: a length of -1, which numpy takes for any, and data beyond
+        # the last entry.
         count = stored_bytes(tensor, what)
         fields = [name for name in _DATA if len(getattr(tensor, name))]
         if len(fields) > 1:
@@ -292,7 +298,7 @@ def constant_array(tensor: onnx.TensorProto, what: str) -> Constant:
 
 
 def finite_array(constant: Constant, what: str) -> npt.NDArray[np.float64]:
-    """A constant as float64, which holds every ONNX float exactly.
+    """Return a constant as float64, which holds every ONNX float exactly.
 
     Raises
     ------
@@ -308,14 +314,15 @@ def finite_array(constant: Constant, what: str) -> npt.NDArray[np.float64]:
 
 
 def dense_array(tensor: onnx.SparseTensorProto, what: str) -> Constant:
-    """The array in a sparse tensor of the file, with its zeros.
+    """Return the array in a sparse tensor of the file, with its zeros.
 
     Raises
     ------
     ModelError
         If the tensor is malformed.
     """
-    values, indices = constant_array(tensor.values, what), constant_array(tensor.indices, what)
+    values = constant_array(tensor.values, what)
+    indices = constant_array(tensor.indices, what)
     shape = tuple(tensor.dims)
     if (
         min(shape, default=1) < 1
@@ -323,7 +330,8 @@ def dense_array(tensor: onnx.SparseTensorProto, what: str) -> Constant:
         or math.prod(shape) > constants.MAX_COEFFICIENTS
     ):
         raise ModelError(
-            f"{what} has the shape {list(shape)}; lipexact takes 1 to {constants.MAX_COEFFICIENTS} entries"
+            f"{what} has the shape {list(shape)}; lipexact takes 1 to {constants.MAX_COEFFICIENTS} "
+            "entries"
         )
     # Indices are either positions in C order or one row of coordinates for each value.
     wanted = (values.size, len(shape)) if indices.ndim == 2 else (values.size,)

@@ -38,6 +38,7 @@ def choose_output(graph: onnx.GraphProto, producers: Mapping[str, int], name: st
 
 
 def _no_single_output(graph: onnx.GraphProto, outputs: list[str]) -> ModelError:
+    """Return the error of a model with no output, or with several, that suggests one."""
     if not outputs:
         return ModelError("the model has no output, and a network has one")
     # Suggest an output of floats: labels are integers, and cannot be the network's output.

@@ -1,10 +1,10 @@
 """The registry of ONNX operators: one decorated function lowers each to the three primitives.
 
-A lowering takes a node (its attributes, its opset) and the node's inputs, and returns the output, or
-a tuple of outputs. Its annotations say what an input may be: a :class:`Tensor`, which depends on the
-input of the network, a :data:`Constant`, or either (:data:`Operand`); every other input is refused.
-A node with an attribute that the lowering did not read is refused, too, so a lowering that forgets an
-attribute cannot give a wrong network::
+A lowering takes a node (its attributes, its opset) and the node's inputs, and returns the output,
+or a tuple of outputs. Its annotations say what an input may be: a :class:`Tensor`, which depends on
+the input of the network, a :data:`Constant`, or either (:data:`Operand`); every other input is
+refused. A node with an attribute that the lowering did not read is refused, too, so a lowering that
+forgets an attribute cannot give a wrong network::
 
     @lowers("LeakyRelu")
     def _leaky_relu(node: OnnxNode, x: Tensor) -> Tensor:
@@ -14,8 +14,8 @@ attribute cannot give a wrong network::
 The docstring stands in the documentation's table of operators. Small models that use the operator
 stand in ``tests/operators/``, in the module of the same name as the lowering's; on them the tests
 compare every registered operator with the ONNX reference implementation, with finite differences,
-with bounds and with mixed-integer programs. Nodes whose inputs are all constant never come here: the
-reader evaluates them.
+with bounds and with mixed-integer programs. Nodes whose inputs are all constant never come here:
+:mod:`lipexact.onnx.folding` evaluates them.
 """
 
 from __future__ import annotations

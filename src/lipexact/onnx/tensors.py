@@ -1,4 +1,4 @@
-"""What lowerings have in common: sums, products, selections and shapes of tensors."""
+"""Sums, products, selections and shapes of tensors, for all lowerings."""
 
 from __future__ import annotations
 
@@ -28,12 +28,15 @@ def limit(node: OnnxNode, count: float) -> None:
     """
     if count > constants.MAX_COEFFICIENTS:
         raise node.unsupported(
-            f"it needs {count:.3g} coefficients; lipexact takes {constants.MAX_COEFFICIENTS} in one operator at most"
+            f"it needs {count:.3g} coefficients; lipexact takes {constants.MAX_COEFFICIENTS} in "
+            "one operator at most"
         )
 
 
 def limit_entries(node: OnnxNode, count: float) -> None:
-    """Refuse a node whose output, which depends on the input, has too many entries, before they are made.
+    """Refuse a node whose output has too many entries, before they are made.
+
+    The limit holds for outputs that depend on the input.
 
     Raises
     ------
@@ -47,7 +50,7 @@ def limit_entries(node: OnnxNode, count: float) -> None:
 
 
 def picked(x: Tensor, positions: Indices, factors: Vector | float = 1.0) -> tuple[Matrix, Value]:
-    """The affine term with the entries factors * x[positions], in C order.
+    """Return the affine term with the entries factors * x[positions], in C order.
 
     Parameters
     ----------
@@ -56,7 +59,7 @@ def picked(x: Tensor, positions: Indices, factors: Vector | float = 1.0) -> tupl
     positions
         Positions in the flat x, of any shape.
     factors
-        What the entries are multiplied by, of a shape that broadcasts to that of `positions`.
+        Factors of the entries, of a shape that broadcasts to that of `positions`.
 
     Returns
     -------
@@ -73,7 +76,11 @@ def picked(x: Tensor, positions: Indices, factors: Vector | float = 1.0) -> tupl
 
 
 def rearranged(node: OnnxNode, x: Operand, positions: Indices, fill: float = 0.0) -> Operand:
-    """The entries x[positions] of the flat x, of the shape of `positions`; `fill` where a position is -1."""
+    """Return the entries x[positions] of the flat x, in the shape of `positions`.
+
+    Where a position is -1 the entry is `fill`: for x = (7, 8, 9), the positions (2, -1, 0) and the
+    fill 0.5 the result is (9, 0.5, 7).
+    """
     (limit_entries if isinstance(x, Tensor) else limit)(node, positions.size)
     if not positions.size:
         return np.zeros(positions.shape)  # nothing depends on the input
@@ -91,21 +98,24 @@ def rearranged(node: OnnxNode, x: Operand, positions: Indices, fill: float = 0.0
 
 
 def positions_of(x: Operand) -> Indices:
-    """The position of every entry in the flat x, as an array of x's shape."""
+    """Return the position of every entry in the flat x, as an array of x's shape."""
     return (
         x.positions if isinstance(x, Tensor) else np.arange(x.size, dtype=np.int64).reshape(x.shape)
     )
 
 
 def reshaped(node: OnnxNode, x: Operand, shape: Shape) -> Operand:
-    """The same entries in C order under another shape, which costs nothing."""
+    """Return the same entries in C order under another shape, which needs no new node."""
     if math.prod(shape) != math.prod(x.shape):
         raise node.malformed(f"a tensor of shape {x.shape} does not fit into shape {shape}")
     return Tensor(x.value, shape) if isinstance(x, Tensor) else x.reshape(shape)
 
 
 def common_shape(node: OnnxNode, *shapes: Shape) -> Shape:
-    """The shape that all the shapes broadcast to by numpy's rules; without numpy's limits on sizes."""
+    """Return the shape that all the shapes broadcast to by numpy's rules.
+
+    Other than in numpy, lengths have no limit.
+    """
     rank = max(map(len, shapes), default=0)
     lengths = [
         {shape[axis] for shape in shapes if -axis <= len(shape)} - {1} for axis in range(-rank, 0)
@@ -119,16 +129,16 @@ def common_shape(node: OnnxNode, *shapes: Shape) -> Shape:
 def weighted_sum(
     node: OnnxNode, *terms: tuple[npt.ArrayLike, Operand], suffix: str = ""
 ) -> Operand:
-    """sum_k factor_k * x_k, entry by entry, with numpy's broadcasting (of the factors too).
+    """Return sum_k factor_k * x_k, entry by entry, with numpy's broadcasting.
 
     Parameters
     ----------
     node
         The node that is being lowered.
     *terms
-        Pairs of factor and operand.
+        Pairs of factor and operand; factors are broadcast, too.
     suffix
-        What is added to the node's name.
+        The end of the new node's name, behind that of the ONNX node.
 
     Returns
     -------
@@ -160,9 +170,11 @@ def weighted_sum(
 
 
 def extreme(node: OnnxNode, sign: float, a: Operand, b: Operand) -> Operand:
-    """max(a, b) for the sign 1, min(a, b) for the sign -1, entry by entry, with numpy's broadcasting.
+    """Return max(a, b) for the sign 1, min(a, b) for the sign -1, entry by entry.
 
-    One gate for each entry; the maximum and the minimum of the same two tensors have equal ones.
+    The operands are broadcast as by numpy. There is one gate for each entry, and the maximum and
+    the minimum of the same two tensors have equal gates: the maximum of a = 3 and b = 5 is
+    b + relu(a - b) = 5, and their minimum a - relu(a - b) = 3.
     """
     if not isinstance(a, Tensor):
         if not isinstance(b, Tensor):
@@ -171,8 +183,9 @@ def extreme(node: OnnxNode, sign: float, a: Operand, b: Operand) -> Operand:
     # b + relu(a - b) or a + relu(b - a) for the maximum: the side is 1 or -1.
     side: Any = sign
     if not isinstance(b, Tensor):
-        # A gate that is off leaves its base exact. Of a usual bound, that is worth more where the bound is the base;
-        # of a huge one, such as the lowest float, which stands for none, where it is not.
+        # Where the gate is off, the result is exactly the base. With a usual bound the bound is
+        # the better base; with a huge one, such as the lowest float, which stands for no bound, the
+        # tensor is.
         side = np.where(np.abs(node.weights(b)) < 2.0**20, 1.0, -1.0)
     difference = weighted_sum(node, (sign * side, a), (-sign * side, b), suffix="_difference")
     assert isinstance(difference, Tensor)
@@ -182,7 +195,7 @@ def extreme(node: OnnxNode, sign: float, a: Operand, b: Operand) -> Operand:
 
 
 def matrix_product(node: OnnxNode, a: Operand, b: Operand) -> Operand:
-    """The product of numpy.matmul, of which one factor is constant.
+    """Return the product of numpy.matmul, of which one factor is constant.
 
     Raises
     ------
@@ -196,7 +209,8 @@ def matrix_product(node: OnnxNode, a: Operand, b: Operand) -> Operand:
     # As numpy does: a vector on the left is a row, a vector on the right a column.
     left_shape = a.shape if len(a.shape) > 1 else (1, *a.shape)
     right_shape = b.shape if len(b.shape) > 1 else (*b.shape, 1)
-    (m, k), n = left_shape[-2:], right_shape[-1]
+    m, k = left_shape[-2:]
+    n = right_shape[-1]
     try:
         batch = np.broadcast_shapes(left_shape[:-2], right_shape[:-2])
     except ValueError:
@@ -208,14 +222,20 @@ def matrix_product(node: OnnxNode, a: Operand, b: Operand) -> Operand:
     limit(node, math.prod(batch) * m * n * k)
     limit_entries(node, math.prod(batch) * m * n)
     shape = (*batch, *((m,) if len(a.shape) > 1 else ()), *((n,) if len(b.shape) > 1 else ()))
-    # Entry (..., i, j) is the sum of left[..., i, :] * right[..., :, j]; of a tensor, take the positions.
-    left, right = _entries(node, a).reshape(left_shape), _entries(node, b).reshape(right_shape)
+    # Entry (..., i, j) is the sum of left[..., i, :] * right[..., :, j]. A tensor stands there by
+    # the positions of its entries, a constant by its numbers.
+    left = _entries(node, a).reshape(left_shape)
+    right = _entries(node, b).reshape(right_shape)
     left = np.broadcast_to(left[..., :, None, :], (*batch, m, n, k))
     right = np.broadcast_to(right.swapaxes(-1, -2)[..., None, :, :], (*batch, m, n, k))
     if isinstance(a, Tensor):
-        x, positions, weights = a, left, right
+        x = a
+        positions = left
+        weights = right
     elif isinstance(b, Tensor):
-        x, positions, weights = b, right, left
+        x = b
+        positions = right
+        weights = left
     else:
         return np.asarray((left * right).sum(axis=-1).reshape(shape))
     rows = math.prod(shape)
@@ -234,7 +254,7 @@ def _entries(node: OnnxNode, x: Operand) -> npt.NDArray[Any]:
 
 
 def integers(node: OnnxNode, constant: Constant, what: str) -> tuple[int, ...]:
-    """The entries of an input that holds integers, such as a shape or a list of axes."""
+    """Return the entries of an input that holds integers, such as a shape or a list of axes."""
     if constant.dtype.kind not in "iu":
         raise node.malformed(f"its input '{what}' should hold integers, not {constant.dtype}")
     if constant.size > constants.MAX_SHAPE_INTEGERS:
@@ -243,7 +263,7 @@ def integers(node: OnnxNode, constant: Constant, what: str) -> tuple[int, ...]:
 
 
 def counted_axes(node: OnnxNode, axes: Iterable[int], rank: int) -> tuple[int, ...]:
-    """Axes counted from the front, each once."""
+    """Return distinct axes, counted from the front."""
     counted = [axis + rank if axis < 0 else axis for axis in axes]
     if not all(0 <= axis < rank for axis in counted) or len(set(counted)) < len(counted):
         raise node.malformed(
@@ -253,14 +273,14 @@ def counted_axes(node: OnnxNode, axes: Iterable[int], rank: int) -> tuple[int, .
 
 
 def axis_of(node: OnnxNode, axis: int, rank: int) -> int:
-    """An axis counted from the front."""
+    """Return an axis, counted from the front."""
     if not -rank <= axis < rank:
         raise node.malformed(f"axis {axis} is not an axis of a tensor of rank {rank}")
     return axis % rank
 
 
 def indices_of(node: OnnxNode, indices: Constant, length: int) -> Indices:
-    """Indices into an axis of the given length, counted from its front."""
+    """Return indices into an axis of the given length, counted from its front."""
     if indices.dtype.kind not in "iu":
         raise node.malformed(f"its indices should be integers, not {indices.dtype}")
     outside = (indices < -length) | (indices >= length)
@@ -272,19 +292,21 @@ def indices_of(node: OnnxNode, indices: Constant, length: int) -> Indices:
 
 
 def one_integer(node: OnnxNode, constant: Constant, what: str) -> int:
-    """The entry of an input that holds a single integer."""
+    """Return the entry of an input that holds a single integer."""
     if constant.size != 1:
         raise node.malformed(f"its input '{what}' should hold one integer, not {constant.size}")
     return integers(node, constant, what)[0]
 
 
 def aligned(node: OnnxNode, a: Operand, b: Operand) -> Operand:
-    """The second operand of an arithmetic operator as it broadcasts to the first one by numpy's rules."""
-    # Before opset 7 the second operand was broadcast on request only, and from a given axis on.
+    """Return the second operand of an operator in a shape that broadcasts by numpy's rules."""
+    # Before opset 7 the second operand was broadcast on request only, and from a given axis on: one
+    # of shape (3,) from axis 1 on is one of shape (3, 1) for a first operand of shape (1, 3, 2).
     if node.opset >= 7:
         return b
     if node.int("broadcast", 0) and node.has("axis"):
-        axis, rank = node.int("axis"), len(a.shape)
+        axis = node.int("axis")
+        rank = len(a.shape)
         (start,) = counted_axes(node, (axis,), rank)
         return reshaped(node, b, (*b.shape, *[1] * (rank - start - len(b.shape))))
     return b

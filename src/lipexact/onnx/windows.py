@@ -1,4 +1,4 @@
-"""Sliding windows, as convolutions and pooling have them: their attributes, their positions, their matrices."""
+"""Sliding windows of convolutions and pooling: attributes, positions and matrices."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class Axis:
     windows
         How many windows there are.
     kernel, stride, dilation
-        The entries that a window reads, the step from window to window, and that from entry to entry.
+        The number of entries that a window reads, the step from window to window, and the step from
+        entry to entry in a window.
     before, after
         The padding.
     """
@@ -42,30 +43,37 @@ class Axis:
 
     @property
     def span(self) -> int:
-        """From the first to the last entry that a window reads."""
+        """The number of entries from the first to the last one that a window reads."""
         return (self.kernel - 1) * self.dilation + 1
 
     @property
     def coordinates(self) -> Indices:
-        """What every window reads, of shape (windows, kernel); below 0 or beyond the length in the padding."""
+        """The positions that every window reads, of shape (windows, kernel).
+
+        Those in the padding are below 0 or not below the length. Two windows of 3 entries, stride 2
+        and padding 1 read (-1, 0, 1) and (1, 2, 3).
+        """
         starts = np.arange(self.windows, dtype=np.int64)[:, None] * self.stride - self.before
         return np.asarray(starts + np.arange(self.kernel, dtype=np.int64) * self.dilation)
 
     @property
     def taps(self) -> Indices:
-        """The coordinates, with -1 for all that is not an entry."""
+        """The coordinates, with -1 for those in the padding."""
         taps = self.coordinates
         taps[(taps < 0) | (taps >= self.length)] = -1
         return taps
 
     @property
     def counted(self) -> npt.NDArray[np.int64]:
-        """How much of every window lies within the entries and their padding: not what rounding up adds."""
+        """How many coordinates of every window lie before the end of the padding.
+
+        Those beyond, which rounding up adds, do not count in averages.
+        """
         return np.asarray((self.coordinates < self.length + self.after).sum(axis=1))
 
 
 def positive(node: OnnxNode, name: str, count: int, default: int | None = 1) -> Shape:
-    """An attribute with one positive integer for each axis; required when `default` is None."""
+    """Return an attribute with a positive integer for each axis, required without a default."""
     values = node.ints(name, None if default is None else [default] * count)
     if len(values) != count or min(values) < 1:
         raise node.malformed(
@@ -75,7 +83,7 @@ def positive(node: OnnxNode, name: str, count: int, default: int | None = 1) -> 
 
 
 def spatial(node: OnnxNode, shape: Shape) -> Shape:
-    """The lengths of the axes after those of batch and channels, of which there must be some."""
+    """Return the lengths of the axes after those of batch and channels; there must be some."""
     if len(shape) < 3:
         raise node.malformed(
             f"its input of shape {shape} should have an axis after those of batch and channels"
@@ -84,11 +92,13 @@ def spatial(node: OnnxNode, shape: Shape) -> Shape:
 
 
 def padding(node: OnnxNode, count: int) -> tuple[str, Shape]:
-    """The attributes 'auto_pad' and 'pads', of which at most one says something."""
-    mode, pads = node.string("auto_pad", "NOTSET"), node.ints("pads", [0] * (2 * count))
+    """Return the attributes 'auto_pad' and 'pads', of which at most one may be set."""
+    mode = node.string("auto_pad", "NOTSET")
+    pads = node.ints("pads", [0] * (2 * count))
     if mode not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
         raise node.malformed(
-            f"its attribute 'auto_pad' should be NOTSET, VALID, SAME_UPPER or SAME_LOWER, not {mode}"
+            "its attribute 'auto_pad' should be NOTSET, VALID, SAME_UPPER or SAME_LOWER, not "
+            f"{mode}"
         )
     if len(pads) != 2 * count or min(pads) < 0:
         raise node.malformed(
@@ -104,7 +114,7 @@ def padding(node: OnnxNode, count: int) -> tuple[str, Shape]:
 def sliding(
     node: OnnxNode, lengths: Sequence[int], kernel: Sequence[int], *, up: bool = False
 ) -> list[Axis]:
-    """The windows along all axes: strides, dilations, pads and auto_pad.
+    """Return the windows along all axes by the strides, dilations, pads and auto_pad of a node.
 
     Parameters
     ----------
@@ -118,14 +128,16 @@ def sliding(
         Whether the number of windows is rounded up.
     """
     rank = len(lengths)
-    strides, dilations = positive(node, "strides", rank), positive(node, "dilations", rank)
+    strides = positive(node, "strides", rank)
+    dilations = positive(node, "dilations", rank)
     mode, pads = padding(node, rank)
     axes = []
     for k, (length, size, stride, dilation) in enumerate(
         zip(lengths, kernel, strides, dilations, strict=True)
     ):
         span = (size - 1) * dilation + 1
-        before, after = pads[k], pads[rank + k]
+        before = pads[k]
+        after = pads[rank + k]
         if mode.startswith("SAME"):
             windows = -(-length // stride)
             total = max((windows - 1) * stride + span - length, 0)
@@ -139,8 +151,8 @@ def sliding(
                 windows = min(windows, -(-(before + length) // stride))
             if windows < 1:
                 raise node.malformed(
-                    f"a window that spans {span} entries does not fit into axis {k + 2} of {length} entries "
-                    f"with padding of {before} and {after}"
+                    f"a window that spans {span} entries does not fit into axis {k + 2} of "
+                    f"{length} entries with padding of {before} and {after}"
                 )
         limit(node, before + length + after + span)
         limit(node, windows * size)
@@ -151,7 +163,10 @@ def sliding(
 def convolution(
     node: OnnxNode, weights: npt.NDArray[np.float64], axes: Sequence[Axis], groups: int = 1
 ) -> Matrix:
-    """The matrix of a convolution, from (channels, *entries) to (channels, *windows).
+    """Return the matrix of a convolution, from (channels, *entries) to (channels, *windows).
+
+    The weights (1, 2) and 2 windows over 3 entries without padding give the rows (1, 2, 0) and
+    (0, 1, 2).
 
     Parameters
     ----------
@@ -162,7 +177,7 @@ def convolution(
     axes
         The windows along each axis.
     groups
-        Into how many parts the channels are divided that do not meet.
+        The number of groups of channels, each of which is convolved by itself.
 
     Returns
     -------
@@ -170,13 +185,14 @@ def convolution(
         With sorted indices, without zeros.
     """
     outer, inner = weights.shape[:2]
-    rows, kernel = math.prod(axis.windows for axis in axes), math.prod(axis.kernel for axis in axes)
+    rows = math.prod(axis.windows for axis in axes)
+    kernel = math.prod(axis.kernel for axis in axes)
     length = math.prod(axis.length for axis in axes)
     limit(node, rows * max(outer, kernel))
     limit_entries(node, rows * outer)
     taps = [axis.taps for axis in axes]
     limit(node, outer * inner * math.prod(int((tap >= 0).sum()) for tap in taps))
-    # What every window reads of one channel, of shape (rows, kernel).
+    # The positions that every window reads in one channel, of shape (rows, kernel).
     positions: Indices = np.zeros((1, 1), dtype=np.int64)
     inside = np.ones((1, 1), dtype=bool)
     for axis, tap in zip(axes, taps, strict=True):
@@ -190,18 +206,20 @@ def convolution(
     columns = inner * groups * length
     kind = _index_type(columns, int(indptr[-1]))
     # Filled channel by channel, which takes little memory beside the result.
-    indices, data = np.empty(indptr[-1], dtype=kind), np.empty(indptr[-1])
+    indices = np.empty(indptr[-1], dtype=kind)
+    data = np.empty(indptr[-1])
     channel = (positions[:, None, :] + np.arange(inner)[:, None] * length).astype(kind)
     for m in range(outer):
         group = m // (outer // groups)
-        part, read = slice(indptr[m * rows], indptr[(m + 1) * rows]), inside[:, None, :] & used[m]
+        part = slice(indptr[m * rows], indptr[(m + 1) * rows])
+        read = inside[:, None, :] & used[m]
         indices[part] = channel[read] + kind(group * inner * length)
         data[part] = np.broadcast_to(weights[m], read.shape)[read]
     return sp.csr_array((data, indices, indptr.astype(kind)), shape=(outer * rows, columns))
 
 
 def repeated(node: OnnxNode, matrix: Matrix, count: int) -> Matrix:
-    """The block diagonal matrix of equal blocks."""
+    """Return the block diagonal matrix of `count` equal blocks."""
     if count == 1:
         return matrix
     limit(node, count * matrix.nnz)
@@ -218,13 +236,17 @@ def repeated(node: OnnxNode, matrix: Matrix, count: int) -> Matrix:
 
 
 def _index_type(columns: int, entries: int) -> type[np.int32] | type[np.int64]:
+    """Return the integer type of the indices of a sparse matrix."""
     return np.int32 if max(columns, entries) < 2**31 else np.int64
 
 
 def mapped(
     node: OnnxNode, matrix: Matrix, x: Tensor, shape: Shape, bias: Vector | None = None
 ) -> Tensor:
-    """The tensor of that shape whose entries are matrix x + bias; the matrix must not be used again."""
+    """Return the tensor of the given shape whose entries are matrix x + bias.
+
+    The matrix becomes read-only, and must not be used again.
+    """
     # Read-only, or Affine would copy it.
     for part in (matrix.data, matrix.indices, matrix.indptr):
         part.setflags(write=False)

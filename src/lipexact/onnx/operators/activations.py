@@ -1,4 +1,4 @@
-"""Functions with kinks, entry by entry."""
+"""Activations: functions with kinks, entry by entry."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from lipexact.onnx.tensors import common_shape, extreme, weighted_sum
 
 @lowers("Abs")
 def _abs(node: OnnxNode, x: Tensor) -> Tensor:
-    """The absolute value."""
+    """Take the absolute value."""
     return Tensor(lower.absolute(x.value, node.name), x.shape)
 
 
 @lowers("Clip")
 def _clip(node: OnnxNode, x: Tensor, low: Constant | None, high: Constant | None) -> Operand:
-    """min(max(x, low), high); the bounds must be constant."""
+    """Clip to the range from low to high: min(max(x, low), high). The bounds must be constant."""
     if node.opset < 11:
         if low is not None or high is not None:
             raise node.malformed("before opset 11 its bounds are attributes, not inputs")
@@ -42,33 +42,37 @@ def _clip(node: OnnxNode, x: Tensor, low: Constant | None, high: Constant | None
 
 @lowers("HardSigmoid")
 def _hard_sigmoid(node: OnnxNode, x: Tensor) -> Operand:
-    """min(max(alpha x + beta, 0), 1)."""
-    alpha, beta = node.float("alpha", float(np.float32(0.2))), node.float("beta", 0.5)
+    """Clip a line to the range from 0 to 1: min(max(alpha x + beta, 0), 1)."""
+    alpha = node.float("alpha", float(np.float32(0.2)))
+    beta = node.float("beta", 0.5)
     line = weighted_sum(node, (alpha, x), (1.0, np.array(beta)), suffix="_line")
     return extreme(node, -1.0, extreme(node, 1.0, line, np.array(0.0)), np.array(1.0))
 
 
 @lowers("LeakyRelu")
 def _leaky_relu(node: OnnxNode, x: Tensor) -> Tensor:
-    """x where x > 0, alpha x elsewhere."""
+    """Multiply by alpha where x < 0."""
     alpha = float(node.weights(np.array(node.float("alpha", float(np.float32(0.01))))))
     return Tensor(lower.leaky_relu(x.value, alpha, node.name), x.shape)
 
 
 @lowers("Max")
 def _max(node: OnnxNode, *operands: Operand) -> Operand:
-    """The largest of the operands, with broadcasting."""
+    """Take the largest of the operands, with broadcasting."""
     return _extreme_of(node, 1.0, operands)
 
 
 @lowers("Min")
 def _min(node: OnnxNode, *operands: Operand) -> Operand:
-    """The smallest of the operands, with broadcasting."""
+    """Take the smallest of the operands, with broadcasting."""
     return _extreme_of(node, -1.0, operands)
 
 
 def _extreme_of(node: OnnxNode, sign: float, operands: tuple[Operand, ...]) -> Operand:
-    # A balanced tree of the tensors, and one constant at last.
+    """Return the maximum (sign 1) or minimum (sign -1) of the operands.
+
+    The tensors are combined in a balanced tree, and one constant comes last.
+    """
     if not operands:
         raise node.malformed("it has no input")
     common_shape(node, *(x.shape for x in operands))
@@ -84,13 +88,14 @@ def _extreme_of(node: OnnxNode, sign: float, operands: tuple[Operand, ...]) -> O
 
 @lowers("PRelu")
 def _prelu(node: OnnxNode, x: Tensor, slope: Constant) -> Tensor:
-    """x where x > 0, slope x elsewhere; the slopes must be constant."""
+    """Multiply by a slope for each entry where x < 0. The slopes must be constant."""
     slopes = node.weights(slope)
     if node.opset < 7 and slopes.ndim == 1 and slopes.size > 1 and len(x.shape) > 2:
         slopes = slopes.reshape(-1, *[1] * (len(x.shape) - 2))  # one for each channel
     if common_shape(node, x.shape, slopes.shape) != x.shape:
         raise node.malformed(
-            f"the slopes of shape {slope.shape} do not broadcast to the shape {x.shape} of its input"
+            f"the slopes of shape {slope.shape} do not broadcast to the shape {x.shape} of its "
+            "input"
         )
     return Tensor(
         lower.leaky_relu(x.value, np.broadcast_to(slopes, x.shape).ravel(), node.name), x.shape
@@ -99,14 +104,18 @@ def _prelu(node: OnnxNode, x: Tensor, slope: Constant) -> Tensor:
 
 @lowers("Relu")
 def _relu(node: OnnxNode, x: Tensor) -> Tensor:
-    """max(x, 0)."""
+    """Replace negative entries by 0: max(x, 0)."""
     return Tensor(lower.relu(x.value, node.name), x.shape)
 
 
 @lowers("Shrink")
 def _shrink(node: OnnxNode, x: Tensor) -> Tensor:
-    """x - bias where x > lambd, x + bias where x < -lambd, 0 between; refused unless bias = lambd."""
-    bias, lambd = node.float("bias", 0.0), node.float("lambd", 0.5)
+    """Shrink towards 0: x - bias where x > lambd, x + bias where x < -lambd, 0 between.
+
+    Refused unless bias = lambd, without which it is not continuous.
+    """
+    bias = node.float("bias", 0.0)
+    lambd = node.float("lambd", 0.5)
     if bias != lambd or lambd < 0:
         raise node.unsupported(
             f"with bias {bias:g} and lambd {lambd:g} it is not continuous; bias = lambd >= 0 is"
@@ -123,7 +132,7 @@ def _shrink(node: OnnxNode, x: Tensor) -> Tensor:
 
 @lowers("ThresholdedRelu")
 def _thresholded_relu(node: OnnxNode, x: Tensor) -> Tensor:
-    """x where x > alpha, 0 elsewhere; refused unless alpha = 0."""
+    """Replace entries up to alpha by 0. Refused unless alpha = 0."""
     alpha = node.float("alpha", 1.0)
     if alpha:
         raise node.unsupported(f"with alpha {alpha:g} it is not continuous")

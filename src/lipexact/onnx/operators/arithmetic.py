@@ -27,13 +27,13 @@ from lipexact.onnx.tensors import (
 
 @lowers("Add")
 def _add(node: OnnxNode, a: Operand, b: Operand) -> Operand:
-    """The sum, with broadcasting."""
+    """Add, with broadcasting."""
     return weighted_sum(node, (1.0, a), (1.0, aligned(node, a, b)))
 
 
 @lowers("Div")
 def _div(node: OnnxNode, a: Operand, b: Operand) -> Operand:
-    """The quotient, with broadcasting; the divisor must be constant."""
+    """Divide, with broadcasting. The divisor must be constant."""
     b = aligned(node, a, b)
     if isinstance(b, Tensor):
         raise node.unsupported(
@@ -47,7 +47,10 @@ def _div(node: OnnxNode, a: Operand, b: Operand) -> Operand:
 
 @lowers("Einsum")
 def _einsum(node: OnnxNode, *operands: Operand) -> Operand:
-    """The sum of products that the equation says; all operands but one must be constant."""
+    """Compute the sums of products that the equation says.
+
+    All operands but one must be constant.
+    """
     equation = "".join(node.string("equation").split())
     inputs, output = _terms(node, equation, [len(x.shape) for x in operands])
     if sum(isinstance(x, Tensor) for x in operands) > 1:
@@ -64,15 +67,18 @@ def _einsum(node: OnnxNode, *operands: Operand) -> Operand:
     whole = tuple(lengths[letter] for letter in letters)
     limit(node, math.prod(whole))
     limit_entries(node, math.prod(whole[: len(output)]))
-    # What is summed up, with an axis for every letter.
-    factors, positions, value = np.ones(whole), np.zeros(whole, np.int64), None
+    # The summands, with an axis for every letter.
+    factors = np.ones(whole)
+    positions = np.zeros(whole, np.int64)
+    value = None
     for term, x in zip(inputs, operands, strict=True):
         array = x.positions if isinstance(x, Tensor) else node.weights(x)
         own = "".join(letter for letter in letters if letter in term)
         shape = [lengths[letter] if letter in term else 1 for letter in letters]
         spread = np.einsum(f"{term}->{own}", array).reshape(shape)
         if isinstance(x, Tensor):
-            positions, value = positions + spread, x.value
+            positions = positions + spread
+            value = x.value
         else:
             factors *= spread
     if value is None:
@@ -84,7 +90,10 @@ def _einsum(node: OnnxNode, *operands: Operand) -> Operand:
 
 
 def _terms(node: OnnxNode, equation: str, ranks: list[int]) -> tuple[list[str], str]:
-    # The letters of the operands' axes, and of the output's.
+    """Return the letters of the operands' axes, and of the output's.
+
+    For operands of ranks 3 and 2, ``"...i,ij"`` gives ``["abi", "ij"]`` and ``"abj"``.
+    """
     left, arrow, output = equation.partition("->")
     inputs = left.split(",")
     if not arrow:
@@ -112,7 +121,7 @@ def _terms(node: OnnxNode, equation: str, ranks: list[int]) -> tuple[list[str], 
 
 @lowers("Gemm")
 def _gemm(node: OnnxNode, a: Operand, b: Operand, c: Operand | None) -> Operand:
-    """alpha A B + beta C; A or B must be constant."""
+    """Compute alpha A B + beta C. A or B must be constant."""
     node.int("broadcast", 0)  # opset 6: whether C is broadcast, which its shape tells
     if node.int("transA", 0):
         a = rearranged(node, a, positions_of(a).T)
@@ -121,7 +130,8 @@ def _gemm(node: OnnxNode, a: Operand, b: Operand, c: Operand | None) -> Operand:
     if len(a.shape) != 2 or len(b.shape) != 2:
         raise node.malformed(f"A and B must be matrices, not of shape {a.shape} and {b.shape}")
     product = matrix_product(node, a, b)
-    alpha, beta = node.float("alpha", 1.0), node.float("beta", 1.0)
+    alpha = node.float("alpha", 1.0)
+    beta = node.float("beta", 1.0)
     if c is None:
         return weighted_sum(node, (alpha, product))
     result = weighted_sum(node, (alpha, product), (beta, c))
@@ -134,13 +144,13 @@ def _gemm(node: OnnxNode, a: Operand, b: Operand, c: Operand | None) -> Operand:
 
 @lowers("MatMul")
 def _matmul(node: OnnxNode, a: Operand, b: Operand) -> Operand:
-    """The matrix product, with broadcasting; one factor must be constant."""
+    """Multiply matrices, with broadcasting. One factor must be constant."""
     return matrix_product(node, a, b)
 
 
 @lowers("Mean")
 def _mean(node: OnnxNode, *operands: Operand) -> Operand:
-    """The mean of the operands, with broadcasting."""
+    """Take the mean of the operands, with broadcasting."""
     if not operands:
         raise node.malformed("it has no input")
     return weighted_sum(node, *[(1.0 / len(operands), x) for x in operands])
@@ -148,7 +158,7 @@ def _mean(node: OnnxNode, *operands: Operand) -> Operand:
 
 @lowers("Mul")
 def _mul(node: OnnxNode, a: Operand, b: Operand) -> Operand:
-    """The product, with broadcasting; one factor must be constant."""
+    """Multiply, with broadcasting. One factor must be constant."""
     b = aligned(node, a, b)
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         raise node.unsupported(PRODUCT)
@@ -161,19 +171,19 @@ def _mul(node: OnnxNode, a: Operand, b: Operand) -> Operand:
 
 @lowers("Neg")
 def _neg(node: OnnxNode, x: Tensor) -> Operand:
-    """The negative."""
+    """Change the sign."""
     return weighted_sum(node, (-1.0, x))
 
 
 @lowers("Sub")
 def _sub(node: OnnxNode, a: Operand, b: Operand) -> Operand:
-    """The difference, with broadcasting."""
+    """Subtract, with broadcasting."""
     return weighted_sum(node, (1.0, a), (-1.0, aligned(node, a, b)))
 
 
 @lowers("Sum")
 def _sum(node: OnnxNode, *operands: Operand) -> Operand:
-    """The sum of the operands, with broadcasting."""
+    """Add all operands, with broadcasting."""
     if not operands:
         raise node.malformed("it has no input")
     return weighted_sum(node, *[(1.0, x) for x in operands])
@@ -181,7 +191,10 @@ def _sum(node: OnnxNode, *operands: Operand) -> Operand:
 
 @lowers("Where")
 def _where(node: OnnxNode, condition: Constant, x: Operand, y: Operand) -> Operand:
-    """x where the condition holds, y elsewhere, with broadcasting; the condition must be constant."""
+    """Take x where the condition holds and y elsewhere, with broadcasting.
+
+    The condition must be constant.
+    """
     if condition.dtype != bool:
         raise node.malformed(f"its condition should be of type bool, not {condition.dtype}")
     return weighted_sum(
@@ -191,7 +204,7 @@ def _where(node: OnnxNode, condition: Constant, x: Operand, y: Operand) -> Opera
 
 
 def _masked(node: OnnxNode, kept: Constant, x: Operand) -> Operand:
-    # What is not chosen may be infinite.
+    """Return x with zeros where it is not kept, since entries there may be infinite."""
     if isinstance(x, Tensor):
         return x
     limit(node, math.prod(common_shape(node, kept.shape, x.shape)))
@@ -200,15 +213,17 @@ def _masked(node: OnnxNode, kept: Constant, x: Operand) -> Operand:
 
 @lowers("LinearRegressor", domain="ai.onnx.ml")
 def _linear_regressor(node: OnnxNode, x: Tensor) -> Operand:
-    """Coefficients times x plus intercepts; without a transform behind."""
-    coefficients, targets = np.array(node.floats("coefficients")), node.int("targets", 1)
+    """Multiply x by coefficients and add intercepts. A transform of the result is refused."""
+    coefficients = np.array(node.floats("coefficients"))
+    targets = node.int("targets", 1)
     intercepts = np.array(node.floats("intercepts", ()) or [0.0])
     transform = node.string("post_transform", "NONE")
     if transform != "NONE":
         raise node.unsupported(f"its post_transform {transform} is not piecewise linear")
     if targets < 1 or coefficients.size % targets or intercepts.size not in (1, targets):
         raise node.malformed(
-            f"{coefficients.size} coefficients and {intercepts.size} intercepts do not fit {targets} targets"
+            f"{coefficients.size} coefficients and {intercepts.size} intercepts do not fit "
+            f"{targets} targets"
         )
     rows = x if len(x.shape) > 1 else reshaped(node, x, (1, *x.shape))
     product = matrix_product(node, rows, node.weights(coefficients).reshape(targets, -1).T)
@@ -217,7 +232,7 @@ def _linear_regressor(node: OnnxNode, x: Tensor) -> Operand:
 
 @lowers("Scaler", domain="ai.onnx.ml")
 def _scaler(node: OnnxNode, x: Tensor) -> Operand:
-    """(x - offset) scale."""
+    """Subtract offsets and multiply by scales: (x - offset) scale."""
     offset = node.weights(np.array(node.floats("offset", ()) or [0.0]))
     scale = node.weights(np.array(node.floats("scale", ()) or [1.0]))
     if not {offset.size, scale.size} <= {1, *x.shape[-1:]}:

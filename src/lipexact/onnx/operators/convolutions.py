@@ -1,4 +1,4 @@
-"""Convolutions, and what normalises their channels."""
+"""Convolutions, and the normalisation of their channels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lipexact.onnx.windows import (
 
 @lowers("Conv")
 def _conv(node: OnnxNode, x: Tensor, W: Constant, B: Constant | None) -> Tensor:
-    """The convolution, along any number of axes. W and B must be constant."""
+    """Convolve along any number of axes. W and B must be constant."""
     weights, groups = _kernel(node, x, W, 0)
     axes = sliding(node, spatial(node, x.shape), weights.shape[2:])
     matrix = repeated(node, convolution(node, weights, axes, groups), x.shape[0])
@@ -34,7 +34,7 @@ def _conv(node: OnnxNode, x: Tensor, W: Constant, B: Constant | None) -> Tensor:
 
 @lowers("ConvTranspose")
 def _conv_transpose(node: OnnxNode, x: Tensor, W: Constant, B: Constant | None) -> Tensor:
-    """The transpose of a convolution. W and B must be constant."""
+    """Apply the transpose of a convolution. W and B must be constant."""
     weights, groups = _kernel(node, x, W, 1)
     axes = _transposed_axes(node, spatial(node, x.shape), weights.shape[2:])
     channels = weights.shape[1] * groups
@@ -45,17 +45,21 @@ def _conv_transpose(node: OnnxNode, x: Tensor, W: Constant, B: Constant | None) 
 
 
 def _transposed_axes(node: OnnxNode, lengths: Shape, kernel: Shape) -> list[Axis]:
-    # Those of the convolution: it slides over the output, and its windows are the entries of x.
+    """Return the axes of the convolution of which this is the transpose.
+
+    Its windows slide over the output, and there is one for each entry of x.
+    """
     rank = len(lengths)
-    strides, dilations = positive(node, "strides", rank), positive(node, "dilations", rank)
+    strides = positive(node, "strides", rank)
+    dilations = positive(node, "dilations", rank)
     mode, pads = padding(node, rank)
     extra = node.ints("output_padding", [0] * rank)
     if len(extra) != rank or not all(
         0 <= e < max(s, d) for e, s, d in zip(extra, strides, dilations, strict=True)
     ):
         raise node.malformed(
-            f"its attribute 'output_padding' should be {rank} integers from 0 on, less than stride or dilation, "
-            f"not {list(extra)}"
+            f"its attribute 'output_padding' should be {rank} integers from 0 on, less than stride "
+            f"or dilation, not {list(extra)}"
         )
     shape = positive(node, "output_shape", rank) if node.has("output_shape") else None
     axes = []
@@ -64,18 +68,22 @@ def _transposed_axes(node: OnnxNode, lengths: Shape, kernel: Shape) -> list[Axis
     ):
         full = (length - 1) * stride + extra[k] + (size - 1) * dilation + 1
         if shape is None and not mode.startswith("SAME"):
-            before, total = pads[k], full - pads[k] - pads[rank + k]
+            before = pads[k]
+            total = full - pads[k] - pads[rank + k]
         else:
-            # Opset 1 has the odd entry on the other side; runtimes do as opset 11 says, whatever the opset.
+            # Opset 1 has the odd entry on the other side; runtimes follow opset 11, whatever the
+            # opset.
             total = length * stride if shape is None else shape[k]
             cut = full - total
             before = cut // 2 if mode == "SAME_UPPER" else cut - cut // 2
             if cut < 0:
-                # Without auto_pad onnxruntime and the reference fill up at the end, against the letter.
+                # Without auto_pad, onnxruntime and the reference implementation fill up at the
+                # end, although the standard says otherwise.
                 if mode.startswith("SAME") or -cut >= stride:
                     raise node.unsupported(
-                        f"its output of {total} entries along axis {k + 2} is longer than the {full} that it reaches, "
-                        "and runtimes disagree on where they are; set pads and output_padding instead"
+                        f"its output of {total} entries along axis {k + 2} is longer than the "
+                        f"{full} that it reaches, and runtimes disagree on where they are; set "
+                        "pads and output_padding instead"
                     )
                 before = 0
         if total < 1:
@@ -91,8 +99,12 @@ def _transposed_axes(node: OnnxNode, lengths: Shape, kernel: Shape) -> list[Axis
 def _kernel(
     node: OnnxNode, x: Tensor, W: Constant, axis: int
 ) -> tuple[npt.NDArray[np.float64], int]:
-    # The weights, whose given axis and the group's number count the channels of W's other side, and the groups.
-    rank, groups = 2 + len(spatial(node, x.shape)), node.int("group", 1)
+    """Return the weights and the number of groups.
+
+    `axis` says which side of the convolution x is on: 0 for its input, 1 for its output.
+    """
+    rank = 2 + len(spatial(node, x.shape))
+    groups = node.int("group", 1)
     if W.ndim != rank or W.size == 0:
         raise node.malformed(f"W of shape {W.shape} does not fit an input of shape {x.shape}")
     channels = x.shape[1]
@@ -102,7 +114,8 @@ def _kernel(
         or channels != (W.shape[1] * groups if axis == 0 else W.shape[0])
     ):
         raise node.malformed(
-            f"W of shape {W.shape} does not fit an input with {channels} channels in {groups} groups"
+            f"W of shape {W.shape} does not fit an input with {channels} channels in {groups} "
+            "groups"
         )
     if node.has("kernel_shape") and node.ints("kernel_shape") != W.shape[2:]:
         raise node.malformed(
@@ -112,6 +125,7 @@ def _kernel(
 
 
 def _bias(node: OnnxNode, B: Constant | None, shape: Shape) -> npt.NDArray[np.float64] | None:
+    """Return the bias of every entry of the output; None if the node has no bias."""
     if B is None:
         return None
     if B.shape != (shape[1],):
@@ -125,9 +139,13 @@ def _bias(node: OnnxNode, B: Constant | None, shape: Shape) -> npt.NDArray[np.fl
 def _batch_normalization(
     node: OnnxNode, x: Tensor, scale: Constant, B: Constant, mean: Constant, var: Constant
 ) -> Operand:
-    """The affine map of inference. The statistics must be constant; training mode is refused."""
+    """Apply the affine map of inference.
+
+    The statistics must be constant; training mode is refused.
+    """
     node.float("momentum", 0.9)
-    # From opset 7 to 13 further outputs mean training; with the later attribute they are just not computed.
+    # From opset 7 to 13 further outputs mean training; later an attribute says so, and without
+    # training further outputs are not computed.
     if node.opset < 7:
         training = not node.int("is_test", 0)
     else:
@@ -136,9 +154,10 @@ def _batch_normalization(
         )
     if training:
         raise node.unsupported(
-            "BatchNormalization in training mode depends on the whole batch; export the model for inference (eval mode)"
+            "BatchNormalization in training mode depends on the whole batch; export the model for "
+            "inference (eval mode)"
         )
-    # A single axis is one of examples, of one channel.
+    # An input with a single axis has one entry, of one channel, for each example of the batch.
     channels = x.shape[1:2] or (1,)
     if node.opset < 9 and not node.int("spatial", 1):
         channels = x.shape[1:]

@@ -1,4 +1,4 @@
-"""Operators that change no number: casts, constants, what acts in training alone."""
+"""Operators that change no number: casts, constants, and what acts in training alone."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from lipexact.onnx.constants import FLOAT_TYPES
 from lipexact.onnx.nodes import Constant, OnnxNode, Operand, Tensor
 from lipexact.onnx.registry import lowers
 
-_CAST = "a cast of something that depends on the input must be to a floating-point type of 16 bits or more"
+_CAST = (
+    "a cast of something that depends on the input must be to a floating-point type of 16 bits or "
+    "more"
+)
 
 
 @lowers("Cast")
 def _cast(node: OnnxNode, x: Tensor) -> Tensor:
-    """No effect; of what depends on the input, to types of floats only."""
-    # Real numbers stay real numbers; these two say how to round to an 8-bit float, which is refused.
+    """Leave the numbers as they are. What depends on the input can be cast to floats only."""
+    # These two attributes say how to round to an 8-bit float, which is refused.
     node.int("saturate", 1)
     node.string("round_mode", "up")
     kind = (
@@ -31,7 +34,7 @@ def _cast(node: OnnxNode, x: Tensor) -> Tensor:
 
 @lowers("CastLike")
 def _cast_like(node: OnnxNode, x: Operand, target: Operand) -> Operand:
-    """No effect; of what depends on the input, to types of floats only."""
+    """Leave the numbers as they are. What depends on the input can be cast to floats only."""
     node.int("saturate", 1)
     node.string("round_mode", "up")
     if isinstance(target, Tensor):
@@ -43,7 +46,7 @@ def _cast_like(node: OnnxNode, x: Operand, target: Operand) -> Operand:
 
 @lowers("Constant")
 def _constant(node: OnnxNode) -> Constant:
-    """A tensor of the model."""
+    """Return a tensor of the model."""
     # A string can only feed a node that is of no use here, which then says so.
     if node.has("value"):
         return node.tensor("value")
@@ -69,7 +72,7 @@ def _dropout(
     ratio: Operand | None,  # noqa: ARG001 - an input, which like the seed has no effect in inference
     training_mode: Constant | None,
 ) -> tuple[Operand, Constant]:
-    """No effect; refused in training mode."""
+    """Leave the numbers as they are. Refused in training mode."""
     node.float("ratio", 0.5)
     node.int("seed", 0)
     training = bool(training_mode.any()) if training_mode is not None else False
@@ -82,5 +85,5 @@ def _dropout(
 
 @lowers("Identity")
 def _identity(_: OnnxNode, x: Tensor) -> Tensor:
-    """No effect."""
+    """Leave the numbers as they are."""
     return x

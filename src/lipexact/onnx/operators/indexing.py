@@ -24,7 +24,7 @@ from lipexact.onnx.tensors import (
 
 @lowers("Gather")
 def _gather(node: OnnxNode, x: Operand, indices: Constant) -> Operand:
-    """The entries at constant indices along an axis."""
+    """Take the entries at constant indices along an axis."""
     axis = axis_of(node, node.int("axis", 0), len(x.shape))
     limit_entries(node, math.prod(x.shape) // max(x.shape[axis], 1) * indices.size)
     return rearranged(
@@ -34,7 +34,7 @@ def _gather(node: OnnxNode, x: Operand, indices: Constant) -> Operand:
 
 @lowers("GatherElements")
 def _gather_elements(node: OnnxNode, x: Operand, indices: Constant) -> Operand:
-    """For every constant index along an axis the entry there."""
+    """Take the entry at each of an array of constant indices along an axis."""
     rank = len(x.shape)
     axis = axis_of(node, node.int("axis", 0), rank)
     outside = [each for each in range(rank) if each != axis]
@@ -51,7 +51,7 @@ def _gather_elements(node: OnnxNode, x: Operand, indices: Constant) -> Operand:
 
 @lowers("GatherND")
 def _gather_nd(node: OnnxNode, x: Operand, indices: Constant) -> Operand:
-    """The entries, or parts, at tuples of constant indices."""
+    """Take the entries, or parts, at tuples of constant indices."""
     batch = node.int("batch_dims", 0)
     if not 0 <= batch < min(indices.ndim, len(x.shape)) or indices.shape[:batch] != x.shape[:batch]:
         raise node.malformed(
@@ -69,7 +69,10 @@ def _gather_nd(node: OnnxNode, x: Operand, indices: Constant) -> Operand:
 
 @lowers("ScatterElements")
 def _scatter_elements(node: OnnxNode, x: Operand, indices: Constant, updates: Operand) -> Operand:
-    """Entries at constant indices along an axis replaced, or added to; no other reduction."""
+    """Replace, or add to, the entries at constant indices along an axis.
+
+    Other reductions are refused.
+    """
     rank = len(x.shape)
     axis = axis_of(node, node.int("axis", 0), rank)
     fits = indices.ndim == rank and all(
@@ -86,7 +89,10 @@ def _scatter_elements(node: OnnxNode, x: Operand, indices: Constant, updates: Op
 
 @lowers("ScatterND")
 def _scatter_nd(node: OnnxNode, x: Operand, indices: Constant, updates: Operand) -> Operand:
-    """Entries, or parts, at tuples of constant indices replaced, or added to; no other reduction."""
+    """Replace, or add to, the entries, or parts, at tuples of constant indices.
+
+    Other reductions are refused.
+    """
     depth = indices.shape[-1] if indices.ndim else 0
     if not 1 <= depth <= len(x.shape) or updates.shape != (*indices.shape[:-1], *x.shape[depth:]):
         raise node.malformed(
@@ -97,7 +103,9 @@ def _scatter_nd(node: OnnxNode, x: Operand, indices: Constant, updates: Operand)
 
 
 def _scattered(node: OnnxNode, x: Operand, places: Indices, updates: Operand) -> Operand:
-    reduction, places = node.string("reduction", "none"), places.ravel()
+    """Return x with the updates at the given places of the flat x, or added there."""
+    reduction = node.string("reduction", "none")
+    places = places.ravel()
     if reduction not in ("none", "add"):
         raise node.unsupported(
             f"lipexact does not know the reduction '{reduction}'; it knows 'none' and 'add'"

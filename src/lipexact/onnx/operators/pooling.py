@@ -16,7 +16,10 @@ from lipexact.onnx.windows import Axis, convolution, mapped, positive, repeated,
 
 @lowers("AveragePool")
 def _average_pool(node: OnnxNode, x: Tensor) -> Tensor:
-    """The average over every window; what rounding up adds beyond the padding does not count."""
+    """Average over every window.
+
+    Entries beyond the padding, which ceil_mode adds, do not count.
+    """
     axes = _windows(node, x)
     matrix = convolution(node, np.ones((1, 1, *(axis.kernel for axis in axes))), axes)
     entries = np.diff(matrix.indptr)
@@ -34,7 +37,7 @@ def _average_pool(node: OnnxNode, x: Tensor) -> Tensor:
 
 @lowers("GlobalAveragePool")
 def _global_average_pool(node: OnnxNode, x: Tensor) -> Tensor:
-    """The average of every channel."""
+    """Average over every channel."""
     lengths = spatial(node, x.shape)
     size = math.prod(lengths)
     row = sp.csr_array(np.full((1, size), 1.0 / size))
@@ -45,11 +48,12 @@ def _global_average_pool(node: OnnxNode, x: Tensor) -> Tensor:
 
 @lowers("MaxPool")
 def _max_pool(node: OnnxNode, x: Tensor) -> Operand:
-    """The maximum over every window; padding never wins. The output Indices is refused."""
+    """Take the maximum over every window, of its entries alone. The output Indices is refused."""
     node.int("storage_order", 0)  # of the indices
     axes = _windows(node, x)
     limit_entries(node, math.prod(x.shape[:2]) * math.prod(axis.windows for axis in axes))
-    positions, taps = x.positions, []
+    positions = x.positions
+    taps = []
     for k, axis in enumerate(axes, start=2):
         tap = axis.taps
         if (tap < 0).all(axis=1).any():
@@ -62,7 +66,8 @@ def _max_pool(node: OnnxNode, x: Tensor) -> Operand:
         taps.append(np.where(tap < 0, -1, np.searchsorted(read, tap)))
     if all(axis.kernel == 1 for axis in axes):
         return rearranged(node, x, positions)
-    # The maximum over a box is that of its rows' maxima, and boxes share rows. The axis that shrinks most goes first.
+    # The maximum over a box is that of its rows' maxima, and boxes share rows. The axis that
+    # shrinks most goes first.
     value = x.value
     for k in sorted(range(len(axes)), key=lambda k: axes[k].windows / positions.shape[k + 2]):
         if axes[k].kernel == 1:
@@ -79,7 +84,7 @@ def _max_pool(node: OnnxNode, x: Tensor) -> Operand:
 
 @lowers("GlobalMaxPool")
 def _global_max_pool(node: OnnxNode, x: Tensor) -> Tensor:
-    """The maximum of every channel."""
+    """Take the maximum of every channel."""
     lengths = spatial(node, x.shape)
     windows = x.positions.reshape(-1, math.prod(lengths))
     return Tensor(
@@ -88,17 +93,19 @@ def _global_max_pool(node: OnnxNode, x: Tensor) -> Tensor:
 
 
 def _windows(node: OnnxNode, x: Tensor) -> list[Axis]:
+    """Return the windows along all axes; those on which runtimes disagree are refused."""
     lengths = spatial(node, x.shape)
     up = bool(node.int("ceil_mode", 0))
     axes = sliding(node, lengths, positive(node, "kernel_shape", len(lengths), None), up=up)
     mode = node.string("auto_pad", "NOTSET")
     for axis in axes:
-        # Here onnxruntime, the reference implementation and the formulas of ONNX have different results.
+        # Here onnxruntime, the reference implementation and the formulas of ONNX have different
+        # results.
         reach = (axis.windows - 1) * axis.stride + axis.span
         if mode.startswith("SAME") and (axis.span > axis.kernel or reach < axis.length):
             raise node.unsupported(
-                f"runtimes disagree on auto_pad {mode} with dilations, or with strides that pass over the end; "
-                "set pads instead"
+                f"runtimes disagree on auto_pad {mode} with dilations, or with strides that pass "
+                "over the end; set pads instead"
             )
         if mode == "VALID" and up and reach < axis.length:
             raise node.unsupported(

@@ -17,7 +17,11 @@ from lipexact.onnx.tensors import axis_of, counted_axes, integers, limit, one_in
 def _windows(
     node: OnnxNode, x: Tensor, axes: Constant | None, inputs_since: int
 ) -> tuple[Indices, Shape]:
-    """The positions that are reduced to one, a row for each entry of the result, and the shape of the result."""
+    """Return the positions that are reduced to one, and the shape of the result.
+
+    The positions have a row for each entry of the result. Axes are an input from the opset
+    `inputs_since` on, and an attribute before.
+    """
     rank = len(x.shape)
     if node.opset >= inputs_since:
         named = integers(node, axes, "axes") if axes is not None else ()
@@ -41,6 +45,7 @@ def _windows(
 def _window_sums(
     node: OnnxNode, x: Tensor, windows: Indices, shape: Shape, factor: float = 1.0
 ) -> Tensor:
+    """Return factor times the sum over each window, as a tensor of the given shape."""
     rows, length = windows.shape
     entries = (
         np.full(windows.size, factor),
@@ -59,7 +64,7 @@ def _negative(x: Value, name: str = "") -> Value:
 
 @lowers("CumSum")
 def _cumsum(node: OnnxNode, x: Tensor, axis: Constant) -> Tensor:
-    """Sums up to every entry along an axis, which must be constant."""
+    """Sum all entries up to each one along an axis. The axis must be constant."""
     along = axis_of(node, one_integer(node, axis, "axis"), len(x.shape))
     length = x.shape[along]
     limit(node, x.value.size * length)
@@ -73,41 +78,44 @@ def _cumsum(node: OnnxNode, x: Tensor, axis: Constant) -> Tensor:
 
 @lowers("ReduceL1")
 def _reduce_l1(node: OnnxNode, x: Tensor, axes: Constant | None) -> Tensor:
-    """The sum of absolute values along axes, which must be constant."""
+    """Sum the absolute values along axes. The axes must be constant."""
     absolute = Tensor(lower.absolute(x.value, f"{node.name}_abs"), x.shape)
     return _window_sums(node, absolute, *_windows(node, x, axes, 18))
 
 
 @lowers("ReduceMax")
 def _reduce_max(node: OnnxNode, x: Tensor, axes: Constant | None) -> Tensor:
-    """The largest entry along axes, which must be constant."""
+    """Take the largest entry along axes. The axes must be constant."""
     windows, shape = _windows(node, x, axes, 18)
     return Tensor(lower.window_maximum(x.value, windows, node.name), shape)
 
 
 @lowers("ReduceMean")
 def _reduce_mean(node: OnnxNode, x: Tensor, axes: Constant | None) -> Tensor:
-    """The mean along axes, which must be constant."""
+    """Take the mean along axes. The axes must be constant."""
     windows, shape = _windows(node, x, axes, 18)
     return _window_sums(node, x, windows, shape, 1.0 / windows.shape[1])
 
 
 @lowers("ReduceMin")
 def _reduce_min(node: OnnxNode, x: Tensor, axes: Constant | None) -> Tensor:
-    """The smallest entry along axes, which must be constant."""
+    """Take the smallest entry along axes. The axes must be constant."""
     windows, shape = _windows(node, x, axes, 18)
     return Tensor(lower.window_maximum(x.value, windows, node.name, sign=-1.0), shape)
 
 
 @lowers("ReduceSum")
 def _reduce_sum(node: OnnxNode, x: Tensor, axes: Constant | None) -> Tensor:
-    """The sum along axes, which must be constant."""
+    """Sum along axes. The axes must be constant."""
     return _window_sums(node, x, *_windows(node, x, axes, 13))
 
 
 @lowers("TopK")
 def _topk(node: OnnxNode, x: Tensor, k: Constant | None) -> Operand:
-    """The k largest or smallest entries along an axis, in order; k must be constant. There are no indices."""
+    """Take the k largest or smallest entries along an axis, in order.
+
+    k must be constant; the output of indices is refused.
+    """
     axis = axis_of(node, node.int("axis", -1), len(x.shape))
     if node.opset < 10:
         count = node.int("k")
@@ -115,7 +123,8 @@ def _topk(node: OnnxNode, x: Tensor, k: Constant | None) -> Operand:
         raise node.malformed("its input 'K' is missing")
     else:
         count = one_integer(node, k, "K")
-    length, smallest = x.shape[axis], not node.int("largest", 1)
+    length = x.shape[axis]
+    smallest = not node.int("largest", 1)
     if not 1 <= count <= length:
         raise node.malformed(f"K = {count} entries of an axis of length {length}")
     if not node.int("sorted", 1) and count > 1:

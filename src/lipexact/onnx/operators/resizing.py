@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
 
@@ -16,8 +17,9 @@ from lipexact.onnx.nodes import Constant, OnnxNode, Tensor
 from lipexact.onnx.registry import lowers
 from lipexact.onnx.tensors import counted_axes, integers, limit, limit_entries
 
-# The nearest entry, and where it changes: at whole numbers, or between them. Before opset 11 nobody said which one is
-# the nearest, and when there are fewer entries than before runtimes differ.
+# For each mode the nearest entry to a place, and the fraction of a place at which that changes:
+# at whole numbers, or halfway between them. Before opset 11 the standard did not say which entry is
+# the nearest, and runtimes differ where the output has fewer entries than the input.
 _OLD_NEAREST = "floor, or ceil"
 _NEAREST = {
     _OLD_NEAREST: (math.floor, Fraction(0)),
@@ -26,6 +28,31 @@ _NEAREST = {
     "floor": (math.floor, Fraction(0)),
     "ceil": (math.ceil, Fraction(0)),
 }
+
+# A fraction takes about as much memory as so many coefficients.
+_COEFFICIENTS_PER_FRACTION = 2**10
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """A rule of interpolation.
+
+    Attributes
+    ----------
+    mode
+        "nearest", "linear" or "cubic".
+    places
+        How an entry of the output is placed among those of the input: see :func:`_place`.
+    nearest
+        Which entry is the nearest one: a key of `_NEAREST`.
+    cubic
+        The parameter a of cubic convolution.
+    """
+
+    mode: str
+    places: str
+    nearest: str
+    cubic: float
 
 
 @lowers("Resize")
@@ -36,13 +63,15 @@ def _resize(
     scales: Constant | None,
     sizes: Constant | None,
 ) -> Tensor:
-    """Nearest, linear and cubic interpolation.
+    """Interpolate: nearest, linear and cubic.
 
-    Refused: cropping, antialiasing, and what runtimes differ in, such as scales that give no whole number of entries.
+    Refused: cropping, antialiasing, and what runtimes differ in, such as scales that give no whole
+    number of entries.
     """
     if node.opset < 11:
         second, scales = None, second
-        places, nearest = "asymmetric", _OLD_NEAREST
+        places = "asymmetric"
+        nearest = _OLD_NEAREST
     else:
         places = node.string("coordinate_transformation_mode", "half_pixel")
         nearest = node.string("nearest_mode", "round_prefer_floor")
@@ -53,20 +82,21 @@ def _resize(
     if node.int("antialias", 0):
         raise node.unsupported("lipexact does not know antialiasing")
     node.float("extrapolation_value", 0.0)  # of cropping alone
-    mode, cubic = node.string("mode", "nearest"), node.float("cubic_coeff_a", -0.75)
+    mode = node.string("mode", "nearest")
+    cubic = node.float("cubic_coeff_a", -0.75)
     if node.int("exclude_outside", 0) and mode == "cubic":
         raise node.unsupported("lipexact does not know exclude_outside")
     rank = len(x.shape)
     axes = counted_axes(node, node.ints("axes", range(rank)), rank)
-    return _interpolated(node, x, axes, scales, sizes, (mode, places, nearest, cubic))
+    return _interpolated(node, x, axes, scales, sizes, _Rule(mode, places, nearest, cubic))
 
 
 @lowers("Upsample")
 def _upsample(node: OnnxNode, x: Tensor, scales: Constant | None) -> Tensor:
-    """Nearest and linear interpolation, as Resize had it in opset 10."""
+    """Interpolate as Resize does in opset 10: nearest and linear."""
     if node.opset < 9:
         scales = np.array(node.floats("scales"), dtype=np.float32)
-    rule = (node.string("mode", "nearest"), "asymmetric", _OLD_NEAREST, 0.0)
+    rule = _Rule(node.string("mode", "nearest"), "asymmetric", _OLD_NEAREST, cubic=0.0)
     return _interpolated(node, x, range(len(x.shape)), scales, None, rule)
 
 
@@ -76,34 +106,21 @@ def _interpolated(
     axes: Sequence[int],
     scales: Constant | None,
     sizes: Constant | None,
-    rule: tuple[str, str, str, float],
+    rule: _Rule,
 ) -> Tensor:
-    if sizes is not None and sizes.size:
-        lengths = integers(node, sizes, "sizes")
-        if len(lengths) != len(axes) or min(lengths) < 1:
-            raise node.malformed(f"its sizes {list(lengths)} are not {len(axes)} positive lengths")
-    elif scales is None or scales.size != len(axes) or not (node.weights(scales) > 0).all():
-        raise node.malformed(f"it needs {len(axes)} positive scales, or sizes")
-    else:
-        scaled = [
-            x.shape[axis] * scale
-            for axis, scale in zip(axes, node.weights(scales).ravel().tolist(), strict=True)
-        ]
-        lengths = tuple(round(min(length, 1e18)) for length in scaled)
-        if any(abs(length - new) > 1e-6 * new for length, new in zip(scaled, lengths, strict=True)):
-            raise node.unsupported(
-                f"its scales make lengths {scaled} of the shape {x.shape}, which runtimes round in several ways: "
-                "export with sizes, or scales that give whole numbers"
-            )
+    """Return x with the given axes resized to `sizes`, or by `scales`.
+
+    The matrix is the Kronecker product of one interpolation for each axis.
+    """
+    lengths = _new_lengths(node, [x.shape[axis] for axis in axes], x, scales, sizes)
     matrices: dict[int, Matrix] = {}
     shape = list(x.shape)
-    changed = dict(zip(axes, lengths, strict=True))
-    limit_entries(node, math.prod(changed.get(axis, length) for axis, length in enumerate(shape)))
-    for axis, length in changed.items():
+    resized = dict(zip(axes, lengths, strict=True))
+    limit_entries(node, math.prod(resized.get(axis, length) for axis, length in enumerate(shape)))
+    for axis, length in resized.items():
         if length != shape[axis]:
-            limit(node, 2**10 * length)  # its fractions take as much memory
-        if length != shape[axis]:
-            matrices[axis] = _of_axis(node, shape[axis], length, *rule)
+            limit(node, _COEFFICIENTS_PER_FRACTION * length)
+            matrices[axis] = _axis_matrix(node, shape[axis], length, rule)
         shape[axis] = length
     parts = [
         matrices.get(axis, sp.eye_array(length, format="csr"))
@@ -116,8 +133,33 @@ def _interpolated(
     return Tensor(Affine(((matrix, x.value),), np.zeros(matrix.shape[0]), node.name), tuple(shape))
 
 
+def _new_lengths(
+    node: OnnxNode, old: list[int], x: Tensor, scales: Constant | None, sizes: Constant | None
+) -> tuple[int, ...]:
+    """Return the lengths of the resized axes, whose old lengths are given."""
+    if sizes is not None and sizes.size:
+        lengths = integers(node, sizes, "sizes")
+        if len(lengths) != len(old) or min(lengths) < 1:
+            raise node.malformed(f"its sizes {list(lengths)} are not {len(old)} positive lengths")
+        return lengths
+    if scales is None or scales.size != len(old) or not (node.weights(scales) > 0).all():
+        raise node.malformed(f"it needs {len(old)} positive scales, or sizes")
+    factors = node.weights(scales).ravel().tolist()
+    scaled = [length * factor for length, factor in zip(old, factors, strict=True)]
+    lengths = tuple(round(min(length, 1e18)) for length in scaled)
+    if any(abs(length - new) > 1e-6 * new for length, new in zip(scaled, lengths, strict=True)):
+        raise node.unsupported(
+            f"its scales make lengths {scaled} of the shape {x.shape}, which runtimes round in "
+            "several ways: export with sizes, or scales that give whole numbers"
+        )
+    return lengths
+
+
 def _place(rule: str, k: int, old: int, new: int) -> Fraction | None:
-    """Where the k-th of `new` entries, made of `old`, lies among those."""
+    """Return where the k-th of `new` entries lies among the `old` ones; None for an unknown rule.
+
+    With "asymmetric", entry 1 of 4 made of 2 lies at 1/2, halfway between the entries 0 and 1.
+    """
     match rule:
         case "half_pixel" | "half_pixel_symmetric":
             return (k + Fraction(1, 2)) * old / new - Fraction(1, 2)
@@ -133,48 +175,64 @@ def _place(rule: str, k: int, old: int, new: int) -> Fraction | None:
             return None
 
 
-def _of_axis(
-    node: OnnxNode, old: int, new: int, mode: str, rule: str, nearest: str, cubic: float
-) -> Matrix:
-    """The matrix, of shape (new, old), that interpolates along one axis."""
-    places = [place for k in range(new) if (place := _place(rule, k, old, new)) is not None]
-    if not places or nearest not in _NEAREST or mode not in ("nearest", "linear", "cubic"):
-        raise node.unsupported(f"lipexact does not interpolate by '{mode}', '{rule}', '{nearest}'")
-    if mode == "nearest":
-        if nearest == _OLD_NEAREST and new < old and any(place.denominator > 1 for place in places):
-            raise node.unsupported(
-                "runtimes differ in what nearest means before opset 11; export for a newer one"
-            )
-        choose, border = _NEAREST[nearest]
-        # On a border, rounding decides in every runtime anew, unless the scale is a float.
-        scale = Fraction(new, old).denominator
-        if scale & (scale - 1) and any(
-            place and (place - border).denominator == 1 for place in places
-        ):
-            raise node.unsupported(
-                "its entries lie on the border between two others, where runtimes round differently"
-            )
-        return _rows(old, [[(choose(place), 1.0)] for place in places])
-    rows = []
-    for place in places:
-        first = math.floor(place)
-        s = float(place - first)
-        if mode == "linear":
-            rows.append([(first, 1.0 - s), (first + 1, s)])
-        else:
-            # Keys (1981): the cubic convolution with parameter a.
-            near = [((cubic + 2) * t - (cubic + 3)) * t * t + 1 for t in (s, 1 - s)]
-            far = [
-                ((cubic * t - 5 * cubic) * t + 8 * cubic) * t - 4 * cubic for t in (1 + s, 2 - s)
-            ]
-            rows.append(
-                list(zip(range(first - 1, first + 3), (far[0], *near, far[1]), strict=True))
-            )
-    return _rows(old, rows)
+def _axis_matrix(node: OnnxNode, old: int, new: int, rule: _Rule) -> Matrix:
+    """Return the matrix, of shape (new, old), that interpolates along one axis."""
+    places = [place for k in range(new) if (place := _place(rule.places, k, old, new)) is not None]
+    known = rule.nearest in _NEAREST and rule.mode in ("nearest", "linear", "cubic")
+    if not places or not known:
+        raise node.unsupported(
+            f"lipexact does not interpolate by '{rule.mode}', '{rule.places}', '{rule.nearest}'"
+        )
+    if rule.mode == "nearest":
+        return _rows(old, _nearest_weights(node, places, old, new, rule.nearest))
+    if rule.mode == "linear":
+        return _rows(old, [_linear_weights(place) for place in places])
+    return _rows(old, [_cubic_weights(place, rule.cubic) for place in places])
+
+
+def _nearest_weights(
+    node: OnnxNode, places: list[Fraction], old: int, new: int, nearest: str
+) -> list[list[tuple[int, float]]]:
+    """Return the nearest entry to each place; what runtimes round differently is refused."""
+    if nearest == _OLD_NEAREST and new < old and any(place.denominator > 1 for place in places):
+        raise node.unsupported(
+            "runtimes differ in what nearest means before opset 11; export for a newer one"
+        )
+    choose, border = _NEAREST[nearest]
+    # On a border, rounding decides in every runtime anew, unless the scale is a float.
+    scale = Fraction(new, old).denominator
+    if scale & (scale - 1) and any(place and (place - border).denominator == 1 for place in places):
+        raise node.unsupported(
+            "its entries lie on the border between two others, where runtimes round differently"
+        )
+    return [[(choose(place), 1.0)] for place in places]
+
+
+def _linear_weights(place: Fraction) -> list[tuple[int, float]]:
+    """Return the two entries around a place with their weights: 0.75 and 0.25 at 1/4."""
+    first = math.floor(place)
+    s = float(place - first)
+    return [(first, 1.0 - s), (first + 1, s)]
+
+
+def _cubic_weights(place: Fraction, a: float) -> list[tuple[int, float]]:
+    """Return the four entries around a place with their weights.
+
+    Source: R. Keys, Cubic convolution interpolation for digital image processing (1981), with its
+    parameter a.
+    """
+    first = math.floor(place)
+    s = float(place - first)
+    near = [((a + 2) * t - (a + 3)) * t * t + 1 for t in (s, 1 - s)]
+    far = [((a * t - 5 * a) * t + 8 * a) * t - 4 * a for t in (1 + s, 2 - s)]
+    return list(zip(range(first - 1, first + 3), (far[0], *near, far[1]), strict=True))
 
 
 def _rows(old: int, rows: list[list[tuple[int, float]]]) -> Matrix:
-    """The matrix of such weights at such entries; those beyond an end are its last entry."""
+    """Return the matrix with the given pairs of entry and weight in each row.
+
+    An entry beyond an end stands for the last one there.
+    """
     places = [
         (k, min(max(j, 0), old - 1), weight)
         for k, row in enumerate(rows)

@@ -29,7 +29,7 @@ from lipexact.onnx.tensors import (
 
 @lowers("Concat")
 def _concat(node: OnnxNode, *operands: Operand) -> Operand:
-    """The operands one after the other along an axis."""
+    """Join the operands along an axis."""
     if not operands:
         raise node.malformed("it has no input")
     rank = len(operands[0].shape)
@@ -56,7 +56,7 @@ def _concat(node: OnnxNode, *operands: Operand) -> Operand:
 
 @lowers("DepthToSpace")
 def _depth_to_space(node: OnnxNode, x: Operand) -> Operand:
-    """Channels rearranged into blocks of pixels, in either mode."""
+    """Rearrange channels into blocks of pixels, in either mode."""
     size, mode = _blocks(node, x)
     n, channels, height, width = x.shape
     depth = channels // size**2
@@ -74,7 +74,9 @@ def _depth_to_space(node: OnnxNode, x: Operand) -> Operand:
 
 
 def _blocks(node: OnnxNode, x: Operand) -> tuple[int, str]:
-    size, mode = node.int("blocksize"), node.string("mode", "DCR")
+    """Return the side of a block in pixels, and the mode."""
+    size = node.int("blocksize")
+    mode = node.string("mode", "DCR")
     if size < 1 or mode not in ("DCR", "CRD"):
         raise node.malformed(
             f"blocksize {size} and mode '{mode}'; the size must be positive, the mode DCR or CRD"
@@ -86,7 +88,7 @@ def _blocks(node: OnnxNode, x: Operand) -> tuple[int, str]:
 
 @lowers("Expand")
 def _expand(node: OnnxNode, x: Operand, shape: Constant) -> Operand:
-    """Repeated along axes of length 1."""
+    """Repeat along axes of length 1."""
     wanted = integers(node, shape, "shape")
     if min(wanted, default=0) < 0:
         raise node.malformed(f"shape {list(wanted)} is not a shape")
@@ -97,7 +99,7 @@ def _expand(node: OnnxNode, x: Operand, shape: Constant) -> Operand:
 
 @lowers("Flatten")
 def _flatten(node: OnnxNode, x: Operand) -> Operand:
-    """Another shape."""
+    """Join the axes before the given one, and those from it on."""
     rank = len(x.shape)
     axis = node.int("axis", 1)
     if not -rank <= axis <= rank:
@@ -109,8 +111,10 @@ def _flatten(node: OnnxNode, x: Operand) -> Operand:
 def _pad(
     node: OnnxNode, x: Operand, pads: Constant | None, value: Constant | None, axes: Constant | None
 ) -> Operand:
-    """More entries around, in all modes, or fewer; sizes and value must be constant."""
-    rank, mode, fill = len(x.shape), node.string("mode", "constant"), 0.0
+    """Add entries around, in all modes, or take some away. Widths and value must be constant."""
+    rank = len(x.shape)
+    mode = node.string("mode", "constant")
+    fill = 0.0
     if node.opset < 11:
         widths = node.ints("pads" if node.opset > 1 else "paddings")
         fill = float(node.weights(np.array(node.float("value", 0.0))))
@@ -143,11 +147,17 @@ def _pad(
 def _padded(
     node: OnnxNode, positions: Indices, axis: int, before: int, after: int, mode: str
 ) -> Indices:
-    # First what is taken away, and then what is added to the rest.
+    """Return the positions padded along one axis; -1 stands for the fill value.
+
+    Negative widths take entries away, before the other side is padded. In the mode "reflect" the
+    entries (0, 1, 2), padded by 2 before, become (2, 1, 0, 1, 2).
+    """
     length = positions.shape[axis]
     kept = slice(max(-before, 0), length - max(-after, 0))
     positions = positions[(*[slice(None)] * axis, kept)]
-    length, before, after = positions.shape[axis], max(before, 0), max(after, 0)
+    length = positions.shape[axis]
+    before = max(before, 0)
+    after = max(after, 0)
     if mode == "constant" or not before + after:
         widths = [(before, after) if each == axis else (0, 0) for each in range(positions.ndim)]
         return np.pad(positions, widths, constant_values=-1)
@@ -170,7 +180,7 @@ def _padded(
 
 @lowers("Reshape")
 def _reshape(node: OnnxNode, x: Operand, shape: Constant | None) -> Operand:
-    """Another shape, with 0 and -1."""
+    """Give another shape, in which 0 and -1 stand for lengths that follow from the input's."""
     if node.opset < 5:
         wanted = node.ints("shape")
     elif shape is None:
@@ -193,14 +203,15 @@ def _reshape(node: OnnxNode, x: Operand, shape: Constant | None) -> Operand:
 
 @lowers("Shape")
 def _shape(node: OnnxNode, x: Tensor) -> Constant:
-    """The shape, as a constant."""
-    start, stop = node.int("start", 0), node.int("end", len(x.shape))
+    """Return the shape, as a constant."""
+    start = node.int("start", 0)
+    stop = node.int("end", len(x.shape))
     return np.array(x.shape[start:stop], dtype=np.int64)
 
 
 @lowers("Size")
 def _size(_: OnnxNode, x: Tensor) -> Constant:
-    """The number of entries, as a constant."""
+    """Return the number of entries, as a constant."""
     return np.array(x.value.size, dtype=np.int64)
 
 
@@ -213,14 +224,16 @@ def _slice(
     axes: Constant | None,
     steps: Constant | None,
 ) -> Operand:
-    """A part, with a step along each axis; bounds and steps must be constant."""
+    """Take a part, with a step along each axis. Bounds and steps must be constant."""
     if node.opset < 10:
-        first, last = node.ints("starts"), node.ints("ends")
+        first = node.ints("starts")
+        last = node.ints("ends")
         cut = node.ints("axes", ()) or tuple(range(len(first)))
     elif starts is None or ends is None:
         raise node.malformed("its starts or ends are missing")
     else:
-        first, last = integers(node, starts, "starts"), integers(node, ends, "ends")
+        first = integers(node, starts, "starts")
+        last = integers(node, ends, "ends")
         cut = tuple(range(len(first))) if axes is None else integers(node, axes, "axes")
     by = (1,) * len(first) if steps is None else integers(node, steps, "steps")
     if not len(first) == len(last) == len(cut) == len(by):
@@ -234,7 +247,8 @@ def _slice(
         counted_axes(node, cut, len(x.shape)), first, last, by, strict=True
     ):
         length = x.shape[axis]
-        # A step backwards begins at the last entry at most, and its end may lie before the first one.
+        # Steps backwards begin at the last entry at most, and their end may lie before the first
+        # one.
         low, high = (0, length) if step > 0 else (-1, length - 1)
         begin = min(max(start + length if start < 0 else start, 0), high)
         stop = min(max(end + length if end < 0 else end, low), high)
@@ -244,7 +258,7 @@ def _slice(
 
 @lowers("SpaceToDepth")
 def _space_to_depth(node: OnnxNode, x: Operand) -> Operand:
-    """Blocks of pixels rearranged into channels, in either mode."""
+    """Rearrange blocks of pixels into channels, in either mode."""
     size, mode = _blocks(node, x)
     n, channels, height, width = x.shape
     if height % size or width % size:
@@ -256,9 +270,10 @@ def _space_to_depth(node: OnnxNode, x: Operand) -> Operand:
 
 @lowers("Split")
 def _split(node: OnnxNode, x: Operand, split: Constant | None) -> tuple[Operand, ...]:
-    """Parts along an axis, of equal or given lengths."""
+    """Split along an axis into parts of equal or given lengths."""
     axis = axis_of(node, node.int("axis", 0), len(x.shape))
-    length, count = x.shape[axis], len(node.proto.output)
+    length = x.shape[axis]
+    count = len(node.proto.output)
     if node.opset >= 18 and node.int("num_outputs", count) != count:
         raise node.malformed(f"it has {count} outputs and num_outputs = {node.int('num_outputs')}")
     if split is not None:
@@ -274,16 +289,17 @@ def _split(node: OnnxNode, x: Operand, split: Constant | None) -> tuple[Operand,
             )
     if len(lengths) != count or sum(lengths) != length or min(lengths) < 0:
         raise node.malformed(
-            f"the lengths {list(lengths)} do not split an axis of length {length} into {count} parts"
+            f"the lengths {list(lengths)} do not split an axis of length {length} into {count} "
+            "parts"
         )
     parts = np.split(positions_of(x), np.cumsum(lengths)[:-1], axis)
-    # Parts that nobody reads cost nothing: nodes are made here, but only those below the output are kept.
+    # Parts that no node reads cost nothing: only nodes that the output depends on are kept.
     return tuple(rearranged(node, x, part) for part in parts)
 
 
 @lowers("Squeeze")
 def _squeeze(node: OnnxNode, x: Operand, axes: Constant | None) -> Operand:
-    """Another shape."""
+    """Drop axes of length 1."""
     rank = len(x.shape)
     if node.has("axes") and node.opset < 13:
         dropped = counted_axes(node, node.ints("axes"), rank)
@@ -298,7 +314,7 @@ def _squeeze(node: OnnxNode, x: Operand, axes: Constant | None) -> Operand:
 
 @lowers("Tile")
 def _tile(node: OnnxNode, x: Operand, repeats: Constant, axis: Constant | None) -> Operand:
-    """Repeated along the axes."""
+    """Repeat along the axes."""
     rank = len(x.shape)
     if node.opset < 6:
         if axis is None:
@@ -322,7 +338,7 @@ def _tile(node: OnnxNode, x: Operand, repeats: Constant, axis: Constant | None) 
 
 @lowers("Transpose")
 def _transpose(node: OnnxNode, x: Operand) -> Operand:
-    """The axes in another order."""
+    """Permute the axes."""
     rank = len(x.shape)
     order = node.ints("perm", range(rank)[::-1])
     if sorted(order) != list(range(rank)):
@@ -334,7 +350,7 @@ def _transpose(node: OnnxNode, x: Operand) -> Operand:
 
 @lowers("Trilu")
 def _trilu(node: OnnxNode, x: Operand, k: Constant | None) -> Operand:
-    """Zeros below or above a diagonal of matrices."""
+    """Set the entries of matrices below or above a diagonal to 0."""
     if len(x.shape) < 2:
         raise node.malformed(f"its input must be of rank 2 or more, not of shape {x.shape}")
     triangle = np.triu if node.int("upper", 1) else np.tril
@@ -346,7 +362,7 @@ def _trilu(node: OnnxNode, x: Operand, k: Constant | None) -> Operand:
 
 @lowers("Unsqueeze")
 def _unsqueeze(node: OnnxNode, x: Operand, axes: Constant | None) -> Operand:
-    """Another shape."""
+    """Add axes of length 1."""
     if node.opset < 13:
         added = node.ints("axes")
     elif axes is None:
