@@ -43,4 +43,4 @@ def test_each_package_has_its_folder_of_tests() -> None:
 def test_folders_of_tests_are_those_of_the_project() -> None:
     folders = {path.parts[0] for path in MODULES if len(path.parts) > 1}
     known = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
-    assert folders <= known | {"benchmarks", "fixtures", "support", "system"}
+    assert folders <= known | {"benchmarks", "fixtures", "operators", "support", "system"}

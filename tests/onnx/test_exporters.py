@@ -1,4 +1,4 @@
-"""Files that real exporters wrote (fixtures/make_fixtures.py): onnxruntime's values, derivatives, refusals."""
+"""Files that real exporters wrote (fixtures/make_fixtures.py), against onnxruntime."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_max_and_min_of_a_pair_share_their_gate(name: str) -> None:
 
 
 def test_an_exact_constant_of_a_convolutional_network() -> None:
-    """MaxPool, BatchNormalization, average pooling: against the gradients of many points, which it may not exceed."""
+    """MaxPool, BatchNormalization, average pooling: gradients at points stay below the constant."""
     network = lx.load(FIXTURES / "torch_residual.onnx")
     center = points_of("torch_residual")[0].ravel().astype(np.float64)
     result = lx.lipschitz(network, lx.Ball(center, 0.02), functional=0)

@@ -1,4 +1,4 @@
-"""A short run of the mutations of fuzz_reader.py: whatever the file, only errors of lipexact come out."""
+"""A short run of the mutations of fuzz_reader.py: only errors of lipexact come out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hostile model files: refused by an error of our own that says why, at once, and without what they ask for."""
+"""Hostile model files: refused at once, by an error of our own that says why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading of ONNX models: every operator against the reference implementation, exporters, malformed files."""
+"""Reading of ONNX models: constants, types, names, inputs, outputs, malformed files."""
 
 from __future__ import annotations
 
@@ -77,14 +77,20 @@ def test_sparse_weights() -> None:
 
 
 def test_constants_are_folded_in_the_types_of_the_model() -> None:
-    text = "(double[1,1] x) => (double[1,1] y) { p = Exp (a)\n c = Cast <to = 11> (p)\n y = Mul (x, c) }"
+    text = (
+        "(double[1,1] x) => (double[1,1] y) { p = Exp (a)\n c = Cast <to = 11> (p)\n "
+        "y = Mul (x, c) }"
+    )
     network = read_onnx(onnx_model(text, {"a": np.array([[0.1]], np.float32)}))
     assert network.jacobian([0.0])[0, 0] == float(np.exp(np.float32(0.1)))
 
 
 def test_what_the_reference_folds_wrongly_is_lowered() -> None:
     # In opset 9 the reference takes the default momentum for a request to train.
-    text = "(double[1,2] x) => (double[1,2] y) { n = BatchNormalization <epsilon = 0.0> (c, s, b, m, v)\n y = Add (x, n) }"
+    text = (
+        "(double[1,2] x) => (double[1,2] y) { "
+        "n = BatchNormalization <epsilon = 0.0> (c, s, b, m, v)\n y = Add (x, n) }"
+    )
     constants = {
         "c": [[4.0, 5.0]],
         "s": [2.0, 3.0],
@@ -186,7 +192,10 @@ def test_external_data(tmp_path: Path) -> None:
 
 
 def test_constant_network() -> None:
-    text = "(double[1,3] x) => (double[1,2] y) { s = Shape (x)\n c = Cast <to = 11> (s)\n y = Mul (c, w) }"
+    text = (
+        "(double[1,3] x) => (double[1,2] y) { s = Shape (x)\n c = Cast <to = 11> (s)\n "
+        "y = Mul (c, w) }"
+    )
     network = read_onnx(onnx_model(text, {"w": np.array([[0.5, 2.0]])}))
     np.testing.assert_array_equal(network.evaluate(np.zeros((4, 3))), [[0.5, 6.0]] * 4)
     np.testing.assert_array_equal(network.jacobian(np.zeros(3)), np.zeros((2, 3)))
@@ -224,7 +233,8 @@ def test_empty_constants_and_outputs_without_a_name() -> None:
 
 def test_names_are_unique_letters_digits_and_underscores() -> None:
     model = onnx_model(
-        "(double[1,2] x) => (double[1,2] y) { a = Relu (x)\n b = Relu (a)\n c = Relu (b)\n y = Relu (c) }"
+        "(double[1,2] x) => (double[1,2] y) { a = Relu (x)\n b = Relu (a)\n c = Relu (b)\n "
+        "y = Relu (c) }"
     )
     for old, new in {
         "a": "/net/relu:0",
@@ -255,8 +265,8 @@ def test_fifty_layers() -> None:
 
 
 STEPS = (
-    "gemm", "gemm_transposed", "matmul", "matmul_left", "add", "sub", "sub_from", "mul", "div", "relu", "relu",
-    "identity", "dropout", "cast", "reshape", "squeeze", "residual", "difference",
+    "gemm", "gemm_transposed", "matmul", "matmul_left", "add", "sub", "sub_from", "mul", "div",
+    "relu", "relu", "identity", "dropout", "cast", "reshape", "squeeze", "residual", "difference",
 )  # fmt: skip
 
 
@@ -536,8 +546,14 @@ def test_unsupported_models(text: str, constants: dict[str, np.ndarray], message
 
 
 def test_subgraphs_are_not_folded() -> None:
-    body = "(int64 i, bool c, double[1,3] v) => (bool d, double[1,3] w) { d = Identity (c)\n w = Exp (v) }"
-    text = f"(double[1,3] x) => (double[1,3] y) {{ e = Loop (n, t, c) <body = b {body}>\n y = Add (x, e) }}"
+    body = (
+        "(int64 i, bool c, double[1,3] v) => (bool d, double[1,3] w) { d = Identity (c)\n "
+        "w = Exp (v) }"
+    )
+    text = (
+        f"(double[1,3] x) => (double[1,3] y) {{ e = Loop (n, t, c) <body = b {body}>\n "
+        "y = Add (x, e) }"
+    )
     constants = {"n": np.array(2), "t": np.array(True), "c": np.ones((1, 3))}
     with pytest.raises(UnsupportedOperatorError, match="operator Loop"):
         read_onnx(onnx_model(text, constants))

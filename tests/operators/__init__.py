@@ -1,8 +1,8 @@
 """Example models of every registered operator of ONNX, which the tests run.
 
-One module for each module of ``lipexact.onnx.operators``, of the same name. Its ``EXAMPLES`` has for
-each operator there the models that use it in all the ways that differ. ``test_conformance.py``
-fails if an operator has no entry here, or stands in another module.
+There is one module for each module of ``lipexact.onnx.operators``, of the same name. Its
+``EXAMPLES`` has for each operator there the models that use it in all the ways that differ.
+``test_conformance.py`` fails if an operator has no entry here, or has it in another module.
 """
 
 from __future__ import annotations

@@ -136,13 +136,15 @@ EXAMPLES: dict[str, list[Example]] = {
     ],
     "ai.onnx.ml.LinearRegressor": [
         Example(
-            "y = ai.onnx.ml.LinearRegressor <coefficients = [0.5, -1.5, 2.0], intercepts = [0.25]> (x)",
+            "y = ai.onnx.ml.LinearRegressor <coefficients = [0.5, -1.5, 2.0], intercepts = "
+            "[0.25]> (x)",
             x=(1, 3),
             imports={"ai.onnx.ml": 1},
             dtype="float",
         ),
         Example(
-            "y = ai.onnx.ml.LinearRegressor <coefficients = [0.5, -1.5, 2.0, 1.0], intercepts = [0.25, -1.0], "
+            "y = ai.onnx.ml.LinearRegressor <coefficients = [0.5, -1.5, 2.0, 1.0], intercepts = "
+            "[0.25, -1.0], "
             'targets = 2, post_transform = "NONE"> (x)',
             x=(1, 2),
             imports={"ai.onnx.ml": 3},

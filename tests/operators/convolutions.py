@@ -16,7 +16,8 @@ EXAMPLES: dict[str, list[Example]] = {
             constants={"W": numbers(3, 2, 2, 2), "b": numbers(3)},
         ),
         Example(
-            "h = Conv <kernel_shape = [3, 2], pads = [1, 0, 2, 1], strides = [2, 1]> (x, W)\n y = Relu (h)",
+            "h = Conv <kernel_shape = [3, 2], pads = [1, 0, 2, 1], strides = [2, 1]> (x, W)\n "
+            "y = Relu (h)",
             x=(1, 1, 4, 3),
             constants={"W": numbers(2, 1, 3, 2)},
         ),
@@ -55,7 +56,8 @@ EXAMPLES: dict[str, list[Example]] = {
             constants={"W": numbers(2, 3, 2, 2), "b": numbers(3)},
         ),
         Example(
-            "h = ConvTranspose <dilations = [2], output_padding = [1], pads = [1, 2], strides = [2]> (x, W)\n"
+            "h = ConvTranspose <dilations = [2], output_padding = [1], pads = [1, 2], strides = "
+            "[2]> (x, W)\n"
             "y = Relu (h)",
             x=(1, 2, 3),
             constants={"W": numbers(2, 2, 3)},
@@ -72,14 +74,17 @@ EXAMPLES: dict[str, list[Example]] = {
                 "c": numbers(4, 1),
             },
             # The reference implementation takes no more than one channel in a group.
-            modern="v, u = Split <axis = 1> (x)\n h = ConvTranspose (v, V)\n i = ConvTranspose (u, U)\n"
+            modern="v, u = Split <axis = 1> (x)\n h = ConvTranspose (v, V)\n "
+            "i = ConvTranspose (u, U)\n"
             "j = Concat <axis = 1> (h, i)\n y = Add (j, c)",
         ),
         Example(
-            "y = ConvTranspose <kernel_shape = [3, 3], output_shape = [6, 7], strides = [2, 3]> (x, W)",
+            "y = ConvTranspose <kernel_shape = [3, 3], output_shape = [6, 7], strides = [2, 3]> "
+            "(x, W)",
             x=(1, 1, 3, 2),
             constants={"W": numbers(1, 1, 3, 3)},
-            modern="y = ConvTranspose <pads = [1, 0, 0, 0], output_padding = [0, 1], strides = [2, 3]> (x, W)",
+            modern="y = ConvTranspose <pads = [1, 0, 0, 0], output_padding = [0, 1], strides = "
+            "[2, 3]> (x, W)",
         ),
         Example(
             'y = ConvTranspose <auto_pad = "SAME_UPPER", strides = [2, 1]> (x, W)',
@@ -104,7 +109,8 @@ EXAMPLES: dict[str, list[Example]] = {
     "BatchNormalization": [
         Example("y = BatchNormalization (x, s, b, m, v)", x=(1, 3, 2), constants=_STATISTICS),
         Example(
-            "h = BatchNormalization <epsilon = 0.5, momentum = 0.5, training_mode = 0> (x, s, b, m, v)\n y = Relu (h)",
+            "h = BatchNormalization <epsilon = 0.5, momentum = 0.5, training_mode = 0> (x, s, b, "
+            "m, v)\n y = Relu (h)",
             x=(1, 3, 2, 1),
             constants=_STATISTICS,
         ),
@@ -129,7 +135,8 @@ EXAMPLES: dict[str, list[Example]] = {
             constants={name: array[None] for name, array in _STATISTICS.items()}
             | {"t": np.array([1, 3]), "u": np.array([1, 1, 3])},
             opset=7,
-            modern="h = Reshape (x, t)\n i = BatchNormalization (h, s, b, m, v)\n y = Reshape (i, u)",
+            modern="h = Reshape (x, t)\n i = BatchNormalization (h, s, b, m, v)\n "
+            "y = Reshape (i, u)",
         ),
     ],
 }

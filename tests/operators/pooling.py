@@ -15,7 +15,8 @@ EXAMPLES: dict[str, list[Example]] = {
             opset=7,
         ),
         Example(
-            "y = AveragePool <kernel_shape = [2, 2], pads = [1, 0, 0, 1], count_include_pad = 1> (x)",
+            "y = AveragePool <kernel_shape = [2, 2], pads = [1, 0, 0, 1], count_include_pad = 1> "
+            "(x)",
             x=(1, 1, 3, 3),
         ),
         Example(
@@ -24,7 +25,8 @@ EXAMPLES: dict[str, list[Example]] = {
             opset=10,
         ),
         Example(
-            "y = AveragePool <ceil_mode = 1, count_include_pad = 1, kernel_shape = [3], pads = [1, 1], strides = [3]> "
+            "y = AveragePool <ceil_mode = 1, count_include_pad = 1, kernel_shape = [3], pads = "
+            "[1, 1], strides = [3]> "
             "(x)",
             x=(1, 1, 6),
             opset=22,
@@ -35,7 +37,8 @@ EXAMPLES: dict[str, list[Example]] = {
             opset=11,
         ),
         Example(
-            'y = AveragePool <kernel_shape = [2, 4], auto_pad = "SAME_LOWER", strides = [1, 2]> (x)',
+            'y = AveragePool <kernel_shape = [2, 4], auto_pad = "SAME_LOWER", strides = [1, 2]> '
+            "(x)",
             x=(1, 1, 3, 4),
         ),
         Example(
@@ -58,7 +61,8 @@ EXAMPLES: dict[str, list[Example]] = {
             "y = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (x)", x=(1, 1, 4, 4), opset=1
         ),
         Example(
-            "y = MaxPool <kernel_shape = [3, 2], pads = [1, 0, 1, 1], storage_order = 1, strides = [2, 1]> (x)",
+            "y = MaxPool <kernel_shape = [3, 2], pads = [1, 0, 1, 1], storage_order = 1, strides "
+            "= [2, 1]> (x)",
             x=(1, 1, 3, 3),
             opset=8,
         ),

@@ -8,8 +8,9 @@ from tests.operators.example import Example
 
 
 def _examples(operator: str, inputs_since: int) -> list[Example]:
-    """The forms that all reductions have; axes are an input from that opset on."""
-    newest, last = max(inputs_since, 18), inputs_since - 1
+    """Return the forms that all reductions have; axes are an input from that opset on."""
+    newest = max(inputs_since, 18)
+    last = inputs_since - 1
     axes = {"a": np.array([1])}
     return [
         Example(f"y = {operator} (x, a)", x=(1, 2, 3), constants=axes, opset=newest),

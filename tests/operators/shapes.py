@@ -102,7 +102,8 @@ EXAMPLES: dict[str, list[Example]] = {
         Example("s = Shape (x)\n f = Flatten <axis = 0> (x)\n y = Reshape (f, s)", x=(1, 2, 3)),
         Example("s = Shape <start = -2, end = 9> (x)\n y = Reshape (x, s)", x=(1, 2, 3)),
         Example(
-            "s = Shape (x)\n b = Gather <axis = 0> (s, i)\n u = Unsqueeze (b, a)\n t = Concat <axis = 0> (u, m)\n"
+            "s = Shape (x)\n b = Gather <axis = 0> (s, i)\n u = Unsqueeze (b, a)\n "
+            "t = Concat <axis = 0> (u, m)\n"
             "y = Reshape (x, t)",
             x=(1, 2, 3),
             constants={"i": np.array(0), "a": np.array([0]), "m": np.array([-1])},
@@ -153,14 +154,16 @@ EXAMPLES: dict[str, list[Example]] = {
             x=(1, 2, 2, 2),
             constants={"s": np.array([1, 2, 1, 2, 1, 2]), "t": np.array([1, 8, 1, 1])},
             opset=28,
-            modern="r = Reshape (x, s)\n p = Transpose <perm = [0, 1, 3, 5, 2, 4]> (r)\n y = Reshape (p, t)",
+            modern="r = Reshape (x, s)\n p = Transpose <perm = [0, 1, 3, 5, 2, 4]> (r)\n "
+            "y = Reshape (p, t)",
         ),
         Example(
             'y = SpaceToDepth <blocksize = 2, mode = "DCR"> (x)',
             x=(1, 2, 2, 2),
             constants={"s": np.array([1, 2, 1, 2, 1, 2]), "t": np.array([1, 8, 1, 1])},
             opset=28,
-            modern="r = Reshape (x, s)\n p = Transpose <perm = [0, 3, 5, 1, 2, 4]> (r)\n y = Reshape (p, t)",
+            modern="r = Reshape (x, s)\n p = Transpose <perm = [0, 3, 5, 1, 2, 4]> (r)\n "
+            "y = Reshape (p, t)",
         ),
     ],
     "Split": [

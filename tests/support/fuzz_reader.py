@@ -229,13 +229,19 @@ def _order(model: onnx.ModelProto, rng: random.Random) -> None:
 
 
 _MUTATIONS: Sequence[Callable[[onnx.ModelProto, random.Random], None]] = (
-    *[_attribute] * 3, _new_attribute, _drop_attribute, _operator, *[_wires] * 2, *[_initializer] * 3, _interface,
+    *[_attribute] * 3,
+    _new_attribute,
+    _drop_attribute,
+    _operator,
+    *[_wires] * 2,
+    *[_initializer] * 3,
+    _interface,
     _order,
-)  # fmt: skip
+)
 
 
 def outcome(model: onnx.ModelProto, **options: object) -> str:
-    """How the reader takes a model: "read", or the name of an error; any other error is let through."""
+    """How the reader takes a model: "read", or the name of an error of lipexact."""
     try:
         network = read_onnx(model, **options)
     except LipExactError as error:

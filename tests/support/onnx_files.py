@@ -25,7 +25,10 @@ def onnx_model(
     imports: Mapping[str, int] | None = None,
     weights_are_inputs: bool = False,
 ) -> onnx.ModelProto:
-    """A model from "(float[1,4] x) => (float[1,2] y) { y = Relu (x) }" and arrays for its initializers."""
+    """A model from a text and arrays for its initializers.
+
+    The text is like "(float[1,4] x) => (float[1,2] y) { y = Relu (x) }".
+    """
     graph = onnx.parser.parse_graph(f"g {text}")
     for name, array in (constants or {}).items():
         tensor = onnx.numpy_helper.from_array(np.asarray(array), name)
@@ -39,7 +42,7 @@ def onnx_model(
 
 
 def reference(model: onnx.ModelProto, points: npt.NDArray) -> Array:
-    """The model's output at each of the points (n, *shape of the input), by the reference implementation."""
+    """The model's output at each of the points (n, *shape of the input), by onnx.reference."""
     evaluator = ReferenceEvaluator(model)
     name = evaluator.input_names[0]
     return np.array(
@@ -59,7 +62,7 @@ def random_weights(
 
 
 def pytorch_mlp(rng: np.random.Generator, sizes: Sequence[int] = (4, 6, 5, 2)) -> onnx.ModelProto:
-    """Gemm with transB, a dynamic batch axis, Flatten in front, Dropout behind, names like paths."""
+    """PyTorch: Gemm with transB, a dynamic batch axis, Flatten, Dropout, names like paths."""
 
     def dense(layer: int, source: str, target: str) -> list[str]:
         return [
@@ -80,7 +83,10 @@ def pytorch_mlp(rng: np.random.Generator, sizes: Sequence[int] = (4, 6, 5, 2)) -
 
 
 def keras_mlp(rng: np.random.Generator, sizes: Sequence[int] = (4, 6, 5, 2)) -> onnx.ModelProto:
-    """tf2onnx: a normalisation, MatMul and Add, names like "a/b:0", opset 8, weights listed as inputs."""
+    """tf2onnx: a normalisation, MatMul and Add, names like "a/b:0", opset 8.
+
+    The weights are listed as inputs.
+    """
     constants = {
         "mean": rng.normal(size=(1, sizes[0])).astype(np.float32),
         "scale": np.array([0.5], np.float32),
@@ -99,7 +105,10 @@ def keras_mlp(rng: np.random.Generator, sizes: Sequence[int] = (4, 6, 5, 2)) -> 
 
 
 def nnet_mlp(rng: np.random.Generator, sizes: Sequence[int] = (5, 7, 7, 5)) -> onnx.ModelProto:
-    """A converted NNet file, as of ACAS Xu: input 1x1x1x5, Sub, Flatten, MatMul and Add, weights listed as inputs."""
+    """A converted NNet file, as of ACAS Xu: input 1x1x1x5, Sub, Flatten, MatMul and Add.
+
+    The weights are listed as inputs.
+    """
     constants = {"mean": rng.normal(size=(1, 1, 1, sizes[0])).astype(np.float32)}
     body = [
         "s = Sub (x, mean)",
@@ -136,7 +145,7 @@ def sklearn_regressor(rng: np.random.Generator) -> onnx.ModelProto:
 
 
 def pytorch_view(rng: np.random.Generator) -> onnx.ModelProto:
-    """x.view(x.size(0), -1) as PyTorch exports it: a chain of Shape, Gather, Unsqueeze and Concat."""
+    """PyTorch's x.view(x.size(0), -1): a chain of Shape, Gather, Unsqueeze and Concat."""
     return onnx_model(
         """(float[batch,2,3] x) => (float[batch,2] y) {
             shape = Shape (x)

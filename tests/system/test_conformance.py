@@ -234,9 +234,12 @@ def test_node_tests_of_onnx(key: tuple[str, str]) -> None:
                 else 1e-5
             )
             np.testing.assert_allclose(
-                found, wanted, rtol=tolerance, atol=tolerance * max(1.0, np.abs(wanted).max(initial=0.0)),
+                found,
+                wanted,
+                rtol=tolerance,
+                atol=tolerance * max(1.0, np.abs(wanted).max(initial=0.0)),
                 err_msg=case.name,
-            )  # fmt: skip
+            )
             compared += 1
     assert (compared == 0) == (key in NOT_TESTED)
 

@@ -260,7 +260,8 @@ def test_a_convolution_is_one_sparse_matrix_without_zeros() -> None:
     W = np.random.default_rng(0).normal(size=(3, 2, 3, 3))
     W[1, :, 1] = 0.0
     matrix = the_matrix(read("Conv", (1, 2, 8, 8), W, np.ones(3), pads=[1, 1, 1, 1]))
-    # Along an axis of 8 there are 22 pairs of window and entry; the middle row of the kernel has 8 of its 22.
+    # Along an axis of 8 there are 22 pairs of window and entry; the middle row of the kernel has 8
+    # of its 22.
     assert matrix.nnz == 2 * 2 * 22 * 22 + 2 * 14 * 22
     assert matrix.data.all()
     assert matrix.indices.dtype == np.int32
@@ -318,7 +319,7 @@ def test_window_maximum_over_nothing_is_refused() -> None:
         ({"kernel_shape": [2, 2], "strides": [2, 2]}, 3 * 9),
         # Of the 36 entries only 16 are read.
         ({"kernel_shape": [2, 2], "strides": [3, 3]}, 3 * 4),
-        # Two gates along each row that is read, of which windows share each; then two for each window.
+        # Two gates along each row that is read, which windows share; then two for each window.
         ({"kernel_shape": [3, 3]}, 2 * 4 * 6 + 2 * 4 * 4),
         (
             {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 0, 0]},

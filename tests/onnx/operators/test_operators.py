@@ -1,4 +1,4 @@
-"""Operators of ONNX beyond their registered examples: edges of their definitions, refusals, random parameters."""
+"""Operators of ONNX beyond their examples: edges of definitions, refusals, random parameters."""
 
 from __future__ import annotations
 
@@ -134,7 +134,8 @@ def test_maximum_of_many_broadcasts() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        "a, b = Split <axis = 0, num_outputs = 2> (x)\n u = Max (a, b)\n v = Min (a, b)\n y = Concat <axis = 0> (u, v)",
+        "a, b = Split <axis = 0, num_outputs = 2> (x)\n u = Max (a, b)\n v = Min (a, b)\n "
+        "y = Concat <axis = 0> (u, v)",
         "u = ReduceMax (x, a)\n v = ReduceMin (x, a)\n y = Concat <axis = 0> (u, v)",
     ],
 )
@@ -252,7 +253,8 @@ def test_slice_as_the_standard_says(data: st.DataObject) -> None:
 
 
 def test_a_step_backwards_from_before_the_beginning() -> None:
-    # The standard clamps the start into the axis, as onnxruntime does; the reference implementation gives nothing.
+    # The standard clamps the start into the axis, as onnxruntime does; the reference implementation
+    # gives nothing.
     constants = {
         "s": np.array([-9]),
         "e": np.array([HUGE.min]),
@@ -452,8 +454,10 @@ def test_sorting_is_right_for_every_order_of_zeros_and_ones() -> None:
     "body",
     [
         "y, i = TopK (t, two)",
-        "u = ReduceMax <axes = [2]> (t)\n v = ReduceMin <axes = [2]> (t)\n y = Concat <axis = 2> (u, v)",
-        "a, b = Split <axis = 2> (t)\n u = Max (a, b)\n v = Min (a, b)\n y = Concat <axis = 2> (u, v)",
+        "u = ReduceMax <axes = [2]> (t)\n v = ReduceMin <axes = [2]> (t)\n "
+        "y = Concat <axis = 2> (u, v)",
+        "a, b = Split <axis = 2> (t)\n u = Max (a, b)\n v = Min (a, b)\n "
+        "y = Concat <axis = 2> (u, v)",
     ],
 )
 def test_group_sort_in_all_its_exports(body: str) -> None:
@@ -607,7 +611,8 @@ def test_malformed_nodes(body: str, constants: Mapping[str, list], message: str)
         ),
         ("y = ai.onnx.ml.TreeEnsembleRegressor (x)", {}, "not continuous"),
         (
-            'y = ai.onnx.ml.LinearRegressor <coefficients = [1.0, 1.0, 1.0], post_transform = "LOGISTIC"> (x)',
+            "y = ai.onnx.ml.LinearRegressor <coefficients = [1.0, 1.0, 1.0], "
+            'post_transform = "LOGISTIC"> (x)',
             {},
             "LOGISTIC is not piecewise linear",
         ),
@@ -706,7 +711,9 @@ def test_linear_resize_is_that_of_numpy(old: int, new: int, rule: str) -> None:
 
 def test_nearest_resize() -> None:
     text = """(double[1,1,7] x) => (double[1,1,10] y) {
-        y = Resize <coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"> (x, , , n)
+        y = Resize <
+            coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"
+        > (x, , , n)
     }"""
     network = read_onnx(onnx_model(text, {"n": np.array([1, 1, 10])}))
     np.testing.assert_array_equal(network.evaluate(np.arange(7.0)), np.arange(10) * 7 // 10)
