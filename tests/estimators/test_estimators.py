@@ -221,7 +221,7 @@ def test_of_absolute_values_it_is_the_norm_of_the_largest_matrix():
 
 
 def test_reach_is_how_far_coordinates_go(monkeypatch):
-    monkeypatch.setattr(norms, "_NUMBERS", 8)  # several parts
+    monkeypatch.setattr(constants, "MAX_DENSE_NUMBERS", 8)  # several parts
     for body in (Cube(5), CrossPolytope(5), EuclideanUnitBall(5)):
         np.testing.assert_allclose(norms.reach(body), np.ones(5))
 

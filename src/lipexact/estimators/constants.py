@@ -8,6 +8,8 @@ from __future__ import annotations
 MAX_FOLDED_FUNCTIONALS = 64
 # Vertices of a unit ball by which the operator norm of a matrix is enumerated.
 MAX_NORM_VERTICES = 4096.0
+# Numbers of a dense matrix, and of the parts of products with vertices (64 MB).
+MAX_DENSE_NUMBERS = 2**23
 # Rows or columns of a matrix whose signs are relaxed: a semidefinite bound of that size.
 MAX_SIGN_ROWS = 512
 # Combinations of rows among which gates choose, as of a maximum over a window.

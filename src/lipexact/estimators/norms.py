@@ -13,8 +13,6 @@ from lipexact.numerics.rounding import TINY, gamma
 from lipexact.numerics.spectral import spectral_norm
 from lipexact.sets.unit_balls import SymmetricSet
 
-_NUMBERS = 2**23  # of matrices that are made dense
-
 
 def operator_norm_upper(
     matrix: Matrix, functionals: SymmetricSet, directions: SymmetricSet
@@ -45,7 +43,7 @@ def operator_norm_upper(
         scaled = sp.diags_array(functionals.axes) @ matrix @ sp.diags_array(directions.axes)
         bounds.append(spectral_norm(scaled) + lost)
     elif (
-        matrix.shape[0] * matrix.shape[1] <= _NUMBERS
+        matrix.shape[0] * matrix.shape[1] <= constants.MAX_DENSE_NUMBERS
         and max(matrix.shape) <= constants.MAX_SIGN_ROWS
     ):
         full = dense(matrix)
@@ -101,7 +99,7 @@ def _largest(norm: Callable[[Vector], Vector], parts: list[Vector]) -> float:
 
 def reach(symmetric_set: SymmetricSet) -> Vector:
     """Return the maximum of each coordinate over a set, shape (n,)."""
-    step = max(_NUMBERS // symmetric_set.dim, 1)
+    step = max(constants.MAX_DENSE_NUMBERS // symmetric_set.dim, 1)
     parts = []
     for start in range(0, symmetric_set.dim, step):
         units = np.eye(min(step, symmetric_set.dim - start), symmetric_set.dim, start)
@@ -115,7 +113,7 @@ def _vertex_products(
     """Return the vertices of a set, or their absolute values, times a matrix, in parts."""
     parts = []
     for chunk in symmetric_set.vertices():
-        step = max(_NUMBERS // max(matrix.shape), 1)
+        step = max(constants.MAX_DENSE_NUMBERS // max(matrix.shape), 1)
         for start in range(0, len(chunk), step):
             part = chunk[start : start + step]
             # Sparse arrays multiply from the left only.
