@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are written as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,38 +9,36 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-_STREAMS = (
-    "/dev/std",
-    "/dev/fd/",
-    "/proc/",
-)  # links to what is open, which another file in its place would not be
+# Names of files that are already open; a new file under such a name would be another one.
+STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file so that nobody ever finds a part of it, whatever happens on the way.
+    """Write a file so that no reader ever finds a part of it, even if the process fails.
 
-    The bytes go to a new file beside it, down to the disk, and only then under the file's name. If anything fails, or
-    ctrl-C comes in between, the new file is removed, and what was there before stays as it was. Should the process be
-    killed, a hidden file that ends in ``.partial`` may be left.
+    The bytes go to a new file beside it and down to the disk; then the new file is given the name.
+    If anything fails, or ctrl-C interrupts it, the new file is removed and the old one stays as it
+    was. If the process is killed, a hidden file that ends in ``.partial`` may be left.
 
     Parameters
     ----------
     path
-        Where to. A link is followed, permissions of a file that is there are kept, and what is no file, such as a pipe
-        or a device, is written to directly.
+        The file. A link is followed, and an existing file keeps its permissions. What is no regular
+        file, such as a pipe or a device, is written to directly.
     data
         The content.
 
     Raises
     ------
     OSError
-        If the file cannot be written; it has the file's name.
+        If the file cannot be written; the error has the file's name.
     """
-    name, mode = os.fspath(path), None
+    name = os.fspath(path)
+    mode = None
     with suppress(FileNotFoundError):
         mode = Path(name).stat().st_mode
-    if (mode is not None and not stat.S_ISREG(mode)) or name.startswith(_STREAMS):
-        with Path(name).open("wb") as stream:  # a folder refuses
+    if (mode is not None and not stat.S_ISREG(mode)) or name.startswith(STREAMS):
+        with Path(name).open("wb") as stream:  # fails for a folder
             stream.write(data)
         return
     if mode is not None and not os.access(name, os.W_OK):
@@ -48,7 +46,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
     target = Path(os.path.realpath(name))
     aside = target.with_name(f".{target.name[:50]}.{secrets.token_hex(8)}.partial")
     try:
-        with aside.open("xb") as stream:  # whose permissions are those of any new file
+        with aside.open("xb") as stream:  # with the permissions of any new file
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
@@ -59,13 +57,14 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
         with suppress(OSError):
             aside.unlink()
         if isinstance(error, OSError):
-            error.filename, error.filename2 = name, None
+            error.filename = name
+            error.filename2 = None
         raise
     _sync(target.parent)
 
 
 def _sync(folder: Path) -> None:
-    """Bring the new name down to the disk too, where a folder can be opened."""
+    """Write the new name to the disk too, on systems where a folder can be opened."""
     with suppress(OSError):
         number = os.open(folder, os.O_RDONLY)
         try:

@@ -1,8 +1,8 @@
-"""Errors that lipexact raises on purpose; each has the matching built-in as second parent."""
+"""Errors that lipexact raises on purpose; each has a built-in error as its second base class."""
 
 
 class LipExactError(Exception):
-    """Base of every error that lipexact raises on purpose."""
+    """The base class of every error that lipexact raises on purpose."""
 
 
 class ModelError(LipExactError, ValueError):
@@ -42,8 +42,8 @@ class UnsupportedEstimateError(LipExactError, NotImplementedError):
 
 
 class WorkerError(LipExactError, RuntimeError):
-    """Another process, or an executor's workers, did not do what they were asked to."""
+    """Another process, or a worker of an executor, failed or sent no result."""
 
 
 class CheckpointError(LipExactError, ValueError):
-    """A checkpoint that is of another question, damaged, or in use, or that could not be written."""
+    """A checkpoint that is of another request, damaged or in use, or that could not be written."""

@@ -1,4 +1,4 @@
-"""A trained network: a graph with one input and one output, and what one asks of it."""
+"""Trained networks: graphs with one input and one output, their values and Jacobians."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ class Network:
     def __post_init__(self) -> None:
         if len(self.graph.inputs) != 1 or len(self.graph.outputs) != 1:
             raise ModelError(
-                f"a network has one input and one output, not {len(self.graph.inputs)} and {len(self.graph.outputs)}"
+                f"a network has one input and one output, not {len(self.graph.inputs)} "
+                f"and {len(self.graph.outputs)}"
             )
         for what, shape, node in (
             ("input", self.input_shape, self.input),
@@ -53,7 +54,7 @@ class Network:
     def from_layers(
         cls, layers: Iterable[tuple[npt.ArrayLike, npt.ArrayLike]], name: str = "network"
     ) -> Network:
-        """A multilayer perceptron: affine layers with a ReLU between each two.
+        """Make a multilayer perceptron: affine layers with a ReLU between each two.
 
         Parameters
         ----------
@@ -133,13 +134,13 @@ class Network:
         )
 
     def evaluate(self, x: npt.ArrayLike) -> Vector:
-        """f(x).
+        """Evaluate f(x).
 
         Parameters
         ----------
         x
-            One point, of shape (d,) or `input_shape`, or a batch (n, d) or (n, `*input_shape`); where both
-            readings fit, one point.
+            One point, of shape (d,) or `input_shape`, or a batch (n, d) or (n, `*input_shape`).
+            If both readings fit, it is one point.
 
         Returns
         -------
@@ -158,9 +159,9 @@ class Network:
         return values[0] if single else values
 
     def jacobian(self, x: npt.ArrayLike) -> Vector:
-        """The Jacobian at x, with gates off where their input is exactly 0.
+        """Compute the Jacobian at x, with gates off where their input is exactly 0.
 
-        Away from kinks it is the Jacobian of f; on a kink it need not be the Jacobian of any region.
+        Away from kinks it is the Jacobian of f. On a kink it need not be that of any region.
 
         Parameters
         ----------
@@ -188,12 +189,13 @@ class Network:
 
     @cached_property
     def pullback(self) -> tuple[Input, Graph]:
-        """c of size m, and the graph of J^T c over x and c."""
+        """The input c of size m, and the graph of J^T c over x and c."""
         cotangent = Input(self.output.size, "c")
         gradient = reverse(self.graph, self.output, self.input, cotangent)
         return cotangent, Graph((self.input, cotangent), (gradient,))
 
     def _batch(self, x: npt.ArrayLike) -> tuple[Vector, bool]:
+        """Return the points as a batch of shape (n, d), and whether x was a single one."""
         try:
             points = np.asarray(x, dtype=np.float64)
         except (TypeError, ValueError) as error:
@@ -214,8 +216,7 @@ class Network:
 def network(
     graph: Graph, *, input_shape: tuple[int, ...], output_shape: tuple[int, ...], name: str
 ) -> Network:
-    """The network of a graph after folding its affine nodes (:func:`lipexact.graph.folding.fuse`)."""
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # products that overflow are refused by the nodes
+    """Make the network of a graph, with folded nodes (:func:`lipexact.graph.folding.fold`)."""
+    # The nodes refuse products that overflow.
+    with np.errstate(over="ignore", invalid="ignore"):
         return Network(fold(graph), input_shape, output_shape, name)

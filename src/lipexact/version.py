@@ -1,3 +1,3 @@
-"""The version, as everything that compares versions reads it."""
+"""The version of the package."""
 
 __version__ = "0.1.0"

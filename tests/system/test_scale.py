@@ -277,7 +277,7 @@ def test_batches_are_evaluated_in_parts(monkeypatch):
     points = np.random.default_rng(6).random((9, 64))
     values, jacobians = net.evaluate(points), net.jacobian(points)
     monkeypatch.setattr(
-        "lipexact.graph.evaluate._NUMBERS", 2 * sum(node.size for node in net.graph.nodes)
+        "lipexact.graph.evaluate.MAX_BATCH_NUMBERS", 2 * sum(node.size for node in net.graph.nodes)
     )
     np.testing.assert_allclose(net.evaluate(points), values, rtol=1e-13, atol=1e-13)
     np.testing.assert_allclose(net.jacobian(points), jacobians, rtol=1e-12, atol=1e-12)

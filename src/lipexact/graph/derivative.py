@@ -1,9 +1,13 @@
-"""The derivative of a graph as more graph, which shares the gates of the original.
+"""The derivative of a graph as a graph, which shares the gates of the original.
 
-With the gates held, a graph is affine in its input; its Jacobian J (for a network, the one of the
-linear region that the gates name) acts in two ways, as in automatic differentiation: J v (forward)
-and J^T c (reverse). Switch(x, a) has the derivative Switch(dx, a), so both stay within the primitives
-(Jordan and Dimakis 2020, section 4, for the reverse mode).
+With its gates fixed, a graph is affine in its input. Its Jacobian J (for a network, that of the
+linear region of these gates) is applied in two ways, as in automatic differentiation: J v (forward)
+and J^T c (reverse). The derivative of Switch(x, a) is Switch(dx, a), so that both are graphs of
+the same primitives (Jordan and Dimakis 2020, section 4, for the reverse mode).
+
+For example, relu(x) is Switch(x, a) with a = Conditional(x). For f(x) = 3 relu(2 x) the forward
+mode is J v = 3 Switch(2 v, a), and the reverse mode is J^T c = 2 Switch(3 c, a), with the gate a
+of 2 x in both. Each is 6 where x > 0 and 0 where x < 0.
 """
 
 from __future__ import annotations
@@ -17,12 +21,12 @@ from lipexact.numerics.arrays import Matrix
 
 
 def forward(graph: Graph, output: Value, wrt: Input, tangent: Value) -> Value:
-    """J v, for J the Jacobian of `output` with respect to `wrt` and v = `tangent`.
+    """Return J v, for the Jacobian J of `output` with respect to `wrt` and v = `tangent`.
 
     Parameters
     ----------
     graph
-        A graph that holds `output`.
+        A graph that has `output` among its nodes.
     output
         The node to differentiate, of size m.
     wrt
@@ -53,12 +57,12 @@ def forward(graph: Graph, output: Value, wrt: Input, tangent: Value) -> Value:
 
 
 def reverse(graph: Graph, output: Value, wrt: Input, cotangent: Value) -> Value:
-    """J^T c, for J the Jacobian of `output` with respect to `wrt` and c = `cotangent`.
+    """Return J^T c, for the Jacobian J of `output` with respect to `wrt` and c = `cotangent`.
 
     Parameters
     ----------
     graph
-        A graph that holds `output`.
+        A graph that has `output` among its nodes.
     output
         The node to differentiate, of size m.
     wrt
@@ -71,7 +75,8 @@ def reverse(graph: Graph, output: Value, wrt: Input, cotangent: Value) -> Value:
     Value
         A node of size d.
     """
-    collected: dict[Node, list[tuple[Matrix | None, Value]]] = {}  # None: as it is
+    # Terms of the gradient by each node; a weight of None is the identity.
+    collected: dict[Node, list[tuple[Matrix | None, Value]]] = {}
     gradients: dict[Node, Value] = {output: cotangent}
 
     def gradient(node: Value) -> Value | None:

@@ -1,4 +1,4 @@
-"""Evaluation of a graph in numpy, batched."""
+"""Evaluation of a graph at batches of points, in floats or in exact numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing_extensions import assert_never
 from lipexact.graph.ir import Affine, Conditional, Graph, Input, Node, Switch
 from lipexact.numerics.arrays import Matrix, Vector
 
-_NUMBERS = 2**24  # of all nodes at the points of one batch
+# Numbers of all nodes at the points of one batch: 128 MB.
+MAX_BATCH_NUMBERS = 2**24
 
 
 def evaluate(
@@ -21,7 +22,7 @@ def evaluate(
     inputs: Mapping[Input, Vector],
     convert: Callable[[Vector], npt.NDArray[Any]] | None = None,
 ) -> dict[Node, Vector]:
-    """The value of every node.
+    """Compute the value of every node.
 
     Parameters
     ----------
@@ -30,7 +31,8 @@ def evaluate(
     inputs
         For each input an array of shape (batch, size); batches of 1 broadcast against the others.
     convert
-        What makes exact numbers of an array of floats, to compute with them; the inputs are such numbers, then.
+        Turns an array of floats into exact numbers, in which the graph is then evaluated. The
+        inputs must be such numbers already. None computes in floats.
 
     Returns
     -------
@@ -49,10 +51,8 @@ def evaluate(
                 for weight, x in node.terms:
                     # Sparse arrays multiply from the left only.
                     below = values[x].T
-                    total = (
-                        total
-                        + (weight @ below if convert is None else product(weight, below, convert)).T
-                    )
+                    term = weight @ below if convert is None else product(weight, below, convert)
+                    total = total + term.T
                 values[node] = total
             case Conditional():
                 values[node] = (values[node.x] > 0).astype(
@@ -68,7 +68,10 @@ def evaluate(
 def product(
     weight: Matrix, values: npt.NDArray[Any], convert: Callable[[Vector], npt.NDArray[Any]]
 ) -> npt.NDArray[Any]:
-    """The product weight @ values in the numbers that `convert` makes of the weights; what meets zeros is free."""
+    """Multiply weights by values, in the exact numbers that `convert` makes of the weights.
+
+    Weights of 0, and weights whose values are all 0, cost nothing.
+    """
     stored = sp.coo_array(weight)
     used = (stored.data != 0) & (values != 0).any(axis=1)[stored.col]
     total = convert(np.zeros((weight.shape[0], values.shape[1])))
@@ -79,6 +82,6 @@ def product(
 
 
 def batches(graph: Graph, count: int) -> list[slice]:
-    """So many points in parts that can be evaluated at once."""
-    step = max(_NUMBERS // sum(node.size for node in graph.nodes), 1)
+    """Split so many points into batches, as slices."""
+    step = max(MAX_BATCH_NUMBERS // sum(node.size for node in graph.nodes), 1)
     return [slice(start, start + step) for start in range(0, count, step)]

@@ -16,70 +16,84 @@ from lipexact.numerics.arrays import Matrix, dense, entries
 from lipexact.numerics.double_double import accurate_product
 from lipexact.numerics.rounding import FOLDED
 
-_SAMPLE = 64  # rows that tell how many entries a product will have
+# Rows of a product from which the number of its entries is estimated.
+SAMPLE_ROWS = 64
 
 # Two factors; None is an identity.
 _Product: TypeAlias = tuple[Matrix, Matrix | None]
 
 
 def fold(graph: Graph) -> Graph:
-    """The same functions with fewer affine nodes.
+    """Return a graph of the same functions with fewer affine nodes.
 
-    An affine node with one reader, itself affine, is substituted into it, unless that makes more coefficients
-    (a bottleneck); and so is a constant or a node whose matrices have at most one entry in a row (a selection,
-    a scaling), whoever reads it. Every entry of what comes of a node and those that it reads is one sum, accurate in
-    proportion to itself (:func:`lipexact.numerics.double_double.accurate_product`). Of nodes that are equal, such as the differences
-    behind max(x, y) and min(x, y), one is kept.
+    An affine node is substituted into its only reader if that is affine too, unless the result has
+    more coefficients (at a bottleneck). A constant, or a node whose matrices have at most one entry
+    in a row (a selection, a scaling), is substituted into every affine reader. Every entry of the
+    result is one sum, accurate in proportion to itself
+    (:func:`lipexact.numerics.double_double.accurate_product`). Of nodes that are equal, such as the
+    differences behind max(x, y) and min(x, y), one is kept.
+
+    Examples
+    --------
+    y = 3 (2 x + 1) + 1 becomes 6 x + 4:
+
+    >>> x = Input(1)
+    >>> inner = Affine(((np.array([[2.0]]), x),), np.ones(1))
+    >>> outer = Affine(((np.array([[3.0]]), inner),), np.ones(1))
+    >>> (folded,) = fold(Graph((x,), (outer,))).outputs
+    >>> folded.terms[0][0].tolist(), folded.bias.tolist()
+    ([[6.0]], [4.0])
     """
     return _fold_repeatedly(graph, math.inf)[0]
 
 
 def fold_mapped(graph: Graph) -> tuple[Graph, dict[Node, Node], int]:
-    """Like :func:`fuse`, with what became of each node; what loses too much, over all folds, stays unfolded.
+    """Fold like :func:`fold` within a limit of rounding; return the new node of each old one too.
+
+    Nodes that would lose too much accuracy, over all passes, stay unfolded.
 
     Returns
     -------
     graph
-        New nodes where something changes; inputs, and what depends on nothing that changes, are kept.
+        The folded graph. Inputs, and nodes that depend on nothing that changes, are kept.
     mapping
-        The new node for each old one; a folded node's own replacement may not be in the graph.
+        The new node for each old one. The node that replaces a folded one may not be in the graph.
     roundings
-        How many units of 2^-53 each entry may be off, in proportion to it: at most
+        How many units of 2^-53 each entry may be off, in proportion to itself: at most
         :data:`lipexact.numerics.rounding.FOLDED`.
     """
     return _fold_repeatedly(graph, FOLDED)
 
 
 def _fold_repeatedly(graph: Graph, limit: float) -> tuple[Graph, dict[Node, Node], int]:
-    fusion = _Folding(limit)
-    fused, mapping = fusion.once(graph)
+    """Fold until a pass makes no difference."""
+    folding = _Folding(limit)
+    folded, mapping = folding.fold_once(graph)
     while True:
-        again, further = fusion.once(fused)
-        if len(again.nodes) == len(fused.nodes):
-            return (
-                fused,
-                mapping,
-                math.ceil(max((fusion.off[node] for node in fused.nodes), default=0.0)),
-            )
-        fused, mapping = again, {old: further.get(new, new) for old, new in mapping.items()}
+        again, further = folding.fold_once(folded)
+        if len(again.nodes) == len(folded.nodes):
+            units = max((folding.off[node] for node in folded.nodes), default=0.0)
+            return folded, mapping, math.ceil(units)
+        folded = again
+        mapping = {old: further.get(new, new) for old, new in mapping.items()}
 
 
 class _Folding:
-    """Passes over a graph, and how far the entries of the nodes that they made may be off.
+    """Passes over a graph, which count how far the entries of new nodes may be off.
 
     Parameters
     ----------
     limit
-        The most that they may be off, in units of 2^-53 in proportion to each entry; if infinite, each pass takes the
-        nodes of the one before as they are.
+        How far entries may be off, in units of 2^-53 and in proportion to each entry. If it is
+        infinite, each pass takes the nodes of the pass before as exact.
     """
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
         self.off: dict[Node, float] = {}
 
-    def once(self, graph: Graph) -> tuple[Graph, dict[Node, Node]]:
-        """One pass."""
+    def fold_once(self, graph: Graph) -> tuple[Graph, dict[Node, Node]]:
+        """Fold each affine node once; return the new graph and the new node of each old one."""
         readers = Counter(x for node in graph.nodes for x in operands(node))
         readers.update(graph.outputs)
         new: dict[Node, Node] = {}
@@ -100,7 +114,8 @@ class _Folding:
                     x = value(node.x)
                     made = node if x is node.x else Conditional(x, node.name)
                 case Switch():
-                    x, gate = value(node.x), new[node.gate]
+                    x = value(node.x)
+                    gate = new[node.gate]
                     assert isinstance(gate, Conditional)
                     made = node if x is node.x and gate is node.gate else Switch(x, gate, node.name)
                 case _:
@@ -110,7 +125,7 @@ class _Folding:
         return Graph(graph.inputs, tuple(value(output) for output in graph.outputs)), new
 
     def _folded(self, node: Affine, inner: list[Value], readers: Counter[Node]) -> Affine:
-        """The node with those of its operands substituted that had better be, as far as rounding allows."""
+        """Substitute those operands of a node that save coefficients, as far as rounding allows."""
         pairs = list(zip(node.terms, inner, strict=True))
         thin = [isinstance(below, Affine) and _thin(below) for below in inner]
         saving = [
@@ -118,15 +133,15 @@ class _Folding:
             for (w, x), below in pairs
         ]
         chosen = [a or b for a, b in zip(thin, saving, strict=True)]
-        if chosen != thin and (found := self._substituted(node, inner, chosen)) is not None:
+        if chosen != thin and (folded := self._substituted(node, inner, chosen)) is not None:
             gone = [
                 x for x, yes, slight in zip(inner, chosen, thin, strict=True) if yes and not slight
             ]
-            if _entries(found) <= sum(map(_entries, [node, *gone])):
-                return found
+            if _entries(folded) <= sum(map(_entries, [node, *gone])):
+                return folded
         for chosen in (thin, [False] * len(inner)):
-            if (found := self._substituted(node, inner, chosen)) is not None:
-                return found
+            if (folded := self._substituted(node, inner, chosen)) is not None:
+                return folded
         result = Affine(
             tuple((weight, below) for (weight, _), below in pairs), node.bias, node.name
         )
@@ -134,7 +149,10 @@ class _Folding:
         return result
 
     def _substituted(self, node: Affine, inner: list[Value], chosen: list[bool]) -> Affine | None:
-        """The node over what the chosen operands read, its matrices sums of products; None where too much is lost."""
+        """Substitute the chosen operands; return None where too much accuracy would be lost.
+
+        The node then reads what these operands read, by matrices that are sums of products.
+        """
         own = off = self.off.get(node, 0.0)
         parts: dict[Value, list[_Product]] = {}
         shifts: list[_Product] = []
@@ -150,9 +168,9 @@ class _Folding:
         if math.isinf(self.limit):
             own = off = 0.0
         last: _Product = (node.bias[:, None], np.ones((1, 1)) if shifts else None)
-        found = [_sum(products, own, off) for products in (*parts.values(), [*shifts, last])]
-        sums = [each for each in found if each is not None and each[1] <= self.limit]
-        if len(sums) < len(found):
+        results = [_sum(products, own, off) for products in (*parts.values(), [*shifts, last])]
+        sums = [each for each in results if each is not None and each[1] <= self.limit]
+        if len(sums) < len(results):
             return None
         *weights, bias = (matrix for matrix, _ in sums)
         if len(weights) == len(node.terms) and all(
@@ -166,7 +184,7 @@ class _Folding:
 
 
 def _first(node: Node, kept: dict[Hashable, list[Node]]) -> Node:
-    """The node among those kept that equals this one, else this one, which is kept from now on."""
+    """Return a kept node that equals this one; if there is none, keep this one and return it."""
     sizes = [entries(weight) for weight, _ in node.terms] if isinstance(node, Affine) else []
     alike = kept.setdefault((type(node), node.size, operands(node), *sizes), [])
     for other in alike:
@@ -185,6 +203,7 @@ def _first(node: Node, kept: dict[Hashable, list[Node]]) -> Node:
 
 
 def _equal(weight: Matrix, other: Matrix) -> bool:
+    """Return whether two matrices are stored alike and have equal entries."""
     if sp.issparse(weight) and sp.issparse(other):
         parts = ("indptr", "indices", "data")
         return all(np.array_equal(getattr(weight, part), getattr(other, part)) for part in parts)
@@ -192,7 +211,10 @@ def _equal(weight: Matrix, other: Matrix) -> bool:
 
 
 def _sum(products: list[_Product], own: float, off: float) -> tuple[Matrix, float] | None:
-    """The sum of the products, and how far its entries are off; a matrix alone is off by `own`."""
+    """Add up products; return the sum and how far its entries are off.
+
+    A single matrix stays as it is, and is off by `own`.
+    """
     if len(products) == 1:
         left, right = products[0]
         return (left, own) if right is None else accurate_product(left, right, off)
@@ -205,31 +227,33 @@ def _sum(products: list[_Product], own: float, off: float) -> tuple[Matrix, floa
 
 
 def _joined(matrices: list[Matrix], axis: int) -> Matrix:
+    """Concatenate matrices, as a sparse one if any is sparse."""
     if any(map(sp.issparse, matrices)):
         return (sp.hstack if axis else sp.vstack)(matrices, format="csr")
     return np.concatenate(matrices, axis)
 
 
 def _saves(weight: Matrix, inner: Affine) -> bool:
-    """Whether weight @ inner has no more coefficients than the two apart, by some of its rows."""
-    return sum(_estimate(weight, matrix) for matrix, _ in inner.terms) <= entries(
-        weight
-    ) + _entries(inner)
+    """Estimate whether weight @ inner has no more coefficients than the two factors together."""
+    estimate = sum(_estimate(weight, matrix) for matrix, _ in inner.terms)
+    return estimate <= entries(weight) + _entries(inner)
 
 
 def _entries(node: Value) -> int:
+    """Return the number of stored coefficients of an affine node."""
     return sum(entries(weight) for weight, _ in node.terms) if isinstance(node, Affine) else 0
 
 
 def _estimate(left: Matrix, right: Matrix) -> float:
-    """About how many entries a product has, by some of its rows."""
+    """Estimate the number of entries of a product, from some of its rows."""
     if not (sp.issparse(left) and sp.issparse(right)):
         return float(left.shape[0] * right.shape[1])
-    sample = np.unique(np.linspace(0, left.shape[0] - 1, _SAMPLE).astype(np.intp))
+    sample = np.unique(np.linspace(0, left.shape[0] - 1, SAMPLE_ROWS).astype(np.intp))
     return float((left[sample] @ right).nnz * left.shape[0] / sample.size)
 
 
 def _thin(node: Affine) -> bool:
+    """Return whether the node is a constant or has at most one entry in each row."""
     if not node.terms:
         return True
     counts = np.zeros(node.size, dtype=np.int64)

@@ -28,7 +28,7 @@ from lipexact.numerics.arrays import Matrix, Vector
 
 @dataclass(frozen=True, eq=False)
 class Input:
-    """A vector of free variables; what they range over is said by whoever uses the graph."""
+    """A vector of free variables; the user of the graph says what they range over."""
 
     size: int
     name: str = "x"
@@ -42,7 +42,7 @@ class Input:
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """y = sum_k W_k x_k + b, with ``terms`` the pairs (W_k, x_k) and ``bias`` b.
+    """The affine node y = sum_k W_k x_k + b: its terms are the pairs (W_k, x_k), its bias is b.
 
     Without terms it is the constant b.
     """
@@ -67,21 +67,19 @@ class Affine:
                     f"affine '{self.name}': a weight of shape {weight.shape} does not map "
                     f"{x.size} entries to {bias.size}"
                 )
-        for array in (
-            bias,
-            *(weight.data if sp.issparse(weight) else weight for weight, _ in terms),
-        ):
-            if not np.isfinite(array).all():
-                raise ModelError(
-                    f"affine '{self.name}' has weights, or products of weights, that are NaN or infinite"
-                )
+        stored = [weight.data if sp.issparse(weight) else weight for weight, _ in terms]
+        if not all(np.isfinite(array).all() for array in (bias, *stored)):
+            raise ModelError(
+                f"affine '{self.name}' has weights, or products of weights, "
+                "that are NaN or infinite"
+            )
         bias.setflags(write=False)
         object.__setattr__(self, "bias", bias)
         object.__setattr__(self, "terms", terms)
         object.__setattr__(self, "size", int(bias.size))
 
     def __getstate__(self) -> dict[str, object]:
-        """Without the transposes, which another process makes anew."""
+        """Leave out the transposes, which another process makes anew."""
         return {name: value for name, value in self.__dict__.items() if name != "transposed"}
 
     @cached_property
@@ -92,7 +90,7 @@ class Affine:
 
 @dataclass(frozen=True, eq=False)
 class Conditional:
-    """Gates: a_i = 1 if x_i > 0, 0 if x_i < 0, either if x_i = 0."""
+    """The gates a_i = 1 if x_i > 0, 0 if x_i < 0, and either if x_i = 0."""
 
     x: Value = field(repr=False)
     name: str = ""
@@ -104,7 +102,7 @@ class Conditional:
 
 @dataclass(frozen=True, eq=False)
 class Switch:
-    """y_i = a_i x_i for the gates a of a :class:`Conditional`."""
+    """The products y_i = a_i x_i for the gates a of a :class:`Conditional`."""
 
     x: Value = field(repr=False)
     gate: Conditional = field(repr=False)
@@ -124,7 +122,7 @@ Node: TypeAlias = Input | Affine | Conditional | Switch
 
 
 def operands(node: Node) -> tuple[Node, ...]:
-    """The nodes that `node` reads."""
+    """Return the nodes that `node` reads."""
     match node:
         case Input():
             return ()
@@ -137,7 +135,7 @@ def operands(node: Node) -> tuple[Node, ...]:
 
 
 def topological(roots: Iterable[Node]) -> tuple[Node, ...]:
-    """Every node that the roots depend on, operands first, each once."""
+    """Return every node that the roots depend on, operands first, each once."""
     order: dict[Node, None] = {}
     stack: list[tuple[Node, Iterator[Node]]] = [
         (root, iter(operands(root))) for root in reversed(list(roots))
@@ -174,7 +172,10 @@ class Graph:
                 )
 
     def __getstate__(self) -> dict[str, object]:
-        """The nodes first, operands before what reads them: however deep the graph, none is pickled inside another."""
+        """Put the nodes first, operands before their readers.
+
+        So no node is pickled inside another one, which would recurse as deep as the graph is.
+        """
         return {"nodes": self.nodes, "inputs": self.inputs, "outputs": self.outputs}
 
     @cached_property
@@ -189,6 +190,7 @@ class Graph:
 
 
 def _matrix(weight: Matrix) -> Matrix:
+    """Return a read-only copy of a matrix in float64; a weight of another node is shared."""
     if sp.issparse(weight):
         parts = (
             (weight.data, weight.indices, weight.indptr) if isinstance(weight, sp.csr_array) else ()
@@ -197,7 +199,7 @@ def _matrix(weight: Matrix) -> Matrix:
             parts and weight.dtype == np.float64 and not any(part.flags.writeable for part in parts)
         )
         if frozen and weight.has_canonical_format:
-            return weight  # of another node: derivatives share the weights
+            return weight  # it belongs to another node: derivatives share the weights
         matrix = sp.csr_array(weight, dtype=np.float64, copy=True)
         matrix.sum_duplicates()
         for part in (matrix.data, matrix.indices, matrix.indptr):

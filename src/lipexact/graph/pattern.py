@@ -7,8 +7,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-OFF, ON = 0, 1
-FREE = -1  # the derivative does not depend on the gate
+OFF = 0
+ON = 1
+# The derivative does not depend on the gate.
+FREE = -1
 
 States: TypeAlias = npt.NDArray[np.int8]
 # One array of states, shape (size,), for each of `Network.gates`.
