@@ -213,7 +213,7 @@ def phases(stats: Mapping[str, Any]) -> dict[str, float]:
 
 
 def comparisons(rows: Iterable[Mapping[str, Any]]) -> list[Comparison]:
-    """Compare each configuration with each other program, on the families that it was measured on."""
+    """Compare each configuration with the other programs, on the families they were measured on."""
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         if row.get("peer") is not None and "seconds" in row:
