@@ -1,4 +1,4 @@
-"""The graph of three primitives: validation, evaluation, derivatives, lowerings, fusing, and `Network`."""
+"""The graph of three primitives: validation, evaluation, derivatives, lowerings, folding, `Network`."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def relaxed(max_examples: int = 100) -> settings:
     )
 
 
-# --- Random programs -------------------------------------------------------------------------------
+# --- Random programs -----------------------------------------------------------------------------
 
 Step = Callable[[list[np.ndarray]], np.ndarray]
 
 
 class Program(NamedTuple):
-    """A random graph, and the same function as steps in plain numpy, each reading earlier results."""
+    """A random graph, and the same function in steps of plain numpy that read earlier results."""
 
     x: Input
     graph: Graph
     steps: tuple[Step, ...]
-    # Weights, and so all values at integer points, are small multiples of 1/2^k: no rounding anywhere.
+    # Weights, and so all values at integer points, are small multiples of 1/2^k: no rounding.
     exact: bool
 
     @property
@@ -75,7 +75,7 @@ class Program(NamedTuple):
 
 @st.composite
 def programs(draw: st.DrawFn, exact: bool | None = None, max_steps: int = 6) -> Program:
-    """Graphs of affine nodes (dense, sparse, with several terms), residual sums and every lowering."""
+    """Graphs of affine nodes (dense, sparse, of several terms), residual sums and all lowerings."""
     if exact is None:
         exact = draw(st.booleans())
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -155,7 +155,7 @@ def programs(draw: st.DrawFn, exact: bool | None = None, max_steps: int = 6) -> 
 
 
 def jacobians(graph: Graph, x: Input, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The Jacobians at the points, column by column in forward mode and row by row in reverse mode."""
+    """The Jacobians at the points, by columns in forward mode and by rows in reverse mode."""
     output = graph.outputs[0]
     v, c = Input(x.size, "v"), Input(output.size, "c")
     tangent, cotangent = forward(graph, output, x, v), reverse(graph, output, x, c)
@@ -184,7 +184,7 @@ def scale(graph: Graph, x: Input, points: np.ndarray) -> float:
     )
 
 
-# --- Construction ----------------------------------------------------------------------------------
+# --- Construction --------------------------------------------------------------------------------
 
 
 def test_an_input_needs_an_entry():
@@ -310,7 +310,7 @@ def test_wide_sharing_is_visited_once():
     assert len(Graph((x,), (value,)).nodes) == 61
 
 
-# --- Evaluation ------------------------------------------------------------------------------------
+# --- Evaluation ----------------------------------------------------------------------------------
 
 
 @relaxed(max_examples=200)
@@ -354,7 +354,7 @@ def test_a_batch_of_one_broadcasts_against_a_larger_one(weight):
     assert evaluate(graph, {x: np.empty((0, 2)), y: np.empty((0, 1))})[node].shape == (0, 1)
 
 
-# --- Derivatives -----------------------------------------------------------------------------------
+# --- Derivatives ---------------------------------------------------------------------------------
 
 
 @relaxed(max_examples=200)
@@ -373,7 +373,7 @@ def test_both_modes_give_the_same_jacobian_on_kinks_too(program, seed):
 @relaxed(max_examples=200)
 @given(programs(), st.integers(0, 99))
 def test_derivatives_match_finite_differences_off_kinks(program, seed):
-    """Where a step leaves all gates as they are, the function is affine on it, and the quotient exact."""
+    """Where a step changes no gate, the function is affine on it, and the quotient is exact."""
     step = 2.0**-8
     rng = np.random.default_rng(seed)
     points = rng.normal(size=(6, program.x.size))
@@ -502,7 +502,7 @@ def test_a_derivative_can_be_differentiated_again():
         np.testing.assert_allclose(columns[again].T, expected, rtol=1e-12, atol=1e-12)
 
 
-# --- Lowerings -------------------------------------------------------------------------------------
+# --- Lowerings -----------------------------------------------------------------------------------
 
 # Multiples of 1/4, so that both sides are exact; with ties and zeros.
 entries = st.integers(-20, 20).map(lambda n: n / 4)
@@ -590,7 +590,7 @@ def test_gates_of_the_lowerings():
     assert sum(g.size for g in Graph((x, y), (lower.minimum(x, y),)).gates) == 3
 
 
-# --- Fusing ----------------------------------------------------------------------------------------
+# --- Folding -------------------------------------------------------------------------------------
 
 
 def affine_nodes(graph: Graph) -> list[Affine]:
@@ -710,7 +710,7 @@ def test_gates_stay_shared_after_fusing():
     }
 
 
-# --- Network ---------------------------------------------------------------------------------------
+# --- Network -------------------------------------------------------------------------------------
 
 
 @pytest.fixture

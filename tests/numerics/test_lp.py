@@ -22,11 +22,11 @@ def relaxed(max_examples: int) -> settings:
     return settings(deadline=None, max_examples=max_examples)
 
 
-# --- One linear program after the other ----------------------------------------------------------------------------
+# --- One linear program after the other ----------------------------------------------------------
 
 
 def random_system(rng: np.random.Generator) -> System:
-    """With an inner point or without one; sides finite, half-infinite or infinite; perhaps no rows."""
+    """A system with or without an inner point; sides may be infinite, and rows missing."""
     n, k = int(rng.integers(1, 6)), int(rng.integers(0, 8))
     whole = rng.random() < 0.5
     rows = rng.integers(-3, 4, (k, n)).astype(np.float64) if whole else rng.normal(size=(k, n))
@@ -54,7 +54,7 @@ def by_scipy(system: System, weights: np.ndarray) -> float | None:
 
 
 def dual_bound(system: System, weights: np.ndarray, duals: np.ndarray) -> float:
-    """mu b + max over the box of (w - mu A) y, at least w y for every mu >= 0 and y in the system."""
+    """mu b + max over the box of (w - mu A) y: at least w y for all mu >= 0 and y in the system."""
     left = weights - duals @ system.rows.toarray()
     left = np.where(np.abs(left) <= TOLERANCE * (1 + np.abs(duals).sum()), 0.0, left)
     with np.errstate(invalid="ignore"):
@@ -154,11 +154,11 @@ def test_weights_of_integers_are_taken():
     assert program.maximise(np.array([2, 1]))[0].tolist() == [1.0, 0.5]
 
 
-# --- The largest slack ---------------------------------------------------------------------------------------------
+# --- The largest slack ---------------------------------------------------------------------------
 
 
 def forms(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Forms with points where all are positive, and without; some constant, opposite, or of other sizes."""
+    """Forms with and without a point where all are positive; constant, opposite, of other sizes."""
     n, k = int(rng.integers(1, 6)), int(rng.integers(1, 8))
     linear = (
         rng.integers(-3, 4, (k, n)).astype(np.float64)
@@ -214,7 +214,8 @@ def test_the_largest_slack_is_attained_at_its_point_and_refuted_by_its_weights(r
     assert (values >= found.slack - 1e-6).all()
     assert found.weights.shape == constant.shape
     assert (found.weights >= 0).all()
-    # The multipliers add up to a common factor where t <= 1 does not bind; with them no point has more slack.
+    # The multipliers add up to a common factor where t <= 1 does not bind; with them no point has
+    # more slack.
     total = float(found.weights @ scale)
     most = float(np.abs(found.weights @ linear).sum() + found.weights @ constant)
     if found.slack < 1 - 1e-6:

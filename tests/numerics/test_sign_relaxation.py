@@ -20,7 +20,8 @@ from tests.support.signs import best_signs
 Sums = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 BOTH = {"l2": euclidean_sums, "l1": absolute_sums}
 LENGTHS = {"l2": lambda v: np.linalg.norm(v, axis=-1), "l1": lambda v: np.abs(v).sum(axis=-1)}
-# Of the semidefinite relaxations at their optimum: Nesterov's pi / 2 for squares, Grothendieck's constant.
+# How far the relaxations are off at their optimum: Nesterov's pi / 2 for squares, Grothendieck's
+# constant.
 RATIOS = {"l2": math.sqrt(math.pi / 2), "l1": 1.7823}
 shapes = st.tuples(st.integers(1, 7), st.integers(1, 7), st.integers(0, 2**32 - 1))
 both = pytest.mark.parametrize("norm", BOTH)
@@ -195,7 +196,7 @@ def test_stacks_do_not_mix(norm: str) -> None:
 @both
 @pytest.mark.parametrize("shape", [(40, 60), (40, 7), (7, 40)])
 def test_many_rows_in_parallel_or_at_right_angles(norm: str, shape: tuple[int, int]) -> None:
-    # What is known without all the signs: more of them than the mixing method's vectors have entries.
+    # There are more signs than the mixing method's vectors have entries; the maximum is known.
     rng = np.random.default_rng(7)
     factors, row = rng.normal(size=(shape[0], 1)), rng.normal(size=(1, shape[1]))
     (upper,), _ = BOTH[norm]((factors @ row)[None])

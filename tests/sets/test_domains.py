@@ -1,4 +1,4 @@
-"""Domains against exact arithmetic: vertices by brute force in fractions, and linear programs of scipy."""
+"""Domains against exact arithmetic: vertices by brute force in fractions, and scipy's programs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def relaxed(max_examples: int) -> settings:
     )
 
 
-# --- The same sets in exact arithmetic -----------------------------------------------------------------------------
+# --- The same sets in exact arithmetic -----------------------------------------------------------
 
 
 def box(lower: Sequence[float], upper: Sequence[float]) -> Recipe:
@@ -69,7 +69,7 @@ def holds(halves: list[Half], x: Exact) -> bool:
 
 
 def depth(halves: list[Half]) -> Fraction | None:
-    """A radius of a ball inside, around the mean of the vertices; None or 0 where there is no interior."""
+    """The radius of a ball inside, around the mean of the vertices; None or 0 without interior."""
     corners = vertices(halves)
     if not corners:
         return None
@@ -78,7 +78,7 @@ def depth(halves: list[Half]) -> Fraction | None:
     )
 
 
-# --- Random recipes ------------------------------------------------------------------------------------------------
+# --- Random recipes ------------------------------------------------------------------------------
 
 quarters = st.integers(-8, 8).map(lambda n: n / 4)
 tenths = st.integers(-20, 20).map(lambda n: n / 10)
@@ -177,7 +177,7 @@ def build_or_none(recipe: Recipe) -> Domain | None:
         return None
 
 
-# --- What is a domain, and what is none ----------------------------------------------------------------------------
+# --- What is a domain, and what is none ----------------------------------------------------------
 
 
 @relaxed(40)
@@ -364,7 +364,7 @@ def test_intersections_do_not_depend_on_the_order(data, d):
     )
 
 
-# --- Scale ---------------------------------------------------------------------------------------------------------
+# --- Scale ---------------------------------------------------------------------------------------
 
 SCALES = (1.0, 1e-8, 1e8)
 SHAPES = {
@@ -491,7 +491,7 @@ def test_rows_of_all_sizes_keep_the_bounds_on_the_safe_side(d, rng):
         assert Fraction(float(radius)) <= max(exact_margin(recipe.halves, exact(point)), 0)
 
 
-# --- Many dimensions -----------------------------------------------------------------------------------------------
+# --- Many dimensions -----------------------------------------------------------------------------
 
 
 def scipy_support(
@@ -582,7 +582,7 @@ def test_samples_reach_the_whole_domain():
         assert (points.min(axis=0) < domain.lower + 0.25 * (domain.upper - domain.lower)).all()
 
 
-# --- Rows that change nothing --------------------------------------------------------------------------------------
+# --- Rows that change nothing --------------------------------------------------------------------
 
 
 def test_redundant_doubled_and_zero_rows_change_nothing():
@@ -624,7 +624,7 @@ def test_a_domain_does_not_follow_its_arrays():
             array[0] = 2
 
 
-# --- Boxes, and balls of linf, which are boxes ---------------------------------------------------------------------
+# --- Boxes, and balls of linf, which are boxes ---------------------------------------------------
 
 
 @relaxed(20)
@@ -674,7 +674,7 @@ def test_a_clip_is_an_intersection_with_a_box():
     assert ((clipped.margin(points) > 0) == (cut.margin(points) > 0)).all()
 
 
-# --- Simplices and Euclidean balls ---------------------------------------------------------------------------------
+# --- Simplices and Euclidean balls ---------------------------------------------------------------
 
 
 @relaxed(20)
@@ -709,7 +709,7 @@ def test_domains_have_no_euclidean_radius():
     assert Box([0], [1]).euclidean_radius is None
 
 
-# --- Errors --------------------------------------------------------------------------------------------------------
+# --- Errors --------------------------------------------------------------------------------------
 
 TRIANGLE = ([[1, 1]], [1])
 BAD_POLYTOPES = {

@@ -1,4 +1,4 @@
-"""Norms, their unit balls and functionals, against their definitions: linear programs and vertices by brute force."""
+"""Norms, unit balls and functionals against their definitions: linear programs and vertices."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def both_signs(rows: np.ndarray) -> np.ndarray:
     return np.vstack([rows, -rows])
 
 
-# --- Definitions ---------------------------------------------------------------------------------------------------
+# --- Definitions ---------------------------------------------------------------------------------
 
 
 def most_in_halves(rows: np.ndarray, form: np.ndarray) -> float:
@@ -104,7 +104,7 @@ def in_body(body: SymmetricSet, point: np.ndarray) -> bool:
             raise NotImplementedError
 
 
-# --- All bodies ----------------------------------------------------------------------------------------------------
+# --- All symmetric sets --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -245,7 +245,7 @@ def test_the_lower_graph_evaluates_to_the_value(name, symmetric, rng):
         assert mirrored == pytest.approx(values, rel=1e-9, abs=1e-9)
 
 
-# --- Named norms ---------------------------------------------------------------------------------------------------
+# --- Named norms ---------------------------------------------------------------------------------
 
 
 def test_every_named_norm_is_tested():
@@ -315,7 +315,7 @@ def test_the_vertices_of_a_large_cube_come_in_chunks():
     assert len(np.unique(both_signs(corners), axis=0)) == 2**14
 
 
-# --- Polyhedral norms ----------------------------------------------------------------------------------------------
+# --- Polyhedral norms ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
@@ -548,7 +548,7 @@ def test_zero_rows_and_doubled_rows_do_not_count():
     )
 
 
-# --- Functionals ---------------------------------------------------------------------------------------------------
+# --- Functionals ---------------------------------------------------------------------------------
 
 FUNCTIONALS = {
     "vector": ((1, -2, 0.5), [[1, -2, 0.5]]),
@@ -694,7 +694,7 @@ def test_a_functional_does_not_follow_its_array():
     assert body.support(np.ones((1, 2))).tolist() == [2.0]
 
 
-# --- Through the front door ----------------------------------------------------------------------------------------
+# --- Through the front door ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("form", ["halfspaces", "vertices"])
