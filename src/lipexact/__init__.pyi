@@ -1,5 +1,5 @@
-# The one table of public names. The package derives __all__, __dir__ and __getattr__ from it, so that
-# each name is imported when it is first used, and type checkers read it as it is.
+# The one table of public names. The package derives __all__, __dir__ and __getattr__ from it, so
+# that each name is imported when it is first used, and type checkers read it as it is.
 
 from . import plot as plot
 from .api import build as build

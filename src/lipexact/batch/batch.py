@@ -276,7 +276,8 @@ class _Batch:
     def _collect(self) -> None:
         if self.pool is not None:
             for told in self.pool.wait(REPORT_SECONDS):
-                domain, error = self.waiting.pop(told.task_id), told.error
+                domain = self.waiting.pop(told.task_id)
+                error = told.error
                 self._take(
                     BatchResult(told.task_id, domain, told.value if error is None else None, error)
                 )
@@ -331,7 +332,8 @@ class _Batch:
         if self.report is None or not (last or now - self.heard > REPORT_SECONDS):
             return False
         self.heard = now
-        seconds, new = now - self.start, self.counts["done"] - self.counts["resumed"]
+        seconds = now - self.start
+        new = self.counts["done"] - self.counts["resumed"]
         left = None if self.total is None else self.total - self.counts["done"]
         remaining = None if left is None or (left and not new) else seconds * left / max(new, 1)
         return bool(

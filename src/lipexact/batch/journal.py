@@ -177,7 +177,9 @@ class Journal:
 
     def _begin(self) -> int:
         """Read and check the file, cut off an unfinished line, and return where it ends then."""
-        end, failures, first = 0, False, True
+        end = 0
+        failures = False
+        first = True
         for start, raw in _lines(self._file):
             end = start + len(raw)
             if first:

@@ -47,7 +47,9 @@ class Homogenization:
     @cached_property
     def network(self) -> Network:
         """F, of d + 1 inputs; gates in the order of those of f."""
-        x, shape, name = self.original.input, self.original.output_shape, self.original.name
+        x = self.original.input
+        shape = self.original.output_shape
+        name = self.original.name
         both = Input(x.size + 1, "zt")
         become: dict[Node, Value] = {}
         gates: dict[Node, Conditional] = {}
@@ -114,7 +116,8 @@ def _scale(network: Network) -> Vector:
 
     So no coordinate of (z, t) counts for much less than the others.
     """
-    columns, biases = np.zeros(network.input.size), 0.0
+    columns = np.zeros(network.input.size)
+    biases = 0.0
     first: list[Matrix] = []
     for node in network.graph.nodes:
         if isinstance(node, Affine):
