@@ -15,7 +15,7 @@ _Box: TypeAlias = Sequence[float]
 
 _FONT_POINTS = 7.5
 _LETTER_WIDTH = 0.56  # of the size of the font, on average
-_LINE_HEIGHT = 1.15  # likewise
+_LINE_POINTS = 1.15 * _FONT_POINTS
 _REACHES_POINTS = (7, 16, 26, 38, 52)  # how far from its point a name may stand, nearest first
 _ARROW_POINTS = 10  # from here on an arrow says which point a name belongs to
 _MARKER_POINTS = 4  # half the width of what a point takes
@@ -26,7 +26,8 @@ def label_points(
 ) -> None:
     """Write names beside points, each where it covers no other name or point, nor the line below.
 
-    Names are placed one after the other, from the top, each where it clashes least.
+    Names are placed one after the other, from the top, each where the area that it covers of others
+    or that lies outside of the axes is least.
 
     Parameters
     ----------
@@ -39,32 +40,37 @@ def label_points(
     """
     figure: Any = ax.figure
     figure.canvas.figure.draw_without_rendering()  # so that margins are known
-    points_per_pixel = 72 / figure.dpi
-    places = ax.transData.transform(points) * points_per_pixel
-    line = float(ax.transData.transform((points[0][0], floor))[1]) * points_per_pixel
+    dots = figure.dpi
+    places = ax.transData.transform(points) * 72 / dots
+    line = float(ax.transData.transform((points[0][0], floor))[1] * 72 / dots)
     window = ax.get_window_extent()
-    inside = [each * points_per_pixel for each in (window.x0, window.y0, window.x1, window.y1)]
+    inside = [each * 72 / dots for each in (window.x0, window.y0, window.x1, window.y1)]
     taken: list[_Box] = [(-1e6, line - 1, 1e6, line + 1)]
     taken += [
         (x - _MARKER_POINTS, y - _MARKER_POINTS, x + _MARKER_POINTS, y + _MARKER_POINTS)
         for x, y in places
     ]
     for k in np.argsort(-places[:, 1], kind="stable").tolist():
-        boxes = _candidates(names[k], *places[k])
-        offset = min(boxes, key=lambda each: _clash(boxes[each], taken, inside))
+        width = _LETTER_WIDTH * _FONT_POINTS * len(names[k])
+        boxes = _candidates(width, *places[k])
+        clashes = {
+            offset: sum(_overlap(box, other) for other in taken)
+            + width * _LINE_POINTS
+            - _overlap(box, inside)
+            for offset, box in boxes.items()
+        }
+        offset = min(clashes, key=lambda each: clashes[each])
         taken.append(boxes[offset])
         _write(ax, names[k], points[k], offset)
 
 
-def _candidates(name: str, x: float, y: float) -> dict[tuple[float, float], _Box]:
-    """Return the boxes that a name would take, by its offset from its point at (x, y)."""
-    width = _LETTER_WIDTH * _FONT_POINTS * len(name)
-    height = _LINE_HEIGHT * _FONT_POINTS
+def _candidates(width: float, x: float, y: float) -> dict[tuple[float, float], _Box]:
+    """Return the boxes that a name may take, by its offset from its point at (x, y)."""
     boxes: dict[tuple[float, float], _Box] = {}
     for dx, dy in _offsets():
         left = x + dx - (width if dx < 0 else width / 2 if dx == 0 else 0)
-        bottom = y + dy - height / 2
-        boxes[dx, dy] = (left, bottom, left + width, bottom + height)
+        bottom = y + dy - _LINE_POINTS / 2
+        boxes[dx, dy] = (left, bottom, left + width, bottom + _LINE_POINTS)
     return boxes
 
 
@@ -73,13 +79,6 @@ def _offsets() -> Iterator[tuple[float, float]]:
     for reach in _REACHES_POINTS:
         yield from ((reach, 0), (-reach, 0), (0, reach), (0, -reach))
         yield from ((reach, reach), (reach, -reach), (-reach, reach), (-reach, -reach))
-
-
-def _clash(box: _Box, taken: Sequence[_Box], inside: _Box) -> float:
-    """Return the area of a box that covers others or lies outside of the axes."""
-    left, bottom, right, top = box
-    covered = sum(_overlap(box, other) for other in taken)
-    return covered + (right - left) * (top - bottom) - _overlap(box, inside)
 
 
 def _write(ax: Axes, name: str, point: tuple[float, float], offset: tuple[float, float]) -> None:
