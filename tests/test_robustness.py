@@ -1,4 +1,4 @@
-"""Certified radii against the enumeration oracle, which knows the exact ones and the local constants."""
+"""Certified radii against the enumeration oracle, which knows the exact ones."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def margins_of(weights: Layers, x: np.ndarray) -> tuple[int, list[list[Fraction]
 def needed(
     weights: Layers, x: np.ndarray, radius: float, norm: Norm, clip: tuple[float, float] | None
 ) -> float:
-    """r times the largest local constant of a margin divided by its value at x: certified while it is at most 1."""
+    """r times the largest local constant of a margin / its value at x: certified up to 1."""
     size, center = Fraction(radius), [Fraction(entry) for entry in x.tolist()]
     reach, halfspaces = size, []
     if norm == "l1":
@@ -316,7 +316,10 @@ def test_a_kink_far_away_is_found_or_the_radius_stays_below_it(kink: float) -> N
 
 @pytest.mark.unwatched
 def test_a_slope_that_is_none_does_not_make_the_radius_infinite() -> None:
-    """At 0 the Jacobian with both gates off is no region's: x - relu(x) + relu(-x) = 0. The decision changes at 4."""
+    """At 0 the Jacobian with both gates off is no region's: x - relu(x) + relu(-x) = 0.
+
+    The decision changes at 4.
+    """
     x, steep = Input(1), 1e13
     hidden = relu(
         Affine(((np.array([[1.0], [-1.0], [1.0]]), x),), np.array([0.0, 0.0, -3.0])), "hidden"
@@ -387,7 +390,10 @@ def test_a_clip_by_arrays() -> None:
 
 
 def test_the_upper_bound_in_l2_speaks_of_the_ball() -> None:
-    """A kink outside of the unit circle, inside the octagon around it: radius 1.03 is certified, for L = 0.5 there."""
+    """A kink outside of the unit circle, inside the octagon around it.
+
+    Radius 1.03 is certified, for L = 0.5 there.
+    """
     require("scip")
     corner = np.array([1.0, math.sqrt(2) - 1])
     steep = 50 * corner / np.linalg.norm(corner)
@@ -546,11 +552,13 @@ def test_results_are_plain_data() -> None:
 
 
 def test_an_infinite_radius_is_valid_json() -> None:
-    """RFC 8259 has no Infinity."""
+    """RFC 8259 has no Infinity: it is a string."""
     never = to_network([(np.zeros((2, 1)), np.array([0.0, 1.0]))])
     result = lx.certified_radius(never, [0.0], domain_clip=(0, 1))
     assert result.radius == np.inf
-    json.dumps(result.to_dict(), allow_nan=False)
+    again = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert again["radius"] == "inf"
+    assert float(again["upper"]) == np.inf
 
 
 def test_an_onnx_sized_point_keeps_its_shape() -> None:

@@ -25,6 +25,7 @@ from lipexact.estimators.registry import (
 from lipexact.loading import load
 from lipexact.network import Network
 from lipexact.options import check_seconds
+from lipexact.serialise import to_plain
 from lipexact.sets.domain import Domain
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
@@ -64,29 +65,16 @@ class Estimate:
     details: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Strings, numbers, lists and dictionaries; numbers that are not finite are None."""
-        return {
-            "method": self.method,
-            "value": plain(self.value),
-            "guarantee": self.guarantee,
-            "scope": self.scope,
-            "proof": self.proof,
-            "seconds": self.seconds,
-            "details": plain(self.details),
-        }
+        """Return strings, numbers, lists and dictionaries.
+
+        Numbers that are not finite are the strings "inf", "-inf" and "nan".
+        """
+        plain: dict[str, Any] = to_plain(self)
+        return plain
 
     def to_json(self, **options: Any) -> str:
-        """`to_dict` as JSON; options as for :func:`json.dumps`."""
+        """Return `to_dict` as JSON; options as for :func:`json.dumps`."""
         return json.dumps(self.to_dict(), **options)
-
-
-def plain(value: Any) -> Any:
-    """What JSON has: without numbers that are not finite."""
-    if isinstance(value, dict):
-        return {name: plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def estimate(
