@@ -375,7 +375,8 @@ def test_the_checker_needs_no_solver(tmp_path: Path) -> None:
     assert result.proof == "certificate"
     code = (
         "import sys\n"
-        "for name in ('highspy', 'pyomo', 'pyscipopt', 'gurobipy', 'loky'): sys.modules[name] = None\n"
+        "for name in ('highspy', 'pyomo', 'pyscipopt', 'gurobipy', 'loky'):\n"
+        "    sys.modules[name] = None\n"
         "import lipexact\n"
         f"assert lipexact.check({str(EXAMPLE)!r}, {str(file)!r}).exact\n"
         "search = ('bab', 'mip', 'bounds', 'regions', 'lp', 'domains', 'bodies', 'api')\n"

@@ -1,4 +1,4 @@
-"""Tasks for executors and processes of one's own."""
+"""Tasks for executors and local processes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PID = "__import__('os').getpid()"
 
 
 def says(expression: str) -> Callable[..., Any]:
-    """A task without a module that workers must import: its value, by names in what is shared and in an argument."""
+    """A task without a module that workers must import, by names in the context and an argument."""
     return partial(eval, expression)
 
 
@@ -92,7 +92,7 @@ def gone(pid: int) -> bool:
     return False
 
 
-# --- What is shared -----------------------------------------------------------------------------------
+# --- What is shared -------------------------------------------------------------------------------
 
 
 def test_what_is_shared_is_sent_once_to_each_worker() -> None:
@@ -177,7 +177,7 @@ def test_an_outcome_says_what_it_took() -> None:
     assert 10_000 < told.received < 11_000
 
 
-# --- Tasks that fail ----------------------------------------------------------------------------------
+# --- Tasks that fail ------------------------------------------------------------------------------
 
 
 class TwoArgumentsError(ValueError):
@@ -251,7 +251,7 @@ def test_a_function_that_ends_its_thread_costs_its_task_alone() -> None:
     assert told[2].value == 2
 
 
-# --- Executors that lose tasks ------------------------------------------------------------------------
+# --- Executors that lose tasks --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", [CancelledError(), OSError("the connection was lost")])
@@ -307,7 +307,7 @@ def test_a_task_that_dask_gives_up_is_given_up() -> None:
     assert (told[1].value, told[2].value) == (1, 1)
 
 
-# --- Executors that are of no use ---------------------------------------------------------------------
+# --- Executors that are of no use -----------------------------------------------------------------
 
 
 def refused(worker_pool: WorkerPool, text: str) -> None:
@@ -365,7 +365,7 @@ def test_what_was_done_before_is_told_first() -> None:
             worker_pool.wait(None)
 
 
-# --- Executors that break -----------------------------------------------------------------------------
+# --- Executors that break -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("where", ["fault", "refusal"])
@@ -414,7 +414,7 @@ def test_each_task_of_a_pool_that_breaks_is_answered_once(pool: Executor, tmp_pa
             pool.submit(os.getpid)
 
 
-# --- Processes of one's own ---------------------------------------------------------------------------
+# --- Local processes -----------------------------------------------------------------------------
 
 
 def test_processes_of_ones_own_do_tasks() -> None:
@@ -532,7 +532,7 @@ def test_processes_that_never_start(monkeypatch: pytest.MonkeyPatch) -> None:
                 worker_pool.wait(None)
 
 
-# --- How it ends --------------------------------------------------------------------------------------
+# --- How it ends ----------------------------------------------------------------------------------
 
 
 def test_tasks_that_an_executor_has_not_done_are_cancelled() -> None:
@@ -566,7 +566,7 @@ def test_ctrl_c_is_the_callers_to_handle() -> None:
     assert gone(pid)
 
 
-# --- How many workers there are -----------------------------------------------------------------------
+# --- How many workers there are -------------------------------------------------------------------
 
 
 class Client:
