@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from lipexact.serialise import to_plain
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -61,16 +63,8 @@ class Check:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as strings, numbers, lists and dictionaries."""
-        bounds = {
-            name: vars(claim) for name, claim in (("lower", self.lower), ("upper", self.upper))
-        }
-        return {
-            "ok": self.ok,
-            "exact": self.exact,
-            **bounds,
-            "nodes": self.nodes,
-            "statement": self.statement,
-        }
+        plain: dict[str, Any] = to_plain(self)
+        return {"ok": self.ok, "exact": self.exact, **plain}
 
     def describe(self) -> dict[str, str]:
         """Return in words what is proven, and of what."""
