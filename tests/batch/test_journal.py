@@ -358,3 +358,46 @@ def test_workers_that_are_threads_write_nothing_twice(path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         run(path, executor=pool)
     assert sorted(line["index"] for line in lines(path)[1:]) == list(range(COUNT))
+
+
+# --- Journals of earlier releases --------------------------------------------------------------
+
+JOURNALS = Path(__file__).parents[1] / "fixtures" / "journals"
+WEIGHTED = lx.PolyhedralNorm(vertices=[[1.0, 0.0], [0.0, 2.0], [-1.0, 0.0], [0.0, -2.0]])
+
+
+def earlier() -> lx.Network:
+    """Return the network that the journals are of."""
+    first = np.array([[1.0, 2.0], [-1.0, 0.5], [0.3, -1.0]]), np.array([0.1, -0.2, 0.0])
+    return lx.Network.from_layers([first, (np.array([[1.0, -2.0, 0.5], [0.5, 1, 1]]), [0.0, 0.0])])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("linf", {}),
+        ("l2_to_output", {"input_norm": "l2", "functional": 0}),
+        ("weighted_cross", {"input_norm": WEIGHTED, "functional": lx.CrossLipschitz()}),
+        ("program", {"method": "mip"}),
+    ],
+)
+def test_a_journal_of_release_0_1_0_goes_on(name: str, options: Any, tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes((JOURNALS / f"{name}.jsonl").read_bytes())
+    balls = [lx.Ball([0.0, 0.0], radius) for radius in (0.1, 1.0, 3.0)]
+    found = list(lx.lipschitz_many(earlier(), balls, checkpoint=path, jobs=1, **options))
+    assert [one.resumed for one in found] == [True] * 3
+    for one, ball in zip(found, balls, strict=True):
+        assert one.result is not None
+        assert one.result.value == pytest.approx(lx.lipschitz(earlier(), ball, **options).value)
+        assert one.result.question is not None
+        assert one.result.question["domain"]["lower"] is ball.lower
+
+
+def test_weights_of_a_norm_are_part_of_the_question(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes((JOURNALS / "weighted_cross.jsonl").read_bytes())
+    other = lx.PolyhedralNorm(vertices=[[1.0, 0.0], [0.0, 3.0], [-1.0, 0.0], [0.0, -3.0]])
+    asked = {"input_norm": other, "functional": lx.CrossLipschitz()}
+    with pytest.raises(lx.CheckpointError, match="directions"):
+        list(lx.lipschitz_many(earlier(), [], checkpoint=path, jobs=1, **asked))

@@ -360,7 +360,7 @@ def _digest_of_set(symmetric: SymmetricSet) -> str:
             if value is not None:
                 plain = np.asarray(value, dtype="<f8") + 0.0
                 numbers.update(name.encode() + plain.tobytes())
-        inner = getattr(symmetric, "body", None)
+        inner = getattr(symmetric, "base", None)
         if inner is None:
             return f"{' of '.join(kinds)} {numbers.hexdigest()[:16]}"
         symmetric = inner
