@@ -42,6 +42,22 @@ It takes hundreds of bytes for each.
 MAX_PROPAGATED_ARRAY = 1024
 """The most entries of one constant whose values shape inference sees: shapes and axes are short."""
 
+MAX_EXACT_BASE = 2.0**20
+"""The bound from which on a maximum or minimum with a constant starts from the tensor.
+
+Below it, the result is exactly the constant where that is the larger one. A huge constant, such as
+the lowest float, stands for no bound, and the tensor should be exact there.
+"""
+
+MAX_RESIZED_LENGTH = 1e18
+"""The length to which a scaled axis is cut before it is rounded to an integer."""
+
+LENGTH_TOLERANCE = 1e-6
+"""How far, in proportion, a scaled length may lie from the integer that is taken for it."""
+
+COEFFICIENTS_PER_FRACTION = 2**10
+"""A fraction takes about as much memory as so many coefficients."""
+
 # Limits on texts.
 
 MAX_MESSAGE_CHARACTERS = 2000

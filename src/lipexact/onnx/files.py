@@ -1,4 +1,4 @@
-"""From a file to a model of plain nodes, whoever wrote the file."""
+"""From a file to a model without local functions, with limits on sizes for untrusted files."""
 
 from __future__ import annotations
 

@@ -183,10 +183,8 @@ def extreme(node: OnnxNode, sign: float, a: Operand, b: Operand) -> Operand:
     # b + relu(a - b) or a + relu(b - a) for the maximum: the side is 1 or -1.
     side: Any = sign
     if not isinstance(b, Tensor):
-        # Where the gate is off, the result is exactly the base. With a usual bound the bound is
-        # the better base; with a huge one, such as the lowest float, which stands for no bound, the
-        # tensor is.
-        side = np.where(np.abs(node.weights(b)) < 2.0**20, 1.0, -1.0)
+        # Where the gate is off, the result is exactly the base: the constant, unless it is huge.
+        side = np.where(np.abs(node.weights(b)) < constants.MAX_EXACT_BASE, 1.0, -1.0)
     difference = weighted_sum(node, (sign * side, a), (-sign * side, b), suffix="_difference")
     assert isinstance(difference, Tensor)
     bent = Tensor(lower.relu(difference.value, f"{node.name}_relu"), difference.shape)

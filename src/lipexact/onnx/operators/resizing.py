@@ -13,6 +13,7 @@ import scipy.sparse as sp
 
 from lipexact.graph.ir import Affine
 from lipexact.numerics.arrays import Matrix
+from lipexact.onnx import constants
 from lipexact.onnx.nodes import Constant, OnnxNode, Tensor
 from lipexact.onnx.registry import lowers
 from lipexact.onnx.tensors import counted_axes, integers, limit, limit_entries
@@ -28,9 +29,6 @@ _NEAREST = {
     "floor": (math.floor, Fraction(0)),
     "ceil": (math.ceil, Fraction(0)),
 }
-
-# A fraction takes about as much memory as so many coefficients.
-_COEFFICIENTS_PER_FRACTION = 2**10
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ def _interpolated(
     limit_entries(node, math.prod(resized.get(axis, length) for axis, length in enumerate(shape)))
     for axis, length in resized.items():
         if length != shape[axis]:
-            limit(node, _COEFFICIENTS_PER_FRACTION * length)
+            limit(node, constants.COEFFICIENTS_PER_FRACTION * length)
             matrices[axis] = _axis_matrix(node, shape[axis], length, rule)
         shape[axis] = length
     parts = [
@@ -146,8 +144,11 @@ def _new_lengths(
         raise node.malformed(f"it needs {len(old)} positive scales, or sizes")
     factors = node.weights(scales).ravel().tolist()
     scaled = [length * factor for length, factor in zip(old, factors, strict=True)]
-    lengths = tuple(round(min(length, 1e18)) for length in scaled)
-    if any(abs(length - new) > 1e-6 * new for length, new in zip(scaled, lengths, strict=True)):
+    lengths = tuple(round(min(length, constants.MAX_RESIZED_LENGTH)) for length in scaled)
+    if any(
+        abs(length - new) > constants.LENGTH_TOLERANCE * new
+        for length, new in zip(scaled, lengths, strict=True)
+    ):
         raise node.unsupported(
             f"its scales make lengths {scaled} of the shape {x.shape}, which runtimes round in "
             "several ways: export with sizes, or scales that give whole numbers"
