@@ -945,6 +945,8 @@ def test_a_comparison():
     assert found["sampling"].estimate.details == {"samples": 10}
     with pytest.raises(KeyError, match="naive"):
         found["naive"]
+    told = f"lower={found.lower!r}, upper={found.upper!r}"
+    assert repr(found) == f"Comparison(sampling, fastlip, lipsdp, exact; {told})"
     table = found.to_markdown().splitlines()
     assert len({line.count("|") for line in table[:6]}) == 1
     assert [line.split(" | ")[0].strip("| ") for line in table[2:6]] == seen
