@@ -1,4 +1,4 @@
-"""The graph of three primitives: validation, evaluation, derivatives, lowerings, folding, `Network`."""
+"""The graph: validation, evaluation, derivatives, lowerings and folding; and `Network`."""
 
 from __future__ import annotations
 

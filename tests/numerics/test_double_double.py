@@ -64,7 +64,7 @@ def off(matrix: np.ndarray, rng: np.random.Generator, units: int) -> list[list[F
 def test_an_accurate_product_is_as_accurate_as_it_says(
     seed: int, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lipexact.numerics.double_double.MAX_DENSE_ENTRIES", limit)
+    monkeypatch.setattr("lipexact.numerics.constants.MAX_DENSE_PRODUCT_ENTRIES", limit)
     rng = np.random.default_rng(seed)
     rows, inner, columns = rng.integers(1, 7, 3)
     left, right = (

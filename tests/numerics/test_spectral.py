@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from lipexact.numerics import spectral
+from lipexact.numerics import constants, spectral
 from lipexact.numerics.spectral import spectral_norm
 
 
@@ -36,7 +36,7 @@ def test_spectral_norms_of_convolutions():
         <= 1.05 * np.linalg.norm(abs(small).toarray(), 2)
     )
     large = convolution(24, 4, 1)  # 2,304 rows
-    assert min(large.shape) > spectral.MAX_DENSE_GRAM_SIZE
+    assert min(large.shape) > constants.MAX_DENSE_GRAM_SIZE
     start = np.random.default_rng(0).normal(size=large.shape[0])
     (known,) = sp.linalg.svds(large, k=1, v0=start, return_singular_vectors=False)
     assert known * (1 - 1e-12) <= spectral_norm(large) <= known * (1 + 1e-6)
@@ -59,12 +59,12 @@ def test_a_singular_value_that_lanczos_missed_is_no_bound(monkeypatch):
 def test_spectral_norms_in_other_units(size, monkeypatch):
     matrix = convolution(8, 2, 0)
     known = np.linalg.norm(matrix.toarray(), 2) * size
-    monkeypatch.setattr(spectral, "MAX_DENSE_ENTRIES", 0)
+    monkeypatch.setattr(constants, "MAX_DENSE_ENTRIES", 0)
     for small in (
-        spectral.MAX_DENSE_GRAM_SIZE,
+        constants.MAX_DENSE_GRAM_SIZE,
         10,
     ):  # by the Gram matrix's eigenvalues, and by the band
-        monkeypatch.setattr(spectral, "MAX_DENSE_GRAM_SIZE", small)
+        monkeypatch.setattr(constants, "MAX_DENSE_GRAM_SIZE", small)
         assert known * (1 - 1e-14) <= spectral_norm(matrix * size) <= known * (1 + 1e-6)
     monkeypatch.setattr(spectral, "_by_banded_cholesky", lambda _: None)
     above = spectral_norm(matrix * size)
@@ -75,6 +75,6 @@ def test_spectral_norms_in_other_units(size, monkeypatch):
 def test_a_wide_sparse_matrix_by_its_gram_matrix(monkeypatch):
     wide = sp.csr_array(convolution(8, 3, 2)[:5])
     known = np.linalg.norm(wide.toarray(), 2)
-    monkeypatch.setattr(spectral, "MAX_DENSE_ENTRIES", 100)
+    monkeypatch.setattr(constants, "MAX_DENSE_ENTRIES", 100)
     assert known * (1 - 1e-15) <= spectral_norm(wide) <= known * (1 + 1e-7)
     assert known * (1 - 1e-15) <= spectral_norm(sp.csr_array(wide.T)) <= known * (1 + 1e-7)

@@ -900,3 +900,8 @@ def test_axes_in_another_order_are_refused(shape: tuple[int, ...]) -> None:
 )
 def test_a_domain_is_a_short_string(domain, text):
     assert repr(domain) == text
+
+
+def test_a_polytope_as_thin_as_a_subnormal_number_is_refused_without_a_warning():
+    with pytest.raises(lx.DomainError, match="too thin"):
+        Polytope([[1.0], [0.125]], [0.0, 0.125], lower=0.0)

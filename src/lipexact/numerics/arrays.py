@@ -9,9 +9,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from lipexact.errors import LipExactError
-
-# Arrays of at most so many numbers are printed whole by `summary`.
-_MAX_PRINTED_NUMBERS = 4
+from lipexact.numerics import constants
 
 Vector: TypeAlias = npt.NDArray[np.float64]
 # A dense array, or a scipy.sparse.csr_array, of shape (rows, columns) and dtype float64.
@@ -104,7 +102,7 @@ def summary(array: npt.ArrayLike) -> str:
     'array(2, 300) in [0, 0]'
     """
     values = np.asarray(array)
-    if values.size <= _MAX_PRINTED_NUMBERS:
+    if values.size <= constants.MAX_PRINTED_NUMBERS:
         return str(values.tolist())
     shape = ", ".join(map(str, values.shape)) + ("," if values.ndim == 1 else "")
     return f"array({shape}) in [{values.min():.4g}, {values.max():.4g}]"

@@ -14,23 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from lipexact.numerics import constants
 from lipexact.numerics.arrays import Matrix, Vector, dense, most_terms
 from lipexact.numerics.rounding import SMALLEST, TINY, UNIT, gamma, rounded, smallest
-
-# Slices that a factor is cut into. Each has at least 16 bits, for rows of up to 2^20 entries.
-SLICES = 6
-# Entries of a sparse matrix that are sliced at once, since slices take memory.
-MAX_SLICED_ENTRIES = 2**21
-# Units of 2^-53 that entries of products of large sparse matrices may be off.
-MAX_SPARSE_UNITS = 64.0
-# The same for the other products, which are computed in twice the precision.
-MAX_UNITS = 2.0
-# Entries of sparse matrices that are made dense.
-MAX_DENSE_ENTRIES = 2**22
-# Multiplications of Fractions in one product: about a second.
-MAX_FRACTION_PRODUCTS = 2e6
-# Above so many units (an error of 10 %) an accuracy is not worth reporting.
-MAX_REPORTED_UNITS = 1e15
 
 # Rows, columns and values of the entries other than 0, row by row.
 _Entries: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Vector]
@@ -67,7 +53,7 @@ def twofold_product(matrix: Matrix, high: Vector, low: Vector) -> tuple[Vector, 
     >>> (float(high[0, 0]), float(low[0, 0]) == 2.0**-60)
     (1.0, True)
     """
-    if sp.issparse(matrix) and matrix.nnz > MAX_SLICED_ENTRIES and matrix.shape[0] > 1:
+    if sp.issparse(matrix) and matrix.nnz > constants.MAX_SLICED_ENTRIES and matrix.shape[0] > 1:
         middle = int(
             np.clip(np.searchsorted(matrix.indptr, matrix.nnz // 2), 1, matrix.shape[0] - 1)
         )
@@ -84,14 +70,18 @@ def twofold_product(matrix: Matrix, high: Vector, low: Vector) -> tuple[Vector, 
     total = np.zeros((matrix.shape[0], high.shape[1]))
     rest = np.zeros((matrix.shape[0], high.shape[1]))
     for k, part in enumerate(_slices(high, low, column_sizes, bits)):
-        for each in slices[: SLICES - k]:
+        for each in slices[: constants.PRODUCT_SLICES - k]:
             total, lost = _two_sum(total, each @ part)
             rest = rest + lost
     total, rest = _two_sum(total, rest)
     # The error: what the slices leave, those pairs of them that were not multiplied, and what the
     # sum of `rest` lost.
     unit = columns * np.outer(row_sizes, column_sizes)
-    return total, rest, unit * (2.0 ** (6 - SLICES * bits) + 2.0**-94) + TINY * columns
+    return (
+        total,
+        rest,
+        unit * (2.0 ** (6 - constants.PRODUCT_SLICES * bits) + 2.0**-94) + TINY * columns,
+    )
 
 
 def twofold_sum(
@@ -134,7 +124,7 @@ def _slices(high: Vector, low: Vector, sizes: Vector, bits: int) -> list[Vector]
     first slice of 0.8 is 1.0, which leaves -0.2. Then the spacing is 1/8: the next slice is -0.25.
     """
     slices = []
-    for _ in range(SLICES):
+    for _ in range(constants.PRODUCT_SLICES):
         if not (high.any() or low.any()):
             break
         shift = sizes * 2.0 ** (53 - bits)
@@ -194,14 +184,17 @@ def accurate_product(left: Matrix, right: Matrix, off: float = 0.0) -> tuple[Mat
     rows, columns, sizes = _stored(abs(left) @ abs(right))
     shape = (left.shape[0], right.shape[1])
     sparse = sp.issparse(left) and sp.issparse(right)
-    if sparse and max(math.prod(shape), math.prod(right.shape)) > MAX_DENSE_ENTRIES:
-        allowed = MAX_SPARSE_UNITS
+    if (
+        sparse
+        and max(math.prod(shape), math.prod(right.shape)) > constants.MAX_DENSE_PRODUCT_ENTRIES
+    ):
+        allowed = constants.MAX_SPARSE_UNITS
         values, errors = _float_entries(left, right, (rows, columns, sizes), terms)
     else:
-        allowed = MAX_UNITS
+        allowed = constants.MAX_DENSE_UNITS
         values, errors = _twofold_entries(left, right, rows, columns)
     doubtful = np.flatnonzero(~(errors <= allowed * UNIT * np.abs(values)))
-    if doubtful.size * terms > MAX_FRACTION_PRODUCTS:
+    if doubtful.size * terms > constants.MAX_FRACTION_PRODUCTS:
         return None
     errors[doubtful] = 0.0
     if doubtful.size:
@@ -211,7 +204,7 @@ def accurate_product(left: Matrix, right: Matrix, off: float = 0.0) -> tuple[Mat
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = np.nan_to_num((errors / UNIT + off * sizes) / np.abs(values))
     units = float(relative.max(initial=0.0)) * 1.01 + 1.0
-    if units > MAX_REPORTED_UNITS:
+    if units > constants.MAX_REPORTED_UNITS:
         return None
     if sparse:
         return sp.csr_array((values, (rows, columns)), shape=shape), units

@@ -13,12 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from lipexact.numerics import constants
 from lipexact.numerics.arrays import Matrix, Vector
-
-# Entries of a row below this share of its largest entry do not tell how far their variable can go.
-NEGLIGIBLE = 1e-6
-# Sums of multiples of coefficients below this share of the sum of absolute values are rounding.
-CANCELLED = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +151,7 @@ def _reach(rows: Matrix, limits: Vector) -> Vector:
     entries = abs(rows.tocoo())
     largest = np.zeros(rows.shape[0])
     np.maximum.at(largest, entries.row, entries.data)
-    counts = entries.data > NEGLIGIBLE * largest[entries.row]
+    counts = entries.data > constants.NEGLIGIBLE_SHARE * largest[entries.row]
     far = np.zeros(rows.shape[1])
     np.maximum.at(
         far, entries.col[counts], np.abs(limits)[entries.row[counts]] / entries.data[counts]
@@ -228,5 +224,5 @@ def largest_slack(linear: Matrix, constant: Vector) -> Slack | None:
     solution, multipliers = optimum
     point = np.clip(solution[:n], -1.0, 1.0)
     weights = multipliers * (size.min() / size)
-    cancelled = np.abs(weights @ linear) <= CANCELLED * (weights @ abs(linear))
+    cancelled = np.abs(weights @ linear) <= constants.CANCELLED_SHARE * (weights @ abs(linear))
     return Slack(point, float(solution[n]), weights, np.asarray(cancelled))

@@ -14,14 +14,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from lipexact.numerics import constants
+
 # Arrays of floats, or of exact Fractions (dtype object).
 Numbers: TypeAlias = npt.NDArray[Any]
 # A reduced row echelon form: for each pivot column the row that has 1 there, and whose entries in
 # the other pivot columns are 0.
 Echelon: TypeAlias = dict[int, Numbers]
-
-# Bland's rule cannot cycle, but the number of pivots may still grow exponentially.
-MAX_PIVOTS = 1000
 
 
 def to_fractions(values: npt.ArrayLike) -> Numbers:
@@ -218,7 +217,7 @@ def strictly_feasible_point(
     lower: Numbers,
     upper: Numbers,
     *,
-    max_pivots: int = MAX_PIVOTS,
+    max_pivots: int = constants.MAX_PIVOTS,
 ) -> tuple[Numbers | None, Numbers | None]:
     """Find a point of a box with linear x + constant > 0, or multipliers that exclude all points.
 

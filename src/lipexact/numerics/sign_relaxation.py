@@ -20,23 +20,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from lipexact.numerics import constants
 from lipexact.numerics.arrays import Vector
 from lipexact.numerics.rounding import gamma
 from lipexact.numerics.spectral import pad_scaled, scale_stacks, weighted_norms
-
-# Steps of the mixing method; more of them hardly improve the multipliers.
-MIXING_STEPS = 2
-# Entries of the mixing method's vectors, for rows that have more of them.
-MIXING_RANK = 16
-# No multiplier is smaller than this share of the sum of its row or column.
-MIN_MULTIPLIER = 1e-2
-# No multiplier of a certificate for Euclidean lengths is smaller than this share of the one of the
-# step before. Its vectors are not compressed, so that multipliers may shrink more.
-MIN_CERTIFICATE_MULTIPLIER = 1e-3
-# Multipliers of certificates are so much larger than they need to be, relative to them.
-CERTIFICATE_MARGIN = 1e-10
-# Binary digits of the multipliers of columns in certificates.
-COLUMN_MULTIPLIER_BITS = 12
 
 
 def euclidean_sums(rows: Vector) -> tuple[Vector, Vector]:
@@ -64,7 +51,7 @@ def euclidean_sums(rows: Vector) -> tuple[Vector, Vector]:
     gram = unit @ unit.swapaxes(1, 2)
     own = np.einsum("bkk->bk", gram)
     vectors = _normalised(_compressed(unit))
-    for _ in range(MIXING_STEPS):
+    for _ in range(constants.MIXING_STEPS):
         pulled = gram @ vectors
         multipliers = np.maximum(np.linalg.norm(pulled, axis=2), own)
         vectors = _normalised(pulled)
@@ -112,12 +99,12 @@ def euclidean_multipliers(rows: Vector) -> Vector:
     unit = rows / size
     own = np.abs(unit).sum(axis=1)
     vectors = _normalised(unit[None])[0]
-    for _ in range(MIXING_STEPS):
+    for _ in range(constants.MIXING_STEPS):
         pulled = unit @ (unit.T @ vectors)
-        own = np.maximum(np.linalg.norm(pulled, axis=1), MIN_CERTIFICATE_MULTIPLIER * own)
+        own = np.maximum(np.linalg.norm(pulled, axis=1), constants.MIN_CERTIFICATE_MULTIPLIER * own)
         vectors = _normalised(pulled[None])[0]
     top = np.linalg.norm(unit / np.sqrt(own)[:, None], 2) ** 2
-    return np.asarray(own * top * (1 + CERTIFICATE_MARGIN) * size**2)
+    return np.asarray(own * top * (1 + constants.CERTIFICATE_MARGIN) * size**2)
 
 
 def absolute_multipliers(rows: Vector) -> tuple[Vector, Vector]:
@@ -154,7 +141,7 @@ def absolute_multipliers(rows: Vector) -> tuple[Vector, Vector]:
     # With this factor both sums are equal.
     inverse = _short(np.sqrt(others.sum() / own.sum()) / (top * others))
     top = np.linalg.norm(rows / np.sqrt(own)[:, None] * np.sqrt(inverse), 2) ** 2
-    return np.asarray(own * (top * (1 + CERTIFICATE_MARGIN))), inverse
+    return np.asarray(own * (top * (1 + constants.CERTIFICATE_MARGIN))), inverse
 
 
 def _mixed_signs(unit: Vector, start: Vector) -> tuple[Vector, Vector]:
@@ -176,11 +163,11 @@ def _mixed_signs(unit: Vector, start: Vector) -> tuple[Vector, Vector]:
     along = sizes.sum(axis=2)
     across = sizes.sum(axis=1)
     vectors = _normalised(start)
-    for _ in range(MIXING_STEPS):
+    for _ in range(constants.MIXING_STEPS):
         pulled = unit.swapaxes(1, 2) @ vectors
-        others = np.maximum(np.linalg.norm(pulled, axis=2), MIN_MULTIPLIER * across)
+        others = np.maximum(np.linalg.norm(pulled, axis=2), constants.MIN_MULTIPLIER * across)
         pulled = unit @ _normalised(pulled)
-        own = np.maximum(np.linalg.norm(pulled, axis=2), MIN_MULTIPLIER * along)
+        own = np.maximum(np.linalg.norm(pulled, axis=2), constants.MIN_MULTIPLIER * along)
         vectors = _normalised(pulled)
     return own, others
 
@@ -193,9 +180,9 @@ def _unbounded(rows: Vector) -> tuple[Vector, Vector]:
 def _compressed(rows: Vector) -> Vector:
     """Return the rows, or random combinations of their entries where these are many."""
     n = rows.shape[2]
-    if n <= MIXING_RANK:
+    if n <= constants.MIXING_RANK:
         return rows
-    return rows @ np.random.default_rng(0).normal(size=(n, MIXING_RANK))
+    return rows @ np.random.default_rng(0).normal(size=(n, constants.MIXING_RANK))
 
 
 def _normalised(vectors: Vector) -> Vector:
@@ -213,5 +200,7 @@ def _divided(rows: Vector, multipliers: Vector, axis: int) -> Vector:
 def _short(values: Vector) -> Vector:
     """Round to few binary digits, so that products with the numbers are short."""
     mantissas, exponents = np.frexp(values)
-    scale = 2**COLUMN_MULTIPLIER_BITS
-    return np.asarray(np.ldexp(np.round(mantissas * scale), exponents - COLUMN_MULTIPLIER_BITS))
+    scale = 2**constants.COLUMN_MULTIPLIER_BITS
+    return np.asarray(
+        np.ldexp(np.round(mantissas * scale), exponents - constants.COLUMN_MULTIPLIER_BITS)
+    )

@@ -16,22 +16,9 @@ import scipy.sparse as sp
 import scipy.sparse.csgraph
 import scipy.sparse.linalg
 
+from lipexact.numerics import constants
 from lipexact.numerics.arrays import Matrix, Vector, dense, most_terms
 from lipexact.numerics.rounding import TINY, gamma
-
-# Sparse matrices of more entries than this, zeros among them, are not made dense.
-MAX_DENSE_ENTRIES = 2**23
-# The largest size of a Gram matrix whose eigenvalues are computed densely.
-MAX_DENSE_GRAM_SIZE = 2048
-# Numbers in a banded Gram matrix: 256 MB.
-MAX_BAND_NUMBERS = 2**25
-# By how much, relative to it, Lanczos' eigenvalue is raised before Cholesky's method must run to
-# its end. The next one is tried where it does not.
-LANCZOS_ROOM = (1e-8, 1e-6, 1e-4, 1e-2)
-# Relative accuracy that Lanczos' method is asked for.
-LANCZOS_TOLERANCE = 1e-9
-# Steps of the power method on absolute values.
-POWER_STEPS = 20
 
 
 def spectral_norm(matrix: Matrix) -> float:
@@ -52,8 +39,8 @@ def spectral_norm(matrix: Matrix) -> float:
     >>> round(spectral_norm(np.array([[3.0, 0.0], [4.0, 0.0]])), 9)
     5.0
     """
-    sparse = sp.issparse(matrix) and matrix.shape[0] * matrix.shape[1] > MAX_DENSE_ENTRIES
-    if sparse or min(matrix.shape) > MAX_DENSE_GRAM_SIZE:
+    sparse = sp.issparse(matrix) and matrix.shape[0] * matrix.shape[1] > constants.MAX_DENSE_ENTRIES
+    if sparse or min(matrix.shape) > constants.MAX_DENSE_GRAM_SIZE:
         return _large(sp.csr_array(matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T))
     return float(spectral_norms(dense(matrix)[None, ...])[0])
 
@@ -147,7 +134,7 @@ def _large(matrix: Matrix) -> float:
     # In units of a power of two, since squares of small numbers underflow.
     unit = math.ldexp(1.0, min(math.frexp(largest)[1], 1023))
     unscaled = matrix / unit
-    if min(matrix.shape) <= MAX_DENSE_GRAM_SIZE:
+    if min(matrix.shape) <= constants.MAX_DENSE_GRAM_SIZE:
         bound = _by_gram(unscaled)
     else:
         proven = _by_banded_cholesky(unscaled)
@@ -191,16 +178,20 @@ def _by_banded_cholesky(matrix: Matrix) -> float | None:
     columns = gram.col[below]
     values = gram.data[below]
     width = int(diagonals.max(initial=0)) + 1
-    if width * n > MAX_BAND_NUMBERS:
+    if width * n > constants.MAX_BAND_NUMBERS:
         return None
     start = np.random.default_rng(0).normal(size=n)
     try:
         (largest,) = sp.linalg.eigsh(
-            sp.csr_array(gram), k=1, v0=start, tol=LANCZOS_TOLERANCE, return_eigenvectors=False
+            sp.csr_array(gram),
+            k=1,
+            v0=start,
+            tol=constants.LANCZOS_TOLERANCE,
+            return_eigenvectors=False,
         )
     except sp.linalg.ArpackError:
         return None
-    for room in LANCZOS_ROOM:
+    for room in constants.LANCZOS_ROOM:
         top = float(largest) * (1 + room)
         if _is_definite(top, diagonals, columns, values, (width, n)):
             return float(np.sqrt(top + lost + gamma(4) * top)) * (1 + gamma(4))
@@ -237,7 +228,7 @@ def _by_absolute_values(sizes: Matrix) -> float:
     x = np.ones(sizes.shape[1])
     best = np.inf
     pad = 1 + 2 * gamma(most_terms(sizes) + most_terms(sp.csr_array(sizes.T)) + 4)
-    for _ in range(POWER_STEPS):
+    for _ in range(constants.POWER_STEPS):
         y = sizes.T @ (sizes @ x)
         best = min(best, float((y / x).max()))
         x = np.maximum(y / y.max(), 1e-6) if y.any() else x
