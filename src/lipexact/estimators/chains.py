@@ -14,7 +14,7 @@ from lipexact.estimators.norms import product_upper
 from lipexact.estimators.registry import CHAINS, EUCLIDEAN, EstimateRequest, vertex_rows
 from lipexact.graph.ir import Affine, Input, Switch
 from lipexact.network import Network
-from lipexact.numerics.arrays import Vector, dense
+from lipexact.numerics.arrays import Vector, dense, summary
 from lipexact.numerics.rounding import gamma
 from lipexact.numerics.spectral import spectral_norm
 from lipexact.sets.unit_balls import SymmetricSet
@@ -33,6 +33,9 @@ class Chain:
     """
 
     weights: tuple[Vector, ...]
+
+    def __repr__(self) -> str:
+        return f"Chain({', '.join(map(summary, self.weights))})"
 
     @property
     def product(self) -> float:
