@@ -247,7 +247,9 @@ class Prover:
         self, cell: Cell, decisions: Decisions, deduction: Deduction, steps: list[list[Any]]
     ) -> bool:
         """Fix a gate's state by multipliers; True if it is fixed now, or was before."""
-        layer, index, state = deduction.layer, deduction.index, deduction.state
+        layer = deduction.layer
+        index = deduction.index
+        state = deduction.state
         if cell.states[layer][index] != FREE:
             return True
         multipliers = deduction.multipliers
@@ -374,7 +376,8 @@ class Prover:
     def _sharpen(self, zonotopes: list[Dyadic], denominators: list[int] | None) -> None:
         """Lower the bound of the norms by multipliers, where these give a lower one."""
         verifier = self.verifier
-        held, free = verifier.held, verifier.free
+        held = verifier.held
+        free = verifier.free
         if free.kind not in ("cube", "ball"):
             return
         multipliers: list[Any]

@@ -109,7 +109,8 @@ class EstimateRequest:
     @cached_property
     def bounds(self) -> Bounds:
         """The bounds of the nodes of :attr:`bounded`, by linear relaxation."""
-        network, domain = self.bounded.network, self.bounded.domain
+        network = self.bounded.network
+        domain = self.bounded.domain
         return check_finite(
             bound_nodes(network.graph, {network.input: domain}, deadline=self.deadline)
         )
@@ -117,7 +118,8 @@ class EstimateRequest:
     @cached_property
     def interval_bounds(self) -> Bounds:
         """The bounds of the nodes of :attr:`bounded`, by interval arithmetic."""
-        network, domain = self.bounded.network, self.bounded.domain
+        network = self.bounded.network
+        domain = self.bounded.domain
         with np.errstate(over="ignore", invalid="ignore"):
             return check_finite(
                 intervals(network.graph.nodes, {network.input: (domain.lower, domain.upper)})
