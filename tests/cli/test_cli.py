@@ -23,6 +23,7 @@ from lipexact.cli import progress
 from lipexact.mip.solvers.base import solver_names
 from lipexact.options import Options
 from lipexact.state import Progress
+from tests.support.executors import PickledTasks
 from tests.support.networks import random_weights
 from tests.support.onnx_files import onnx_model, pytorch_mlp
 from tests.support.paths import ROOT
@@ -600,6 +601,16 @@ def centers(folder):
     return path
 
 
+@pytest.fixture
+def in_process(monkeypatch):
+    """Let batches do their tasks in this process: others take seconds to start."""
+
+    def batch(*arguments, jobs, **options):
+        return lx.lipschitz_many(*arguments, executor=PickledTasks(), **options)
+
+    monkeypatch.setattr(cli, "lipschitz_many", batch)
+
+
 def test_batch(run, fails, model, centers, tmp_path):
     out = tmp_path / "results.jsonl"
     asked = (
@@ -634,7 +645,7 @@ def test_batch(run, fails, model, centers, tmp_path):
     assert "another question" in fails(*asked[:-4], "--functional", 1, "--resume")
 
 
-def test_batch_of_points_that_are_none(run, model, folder, tmp_path):
+def test_batch_of_points_that_are_none(run, in_process, model, folder, tmp_path):
     rows = np.random.default_rng(0).normal(size=(3, 4))
     rows[1, 2] = np.nan
     np.save(folder / "holes.npy", rows)
@@ -648,7 +659,7 @@ def test_batch_of_points_that_are_none(run, model, folder, tmp_path):
     )
 
 
-def test_batch_writes_certificates(run, model, centers, tmp_path):
+def test_batch_writes_certificates(run, in_process, model, centers, tmp_path):
     proofs = tmp_path / "proofs"
     proofs.mkdir()
     asked = "batch", model, "--centers", centers, "--radius", 0.25, "--jobs", 1, "--functional", 0
@@ -656,7 +667,7 @@ def test_batch_writes_certificates(run, model, centers, tmp_path):
     run("check", model, proofs / "000004.lxc")
 
 
-def test_batch_leaves_intervals_with_code_3(run, hard, tmp_path):
+def test_batch_leaves_intervals_with_code_3(run, in_process, hard, tmp_path):
     sizes = lx.load(hard).input.size
     np.save(tmp_path / "centers.npy", np.zeros((1, sizes)))
     asked = (
@@ -677,7 +688,7 @@ def test_batch_leaves_intervals_with_code_3(run, hard, tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(2, 28, 28), (2, 784), (28, 28), (1, 1, 28, 28)])
-def test_batch_of_images(run, image, folder, tmp_path, shape):
+def test_batch_of_images(run, in_process, image, folder, tmp_path, shape):
     np.save(folder / "images.npy", np.random.default_rng(0).random(shape))
     asked = "batch", image, "--centers", folder / "images.npy", "--radius", 0.01, "--jobs", 1
     facts = json.loads(run(*asked, "--out", tmp_path / "a.jsonl", "--json").stdout)
@@ -708,7 +719,7 @@ def test_batches_that_are_refused(fails, model, centers, tmp_path, options, code
     )
 
 
-def test_progress_of_a_batch_goes_to_stderr(run, model, centers, tmp_path, monkeypatch):
+def test_progress_of_a_batch_goes_to_stderr(run, in_process, model, centers, tmp_path, monkeypatch):
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     asked = "batch", model, "--centers", centers, "--radius", 0.25, "--jobs", 1
     told = run(*asked, "--out", tmp_path / "a.jsonl")

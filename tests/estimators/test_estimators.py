@@ -194,14 +194,9 @@ def test_every_operator(start):
         functional = np.cos(np.arange(network.output.size))
         question_ = {"input_norm": ("linf", "l2", "l1")[number % 3], "functional": functional}
         least = lx.estimate(network, box, "sampling", samples=50, ascent=True, **question_).value
-        for name in (
-            "naive",
-            "recurjac",
-            "fastlip",
-            "lipsdp",
-            "seqlip-brute-force",
-            "eclipse-fast",
-        ):
+        # Of the dear ones, each takes its turn.
+        dear = ("lipsdp", "seqlip-brute-force")[number // 8 % 2]
+        for name in ("naive", "recurjac", "fastlip", "eclipse-fast", dear):
             try:
                 found = lx.estimate(network, box, name, **question_)
             except lx.UnsupportedEstimateError:

@@ -73,8 +73,9 @@ def test_equals_the_enumeration_of_regions(family, seed):
         check(result, net, pair[0])
 
 
-@pytest.mark.parametrize("pair", [("linf", "linf"), ("l1", "linf"), ("linf", "l1")])
-def test_programs_know_all_of_space(solver, pair):
+def test_programs_know_all_of_space(solver):
+    pairs = [("linf", "linf"), ("l1", "linf"), ("linf", "l1")]
+    pair = pairs[solver_names().index(solver) % 3]
     weights = random_weights(np.random.default_rng(7), (3, 5, 4, 2))
     known = known_constant(weights, *pair)
     result = lx.lipschitz(
