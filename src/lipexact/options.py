@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import numbers
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, TypedDict, TypeVar
 
 from lipexact.errors import OptionError
@@ -216,8 +216,8 @@ def takes_options(
             inspect.Parameter(
                 each.name,
                 inspect.Parameter.KEYWORD_ONLY,
-                default=None if each.name == "solver_options" else each.default,
-                annotation=OptionKeywords.__annotations__[each.name],
+                default=None if each.default is MISSING else each.default,
+                annotation=OptionKeywords.__annotations__[each.name].__forward_arg__,
             )
             for each in shown
         ]

@@ -19,7 +19,7 @@ import pytest
 import lipexact as lx
 from lipexact.bab.propagation import GatePropagator
 from lipexact.bounds import crown_batched as batched
-from lipexact.bounds.crown import _SwitchLines, bound_nodes
+from lipexact.bounds.crown import SwitchLines, bound_nodes
 from lipexact.bounds.crown_batched import GateBounds, NormBounds, _Run
 from lipexact.bounds.interval import length_bound, point_bounds
 from lipexact.bounds.portfolio import BoundPortfolio, UpperBounds
@@ -717,11 +717,12 @@ def test_lines_hold_down_to_subnormal_numbers(seed: int) -> None:
         -20, 20, (2, 50)
     )
     low, high = np.ldexp(rng.random((2, 50)), np.maximum(exponents, -1074))
-    ends, gate, ones = (-low, high), low == low, np.ones(50)
+    ends = -low, high
+    ones = np.ones(50)
     pad = gamma(2) * np.maximum(low, high) + TINY  # less than any node's
     for own in (True, False):
         for lines in (
-            _SwitchLines(*ends, gate, ones, own),
+            SwitchLines(ends, (0 * ones, ones), own=own),
             batched._BatchedLines(*ends, 0 * ones, ones, pad, own),
         ):
             below = np.zeros(50) if lines.lower_offset is None else lines.lower_offset
