@@ -66,38 +66,41 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0], venv_backend="uv")
 def minimums(session: nox.Session) -> None:
-    """The tests with the oldest releases that pyproject.toml allows."""
+    """Run the tests with the oldest releases that pyproject.toml allows."""
     session.install("--resolution=lowest-direct", "-e", ".[test]")
     session.run("pytest", *(session.posargs or IN_PARALLEL))
 
 
 @nox.session
 def pairs(session: nox.Session) -> None:
-    """Both methods and all estimators against the enumeration oracle, hundreds of networks: over half an hour."""
+    """Ask both methods and all estimators of hundreds of networks: over half an hour.
+
+    The truth is the oracle that enumerates all regions.
+    """
     session.install("-e", ".[test]")
     every = "tests/system/test_vector.py", "-k", "pairs"
     session.run("pytest", *IN_PARALLEL, *every, env={"LIPEXACT_SEEDS": "200"})
     every = (
-        "tests/bab/test_bab.py",
-        "tests/problem/test_homogenize.py",
+        "tests/bab",
+        "tests/problem",
         "-k",
         "equals_the_enumeration or no_boxes",
     )
     session.run("pytest", *IN_PARALLEL, *every, env={"LIPEXACT_SEEDS": "36"})
-    every = "tests/estimators/test_estimators.py", "-k", "guarantees_hold"
+    every = "tests/estimators", "-k", "guarantees_hold"
     session.run("pytest", *IN_PARALLEL, *every, env={"LIPEXACT_SEEDS": "100"})
 
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Every method and solver on 10,000 small networks, against the oracle: `nox -s soak -- --networks 500`."""
+    """Ask every method and solver of 10,000 networks: `nox -s soak -- --networks 500`."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.support.soak", *(session.posargs or ["--networks", "10000"]))
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The documentation: its pages are run, a warning is an error, and no link within the site is broken."""
+    """Build the documentation: pages are run, and a warning or a broken link is an error."""
     session.install("-e", ".[docs]")
     html = ROOT / "docs" / "_build" / "html"
     session.run(
@@ -108,7 +111,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench_smoke(session: nox.Session) -> None:
-    """Each benchmark case once, small, and a little of the paper's experiments; what failed stands last."""
+    """Run each benchmark case once, small, and a little of the paper; failures stand last."""
     session.install("-e", ".[paper]")
     session.run(
         "python",
@@ -144,7 +147,10 @@ def bench_smoke(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Each case by each method and solver, in benchmarks/reports/by_solver.md; or with options of `benchmarks.run`."""
+    """Run each case by each method and solver, or as options of `benchmarks.run` say.
+
+    The report is benchmarks/reports/by_solver.md.
+    """
     session.install("-e", ".[gurobi]", *PINNED)
     every = "--every-solver", "--first", "--seconds", "20", "--repeat", "1", "--report", "by_solver"
     session.run("python", "-m", "benchmarks.run", *(session.posargs or every))
@@ -152,21 +158,30 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def paper(session: nox.Session) -> None:
-    """The paper's tables and figures, in benchmarks/reports/: `nox -s paper -- table1`, figure1, series, hardness."""
+    """Make the paper's tables and figures: table1, figure1, series, hardness.
+
+    `nox -s paper -- table1` makes one of them; they are written to benchmarks/reports/.
+    """
     session.install("-e", ".[paper]", *PINNED)
     session.run("python", "-m", "benchmarks.paper", *session.posargs)
 
 
 @nox.session
 def bench_growth(session: nox.Session) -> None:
-    """How the time grows, with the curves in benchmarks/reports/growth.png: `nox -s bench_growth -- --seconds 10`."""
+    """Measure how the time grows: `nox -s bench_growth -- --seconds 10`.
+
+    The curves are in benchmarks/reports/growth.png.
+    """
     session.install("-e", ".[plot]")
     session.run("python", "-m", "benchmarks.growth", "--report", "growth", *session.posargs)
 
 
 @nox.session
 def bench_workers(session: nox.Session) -> None:
-    """Batches and one hard constant on two workers, its replay on up to 1,024, the memory of 10,000 solves: an hour."""
+    """Measure batches, one hard constant on workers, and memory: an hour.
+
+    Two workers search, their record is replayed on up to 1,024, and 10,000 solves show the memory.
+    """
     session.install("-e", ".", "distributed", *PINNED)
     tasks = "benchmarks/reports/workers_tasks.jsonl"
     session.run("python", "-m", "benchmarks.batch", "--balls", "200", "--report", "batch")
@@ -182,7 +197,7 @@ def bench_workers(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """The source distribution, and the wheel made from it, in dist/."""
+    """Build the source distribution, and the wheel made from it, in dist/."""
     session.install("build[uv]")
     shutil.rmtree(DIST, ignore_errors=True)
     session.run("python", "-m", "build", "--installer=uv", "--outdir", str(DIST))
@@ -190,7 +205,7 @@ def build(session: nox.Session) -> None:
 
 @nox.session(requires=["build"])
 def wheel(session: nox.Session) -> None:
-    """The built wheel in an environment of its own, away from the sources."""
+    """Try the built wheel in an environment of its own, away from the sources."""
     session.install(*map(str, DIST.glob("*.whl")))
     session.chdir(session.create_tmp())
     session.run(

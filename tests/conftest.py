@@ -1,4 +1,4 @@
-"""What all tests share: solvers that are there, and the folder of shared cases beside the project."""
+"""What all tests share: marks, solvers that are there, and the folder of shared cases."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.support.solvers import require
 
 TESTS = ROOT / "tests"
 
-# A busy machine is no failure; what else hypothesis sets on CI stays. There a failure is reported as it is found: to
-# shrink it may take five minutes, and with them what CI has left.
+# A busy machine is no failure; what else hypothesis sets on CI stays. There a failure is reported
+# as it is found: to shrink it may take five minutes, and with them what CI has left.
 PHASES = [
     phase
     for phase in Phase
@@ -35,7 +35,7 @@ settings.register_profile(
 settings.load_profile("any machine")
 
 
-# The folders of tests that `nox -s quick` runs, but for tests of many networks (unwatched) and slow ones.
+# What `nox -s quick` runs: these folders, without tests of many networks and without slow ones.
 QUICK = {
     "numerics",
     "graph",
@@ -57,7 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for mark in (
         "quick: `nox -s quick` runs this test; given by its folder",
         "slow: takes seconds, and `nox -s quick` leaves it out",
-        "unwatched: asks of many networks what others ask of a few; coverage and quick leave it out",
+        "unwatched: asks of many networks what others ask of a few; neither watched nor quick",
     ):
         config.addinivalue_line("markers", mark)
 
@@ -76,8 +76,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Run what is marked as unwatched without coverage, which doubles the time of plain Python.
 
-    These tests ask of many networks what others, which are watched, ask of a few. The mark of pytest-cov, no_cover,
-    has no effect in the processes of pytest-xdist.
+    These tests ask of many networks what others, which are watched, ask of a few. The mark of
+    pytest-cov, no_cover, has no effect in the processes of pytest-xdist.
     """
     tracer, of_threads = sys.gettrace(), threading.gettrace()
     if item.get_closest_marker("unwatched") is None or not type(tracer).__module__.startswith(

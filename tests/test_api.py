@@ -84,7 +84,9 @@ def test_all_solvers_agree(family: str, solver: str) -> None:
 
 
 def test_the_degenerate_networks_are_hard() -> None:
-    """The gates' free choice at kinks, as in LipMIP, overestimates: else the tests above prove little."""
+    """The gates' free choice at kinks, as in LipMIP, overestimates: else the tests above prove
+    little.
+    """
     over = 0
     for family in DEGENERATE:
         weights, lower, upper = case(family, 1)
@@ -104,7 +106,9 @@ def test_the_identity_with_a_kink_is_1(solver: str) -> None:
 
 @pytest.mark.parametrize("gap", [1e-30, 1e-15, 1e-12, 1e-9, 1e-6])
 def test_a_thin_region_counts(gap: float) -> None:
-    """relu(x) + relu(gap - x) - 1 has slopes -1 and 1; relu(x) - relu(gap - x) has slope 2 between 0 and gap."""
+    """relu(x) + relu(gap - x) - 1 has slopes -1 and 1; relu(x) - relu(gap - x) has slope 2
+    between 0 and gap.
+    """
     weights = [
         (np.array([[1.0], [-1.0]]), np.array([0.0, gap])),
         (np.array([[1.0, -1.0]]), np.zeros(1)),
@@ -122,7 +126,9 @@ def test_a_thin_region_counts(gap: float) -> None:
 
 
 def saws(rng: np.random.Generator, spread: float) -> Case:
-    """f(x) = saw(x_0) + saw(x_1), each rising three times with slopes within `spread` of 1, and flat between."""
+    """f(x) = saw(x_0) + saw(x_1), each rising three times with slopes within `spread` of 1, and
+    flat between.
+    """
     rows, biases, out = [], [], []
     for coordinate in range(2):
         kinks = np.sort(rng.uniform(0.02, 0.98, 6))
@@ -141,7 +147,8 @@ def saws(rng: np.random.Generator, spread: float) -> Case:
 @pytest.mark.unwatched
 @pytest.mark.parametrize("spread", [1e-5, 1e-6, 1e-7, 1e-8, 3e-9])
 def test_a_solver_does_not_settle_for_the_second_best(spread: float, solver: str) -> None:
-    """Solvers' tolerances are absolute; regions whose norms differ by less than them must be told apart.
+    """Solvers' tolerances are absolute; regions whose norms differ by less than them must be
+    told apart.
 
     The search starts from nothing, so that the solver has to find the best region by itself.
     """
@@ -194,7 +201,9 @@ def test_functionals_that_cancel(rows: list[float], c: list[float]) -> None:
 
 @pytest.mark.unwatched
 def test_constant_cotangents_are_no_noise(solver: str) -> None:
-    """In reverse mode the first cotangent is constant; scaled by its rounding, it misled a solver's presolve."""
+    """In reverse mode the first cotangent is constant; scaled by its rounding, it misled a
+    solver's presolve.
+    """
     rng = np.random.default_rng(0)
     for _ in range(6):
         sizes = (4, 5, 4, 2)

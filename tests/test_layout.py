@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,9 @@ def test_folders_of_tests_are_those_of_the_project() -> None:
     folders = {path.parts[0] for path in MODULES if len(path.parts) > 1}
     known = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
     assert folders <= known | {"benchmarks", "fixtures", "operators", "support", "system"}
+
+
+def test_the_sessions_of_nox_name_what_is_there() -> None:
+    named = re.findall(r'"(tests/[^"]*)"', (ROOT / "noxfile.py").read_text(encoding="utf-8"))
+    assert named
+    assert [path for path in named if not (ROOT / path).exists()] == []

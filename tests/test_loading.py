@@ -1,4 +1,6 @@
-"""Which function of a model is read: inputs and outputs by name, fixed inputs, branches, and what is left out."""
+"""Which function of a model is read: inputs and outputs by name, fixed inputs, branches, and
+what is left out.
+"""
 
 from __future__ import annotations
 

@@ -130,7 +130,9 @@ def test_agrees_with_the_program(name: str) -> None:
     case("relu_of_relu", 0), 2
 )  # a neuron that is 0 everywhere, which all bounds must give one state
 def test_bounds_hold_for_every_region_that_has_the_gates(network: Case, seed: int) -> None:
-    """Of random points' patterns some gates are kept: what is said of the others, and of the norm, holds there."""
+    """Of random points' patterns some gates are kept: what is said of the others, and of the
+    norm, holds there.
+    """
     rng = np.random.default_rng(seed)
     net, box = to_network(network.weights), lx.Box(network.lower, network.upper)
     points = box.sample(rng, 40)
@@ -310,7 +312,9 @@ def test_cuts_of_a_linear_program(seed: int) -> None:
 
 
 def test_what_cells_say_of_gates_is_true() -> None:
-    """Neurons that cannot be on, or off, beside a decision; one of them only in exact arithmetic."""
+    """Neurons that cannot be on, or off, beside a decision; one of them only in exact
+    arithmetic.
+    """
     # x1, x2 - 2, x1 - 1e-9, and 3 x1, over [-1, 1]^2
     weights = [
         (np.array([[1.0, 0], [0, 1], [1, 0], [3, 0]]), np.array([0.0, -2.0, -1e-9, 0.0])),

@@ -135,7 +135,7 @@ def test_all_of_space_is_sent() -> None:
     assert here.shared
 
 
-# --- Certificates -------------------------------------------------------------------------------------
+# --- Certificates ---------------------------------------------------------------------------------
 
 
 def proven(executor: Executor | None) -> lx.LipschitzResult:
@@ -160,7 +160,9 @@ def test_a_tree_that_others_grew_is_proven(fault: Exception | None) -> None:
 
 
 def test_the_prover_needs_no_other_tree(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What workers say of their nodes is enough: without it, there would be nothing for it to go by."""
+    """What workers say of their nodes is enough: without it, there would be nothing for it to go
+    by.
+    """
     trees: list[Any] = []
     original = tree.branch
 
@@ -181,7 +183,7 @@ def test_the_prover_needs_no_other_tree(monkeypatch: pytest.MonkeyPatch) -> None
         assert trace[decisions[:-1]].split == decisions[-1][:2]
 
 
-# --- Ends before the end ------------------------------------------------------------------------------
+# --- Ends before the end --------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -279,7 +281,7 @@ def test_a_callback_stops_the_search(pool: Executor, monkeypatch: pytest.MonkeyP
     holds(result)
 
 
-# --- Workers that fail --------------------------------------------------------------------------------
+# --- Workers that fail ----------------------------------------------------------------------------
 
 
 def solved(executor: Executor | None, **options: Any) -> lx.LipschitzResult:
@@ -391,7 +393,7 @@ def test_processes_that_cannot_be_replaced(sent: bool, monkeypatch: pytest.Monke
     assert message == "the search went on alone: tasks cannot be handed out: no semaphores left"
 
 
-# --- Subtrees -----------------------------------------------------------------------------------------
+# --- Subtrees -------------------------------------------------------------------------------------
 
 
 def planted(

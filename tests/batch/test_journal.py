@@ -289,11 +289,13 @@ LIMITED = """
 import resource, sys, warnings
 import lipexact as lx
 from tests.support.batches import balls, network
+from tests.support.executors import PickledTasks
 resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
 try:
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        list(lx.lipschitz_many(network(), balls(), functional=0, jobs=1, checkpoint=sys.argv[1]))
+        options = {"functional": 0, "executor": PickledTasks(), "checkpoint": sys.argv[1]}
+        list(lx.lipschitz_many(network(), balls(), **options))
 except lx.CheckpointError as error:
     print(len(told), error)
 """

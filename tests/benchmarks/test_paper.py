@@ -1,4 +1,6 @@
-"""The paper's experiments: what they ask, how they are kept, and what they make of it; none of their times."""
+"""The paper's experiments: what they ask, how they are kept, and what they make of it; none of
+their times.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Bounds of every node: they hold in exact arithmetic, are exact where theory says so, and do not get worse."""
+"""Bounds of every node: they hold in exact arithmetic, are exact where theory says so, and do
+not get worse.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,7 @@ def states(bounds: Bounds, gate: Conditional) -> list[float | None]:
     return [None if np.isnan(state) else float(state) for state in gate_state(gate, bounds)]
 
 
-# --- Random networks and their evaluation ----------------------------------------------------------
+# --- Random networks and their evaluation ---------------------------------------------------------
 
 
 def ill_conditioned(rng: np.random.Generator) -> Numbers:
@@ -114,7 +116,9 @@ def random_box(rng: np.random.Generator, inputs: int, kind: Any) -> Box:
 
 
 def random_domain(rng: np.random.Generator, inputs: int, kind: Any) -> Domain:
-    """A box, or one of the sets that are none, all numbers dyadic where those of the kind are whole."""
+    """A box, or one of the sets that are none, all numbers dyadic where those of the kind are
+    whole.
+    """
     box = random_box(rng, inputs, kind)
     if rng.random() < 0.4:
         return box
@@ -192,7 +196,9 @@ def interval_bounds(graph: Graph, sets: Mapping[Input, ConvexSet]) -> Bounds:
 
 
 def both(rng: np.random.Generator, net: Network, domain: Domain) -> list[Problem]:
-    """The network's problem in both modes, with f(x) among the outputs: of a functional, some, or a whole output."""
+    """The network's problem in both modes, with f(x) among the outputs: of a functional, some,
+    or a whole output.
+    """
     functional = [rng.normal(size=net.output.size), rng.normal(size=(3, net.output.size)), None][
         int(rng.integers(3))
     ]
@@ -201,7 +207,8 @@ def both(rng: np.random.Generator, net: Network, domain: Domain) -> list[Problem
 
 
 def check_exactly(rng: np.random.Generator, problem: Problem, kind: Any, count: int) -> None:
-    """Rational values of every node, the derivative's included, are within intervals and linear bounds.
+    """Rational values of every node, the derivative's included, are within intervals and linear
+    bounds.
 
     A gate at 0 may be on or off, but where the bounds decide it.
     """
@@ -244,7 +251,8 @@ def check_in_batch(rng: np.random.Generator, problem: Problem, count: int) -> in
                 values[node], sizes[node] = values[node.x] * values[node.gate], sizes[node.x]
         low, high = bounds[node]
         if isinstance(node, Conditional):
-            # Rounding may turn a gate that the bounds decide; its switch is off by rounding then, too.
+            # Rounding may turn a gate that the bounds decide; its switch is off by rounding then,
+            # too.
             wrong = (values[node] < low) | (values[node] > high)
             assert (
                 np.abs(values[node.x])[wrong]
@@ -258,7 +266,7 @@ def check_in_batch(rng: np.random.Generator, problem: Problem, count: int) -> in
     return count
 
 
-# --- Soundness --------------------------------------------------------------------------------------
+# --- Soundness ------------------------------------------------------------------------------------
 
 
 @pytest.mark.unwatched
@@ -307,7 +315,8 @@ def test_bounds_contain_exact_values_on_every_family(family):
 
 
 def test_gates_may_be_chosen_freely_where_many_kinks_meet():
-    # All of 6 kinks pass through 0, so each of the 64 choices of gates is one that a program may make there.
+    # All of 6 kinks pass through 0, so each of the 64 choices of gates is one that a program may
+    # make there.
     rng = np.random.default_rng(0)
     weights = [(rng.normal(size=(6, 2)), np.zeros(6)), (rng.normal(size=(1, 6)), np.zeros(1))]
     for mode, alpha in WAYS:
@@ -400,7 +409,7 @@ def test_the_upper_bound_on_cut_domains_has_no_units(kind, scale):
         assert larger == pytest.approx(plain, rel=1e-9)  # and of the input
 
 
-# --- Rounding ----------------------------------------------------------------------------------------
+# --- Rounding -------------------------------------------------------------------------------------
 
 
 def exact_range(
@@ -431,7 +440,8 @@ def decimal_box(rng: np.random.Generator, inputs: int) -> Box:
 
 @pytest.mark.parametrize("kind", [gaussian, ill_conditioned, cancelling])
 def test_sums_are_rounded_outward(kind):
-    # The extreme corner of an affine node: without a term for rounding, every other sum falls short.
+    # The extreme corner of an affine node: without a term for rounding, every other sum falls
+    # short.
     for seed in range(60):
         rng = np.random.default_rng(seed)
         size = int(rng.integers(2, 12))
@@ -453,7 +463,8 @@ def test_sums_are_rounded_outward(kind):
 
 
 def test_large_constants_are_rounded_outward():
-    # Next to the bias, what is known of the rest is too small to make up for the rounding of the sum.
+    # Next to the bias, what is known of the rest is too small to make up for the rounding of the
+    # sum.
     for seed in range(60):
         rng = np.random.default_rng(seed)
         box, weight = decimal_box(rng, 3), rng.normal(size=(4, 3)) * 10.0 ** rng.uniform(-8, 0)
@@ -472,7 +483,8 @@ def test_large_constants_are_rounded_outward():
 
 @pytest.mark.parametrize("kind", [gaussian, ill_conditioned, cancelling])
 def test_products_of_matrices_are_rounded_outward(kind):
-    # f = W2 (W1 x + b1) + W3 x + b2 with W3 near -W2 W1: the coefficients are nothing but what rounding left.
+    # f = W2 (W1 x + b1) + W3 x + b2 with W3 near -W2 W1: the coefficients are nothing but what
+    # rounding left.
     for seed in range(60):
         rng = np.random.default_rng(seed)
         inputs, inner = int(rng.integers(1, 4)), int(rng.integers(2, 8))
@@ -628,7 +640,7 @@ def test_rounding_terms():
     assert up(np.zeros(1), np.full(1, 1e-300), 1)[0] > 0
 
 
-# --- Exactness ---------------------------------------------------------------------------------------
+# --- Exactness ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("mode", "alpha"), WAYS)
@@ -654,7 +666,8 @@ def test_linear_networks_are_exact(mode, alpha):
 @pytest.mark.parametrize("alpha", ALL_NORMS)
 @pytest.mark.parametrize("mode", MODES)
 def test_linear_networks_with_functionals_that_decide_are_nearly_exact(mode, alpha):
-    # One functional has the largest norm by far: the largest of several is no more than what bounds of maxima lose.
+    # One functional has the largest norm by far: the largest of several is no more than what bounds
+    # of maxima lose.
     weight = np.array([[50.0, -60.0, 70.0], [0.5, 1.0, 0.0], [-0.5, 1.0, 1.0]])
     net = to_network([(weight, np.ones(3))])
     truth = oracle.constant(
@@ -693,7 +706,8 @@ def test_one_open_neuron_of_one_input_is_exact_in_both_modes():
 
 
 def test_the_chord_of_a_relu_bounds_its_output_exactly():
-    # y = relu(x) - x / 3 on [-1, 2]: chord at both ends 1/3 and 4/3, at the kink 0; from below the slope 0 or 1.
+    # y = relu(x) - x / 3 on [-1, 2]: chord at both ends 1/3 and 4/3, at the kink 0; from below the
+    # slope 0 or 1.
     x = Input(1)
     y = lower.add(scaled(1.0, relu(x)), scaled(-1.0 / 3.0, x))
     low, high = bound_nodes(Graph((x,), (y,)), {x: Box([-1.0], [2.0])})[y]
@@ -800,7 +814,7 @@ def test_dead_networks_are_exactly_zero():
         assert bound_nodes(problem.graph, problem.sets)[problem.objective] == (0.0, 0.0)
 
 
-# --- Known bounds, intersection, quality ------------------------------------------------------------
+# --- Known bounds, intersection, quality ----------------------------------------------------------
 
 
 @pytest.mark.unwatched
@@ -831,7 +845,8 @@ def bounds_and_known(seed: int) -> tuple[Problem, Bounds, np.random.Generator]:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_known_bounds_are_intersected_with(seed):
-    # As in a branch: only points with z_i >= 0, or z_i <= 0, for a chosen neuron of the first layer.
+    # As in a branch: only points with z_i >= 0, or z_i <= 0, for a chosen neuron of the first
+    # layer.
     problem, free, rng = bounds_and_known(seed)
     gate = problem.gates[0]
     open_gates = np.flatnonzero(np.isnan(gate_state(gate, free)))
@@ -920,7 +935,8 @@ def test_an_input_has_no_interval_of_its_own():
         interval(Input(2), {})
 
 
-# Root bounds of the example network on the unit box, as first measured: a change may only lower them.
+# Root bounds of the example network on the unit box, as first measured: a change may only lower
+# them.
 ROOT_BOUNDS = {
     ("forward", "linf"): (62.323605463335205, 107.56520304053427, 85.00685529325425),
     ("forward", "l1"): (12.063353403363033, 20.210429553927064, 16.124624543670247),

@@ -1,4 +1,6 @@
-"""Every engine keeps the protocol: the tests walk the registry, so that a new one is tested, too."""
+"""Every engine keeps the protocol: the tests walk the registry, so that a new one is tested,
+too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Global constants, against enumeration on boxes as large as any vertex can be far, and against other questions."""
+"""Global constants, against enumeration on boxes as large as any vertex can be far, and against
+other questions.
+"""
 
 from __future__ import annotations
 

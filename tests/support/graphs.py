@@ -74,7 +74,9 @@ def random_network(
 def evaluate_exactly(
     graph: Graph, inputs: Mapping[Input, np.ndarray], gate: Callable[[Conditional, int], int]
 ) -> dict[Node, list[Fraction]]:
-    """The value of every node at one point in rationals; `gate` chooses where a gate's input is 0."""
+    """The value of every node at one point in rationals; `gate` chooses where a gate's input is
+    0.
+    """
     values: dict[Node, list[Fraction]] = {}
     for node in graph.nodes:
         match node:

@@ -1,9 +1,11 @@
 """Weights of small test networks, in general position and not, and their `lipexact.Network`.
 
 A generator takes a seeded `numpy.random.Generator` and returns a :class:`Case`: plain weights
-``[(W0, b0), ..., (WL, bL)]`` with a ReLU between the layers, and a box. `FAMILIES` holds them by name;
+``[(W0, b0), ..., (WL, bL)]`` with a ReLU between the layers, and a box. `FAMILIES` holds them by
+name;
 `DEGENERATE` names those on which choosing the gates freely at kinks overestimates for most seeds.
-All have at most 3 inputs and 12 neurons, which suits :mod:`oracle`. `EXTREME` are the further ones of :mod:`soak`.
+All have at most 3 inputs and 12 neurons, which suits :mod:`oracle`. `EXTREME` are the further ones
+of :mod:`soak`.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ def to_network(weights: Sequence[tuple[Any, Any]], name: str = "net") -> Network
 
 
 def random_weights(rng: np.random.Generator, sizes: Sequence[int]) -> Layers:
-    """Gaussian weights; the kink of every hidden neuron passes near a random point of [-0.8, 0.8]^d.
+    """Gaussian weights; every hidden neuron's kink passes near a random point of [-0.8, 0.8]^d.
 
     Parameters
     ----------
@@ -60,7 +62,9 @@ def random_weights(rng: np.random.Generator, sizes: Sequence[int]) -> Layers:
 
 
 def hidden(weights: Layers, points: np.ndarray) -> np.ndarray:
-    """The activations after the last of these layers, all of which end in a ReLU; one row for each point."""
+    """The activations after the last of these layers, all of which end in a ReLU; one row for
+    each point.
+    """
     for matrix, bias in weights:
         points = np.maximum(points @ matrix.T + bias, 0.0)
     return points
@@ -73,7 +77,9 @@ def forward(weights: Layers, points: np.ndarray) -> np.ndarray:
 
 
 def duplicate(weights: Layers, layer: int, neuron: int, split: np.ndarray) -> Layers:
-    """The same function with hidden neuron `neuron` of `layer` twice, its outgoing weights w as (w + split, -split)."""
+    """The same function with hidden neuron `neuron` of `layer` twice, its outgoing weights w as
+    (w + split, -split).
+    """
     matrix, bias = weights[layer]
     above, offset = weights[layer + 1]
     joined = np.column_stack([above, -split])
@@ -162,8 +168,8 @@ def concurrent(rng: np.random.Generator) -> Case:
 def identically_zero(rng: np.random.Generator) -> Case:
     """Neurons that are zero on the whole box or on a region, with strong outgoing weights.
 
-    One first-layer neuron has no weights at all; second-layer neurons read a single neuron h >= 0 with
-    a negative weight and no bias, so that they are never positive.
+    One first-layer neuron has no weights at all; second-layer neurons read a single neuron h >=
+    0 with a negative weight and no bias, so that they are never positive.
     """
     inputs, width, outputs = (
         int(rng.integers(1, 4)),
@@ -213,7 +219,9 @@ def border(rng: np.random.Generator) -> Case:
 
 
 def relu_of_relu(rng: np.random.Generator) -> Case:
-    """A second layer that repeats the first twice, relu(relu(z)), with outgoing weights that nearly cancel."""
+    """A second layer that repeats the first twice, relu(relu(z)), with outgoing weights that
+    nearly cancel.
+    """
     inputs, width, outputs = (
         int(rng.integers(1, 4)),
         int(rng.integers(2, 5)),
@@ -226,7 +234,8 @@ def relu_of_relu(rng: np.random.Generator) -> Case:
 
 
 def late_coincidence(rng: np.random.Generator) -> Case:
-    """Second-layer neurons p and q with q = -p only where a first-layer neuron h is off; elsewhere q = -p - h/4.
+    """Second-layer neurons p and q with q = -p only where a first-layer neuron h is off;
+    elsewhere q = -p - h/4.
 
     They enter as relu(p) - relu(q), and the common kink p = q = 0 meets the part where h is off.
     """
@@ -251,8 +260,8 @@ def late_coincidence(rng: np.random.Generator) -> Case:
     )
 
 
-# Seen only by soak.py: families that are exactly degenerate in other ways, and badly conditioned ones, on which
-# an interval may remain.
+# Seen only by soak.py: families that are exactly degenerate in other ways, and badly conditioned
+# ones, on which an interval may remain.
 
 
 def four_inputs(rng: np.random.Generator) -> Case:
@@ -264,7 +273,9 @@ def four_inputs(rng: np.random.Generator) -> Case:
 
 
 def quantised(rng: np.random.Generator) -> Case:
-    """Weights of 4 bits: multiples of 1/4 up to 2, biases that let every kink of the first layer pass a grid point."""
+    """Weights of 4 bits: multiples of 1/4 up to 2, biases that let every kink of the first layer
+    pass a grid point.
+    """
     weights = [
         (np.clip(np.round(4 * matrix), -8, 8) / 4, np.clip(np.round(4 * bias), -8, 8) / 4)
         for matrix, bias in random_weights(rng, _sizes(rng, 9))
@@ -292,7 +303,9 @@ def through_corners(rng: np.random.Generator) -> Case:
 
 
 def towers(rng: np.random.Generator) -> Case:
-    """relu(relu(relu(z))) and relu(relu(relu(-z))), of two or three z, with strong outgoing weights."""
+    """relu(relu(relu(z))) and relu(relu(relu(-z))), of two or three z, with strong outgoing
+    weights.
+    """
     inputs, width, outputs = (
         int(rng.integers(1, 4)),
         int(rng.integers(1, 3)),
@@ -305,10 +318,12 @@ def towers(rng: np.random.Generator) -> Case:
 
 
 def vanishing(rng: np.random.Generator) -> Case:
-    """Neurons that cancel to 0 wherever one looks, and relu(z) - relu(-z) - z below them; strong outgoing weights.
+    """Neurons that cancel to 0 wherever one looks, and relu(z) - relu(-z) - z below them; strong
+    outgoing weights.
 
-    The second layer reads h twice, once of half the size, as h - 2 (h / 2), with both signs; and with h = relu(z) the
-    sum relu(z) - relu(-z) - z, which is 0, or as small as the rounding of a bias.
+    The second layer reads h twice, once of half the size, as h - 2 (h / 2), with both signs; and
+    with h = relu(z) the sum relu(z) - relu(-z) - z, which is 0, or as small as the rounding of a
+    bias.
     """
     inputs, width, outputs = (
         int(rng.integers(1, 4)),
@@ -338,7 +353,9 @@ def vanishing(rng: np.random.Generator) -> Case:
 
 
 def badly_scaled(rng: np.random.Generator) -> Case:
-    """Neurons and inputs in units from 1e-8 to 1e8; what reads them makes up for it, but for some of the neurons."""
+    """Neurons and inputs in units from 1e-8 to 1e8; what reads them makes up for it, but for
+    some of the neurons.
+    """
     weights = random_weights(rng, _sizes(rng, 8))
     units = 10.0 ** rng.uniform(-8, 8, weights[0][0].shape[1])
     weights[0] = (weights[0][0] / units, weights[0][1])
@@ -354,7 +371,9 @@ def badly_scaled(rng: np.random.Generator) -> Case:
 
 
 def all_sizes(rng: np.random.Generator) -> Case:
-    """Entries of 1e-8, 1 and 1e8 in one matrix: values that tie up to 1e-8, and regions 1e-17 wide."""
+    """Entries of 1e-8, 1 and 1e8 in one matrix: values that tie up to 1e-8, and regions 1e-17
+    wide.
+    """
     return _in_unit_ball(
         [
             (
@@ -367,7 +386,9 @@ def all_sizes(rng: np.random.Generator) -> Case:
 
 
 def near_parallel(rng: np.random.Generator) -> Case:
-    """One or two neurons twice, but for changes of 1e-15 to 1e-3, with outgoing weights that nearly cancel."""
+    """One or two neurons twice, but for changes of 1e-15 to 1e-3, with outgoing weights that
+    nearly cancel.
+    """
     weights = random_weights(rng, _sizes(rng, 7))
     for _ in range(rng.integers(1, 3)):
         layer = int(rng.integers(len(weights) - 1))
@@ -384,7 +405,9 @@ def near_parallel(rng: np.random.Generator) -> Case:
 
 
 def near_border(rng: np.random.Generator) -> Case:
-    """Kinks within 1e-16 to 1e-8 of a facet or a corner of the box [-1, 1]^d, on either side of it."""
+    """Kinks within 1e-16 to 1e-8 of a facet or a corner of the box [-1, 1]^d, on either side of
+    it.
+    """
     inputs, outputs = int(rng.integers(1, 4)), int(rng.integers(1, 4))
     (inner, inner_bias), (above, offset) = random_weights(rng, (inputs, 3, outputs))
     count = int(rng.integers(1, 5))
@@ -408,14 +431,18 @@ def near_border(rng: np.random.Generator) -> Case:
 
 
 def slivers(rng: np.random.Generator) -> Case:
-    """More first-layer kinks than there are inputs, through one point but for 1e-14 to 1e-3: regions of that size."""
+    """More first-layer kinks than there are inputs, through one point but for 1e-14 to 1e-3:
+    regions of that size.
+    """
     (rows, bias), last = concurrent(rng).weights
     bias = bias + 10.0 ** rng.uniform(-14, -3) * rng.normal(size=bias.shape)
     return _in_unit_ball([(rows, bias), last])
 
 
 def cancelling(rng: np.random.Generator) -> Case:
-    """Neurons twice, with outgoing weights up to 1e10 times as large that nearly cancel, or leave nothing at all."""
+    """Neurons twice, with outgoing weights up to 1e10 times as large that nearly cancel, or
+    leave nothing at all.
+    """
     weights = random_weights(rng, _sizes(rng, 7))
     if rng.random() < 0.2:
         weights[-1] = (0.0 * weights[-1][0], weights[-1][1])
@@ -439,7 +466,9 @@ CUTS = ("ball", "clipped", "two balls", "polytope", "bare", "both")
 
 
 def cut_domain(kind: str, low: np.ndarray, high: np.ndarray, seed: int) -> Domain:
-    """A domain that is no box, about as large as this one; of even seeds all numbers are multiples of 1/4."""
+    """A domain that is no box, about as large as this one; of even seeds all numbers are
+    multiples of 1/4.
+    """
     rng = np.random.default_rng(seed)
 
     def number(values: np.ndarray) -> np.ndarray:
@@ -540,7 +569,9 @@ def integer_cases(draw: st.DrawFn, max_inputs: int = 3, max_neurons: int = 7) ->
 
 
 def _sizes(rng: np.random.Generator, neurons: int) -> list[int]:
-    """Widths: 1 to 3 inputs, 1 to 3 hidden layers with at most `neurons` in total, 1 to 3 outputs."""
+    """Widths: 1 to 3 inputs, 1 to 3 hidden layers with at most `neurons` in total, 1 to 3
+    outputs.
+    """
     depth = int(rng.integers(1, 4))
     widths = [int(rng.integers(2, neurons // depth + 1)) for _ in range(depth)]
     return [int(rng.integers(1, 4)), *widths, int(rng.integers(1, 4))]

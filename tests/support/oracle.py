@@ -1,17 +1,20 @@
 """Exact Lipschitz constants of small ReLU networks, by enumerating their linear regions.
 
 The oracle of the test suite. It imports nothing of the package and takes plain weights
-``[(W0, b0), ..., (WL, bL)]``, with a ReLU between consecutive layers, over a box that half-spaces may cut.
+``[(W0, b0), ..., (WL, bL)]``, with a ReLU between consecutive layers, over a box that half-spaces
+may cut.
 
-Every number is exact. Floats are dyadic rationals, and ReLU commutes with positive scaling, so the
-network is scaled to integers layer by layer. A region is a full-dimensional polytope that is kept by
-its vertices, in homogeneous integer coordinates, each with the set of constraints tight at it. A
-neuron is an affine form on such a polytope and splits it if and only if it is positive at one vertex
-and negative at another; both parts then have interior. A form that is zero at all vertices is zero
-on the region, and the neuron counts as off there. No tolerance occurs, so networks that are not in
-general position (duplicated neurons, kinks through corners, small integer weights) pose no problem.
+Every number is exact. Floats are dyadic rationals, and ReLU commutes with positive scaling, so
+the network is scaled to integers layer by layer. A region is a full-dimensional polytope that is
+kept by its vertices, in homogeneous integer coordinates, each with the set of constraints tight
+at it. A neuron is an affine form on such a polytope and splits it if and only if it is positive
+at one vertex and negative at another; both parts then have interior. A form that is zero at all
+vertices is zero on the region, and the neuron counts as off there. No tolerance occurs, so
+networks that are not in general position (duplicated neurons, kinks through corners, small
+integer weights) pose no problem.
 
-Norms are "linf", "l1", "l2" or :class:`Polyhedral`; only where l2 occurs is a result rounded on the way.
+Norms are "linf", "l1", "l2" or :class:`Polyhedral`; only where l2 occurs is a result rounded on
+the way.
 
 Meant for 1 to 4 inputs and about a dozen neurons.
 """
@@ -46,12 +49,12 @@ _DUAL = {"linf": "l1", "l1": "linf", "l2": "l2"}
 
 @dataclass(frozen=True)
 class Region:
-    """A full-dimensional polytope inside the domain, on which the network is x -> jacobian x + offset.
+    """A full-dimensional polytope inside the domain, on which the network is jacobian x + offset.
 
     Attributes
     ----------
     pattern
-        For each hidden layer, which neurons are on. Neurons that are zero on the whole region are off.
+        For each hidden layer, which neurons are on. Neurons that are zero on all of it are off.
     vertices
         The vertices of the (closed) region.
     """
@@ -82,8 +85,8 @@ class Polyhedral:
     Attributes
     ----------
     halfspaces, vertices
-        H or P, one of the two, exactly as its entries are; with every row its negative is a row. Rows
-        may be redundant.
+        H or P, one of the two, exactly as its entries are; with every row its negative is a row.
+        Rows may be redundant.
     """
 
     halfspaces: Any = None
@@ -119,10 +122,13 @@ class Polyhedral:
 
     @cached_property
     def corners(self) -> list[tuple[Fraction, ...]]:
-        """Points of the unit ball that have it as their hull: all its vertices, and perhaps more."""
+        """Points of the unit ball that have it as their hull: all its vertices, and perhaps
+        more.
+        """
         if self.halfspaces is None:
             return self._rows
-        # In coordinates z = B v, for independent rows B of H, the ball is the box [-1, 1]^n, cut by the other rows.
+        # In coordinates z = B v, for independent rows B of H, the ball is the box [-1, 1]^n, cut by
+        # the other rows.
         columns = tuple(zip(*self._basis, strict=True))
         cell = _box([-1] * self.dimension, [1] * self.dimension)
         for index, row in enumerate(self._rows):
@@ -144,7 +150,7 @@ def regions(
     upper: Sequence[float],
     halfspaces: Iterable[HalfSpace] = (),
 ) -> list[Region]:
-    """The linear regions whose interior meets the interior of the domain, one for each activation pattern.
+    """The linear regions whose interior meets the domain's, one for each activation pattern.
 
     Parameters
     ----------
@@ -158,7 +164,8 @@ def regions(
     Raises
     ------
     ValueError
-        If the box is flat, the half-spaces leave nothing of it with interior, or the shapes do not fit.
+        If the box is flat, the half-spaces leave nothing of it with interior, or the shapes do not
+        fit.
     """
     cells, scale, _ = _cells(weights, lower, upper, halfspaces)
     return [
@@ -221,7 +228,9 @@ def constant(
 
 
 def operator_norm(jacobian: Matrix, input_norm: Norm, output_norm: Norm) -> Fraction | float:
-    """max ||J v|| over ||v|| <= 1, at the corners of the input ball or of the output's dual ball."""
+    """max ||J v|| over ||v|| <= 1, at the corners of the input ball or of the output's dual
+    ball.
+    """
     columns = tuple(zip(*jacobian, strict=True))
     if input_norm == output_norm == "l2":
         return float(np.linalg.norm(np.array(jacobian, dtype=np.float64), 2))
@@ -270,7 +279,7 @@ def robust_radius(
     norm: Norm = "linf",
     halfspaces: Iterable[HalfSpace] = (),
 ) -> Fraction | float:
-    """The distance from x to the nearest point where another output is at least the one that is largest at x.
+    """The distance from x to the nearest point where another output is at least the largest at x.
 
     Parameters
     ----------
@@ -330,9 +339,9 @@ def closed_patterns(
 ) -> set[Pattern]:
     """The patterns that satisfy z >= 0 (on) and z <= 0 (off) at some point of the closed domain.
 
-    These are what a mixed-integer program sees when every ReLU at zero may choose its gate. The signs
-    at an inner point of a face stay feasible at the vertices of that face, so the vertices of the
-    regions suffice.
+    These are what a mixed-integer program sees when every ReLU at zero may choose its gate. The
+    signs at an inner point of a face stay feasible at the vertices of that face, so the vertices
+    of the regions suffice.
     """
     patterns = set()
     for vertex in {
@@ -410,10 +419,12 @@ def _corners(norm: Norm, size: int) -> Sequence[tuple[Any, ...]]:
 def _distance(
     cell: Cell, start: list[Fraction], norm: Norm, bit: int, best: Fraction | float
 ) -> Fraction | float:
-    """The smaller of `best` and the distance of a cell, or of a face of one, in a norm that is not l2.
+    """The smaller of `best` and the distance of a cell, or of a face of one, in a norm that is
+    not l2.
 
-    The norm is a maximum of linear forms. A form bounds the distance from below by its minimum over the
-    vertices; where that does not settle it, two forms change places inside the cell, and it is split there.
+    The norm is a maximum of linear forms. A form bounds the distance from below by its minimum
+    over the vertices; where that does not settle it, two forms change places inside the cell,
+    and it is split there.
     """
     half = [tuple(map(Fraction, corner)) for corner in _corners(dual(norm), len(start))]
     slopes = list({*half, *(tuple(-entry for entry in corner) for corner in half)})
@@ -428,7 +439,8 @@ def _distance(
             continue
         attained = [{i for i, top in enumerate(tops) if row[i] == top} for row in values]
         first = max(range(len(slopes)), key=lambda k: len(attained[k]))
-        # It is the largest form at most vertices, so a form that is largest elsewhere is not so at all of these.
+        # It is the largest form at most vertices, so a form that is largest elsewhere is not so at
+        # all of these.
         missing = next(i for i in range(len(tops)) if i not in attained[first])
         second = next(k for k in range(len(slopes)) if missing in attained[k])
         change = list(map(sub, slopes[first], slopes[second]))
@@ -438,7 +450,9 @@ def _distance(
 
 
 def _squared_distance(points: list[list[Fraction]]) -> Fraction:
-    """The squared l2 distance from 0 to the hull of the points, by Wolfe's algorithm in exact arithmetic."""
+    """The squared l2 distance from 0 to the hull of the points, by Wolfe's algorithm in exact
+    arithmetic.
+    """
     one = Fraction(1)
     chosen, shares = [min(points, key=lambda point: sum(map(mul, point, point)))], [one]
     while True:
@@ -449,7 +463,8 @@ def _squared_distance(points: list[list[Fraction]]) -> Fraction:
             return size
         chosen, shares = [*chosen, added], [*shares, Fraction(0)]
         while True:
-            # The point of least norm in the affine hull of the chosen ones, which are affinely independent.
+            # The point of least norm in the affine hull of the chosen ones, which are affinely
+            # independent.
             system = [[*_apply(chosen, point), one] for point in chosen] + [
                 [*[one] * len(chosen), Fraction(0)]
             ]
@@ -488,7 +503,9 @@ def _cells(
     upper: Sequence[float],
     halfspaces: Iterable[HalfSpace],
 ) -> tuple[list[tuple[Cell, list[Form], Pattern]], int, int]:
-    """The regions with the outputs as forms on them, the scale of these forms, and the next free constraint bit."""
+    """The regions with the outputs as forms on them, the scale of these forms, and the next free
+    constraint bit.
+    """
     layers, scale = _integer_layers(weights)
     dimension = _check(weights, lower, upper)
     domain, bit = _box(lower, upper), 1 << (2 * dimension)
@@ -525,9 +542,11 @@ def _cells(
 
 
 def _split(cell: Cell, form: Form, bit: int, dimension: int) -> tuple[Cell | None, Cell | None]:
-    """The parts of the cell on which the form is positive and negative; None where there is no interior.
+    """The parts of the cell on which the form is positive and negative; None where there is no
+    interior.
 
-    Two vertices of a polytope are adjacent if and only if no third vertex is tight wherever both are.
+    Two vertices of a polytope are adjacent if and only if no third vertex is tight wherever both
+    are.
     """
     divisor = math.gcd(*form) or 1
     reduced = [entry // divisor for entry in form]
@@ -596,7 +615,9 @@ def _compose(
 
 
 def _integer_layers(weights: Weights) -> tuple[list[tuple[list[list[int]], list[int]]], int]:
-    """Integer layers whose values are those of the network times a positive scale; the scale at the end."""
+    """Integer layers whose values are those of the network times a positive scale; the scale at
+    the end.
+    """
     scale = 1
     layers = []
     for matrix, bias in weights:

@@ -1,11 +1,16 @@
-"""Thousands of random small networks, every method and solver in turn, against the enumeration oracle.
+"""Thousands of random small networks, every method and solver in turn, against the enumeration
+oracle.
 
-``python -m tests.support.soak --networks 10000``, or ``nox -s soak``, counts two failures above all: an EXACT answer that is
-not the constant, and an interval that misses it. The number k of a network determines all about it, its family and
-sizes, weights, domain, norms, method, solver and mode, so that ``--first k --networks 1`` repeats it.
+``python -m tests.support.soak --networks 10000``, or ``nox -s soak``, counts two failures above
+all: an EXACT answer that is
+not the constant, and an interval that misses it. The number k of a network determines all about
+it, its family and
+sizes, weights, domain, norms, method, solver and mode, so that ``--first k --networks 1`` repeats
+it.
 
-The truth is rational, and compared as such. With l2 norms its square is rational, or, from l2 to l2, the matrices whose
-eigenvalues a number is compared with. Where the package hands out certificates, `lipexact.check` is asked about each.
+The truth is rational, and compared as such. With l2 norms its square is rational, or, from l2 to
+l2, the matrices whose eigenvalues a number is compared with. Where the package hands out
+certificates, `lipexact.check` is asked about each.
 """
 
 from __future__ import annotations
@@ -92,7 +97,7 @@ for _solver in solver_names():  # one that is new here
     WAYS.setdefault(("lp", _solver), 1)
 
 
-# --- What is true --------------------------------------------------------------------------------------------------
+# --- What is true ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -199,7 +204,7 @@ def _dot(one: Sequence[Any], other: Sequence[Any]) -> Fraction:
     return sum((a * (b if isinstance(b, int) else Fraction(b)) for a, b in pairs), Fraction(0))
 
 
-# --- What is asked -------------------------------------------------------------------------------------------------
+# --- What is asked --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -349,7 +354,7 @@ def _functional(rng: np.random.Generator, outputs: int) -> tuple[str, Sequence[A
     return "differences to one", cross_functionals(outputs, label), lx.CrossLipschitz(label)
 
 
-# --- What is answered ----------------------------------------------------------------------------------------------
+# --- What is answered -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -387,7 +392,9 @@ def judge(result: lx.LipschitzResult, known: Truth) -> list[str]:
 
 
 def judge_certificate(report: Any, known: Truth, slack: Fraction) -> list[str]:
-    """All that the check of a certificate gets wrong: its claims hold without any tolerance but that of norms."""
+    """All that the check of a certificate gets wrong: its claims hold without any tolerance but
+    that of norms.
+    """
     wrong = [] if report.ok is True else [f"the certificate is refused: {report}"]
     for side, holds, factor in (
         (report.lower, known.at_least, 1 - slack),
@@ -463,7 +470,7 @@ class _patience:  # noqa: N801 - it is used like a function
         raise TimeoutError(f"no answer after {self._seconds:g} s")
 
 
-# --- All of them ---------------------------------------------------------------------------------------------------
+# --- All of them ----------------------------------------------------------------------------------
 
 
 def answers(numbers: Sequence[int], jobs: int, deadline: float = math.inf) -> Iterator[Verdict]:

@@ -1,4 +1,6 @@
-"""The oracle against sampling, closed forms, counting formulas and itself; and the data it is used on."""
+"""The oracle against sampling, closed forms, counting formulas and itself; and the data it is
+used on.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,8 @@ every_family = pytest.mark.parametrize("family", sorted(FAMILIES))
 
 
 def gates(weights, x):
-    """The activation pattern at a random point x, in floating point; None if x is too near to a kink.
+    """The activation pattern at a random point x, in floating point; None if x is too near to a
+    kink.
 
     A value of rounding size stands for zero: at a random point, that means zero on the region.
     """
@@ -82,7 +85,9 @@ def chain_rule(weights, pattern):
 
 
 def check_exactly(region: Region, weights):
-    """The region has interior, its signs hold inside, and the network is the affine map at all vertices."""
+    """The region has interior, its signs hold inside, and the network is the affine map at all
+    vertices.
+    """
     at_vertices = [trace(weights, vertex) for vertex in region.vertices]
     inside = trace(weights, region.point)
     for layer, on in enumerate(region.pattern):
@@ -113,7 +118,7 @@ def volume(region: Region) -> float:
         return 0.0
 
 
-# --- The regions -----------------------------------------------------------------------------------
+# --- The regions ----------------------------------------------------------------------------------
 
 
 @every_family
@@ -205,7 +210,7 @@ def test_difference_quotients_stay_below_the_constant(family, input_norm):
         assert (rise <= bound * np.linalg.norm(x - y, order, axis=1) * (1 + 1e-9) + 1e-12).all()
 
 
-# --- Closed forms ----------------------------------------------------------------------------------
+# --- Closed forms ---------------------------------------------------------------------------------
 
 
 def test_identity_written_with_two_relus_has_constant_one():
@@ -256,7 +261,8 @@ def test_hyperplanes_in_general_position_make_the_known_number_of_regions(dimens
     ]
     size = 10 + max((np.abs(crossing).max() for crossing in crossings), default=0)
     weights = [(normals, offsets), (rng.normal(size=(1, count)), [0.0])]
-    # With enough hyperplanes every region has a crossing as a vertex; with fewer, all regions are unbounded.
+    # With enough hyperplanes every region has a crossing as a vertex; with fewer, all regions are
+    # unbounded.
     size = size if count >= dimension else 1e6
     expected = sum(math.comb(count, k) for k in range(dimension + 1))
     assert len(regions(weights, [-size] * dimension, [size] * dimension)) == expected
@@ -303,7 +309,8 @@ def test_no_hidden_layer_is_one_region():
 
 
 def test_regions_far_below_floating_point_resolution_are_found():
-    # The tent relu(x) - 2 relu(x - t) + relu(x - 2t), for t = 2^-80, at the scale of the box [-1, 1].
+    # The tent relu(x) - 2 relu(x - t) + relu(x - 2t), for t = 2^-80, at the scale of the box [-1,
+    # 1].
     t = Fraction(1, 2**80)
     weights = [([[1], [1], [1]], [0, -t, -2 * t]), ([[1, -2, 1]], [0])]
     assert len(regions(weights, [-1], [1])) == 4
@@ -388,7 +395,7 @@ def test_layers_that_do_not_fit_are_refused():
         regions([([[1, 1]], [0]), ([[1, 2]], [0])], [0, 0], [1, 1])
 
 
-# --- Domains cut by half-spaces --------------------------------------------------------------------
+# --- Domains cut by half-spaces -------------------------------------------------------------------
 
 
 def halfspaces_through(rng, lower, upper, count):
@@ -435,7 +442,8 @@ def test_a_polytope_is_tiled_and_sampling_sees_its_regions_and_no_other(family, 
                 sum(Fraction(p) * q for p, q in zip(a.tolist(), x, strict=True)) <= b
                 for x in (*region.vertices, region.point)
             )
-    # Off come the parts beyond the first half-space, beyond the second but not the first, and so on.
+    # Off come the parts beyond the first half-space, beyond the second but not the first, and so
+    # on.
     outside = [[*halfspaces[:k], (-a, -b)] for k, (a, b) in enumerate(halfspaces)]
     removed = 0.0
     for chosen in outside:
@@ -501,7 +509,7 @@ def test_a_halfspace_of_another_dimension_is_refused():
         regions([([[1, 1]], [0])], [0, 0], [1, 1], [([1], 1)])
 
 
-# --- Norms -----------------------------------------------------------------------------------------
+# --- Norms ----------------------------------------------------------------------------------------
 
 MATRIX = ((Fraction(1), Fraction(-2)), (Fraction(3), Fraction(4)), (Fraction(0), Fraction(-1)))
 
@@ -748,7 +756,7 @@ def test_an_unknown_norm_is_refused():
         constant(regions(IDENTITY, [-1], [1]), None, "linf", "l3")
 
 
-# --- Free gates at kinks ---------------------------------------------------------------------------
+# --- Free gates at kinks --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", ["general", "dead"])
@@ -780,7 +788,7 @@ def test_free_gates_never_underestimate(drawn: Case, input_norm, output_norm):
     )
 
 
-# --- The robust radius -----------------------------------------------------------------------------
+# --- The robust radius ----------------------------------------------------------------------------
 
 
 def classifier(seed, sizes):

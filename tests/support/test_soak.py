@@ -1,4 +1,6 @@
-"""That the soak bites: it finds nothing wrong with answers that are right, and all that is wrong with others."""
+"""That the soak bites: it finds nothing wrong with answers that are right, and all that is wrong
+with others.
+"""
 
 from __future__ import annotations
 

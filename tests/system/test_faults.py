@@ -1,4 +1,6 @@
-"""Solvers that lie, processes that die, memory, time and disks that run out: valid bounds or a clear error."""
+"""Solvers that lie, processes that die, memory, time and disks that run out: valid bounds or a
+clear error.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,7 @@ PLACES = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
 ENVIRONMENT = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": PLACES}
 
 
-# --- A solver that lies ----------------------------------------------------------------------------
+# --- A solver that lies ---------------------------------------------------------------------------
 
 
 @cache
@@ -253,7 +255,8 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bool | None]:
             )
         if truth <= result.upper * (1 + 1e-9):
             return True
-        # Nothing that was checked contradicts the claim. It passes for the solver's, and for no one else's.
+        # Nothing that was checked contradicts the claim. It passes for the solver's, and for no one
+        # else's.
         assert liar.too_low
         assert result.proof == "solver"
         assert result.termination != "failed"
@@ -298,7 +301,8 @@ def test_a_bound_that_is_too_low_is_the_solvers_own(ask: Callable[..., bool | No
 
 def test_a_second_best_region_that_is_called_the_best(ask: Callable[..., bool | None]) -> None:
     """EXACT and wrong, by a claim that nothing contradicts: `proof` says whose it is."""
-    # relu(x) - 2 relu(-x) has the slopes 1 and 2; with 1 known, and a bound of 1, the search is over.
+    # relu(x) - 2 relu(-x) has the slopes 1 and 2; with 1 known, and a bound of 1, the search is
+    # over.
     net = to_network(
         [(np.array([[1.0], [-1.0]]), np.zeros(2)), (np.array([[1.0, -2.0]]), np.zeros(1))]
     )
@@ -353,7 +357,9 @@ def test_what_is_no_outcome_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_who_was_caught_is_not_believed_before_or_after(ask: Callable[..., bool | None]) -> None:
-    """A bound that is too low, and then a program that cannot be infeasible: the first claim is dropped too."""
+    """A bound that is too low, and then a program that cannot be infeasible: the first claim is
+    dropped too.
+    """
     script = [TOO_LOW["half, and a pattern"], LIES["infeasible"]]
     caught = 0
     for k, family in enumerate(FAMILIES):
@@ -430,7 +436,7 @@ def test_a_time_limit_that_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.upper >= truth * (1 - 1e-9)
 
 
-# --- Ctrl-C and a lack of memory outside of the solver ------------------------------------------------
+# --- Ctrl-C and a lack of memory outside of the solver --------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -470,7 +476,7 @@ def test_a_search_that_is_broken_off_anywhere(
     assert ("memory" in told) == (error is MemoryError)
 
 
-# --- Real faults of CBC -------------------------------------------------------------------------------
+# --- Real faults of CBC ---------------------------------------------------------------------------
 
 # CBC and HiGHS need seconds for it; they and branch and bound agree on the constant.
 SIZES, KNOWN = (6, 14, 14, 1), 7.867232384781503
@@ -514,7 +520,9 @@ def test_cbc_that_is_killed_in_mid_run(number: str, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def stand_in(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Put a shell script in the place of CBC, which finds the real one as $CBC, and a folder for notes as $NOTES."""
+    """Put a shell script in the place of CBC, which finds the real one as $CBC, and a folder for
+    notes as $NOTES.
+    """
     if sys.platform == "win32":
         pytest.skip("the stand-in is a shell script")
     require("cbc")
@@ -585,7 +593,9 @@ def test_cbc_behind_a_script_that_does_not_pass_signals_on(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As in "cbc "$@"" without exec: what the script has started is stopped too, and holds no pipe open."""
+    """As in "cbc "$@"" without exec: what the script has started is stopped too, and holds no
+    pipe open.
+    """
     monkeypatch.setattr(constants, "GRACE_SECONDS", 0.2)
     stand_in('sleep 600 & echo $! > "$NOTES/pid"; trap "" INT; wait; sleep 600')
     result = lx.lipschitz(*slow(), solver="cbc", time_limit=limit, progress=lambda _: limit is None)
@@ -608,7 +618,7 @@ def gone(pid: int) -> bool:
     return False
 
 
-# --- Signals to the whole process ---------------------------------------------------------------------
+# --- Signals to the whole process -----------------------------------------------------------------
 
 
 @pytest.fixture
@@ -710,7 +720,7 @@ def test_handlers_of_signals_are_put_back(stand_in: Callable[[str], Path]) -> No
     assert answers[0].termination == "failed"
 
 
-# --- Memory -------------------------------------------------------------------------------------------
+# --- Memory ---------------------------------------------------------------------------------------
 
 STARVED = """
 import json, resource, sys
@@ -740,7 +750,9 @@ else:
     [("bab", "highs", 3), ("mip", "highs", 30)],
 )
 def test_hardly_any_memory(method: str, solver: str, room: float) -> None:
-    """A clear error or an honest interval; or, where a library ends the process by itself, no answer at all."""
+    """A clear error or an honest interval; or, where a library ends the process by itself, no
+    answer at all.
+    """
     require(solver)
     run = [sys.executable, "-c", STARVED, method, solver, str(room)]
     ended = subprocess.run(
@@ -758,13 +770,15 @@ def test_hardly_any_memory(method: str, solver: str, room: float) -> None:
         assert told["upper"] >= KNOWN * (1 - 1e-9)
 
 
-# --- Other processes of branch and bound ----------------------------------------------------------------
+# --- Other processes of branch and bound ----------------------------------------------------------
 
 
 def with_others(
     monkeypatch: pytest.MonkeyPatch, number: int | None = None, after: int = 0, **options: Any
 ) -> tuple[lx.LipschitzResult, int, set[int]]:
-    """Branch and bound in two other processes, which get a signal after so many answers; all answers, and processes."""
+    """Branch and bound in two other processes, which get a signal after so many answers; all
+    answers, and processes.
+    """
     answers, pids = 0, set[int]()
 
     def ready(self: WorkerPool) -> bool:
@@ -883,7 +897,7 @@ def test_branch_and_bound_without_memory(monkeypatch: pytest.MonkeyPatch) -> Non
         holds(result)
 
 
-# --- Time ---------------------------------------------------------------------------------------------
+# --- Time -----------------------------------------------------------------------------------------
 
 WAYS = [
     ("bab", "highs"),
@@ -930,7 +944,7 @@ def test_a_millisecond_for_a_network_of_the_size_of_digits(method: str, solver: 
             assert value == pytest.approx(result.lower, rel=1e-9)
 
 
-# --- Files --------------------------------------------------------------------------------------------
+# --- Files ----------------------------------------------------------------------------------------
 
 OLD, NEW = b"old\n" * 5, bytes(range(256)) * 1000
 

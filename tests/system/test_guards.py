@@ -1,4 +1,6 @@
-"""What keeps an answer right where solvers, Qhull and floats usually do no harm: each guard, provoked on purpose."""
+"""What keeps an answer right where solvers, Qhull and floats usually do no harm: each guard,
+provoked on purpose.
+"""
 
 from __future__ import annotations
 
@@ -139,7 +141,8 @@ def test_what_a_clip_leaves_is_in_the_ball():
         x = rng.uniform(0, 1, 3)
         r = Fraction(_radius_of_all(x, norm("l1"), (0, 1)))
         assert r >= sum(max(Fraction(float(v)), 1 - Fraction(float(v))) for v in x)
-    # max |z_i| and |z_1 - z_2|: from the middle, the corner (1, 0) is 2 away, the corner (1, 1) only 1.
+    # max |z_i| and |z_1 - z_2|: from the middle, the corner (1, 0) is 2 away, the corner (1, 1)
+    # only 1.
     half = np.array([[1.0, 0], [0, 1], [1, -1]])
     which = lx.PolyhedralNorm(halfspaces=np.vstack([half, -half]))
     assert _radius_of_all(np.zeros(2), which, (-1, 1)) >= 2.0
@@ -396,7 +399,8 @@ def test_the_step_to_a_witness_ends_in_its_region():
 
 
 def test_the_upper_bound_is_in_the_input_norm():
-    # Slope 1 until x_1 + x_2 = 1, then 10; the margin is 1.5 at 0: nothing is certified beyond the kink, or before it.
+    # Slope 1 until x_1 + x_2 = 1, then 10; the margin is 1.5 at 0: nothing is certified beyond the
+    # kink, or before it.
     weights = [
         (np.array([[1.0, 1.0], [1.0, 1.0]]), np.array([10.0, -1.0])),
         (np.array([[-0.25, -5.0], [0.0, 0.0]]), np.array([4.0, 0.0])),

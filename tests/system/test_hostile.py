@@ -1,4 +1,6 @@
-"""Hostile input: each gets the right answer, an honest interval, or an error of the package's own class."""
+"""Hostile input: each gets the right answer, an honest interval, or an error of the package's
+own class.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +108,9 @@ def check(result, net, domain, input_norm="linf", gap=0.0, weights=None) -> None
 
 
 def check_differences(witness, weights, domain) -> None:
-    """The network is affine, with the witness's Jacobian, on the ball of its radius: in exact arithmetic."""
+    """The network is affine, with the witness's Jacobian, on the ball of its radius: in exact
+    arithmetic.
+    """
     rng = np.random.default_rng(0)
     size = np.eye(witness.point.size)
     for matrix, _ in weights:
@@ -185,7 +189,7 @@ def small():
     return to_network(general(0, (3, 4, 2)))
 
 
-# --- Networks ------------------------------------------------------------------------------------------------------
+# --- Networks -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -434,7 +438,9 @@ def test_all_weights_huge_or_tiny(scale, dtype):
 @pytest.mark.parametrize("seed", [0, 1, 4, 5, 8, 17])
 @both_modes
 def test_entries_of_1e_minus_8_and_1e8_in_one_matrix(seed, mode):
-    """Values that tie up to 1e-8, and regions 1e-17 wide: the constant, or an interval that holds it."""
+    """Values that tie up to 1e-8, and regions 1e-17 wide: the constant, or an interval that
+    holds it.
+    """
     rng = np.random.default_rng(seed)
     weights = [
         (
@@ -614,7 +620,7 @@ def graph_of(x, y):
     return network(Graph((x,), (y,)), input_shape=(x.size,), output_shape=(y.size,), name="lowered")
 
 
-# --- Domains -------------------------------------------------------------------------------------------------------
+# --- Domains --------------------------------------------------------------------------------------
 
 BAD_BOXES = {
     "infinite": ([-np.inf, 0], [1, 1]),
@@ -855,7 +861,7 @@ def moved(seed, offset, half):
     return weights, [offset - half] * 2, [offset + half] * 2
 
 
-# --- Norms and functionals -----------------------------------------------------------------------------------------
+# --- Norms and functionals ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("call", [lx.lipschitz, lx.build])
@@ -1030,7 +1036,7 @@ def test_a_functional_at_the_ends_of_the_floats(small, scale):
     assert Fraction(result.upper) >= unit * Fraction(scale) * Fraction(0.99)
 
 
-# --- Options -------------------------------------------------------------------------------------------------------
+# --- Options --------------------------------------------------------------------------------------
 
 BAD_OPTIONS = [
     *[("method", value) for value in ("simplex", "", None, 1, [])],
@@ -1112,7 +1118,7 @@ def test_a_node_limit_leaves_an_honest_interval():
     assert result.termination == "limit"
 
 
-# --- Progress ------------------------------------------------------------------------------------------------------
+# --- Progress -------------------------------------------------------------------------------------
 
 
 def test_progress_has_sane_bounds(hard, capfd):
@@ -1168,7 +1174,7 @@ def test_an_interrupt_leaves_an_honest_interval(hard):
     assert 0 < result.lower < result.upper
 
 
-# --- What rewriting a network does to its constant -----------------------------------------------------------------
+# --- What rewriting a network does to its constant ------------------------------------------------
 
 
 def some(examples):
@@ -1345,12 +1351,14 @@ def test_build_of_a_hostile_model_fails_as_lipschitz_does(tmp_path):
         lx.build(path, lx.Box.unit(2))
 
 
-# --- What folding and underflow lose -----------------------------------------------------------------
+# --- What folding and underflow lose --------------------------------------------------------------
 
 
 @both_modes
 def test_skip_branches_that_cancel_where_they_are_folded(mode):
-    """y = a1 h1 + a2 h2 + e relu(h1 - t) + e relu(h2 - t), h = b sum(x): a1 b1 + a2 b2 is rounding, and so small."""
+    """y = a1 h1 + a2 h2 + e relu(h1 - t) + e relu(h2 - t), h = b sum(x): a1 b1 + a2 b2 is
+    rounding, and so small.
+    """
     (a1, b1), (a2, b2), e, t = (
         (0.97, 0.75),
         (-0.59, 1.23305085483),

@@ -1,7 +1,9 @@
-"""How the constant changes with the network, the domain and the norms: relations that need no known answer.
+"""How the constant changes with the network, the domain and the norms: relations that need no
+known answer.
 
-Where a relation shifts biases, weights are rounded to multiples of 1/64 first: the changed network is then, in exact
-arithmetic, the network that the relation speaks of, coincidences of kinks and all.
+Where a relation shifts biases, weights are rounded to multiples of 1/64 first: the changed
+network is then, in exact arithmetic, the network that the relation speaks of, coincidences of
+kinks and all.
 """
 
 from __future__ import annotations
@@ -138,7 +140,9 @@ def outputs_asked(draw: st.DrawFn, size: int) -> dict[str, Any]:
 
 @st.composite
 def questions(draw: st.DrawFn, named: bool = False, whole: bool = False) -> Question:
-    """A network and a question; `named`: only linf and l1 for its input; `whole`: only these for its whole output."""
+    """A network and a question; `named`: only linf and l1 for its input; `whole`: only these for
+    its whole output.
+    """
     network = draw(networks())
     inputs, outputs = sizes(network)
     names = st.sampled_from(LINEAR)
@@ -485,7 +489,9 @@ def test_l2_lies_between_linf_and_l1(seed: int) -> None:
 @few(3)
 @given(questions(whole=True).filter(lambda question: sizes(question.case)[1] > 1))
 def test_cross_lipschitz_constants(question: Question) -> None:
-    """At most twice that of the whole output in linf; the largest over the labels, and over the pairs."""
+    """At most twice that of the whole output in linf; the largest over the labels, and over the
+    pairs.
+    """
     network, keywords = question
     norm, outputs = {"input_norm": keywords["input_norm"]}, sizes(network)[1]
     cross = value(network.weights, box(network), functional=lx.CrossLipschitz(), **norm)
@@ -511,7 +517,9 @@ def test_cross_lipschitz_constants(question: Question) -> None:
 @few(6)
 @given(questions(whole=True), st.data(), st.integers(-4, 4))
 def test_functionals(question: Question, data: st.DataObject, factor: int) -> None:
-    """Triangle inequality, homogeneity, ||c||_dual times the whole output's, and the largest of several."""
+    """Triangle inequality, homogeneity, ||c||_dual times the whole output's, and the largest of
+    several.
+    """
     network, keywords = question
     outputs = sizes(network)[1]
     norm = {"input_norm": keywords["input_norm"]}

@@ -1,7 +1,8 @@
-"""Float bounds that close or settle something, against Fractions, where networks are as badly conditioned as can be.
+"""Float bounds that close or settle something, against Fractions, where networks are as badly
+conditioned as can be.
 
-The truth is the oracle's: regions, the values of neurons at their vertices, the norms of their Jacobians, without
-rounding. What the bounds say must hold for it in exact comparison.
+The truth is the oracle's: regions, the values of neurons at their vertices, the norms of their
+Jacobians, without rounding. What the bounds say must hold for it in exact comparison.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ MOST_REGIONS = 12  # of a network, that are looked at
 seeds = pytest.mark.parametrize("seed", range(SEEDS or 3))
 
 
-# --- Networks ----------------------------------------------------------------------------------------
+# --- Networks -------------------------------------------------------------------------------------
 
 
 def decimal(rng: np.random.Generator, weights: Layers) -> Case:
@@ -111,7 +112,9 @@ def nearly_subnormal(rng: np.random.Generator) -> Case:
 
 
 def pairs_that_cancel(rng: np.random.Generator) -> Case:
-    """relu(z) - relu(-z) with strong outgoing weights, but for the last bits, which leave nothing else."""
+    """relu(z) - relu(-z) with strong outgoing weights, but for the last bits, which leave
+    nothing else.
+    """
     weights = random_weights(rng, small(rng))
     layer = int(rng.integers(len(weights) - 1))
     for neuron in range(len(weights[layer][1])):
@@ -123,7 +126,9 @@ def pairs_that_cancel(rng: np.random.Generator) -> Case:
 
 
 def parallel(rng: np.random.Generator) -> Case:
-    """The first layer's neurons are one, at angles of 1e-15 to 1e-8, and kinks up to as far apart."""
+    """The first layer's neurons are one, at angles of 1e-15 to 1e-8, and kinks up to as far
+    apart.
+    """
     weights = random_weights(rng, small(rng))
     matrix, bias = weights[0]
     angles = 10.0 ** rng.uniform(-16, -8, (len(bias), 1))
@@ -141,7 +146,9 @@ def parallel(rng: np.random.Generator) -> Case:
 
 
 def at_corners(rng: np.random.Generator) -> Case:
-    """Kinks at 1e-15, 1e-12 and 1e-9 from corners and facets, or at them, on either side; of both layers."""
+    """Kinks at 1e-15, 1e-12 and 1e-9 from corners and facets, or at them, on either side; of
+    both layers.
+    """
     found = decimal(
         rng, random_weights(rng, [int(rng.integers(1, 4)), 3, 2, int(rng.integers(1, 3))])
     )
@@ -245,7 +252,7 @@ def dot(a: Sequence[float | Fraction], b: Sequence[float | Fraction]) -> Fractio
     return sum((Fraction(x) * Fraction(y) for x, y in zip(a, b, strict=True)), Fraction(0))
 
 
-# --- Gates -------------------------------------------------------------------------------------------
+# --- Gates ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.unwatched
@@ -334,7 +341,7 @@ def test_patterns_at_points_are_those_of_regions(kind: str, seed: int) -> None:
                 ]
 
 
-# --- Norms -------------------------------------------------------------------------------------------
+# --- Norms ----------------------------------------------------------------------------------------
 
 
 def at_most(jacobian: oracle.Matrix, pair: tuple[str, str], limit: float) -> bool:
@@ -464,7 +471,9 @@ def test_norms_of_regions_are_within_all_bounds(kind: str, seed: int) -> None:
 @seeds
 @kinds
 def test_derivatives_lie_within_their_bounds(kind: str, seed: int) -> None:
-    """At every node, for regions without gates that are 0: these count in reverse mode, if not in the end."""
+    """At every node, for regions without gates that are 0: these count in reverse mode, if not
+    in the end.
+    """
     known, rng = truth(kind, seed), np.random.default_rng(seed)
     states = some_states(known, rng)
     plain = [k for k, zero in enumerate(known.zero) if not any(layer.any() for layer in zero)]
@@ -593,11 +602,13 @@ def test_norms_that_underflow_are_not_0() -> None:
             assert upper[0] > 0
 
 
-# --- Sums with free signs ------------------------------------------------------------------------------
+# --- Sums with free signs -------------------------------------------------------------------------
 
 
 def rows_of(rng: np.random.Generator, k: int, n: int) -> np.ndarray:
-    """Entries of all sizes, or rows nearly in parallel, in a plane but for rounding, or with ties."""
+    """Entries of all sizes, or rows nearly in parallel, in a plane but for rounding, or with
+    ties.
+    """
     match int(rng.integers(6)):
         case 0:
             return rng.normal(size=(k, n)) * 10.0 ** rng.uniform(-160, 160, (k, n))
@@ -628,7 +639,7 @@ def test_sums_with_free_signs_are_no_less_than_the_best_signs(seed: int) -> None
     assert best_signs(rows, "l1") <= Fraction(total)
 
 
-# --- Domains ---------------------------------------------------------------------------------------------
+# --- Domains --------------------------------------------------------------------------------------
 
 
 @pytest.mark.unwatched
@@ -707,7 +718,7 @@ def test_multipliers_that_leave_nothing_but_rounding(seed: int) -> None:
         assert known <= Fraction(limit)
 
 
-# --- Numbers as small, or as large, as floats go ---------------------------------------------------------
+# --- Numbers as small, or as large, as floats go --------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(10 * SEEDS or 40))

@@ -1,4 +1,6 @@
-"""Convolutions stay sparse: loading, bounding and asking for a constant without matrices as large as the network."""
+"""Convolutions stay sparse: loading, bounding and asking for a constant without matrices as
+large as the network.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ Shape = tuple[int, int, int]
 def convolution(
     rng: np.random.Generator, shape: Shape, out: int, stride: int = 1
 ) -> tuple[sp.csr_array, Shape]:
-    """A 3 x 3 convolution with padding 1 as a matrix on flat images, and the shape of what comes out."""
+    """A 3 x 3 convolution with padding 1 as a matrix on flat images, and the shape of what comes
+    out.
+    """
     channels, height, width = shape
     kernel = rng.normal(size=(out, channels, 3, 3)) * np.sqrt(2 / (9 * channels))
     size = (-(-height // stride), -(-width // stride))
@@ -93,7 +97,7 @@ def problem_of(net: Network, domain: lx.Domain, mode: str):
     return problem
 
 
-# --- Graphs ------------------------------------------------------------------------------------------
+# --- Graphs ---------------------------------------------------------------------------------------
 
 
 def test_fusing_makes_no_dense_matrix_of_a_convolution():
@@ -195,7 +199,7 @@ def test_weights_of_derivatives_are_the_networks_own():
         convolutions[0].data[0] = 1.0
 
 
-# --- Bounds ------------------------------------------------------------------------------------------
+# --- Bounds ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("radius", [0.05, 0.5])
@@ -265,11 +269,12 @@ def test_bounds_take_no_more_memory_than_the_weights_and_some_chunks():
         for weight, _ in node.terms
     )
     _, peak = peak_of(lambda: bound_nodes(net.graph, {net.input: lx.Box.unit(1200)}))
-    # A coefficient of each of 4800 rows, up and down, for each entry of the layer below would be 369 MB.
+    # A coefficient of each of 4800 rows, up and down, for each entry of the layer below would be
+    # 369 MB.
     assert peak < 10 * 8 * entries + 100e6
 
 
-# --- Networks and constants --------------------------------------------------------------------------
+# --- Networks and constants -----------------------------------------------------------------------
 
 
 def test_batches_are_evaluated_in_parts(monkeypatch):

@@ -1,4 +1,6 @@
-"""Norms of whole outputs, cross-Lipschitz constants, polyhedral norms and domains, against the enumeration oracle."""
+"""Norms of whole outputs, cross-Lipschitz constants, polyhedral norms and domains, against the
+enumeration oracle.
+"""
 
 from __future__ import annotations
 
@@ -455,7 +457,9 @@ def test_a_polytope_of_functionals() -> None:
 
 
 def test_cross_lipschitz_of_iris(shared: Path) -> None:
-    """LipMIP's own crossLipschitz is the constant over c in [-1, 1]^m, 16.487; the largest over pairs is 14.805."""
+    """LipMIP's own crossLipschitz is the constant over c in [-1, 1]^m, 16.487; the largest over
+    pairs is 14.805.
+    """
     network, box = lx.load(shared / "cases/iris_4_5_5_3.onnx"), lx.Box.unit(4)
     cross = lx.lipschitz(network, box, functional=lx.CrossLipschitz())
     cube = lx.lipschitz(network, box, output_norm="l1")
@@ -466,7 +470,9 @@ def test_cross_lipschitz_of_iris(shared: Path) -> None:
 
 @pytest.mark.parametrize("exponent", [-4, -6, -8, -10, -12])
 def test_long_unit_balls_are_no_excuse(exponent: int) -> None:
-    """The gradient is nearly orthogonal to the ball's long axis, so that products with its vertices cancel."""
+    """The gradient is nearly orthogonal to the ball's long axis, so that products with its
+    vertices cancel.
+    """
     rng = np.random.default_rng(4)
     slope, small = rng.uniform(0.1, 1), 10.0**exponent
     rows = symmetric(np.array([[0.5, -0.5], [small, small * (1 + rng.uniform(0, 0.3))]]))
@@ -500,7 +506,9 @@ def test_regular_polygons_as_unit_balls(count: int) -> None:
 @pytest.mark.unwatched
 @pytest.mark.parametrize("common", [1e3, 1e6, 1e8, 1e11])
 def test_differences_of_outputs_with_a_large_common_part(common: float) -> None:
-    """The rows of the Jacobian agree in all but their last digits, and so do their products with directions."""
+    """The rows of the Jacobian agree in all but their last digits, and so do their products with
+    directions.
+    """
     for seed in range(4):
         rng = np.random.default_rng(seed)
         inputs = 1 + seed % 2
