@@ -21,7 +21,7 @@ import lipexact as lx
 from lipexact.bab.propagation import GatePropagator
 from lipexact.bounds import crown_batched as batched
 from lipexact.bounds.crown import SwitchLines, bound_nodes
-from lipexact.bounds.crown_batched import GateBounds, NormBounds, _Run
+from lipexact.bounds.crown_batched import GateBounds, NormBounds, _Batch
 from lipexact.bounds.interval import length_bound, point_bounds
 from lipexact.bounds.portfolio import BoundPortfolio, UpperBounds
 from lipexact.bounds.zonotope import ZonotopeBounds
@@ -267,8 +267,8 @@ def test_neurons_lie_within_their_bounds_and_gates_are_settled_for_no_region(
     gates = GateBounds(net, known.domain, root)
     states = some_states(known, rng)
     said = gates.propagate(states)
-    run = _Run(gates._relaxation, [layer.copy() for layer in states])
-    run.through()
+    run = _Batch(gates._relaxation, [layer.copy() for layer in states])
+    run.bound_all()
     for k, region in enumerate(known.regions):
         rows = [row for row in range(len(states[0])) if k in known.members(states, row)]
         assert {0, 1 + k, 1 + len(known.regions) + k} <= set(rows)
@@ -479,8 +479,8 @@ def test_derivatives_lie_within_their_bounds(kind: str, seed: int) -> None:
     plain = [k for k, zero in enumerate(known.zero) if not any(layer.any() for layer in zero)]
     for problem in problems_of(known, PAIRS[(seed + sorted(KINDS).index(kind)) % len(PAIRS)])[2]:
         root = bound_nodes(problem.graph, problem.sets, roundings=problem.roundings)
-        run = _Run(NormBounds(problem, root)._relaxation, [layer.copy() for layer in states])
-        run.through()
+        run = _Batch(NormBounds(problem, root)._relaxation, [layer.copy() for layer in states])
+        run.bound_all()
         for k in plain:
             rows = [row for row in range(len(states[0])) if k in known.members(states, row)]
             for point, row in itertools.product(
@@ -771,11 +771,11 @@ def test_coefficients_that_overflow_on_the_way_down_say_nothing() -> None:
         graph, sets = Graph((x,), (target,)), {x: lx.Box([-1.0], [1.0])}
         root = bound_nodes(graph, sets)
         value = Fraction(sign * 1e200) * Fraction(1e200) * Fraction(1e-250)
-        run = _Run(
+        run = _Batch(
             batched._Relaxation(graph.nodes, sets, root, {}, target),
             [np.zeros((1, 1), dtype=np.int8)],
         )
-        run.through()
+        run.bound_all()
         for low, high in (root[target], [side[0] for side in run.bounds[target]]):
             assert Fraction(float(low[0])) <= value <= Fraction(float(high[0])) - 1
 
