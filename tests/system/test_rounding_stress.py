@@ -504,7 +504,12 @@ def test_derivatives_lie_within_their_bounds(kind: str, seed: int) -> None:
 
 
 def state_at_kink(
-    problem: Problem, pattern: Sequence[np.ndarray], run: _Run, row: int, node: Conditional, i: int
+    problem: Problem,
+    pattern: Sequence[np.ndarray],
+    run: _Batch,
+    row: int,
+    node: Conditional,
+    i: int,
 ) -> int:
     """The region's; of gates that only a norm has, what the bounds say, or any."""
     if node in problem.gates:
