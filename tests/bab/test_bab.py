@@ -76,6 +76,7 @@ def hard(seed: int = 0) -> tuple[lx.Network, lx.Box]:
     return to_network(weights), lx.Box(-np.ones(8), np.ones(8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(SEEDS or 3))
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_equals_the_enumeration_of_regions(family: str, seed: int) -> None:
@@ -86,6 +87,7 @@ def test_equals_the_enumeration_of_regions(family: str, seed: int) -> None:
         solve(network, float(constant(found, None, *pair)), input_norm=pair[0], output_norm=pair[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(SEEDS or 3))
 @pytest.mark.parametrize("cut", CUTS)
 def test_on_domains_that_are_no_boxes(cut: str, seed: int) -> None:
@@ -113,6 +115,7 @@ def test_functionals(norm: str) -> None:
     solve(network, known, input_norm=norm, functional=lx.CrossLipschitz())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["wine_groupsort_13_16_16_3", "wine_13_16_16_3"])
 def test_agrees_with_the_program(name: str) -> None:
     path, ball = EXAMPLES / f"{name}.onnx", lx.Ball(np.full(13, 0.4), 0.15)
@@ -124,6 +127,7 @@ def test_agrees_with_the_program(name: str) -> None:
     assert results[0].value == pytest.approx(results[1].value, rel=1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(cases(), st.integers(0, 99))
 @example(
@@ -403,6 +407,7 @@ def spiked() -> tuple[lx.Network, lx.Box]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(
     ("part", "step"),

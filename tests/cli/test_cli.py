@@ -611,6 +611,7 @@ def in_process(monkeypatch):
     monkeypatch.setattr(cli, "lipschitz_many", batch)
 
 
+@pytest.mark.slow
 def test_batch(run, fails, model, centers, tmp_path):
     out = tmp_path / "results.jsonl"
     asked = (
@@ -779,6 +780,7 @@ def test_compare_prints_a_table(run, model):
     assert [row["method"] for row in printed["rows"]] == ["sampling", "fastlip", "lipsdp", "exact"]
 
 
+@pytest.mark.slow
 def test_compare_draws_a_picture(run, model, folder):
     import matplotlib as mpl
 
@@ -904,6 +906,7 @@ def test_no_progress_when_quiet(run, model, slow):
     )
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_one_line_that_changes(hard):
     """Progress on a terminal at stderr, and plain JSON in the pipe at stdout."""
     control, terminal = pytest.importorskip("pty").openpty()
@@ -953,6 +956,7 @@ def test_an_interrupt_before_there_is_an_answer_is_code_130(fails, model, monkey
     assert "interrupted" in fails("solve", model, "--lower", 0, "--upper", 1, code=130)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_an_interval(hard):
     """The signal comes with the first line of progress."""
     script = "from lipexact.cli import main, progress; progress.SECONDS_BETWEEN_LINES = 0; main()"
@@ -981,6 +985,7 @@ def test_ctrl_c_leaves_an_interval(hard):
     assert 0 < printed["lower"] < printed["upper"]
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own(model):
     result = process(
         "solve",
@@ -998,6 +1003,7 @@ def test_a_process_of_its_own(model):
     assert f"model               {model}\n" in result.stdout  # whole, however narrow the terminal
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves(model):
     """As in `lipexact info ... | head -n 0`."""
     source, sink = os.pipe()
@@ -1010,6 +1016,7 @@ def test_a_reader_that_leaves(model):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.slow
 def test_a_full_disk(model):
     with Path("/dev/full").open("w") as sink:
         result = process("info", model, capture_output=False, stdout=sink, stderr=subprocess.PIPE)

@@ -23,6 +23,8 @@ from tests.support.oracle import Polyhedral, constant, cross_functionals, region
 from tests.support.paths import EXAMPLES, FIXTURES
 from tests.support.solvers import require
 
+pytestmark = pytest.mark.slow  # whole solves
+
 PAIRS = tuple(itertools.product(("linf", "l1", "l2"), repeat=2))
 FAR = 1e40  # vertices of such small networks are nowhere near
 # More of them: nox -s pairs

@@ -138,6 +138,7 @@ for name in ("fancy", "none"):
 """
 
 
+@pytest.mark.slow
 def test_a_new_solver_is_one_module(tmp_path):
     (tmp_path / "fancy.py").write_text(NEW_SOLVER)
     command = [sys.executable, "-c", ITS_USER, str(tmp_path)]

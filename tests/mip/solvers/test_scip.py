@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lipexact.mip.solvers.base import (
     solve,
 )
@@ -13,6 +15,7 @@ from tests.support.mip_models import (
 from tests.support.solvers import require
 
 
+@pytest.mark.slow
 def test_many_quadratic_solves_in_one_process():
     # SCIP's CppAD crashes in the 64th thread that it meets.
     for _ in range(66):

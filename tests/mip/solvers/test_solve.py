@@ -132,6 +132,7 @@ def test_time_limit_gives_a_valid_bracket(solver, shift):
     assert outcome.incumbent is not None
 
 
+@pytest.mark.slow
 def test_time_limit_counts_wall_clock_time_and_is_kept(solver):
     # Two threads spend two seconds of CPU time a second: CBC counts those by default. HiGHS may
     # overstay, and on a slow machine for long: a minute is less than the solve takes without a
