@@ -28,6 +28,8 @@ from tests.support import oracle
 from tests.support.executors import CopyingWorkers, Held
 from tests.support.networks import case, random_weights, to_network
 
+pytestmark = pytest.mark.slow  # searches with several workers
+
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:

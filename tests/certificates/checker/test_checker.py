@@ -149,6 +149,7 @@ def put(data: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, An
     return changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["linf", "l2", "ball", "space"])
 def test_every_mutant_is_refused(kind: str) -> None:
     net, data, known = made(kind)
