@@ -299,3 +299,17 @@ def test_known_constants(folder: Path, known: dict) -> None:
             )
             assert result.status is lx.Status.EXACT
             assert result.value == pytest.approx(entry["value"], rel=1e-9)
+
+
+def test_a_proof_that_is_an_ulp_weaker_leaves_the_reason_to_stop() -> None:
+    """The search stopped at its target; the proven lower bound equals the target."""
+    model = ROOT / "examples/wine_13_16_16_3.onnx"
+    cube = lx.Box(np.zeros(13), np.ones(13))
+    asked = {"functional": [1, -1, 0], "target": 111.12592874445183}
+    plain = lx.lipschitz(model, cube, **asked)
+    proven = lx.lipschitz(model, cube, certificate=True, **asked)
+    assert plain.termination == proven.termination == "target"
+    assert proven.status is lx.Status.BOUNDED
+    assert proven.lower <= plain.lower
+    assert proven.certificate is not None
+    assert lx.check(model, proven.certificate).ok

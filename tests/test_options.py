@@ -9,6 +9,8 @@ import pytest
 
 import lipexact as lx
 from lipexact.options import OptionKeywords, Options
+from lipexact.robustness import _OWN_OPTIONS
+from lipexact.state import StoppingRule
 
 PUBLIC = [lx.lipschitz, lx.lipschitz_many, lx.certified_radius]
 NAMES = [each.name for each in fields(Options)]
@@ -17,7 +19,7 @@ NAMES = [each.name for each in fields(Options)]
 @pytest.mark.parametrize("function", PUBLIC)
 def test_signatures_and_docstrings_show_every_option(function: object) -> None:
     parameters = inspect.signature(function).parameters  # type: ignore[arg-type]
-    left_out = {"gap", "target"} if function is lx.certified_radius else set()
+    left_out = set(_OWN_OPTIONS) if function is lx.certified_radius else set()
     lines = (function.__doc__ or "").split("\n")
     for name in NAMES:
         assert (name in parameters) == (name not in left_out)
@@ -78,3 +80,10 @@ def test_what_prescribes_a_program() -> None:
     assert not Options(method="mip", gap=0.5, threads=2, time_limit=1.0).prescribes_program
     for change in ({"solver": "scip"}, {"mode": "forward"}, {"solver_options": {"a": 1}}):
         assert Options(**change).prescribes_program  # type: ignore[arg-type]
+
+
+def test_every_field_of_the_stopping_rule_is_an_option() -> None:
+    names = [each.name for each in fields(StoppingRule)]
+    assert set(names) <= set(NAMES)
+    assert StoppingRule.of(Options(gap=0.25, target=2.0)) == StoppingRule(gap=0.25, target=2.0)
+    assert set(names) <= set(_OWN_OPTIONS)

@@ -25,7 +25,7 @@ from lipexact.result import LipschitzResult
 from lipexact.sets.domain import Domain
 from lipexact.sets.functionals import Functional
 from lipexact.sets.norms import Norm
-from lipexact.solve import find_incumbent, make_request, prepare_options, solve
+from lipexact.solve import Clock, bound, find_incumbent, make_request, prepare_options, solve
 from lipexact.state import ProgressCallback
 
 if TYPE_CHECKING:
@@ -199,7 +199,8 @@ def build(
     allowed = in_mode(formulations, mode)
     chosen = allowed[0]
     if len(allowed) > 1:
-        chosen = cheapest(allowed, find_incumbent(formulations, np.inf).lower)
+        state = find_incumbent(bound(formulations, Clock(None)), formulations, np.inf)
+        chosen = cheapest(allowed, state.lower)
     return compose(chosen.problem, chosen.bounds)
 
 

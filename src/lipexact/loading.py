@@ -14,7 +14,7 @@ from lipexact.onnx.reader import read_onnx
 
 
 def load(
-    model: str | os.PathLike[str] | Any,
+    model: str | os.PathLike[str] | Network | Any,
     *,
     input: str | None = None,  # noqa: A002 - what ONNX calls it
     output: str | None = None,
@@ -27,7 +27,7 @@ def load(
     Parameters
     ----------
     model
-        A path, or an ``onnx.ModelProto``.
+        A path, an ``onnx.ModelProto``, or a :class:`.Network`, which is returned as it is.
     input
         The name of the input x; None for the only one that the output depends on and that is not
         fixed.

@@ -97,8 +97,7 @@ class Options:
 
     Attributes
     ----------
-    method, solver, mode, time_limit, gap, target, threads, solver_options
-        As for :func:`lipexact.lipschitz`.
+    Each field, as for :func:`lipexact.lipschitz`.
 
     Raises
     ------

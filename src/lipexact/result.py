@@ -38,7 +38,7 @@ class Status(_Word):
 class Termination(_Word):
     """Why a search, or a solver, stopped."""
 
-    OPTIMAL = "optimal"  # the bounds are one number, or within the gap that a solver was given
+    OPTIMAL = "optimal"  # of a result: the bounds are one number; of a solver: it is done
     GAP = "gap"
     TARGET = "target"
     RELAXATION = "relaxation"  # the linear relaxation is solved, which is all that was asked for
@@ -48,6 +48,12 @@ class Termination(_Word):
     UNDECIDED = "undecided"  # the method can do no more
     INFEASIBLE = "infeasible"  # said by a solver
     FAILED = "failed"
+
+
+# A search that ended so has done all that the caller asked for.
+AS_ASKED = frozenset(
+    {Termination.OPTIMAL, Termination.GAP, Termination.TARGET, Termination.RELAXATION}
+)
 
 
 class Proof(_Word):

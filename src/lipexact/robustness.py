@@ -30,6 +30,7 @@ from lipexact.sets.norms import Norm, PolyhedralNorm, norm
 from lipexact.solve import prepare_options
 from lipexact.state import ProgressCallback
 
+_OWN_OPTIONS = ("gap", "target")  # which decide when a search stops
 _HUGE_RADIUS = 1e300  # of a ball that holds every clip
 _LARGEST_RADIUS = 2.0**400  # that is tried
 _MAX_DOUBLINGS = 60  # of the first radius, as long as everything is certified
@@ -122,7 +123,7 @@ class CertifiedRadius:
 
 
 @takes_options(
-    leave_out=("gap", "target"),
+    leave_out=_OWN_OPTIONS,
     instead={"time_limit": "Seconds of wall-clock time for the whole search; None for no limit."},
 )
 def certified_radius(
@@ -181,7 +182,7 @@ def certified_radius(
     start = time.perf_counter()
     if not (is_number(tolerance) and 0 < tolerance < 1):
         raise OptionError(f"tolerance must be a number between 0 and 1, not {tolerance!r}")
-    if options.keys() & {"gap", "target"}:
+    if options.keys() & set(_OWN_OPTIONS):
         raise OptionError("certified_radius sets gap and target itself: leave them out")
     time_limit = prepare_options(**options).time_limit
     network = load(model)

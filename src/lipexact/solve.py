@@ -1,12 +1,14 @@
 """The pipeline: from a request and a domain to a result, in eight steps.
 
 1. :func:`lipexact.loading.load`: what a user has becomes a network.
-2. :func:`prepare_options` and :func:`make_request`: options and norms are checked, once.
-3. :func:`formulate`: the derivative, in both modes, becomes a problem with bounds of every node,
-4. which is the first upper bound of the constant.
+2. :func:`prepare_options` and :func:`make_request`: options and norms are checked, once; the
+   options before step 1, so that what is wrong with them is told at once.
+3. :func:`formulate`: the derivative, in both modes, becomes a problem with bounds of every node.
+4. :func:`bound`: these are the first upper bound of the constant.
 5. :func:`find_incumbent`: sampling and local search find a region, the first lower bound.
 6. :func:`search`: an engine tightens both bounds.
-7. :func:`certify`: the witness is computed anew, and both bounds are proven, if asked for.
+7. :func:`certify`: the witness is computed anew, and both bounds are proven, if asked for;
+   :func:`make_claim` has stated before step 3 what is to be proven.
 8. :func:`make_result`: what is known becomes a :class:`.LipschitzResult`.
 """
 
@@ -47,7 +49,7 @@ from lipexact.regions.affine import steepness
 from lipexact.regions.feasibility import LinearRegion
 from lipexact.regions.gradients import gradients
 from lipexact.regions.heuristics import Incumbent, best_region
-from lipexact.result import LipschitzResult, Status, Witness, closed
+from lipexact.result import LipschitzResult, Proof, Status, Termination, Witness, closed
 from lipexact.sets.domain import Domain
 from lipexact.sets.domains import Reals
 from lipexact.sets.functionals import Functional
@@ -188,11 +190,8 @@ def solve(
             clock.deadline,
             drafts=request.drafts,
         )
-        bounded = time.perf_counter()
-        state = find_incumbent(formulations, clock.deadline)
-        state = state.with_stats(
-            read_seconds=clock.read_seconds, bounds_seconds=bounded - clock.begun
-        )
+        state = bound(formulations, clock)
+        state = find_incumbent(state, formulations, clock.deadline)
         task = SearchTask(
             formulations=in_mode(formulations, request.options.mode),
             rule=request.rule,
@@ -226,7 +225,7 @@ class Clock:
         A time of `time.perf_counter`, or infinity.
     """
 
-    def __init__(self, time_limit: float | None, start: float | None) -> None:
+    def __init__(self, time_limit: float | None, start: float | None = None) -> None:
         self.begun = time.perf_counter()
         self.start = self.begun if start is None else start
         self.deadline = self.start + (np.inf if time_limit is None else time_limit)
@@ -259,8 +258,17 @@ def make_claim(request: SolveRequest, domain: Domain) -> dict[str, Any] | None:
     return statement(request.network, domain, request.functionals, request.directions)
 
 
-def find_incumbent(formulations: list[Formulation], deadline: float) -> SearchState:
-    """Return the state before any search: the bounds' upper one, and a region from local search."""
+def bound(formulations: list[Formulation], clock: Clock) -> SearchState:
+    """Return the first state: the smallest upper bound that the nodes' bounds give."""
+    state = SearchState(lower=0.0, upper=min(each.root_bound for each in formulations))
+    seconds = time.perf_counter() - clock.begun
+    return state.with_stats(read_seconds=clock.read_seconds, bounds_seconds=seconds)
+
+
+def find_incumbent(
+    state: SearchState, formulations: list[Formulation], deadline: float
+) -> SearchState:
+    """Return the state with the best region that sampling and local search find."""
     start = time.perf_counter()
     problem = formulations[0].problem
     incumbent = best_region(
@@ -271,20 +279,21 @@ def find_incumbent(formulations: list[Formulation], deadline: float) -> SearchSt
         deadline=start + max(deadline - start, 0.0) * INCUMBENT_TIME_SHARE,
         kinks=formulations[0].kinks,
     )
-    lower = 0.0 if incumbent is None else incumbent.norm.lower
-    upper = min(each.root_bound for each in formulations)
+    state = state.with_incumbent(incumbent)
     if incumbent is not None and any(each.is_single_region for each in formulations):
-        upper = min(upper, incumbent.norm.upper * (1 + 1e-11))  # which is accurate to rounding
+        attained = incumbent.norm.upper * (1 + 1e-11)  # which is accurate to rounding
+        state = state.with_upper(attained, Proof.FLOAT)
     # The bound may lie below the attained value by what rounding does to that value.
-    state = SearchState(lower=lower, upper=max(upper, lower), incumbent=incumbent)
+    state = replace(state, upper=max(state.upper, state.lower))
     return state.with_stats(primal_seconds=time.perf_counter() - start)
 
 
 def search(state: SearchState, task: SearchTask) -> SearchState:
     """Let the engine of the method tighten the bounds, unless the stopping rule is met already."""
-    if state.meets(task.rule):
-        return state
-    return find_engine(task.options.method).search(state, task)
+    if not state.meets(task.rule):
+        state = find_engine(task.options.method).search(state, task)
+    met = task.rule.termination(state.lower, state.upper)
+    return state if met is None else state.stopped(met)
 
 
 def certify(
@@ -371,13 +380,15 @@ def make_result(
 ) -> LipschitzResult:
     """Return the state at the end as a result."""
     exact = closed(state.lower, state.upper)
-    met = request.rule.termination(state.lower, state.upper)
+    termination = request.rule.termination(state.lower, state.upper) or state.termination
+    if termination is Termination.OPTIMAL and not exact:  # the proof is a little weaker
+        termination = Termination.UNDECIDED
     told = state.diagnostics[-1].message if state.diagnostics else None
     return LipschitzResult(
         lower=state.lower,
         upper=state.upper,
         status=Status.EXACT if exact else Status.BOUNDED,
-        termination=state.termination if met is None else met,
+        termination=termination,
         proof=state.proof,
         witness=witness,
         target=request.options.target,

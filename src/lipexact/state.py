@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -51,9 +51,13 @@ class Progress:
 ProgressCallback: TypeAlias = Callable[[Progress], bool | None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StoppingRule:
-    """When the bounds are tight enough: their relative gap, or their position to a target."""
+    """When the bounds are tight enough: their relative gap, or their position to a target.
+
+    A field is an option of the same name. Engines may read one to prune, or to tell a solver, which
+    saves time and decides nothing.
+    """
 
     gap: float = 0.0
     target: float | None = None
@@ -61,7 +65,7 @@ class StoppingRule:
     @classmethod
     def of(cls, options: Options) -> StoppingRule:
         """Return the rule that the options of a solve ask for."""
-        return cls(options.gap, options.target)
+        return cls(**{each.name: getattr(options, each.name) for each in fields(cls)})
 
     def target_is_decided(self, lower: float, upper: float) -> bool:
         """Return whether the target is known to be an upper bound, or known to be none."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from lipexact.batch import journal as checkpoint
 from lipexact.batch.journal import Journal
 from lipexact.options import Options
 from lipexact.solve import make_request
+from lipexact.state import StoppingRule
 from tests.support.batches import COUNT, alone, balls, network
 from tests.support.executors import PickledTasks
 from tests.support.networks import random_weights, to_network
@@ -403,3 +405,13 @@ def test_weights_of_a_norm_are_part_of_the_question(tmp_path: Path) -> None:
     asked = {"input_norm": other, "functional": lx.CrossLipschitz()}
     with pytest.raises(lx.CheckpointError, match="directions"):
         list(lx.lipschitz_many(earlier(), [], checkpoint=path, jobs=1, **asked))
+
+
+def test_a_journal_knows_the_whole_stopping_rule(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    list(lx.lipschitz_many(earlier(), [], checkpoint=path, jobs=1))
+    for options in ({"gap": 0.1}, {"target": 2.0}):
+        (name,) = options
+        with pytest.raises(lx.CheckpointError, match=name):
+            list(lx.lipschitz_many(earlier(), [], checkpoint=path, jobs=1, **options))
+    assert {each.name for each in fields(StoppingRule)} == {"gap", "target"}, "test the new field"

@@ -17,7 +17,7 @@ from lipexact.bounds.formulation import Formulation, formulate, norm_sets
 from lipexact.engines import engine_names, find_engine
 from lipexact.options import Options
 from lipexact.result import Proof, Termination
-from lipexact.solve import find_incumbent
+from lipexact.solve import Clock, bound, find_incumbent
 from lipexact.state import ENGINES, SearchState, SearchTask, StoppingRule, engine
 from tests.support.networks import case, random_weights, to_network
 from tests.support.oracle import constant, regions
@@ -113,7 +113,7 @@ def test_ctrl_c_leaves_bounds_that_hold(name: str, monkeypatch: pytest.MonkeyPat
     box = lx.Box(-np.ones(4), np.ones(4))
     sets = norm_sets(network, "linf", None, 0)
     formulations = formulate(network, box, *sets, "auto", np.inf)
-    start = find_incumbent(formulations, np.inf)
+    start = find_incumbent(bound(formulations, Clock(None)), formulations, np.inf)
     monkeypatch.setattr("lipexact.bab.constants.REPORT_SECONDS", -1.0)
 
     def interrupt(_: object) -> bool:

@@ -105,7 +105,7 @@ def searched_on(
     formulation = Formulation(problem, bounds)
     task = SearchTask(
         formulations=[formulation],
-        rule=StoppingRule(gap, target),
+        rule=StoppingRule(gap=gap, target=target),
         options=Options(solver=solver),
         deadline=deadline,
     )

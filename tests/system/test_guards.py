@@ -77,7 +77,7 @@ def test_within_target_at_its_ends():
 
 
 def test_goal_at_its_ends():
-    goal = StoppingRule(0.0, 1.0)
+    goal = StoppingRule(target=1.0)
     assert not goal.target_is_decided(1.0, 2.0)
     assert goal.target_is_decided(0.0, 1.0)
     assert goal.target_is_decided(1.5, 2.0)

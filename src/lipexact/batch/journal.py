@@ -17,7 +17,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -336,14 +336,22 @@ def digest_of(domain: Domain) -> str:
 
 
 def _asked(request: SolveRequest) -> dict[str, Any]:
-    """Return what makes results comparable, and leave out how they are computed."""
+    """Return what makes results comparable, and leave out how they are computed.
+
+    Journals of release 0.1.0 hold the gap and the target only: a newer field of the stopping rule
+    is left out at its default, so that they go on.
+    """
+    rule = {
+        each.name: to_plain(getattr(request.rule, each.name))
+        for each in fields(request.rule)
+        if each.name in ("gap", "target") or getattr(request.rule, each.name) != each.default
+    }
     return {
         "model": fingerprint(request.network),
         "question": {
             "functionals": _digest_of_set(request.functionals),
             "directions": _digest_of_set(request.directions),
-            "gap": request.options.gap,
-            "target": to_plain(request.options.target),
+            **rule,
             "relaxation": request.options.method == "lp",
         },
     }
@@ -369,7 +377,8 @@ def _digest_of_set(symmetric: SymmetricSet) -> str:
 def _difference(there: object, here: dict[str, Any]) -> str:
     if not isinstance(there, dict):
         return "it does not say which"
-    return ", ".join(key for key, value in here.items() if there.get(key) != value)
+    keys = dict.fromkeys([*here, *there])
+    return ", ".join(key for key in keys if there.get(key) != here.get(key))
 
 
 def _encoded(line: dict[str, Any]) -> bytes:

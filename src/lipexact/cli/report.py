@@ -17,19 +17,18 @@ from lipexact.estimators.compare import Comparison
 from lipexact.estimators.estimate import Estimate
 from lipexact.graph.ir import Affine, Switch
 from lipexact.network import Network
-from lipexact.result import LipschitzResult, Status, Termination
+from lipexact.result import AS_ASKED, LipschitzResult, Status
 
 _COLUMNS = 140  # of tables that go to a file or a pipe
 _METHODS = {"bab": "branch and bound", "bounds": "bounds alone"}
 _GUARANTEES = {"lower": "a lower bound", "upper": "an upper bound", "exact": "the constant"}
 _PROGRAM_SIZES = ("variables", "binaries", "constraints", "nodes")
 _QUARTILES = ("least", "lower_quartile", "median", "upper_quartile", "largest")
-_AS_ASKED = (Termination.GAP, Termination.TARGET, Termination.RELAXATION)
 
 
 def is_cut_short(result: LipschitzResult) -> bool:
     """Return whether a limit or ctrl-C left an interval, which nobody asked for."""
-    return result.status is not Status.EXACT and result.termination not in _AS_ASKED
+    return result.status is not Status.EXACT and result.termination not in AS_ASKED
 
 
 def print_facts(facts: Mapping[str, Any], as_json: bool = False) -> None:
