@@ -18,7 +18,7 @@ import math
 import time
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -110,11 +110,13 @@ def prepare_options(executor: Executor | None = None, **keywords: Any) -> Option
     Raises
     ------
     OptionError, SolverUnavailableError
+    TypeError
+        If there is no option of a name, as Python says it of keywords.
     """
-    try:
-        options = Options(**keywords)
-    except TypeError as error:
-        raise OptionError(f"there is no such option: {error}") from None
+    unknown = keywords.keys() - {each.name for each in fields(Options)}
+    if unknown:
+        raise TypeError(f"lipexact got an unexpected keyword argument '{min(unknown)}'")
+    options = Options(**keywords)
     check_executor(executor)
     find_engine(options.method).prepare(options, executor)
     return options
