@@ -163,7 +163,8 @@ def test_the_constant_of_an_identity(operator: str) -> None:
 
 def test_an_output_that_is_a_probability_is_suggested() -> None:
     model = onnx_model(
-        "(double[1,3] x) => (int64[1,1] label, double[1,3] p) { p = Softmax (x)\n label = ArgMax (p) }"
+        "(double[1,3] x) => (int64[1,1] label, double[1,3] p) { p = Softmax (x)\n label = "
+        "ArgMax (p) }"
     )
     with pytest.raises(lx.ModelError, match=r"output='p'.*drop_final=True"):
         lx.load(model)

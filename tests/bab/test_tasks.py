@@ -356,7 +356,8 @@ def test_the_search_goes_on_alone(after: int) -> None:
     message = solved(refuses).diagnostics[-1].message
     assert (
         message
-        == "the search went on alone: the executor takes no more tasks: RuntimeError: after shutdown"
+        == "the search went on alone: the executor takes no more tasks: RuntimeError: after "
+        "shutdown"
     )
 
 

@@ -407,7 +407,8 @@ def judge_certificate(report: Any, known: Truth, slack: Fraction) -> list[str]:
         ):
             what = "lower" if side is report.lower else "upper"
             wrong.append(
-                f"the certificate's {what} claim {side.claim!r} misses the constant {float(known)!r}"
+                f"the certificate's {what} claim {side.claim!r} misses the constant "
+                f"{float(known)!r}"
             )
         if side.proven and side.claim is None:
             wrong.append("the certificate has a side that is proven, and claims nothing")

@@ -544,7 +544,10 @@ def stand_in(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 
 # What CBC writes its solution to: the names, and the numbers.
-FILES = 'for a in "$@"; do [ "$b" = -solu ] && text=$a; [ "$b" = -saveSolution ] && doubles=$a; b=$a; done; "$CBC" "$@"; '
+FILES = (
+    'for a in "$@"; do [ "$b" = -solu ] && text=$a; [ "$b" = -saveSolution ] && doubles=$a; '
+    'b=$a; done; "$CBC" "$@"; '
+)
 
 
 @pytest.mark.parametrize(
@@ -552,7 +555,8 @@ FILES = 'for a in "$@"; do [ "$b" = -solu ] && text=$a; [ "$b" = -saveSolution ]
     [
         "exit 1",
         'head -c 3000 "$CBC"',
-        "yes 'After 9 nodes, 1 on tree, 1e9 best solution, best possible 0 (1 s)' | head -n 1000; exit 1",
+        "yes 'After 9 nodes, 1 on tree, 1e9 best solution, best possible 0 (1 s)' | head "
+        "-n 1000; exit 1",
         "echo 'After 1 nodes, 0 on tree, 1.2.3 best solution, best possible . (1 s)'",
         FILES + 'truncate -s 100 "$text"',
         FILES + 'truncate -s 0 "$text"',
@@ -736,7 +740,8 @@ pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + int(room * 2**20)
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 try:
-    result = lx.lipschitz(net, lx.Box(-np.ones(6), np.ones(6)), method=method, solver=solver, time_limit=5.0)
+    box = lx.Box(-np.ones(6), np.ones(6))
+    result = lx.lipschitz(net, box, method=method, solver=solver, time_limit=5.0)
 except (lx.LipExactError, MemoryError) as error:
     print(json.dumps({"error": type(error).__name__, "message": str(error)}))
 else:

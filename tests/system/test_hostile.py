@@ -774,7 +774,8 @@ def test_a_clip_may_be_infinite_or_an_array():
 def test_the_same_box_in_other_words(corners):
     (first, bias), (last, offset) = general(2, (4, 3, 1))
     model = onnx_model(
-        "(double[N,2,2] x) => (double[N,1] y) { f = Flatten (x)\n z = Gemm <transB = 1> (f, W, b)\n h = Relu (z)\n "
+        "(double[N,2,2] x) => (double[N,1] y) { f = Flatten (x)\n z = Gemm <transB = 1> "
+        "(f, W, b)\n h = Relu (z)\n "
         "y = Gemm <transB = 1> (h, V, c) }",
         {"W": first, "b": bias, "V": last, "c": offset},
     )
