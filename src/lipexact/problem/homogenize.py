@@ -84,9 +84,11 @@ class Homogenization:
         """What (z, t) ranges over."""
         return Box(np.append(-np.ones(self.scale.size), 0.0), np.ones(self.scale.size + 1))
 
-    def directions(self, body: SymmetricSet) -> SymmetricSet:
+    def directions(self, directions: SymmetricSet) -> SymmetricSet:
         """Return the directions for (z, t) that stand for those of a set for x."""
-        scaled = body if (self.scale == 1).all() else Stretched(body, 1 / self.scale)
+        scaled = directions
+        if not (self.scale == 1).all():
+            scaled = Stretched(directions, 1 / self.scale)
         return Leading(scaled, self.scale.size + 1)
 
     def direction(self, direction: Vector) -> Vector:
