@@ -13,7 +13,12 @@ from tests.support.paths import ROOT
 
 PACKAGE = ROOT / "src" / "lipexact"
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "CONTRIBUTING.md", ROOT / "docs" / "glossary.md", *(ROOT / "docs/adr").glob("*.md")]
+PAGES = [
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "docs" / "glossary.md",
+    *(ROOT / "docs/adr").glob("*.md"),
+    *(ROOT / "docs/tutorials").glob("*.md"),
+]
 ROLE = re.compile(r":\w+:`[.~]*([^`]+)`")
 
 

@@ -169,7 +169,8 @@ def test_convolutions_and_residual_connections():
         try:
             found = lx.estimate(net, ball, name, **question, **CHEAP.get(name, {}))
         except lx.UnsupportedEstimateError:
-            assert entry.networks.startswith(registry.CHAINS)
+            told = f"{name} refuses branches: begin its networks= with registry.CHAINS"
+            assert entry.networks.startswith(registry.CHAINS), told
             with pytest.raises(lx.UnsupportedEstimateError, match="branches"):
                 lx.estimate(net, ball, name, **question)
             continue

@@ -83,3 +83,14 @@ def test_former_names_are_deprecated(old, new):
         assert getattr(registry, old) is new
     with pytest.raises(AttributeError, match="Anything"):
         registry.Anything  # noqa: B018
+
+
+def test_a_heuristic_proves_nothing_whatever_it_says(monkeypatch):
+    monkeypatch.setattr(registry, "_ESTIMATORS", dict(registry._ESTIMATORS))
+
+    @estimator("guess", "heuristic", "local", norms="all", networks="all", source="this package")
+    def guess(request: EstimateRequest) -> EstimatorOutput:  # noqa: ARG001
+        """Return a number."""
+        return EstimatorOutput(1.0)
+
+    assert lx.estimate(NET, BOX, "guess").proof == "none"

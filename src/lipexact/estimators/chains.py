@@ -29,7 +29,8 @@ class Chain:
     Attributes
     ----------
     weights
-        The dense matrices W_0 to W_(L-1), the first layer's first.
+        The dense matrices W_0 to W_(L-1), from the input to the output; a ReLU at either end has
+        the identity beyond it.
     """
 
     weights: tuple[Vector, ...]
@@ -119,7 +120,9 @@ def euclidean_factors(
 def scaled_chains(
     request: EstimateRequest, method: str, max_functionals: int = MAX_FOLDED_FUNCTIONALS
 ) -> list[Chain]:
-    """Return the chains of which the largest Euclidean constant is the one asked for.
+    """Return one chain for each functional, or one in all for an ellipsoid of them.
+
+    The constant asked for is the largest of their Euclidean constants.
 
     Raises
     ------

@@ -45,8 +45,8 @@ class Estimate:
         "lower": `value` is at most the constant; "upper": at least; "exact": it is the constant, as
         :func:`lipexact.lipschitz` defines it; "heuristic": none of these.
     scope
-        "global": an upper bound of the constant on all of R^d, whatever the domain; "local": one of
-        the constant on the domain.
+        "global": the value is about the constant on all of R^d, whatever the domain;
+        "local": about that on the domain.
     proof
         "float" where the guarantee comes from the package's own arithmetic, rounded outward;
         "solver" where it rests on a solver's claim; "none" for heuristics.
@@ -154,7 +154,7 @@ def estimate(
         value,
         guarantee,
         entry.scope,
-        output.proof,
+        "none" if guarantee == "heuristic" else output.proof,
         time.perf_counter() - start,
         output.details,
     )

@@ -18,8 +18,7 @@ asked, never for something close to it. Its registration says what it promises::
     ) -> EstimatorOutput:
         "Bound the Jacobian's entries by intervals."
 
-A module of :mod:`lipexact.estimators` with such a function is all that a new estimator takes. The
-tests hold every entry against the exact constant; the first line of the docstring stands in the
+A module of :mod:`lipexact.estimators` with such a function is all that a new estimator takes. The tests hold every entry but the heuristics against the exact constant; the first line of the docstring stands in the
 documentation's table.
 """
 
@@ -204,11 +203,12 @@ class Estimator:
     guarantee
         "lower" or "upper" for bounds, "heuristic" for neither, "exact" for both.
     scope
-        "local": it uses the domain; "global": it holds on all of R^d, whatever the domain.
+        "local": it uses the domain; "global": it is about all of R^d, whatever the domain.
     norms, networks
-        What it takes, in words.
+        What it takes, in words. An estimator that refuses branches begins with :data:`CHAINS`, and
+        names them in its error, as :func:`.chains.chain_weights` does.
     source
-        The publication or document that it follows.
+        The publication or document that it follows, or "this package".
     run
         The function.
     best_upper_rank
