@@ -89,7 +89,7 @@ def test_a_heuristic_proves_nothing_whatever_it_says(monkeypatch):
     monkeypatch.setattr(registry, "_ESTIMATORS", dict(registry._ESTIMATORS))
 
     @estimator("guess", "heuristic", "local", norms="all", networks="all", source="this package")
-    def guess(request: EstimateRequest) -> EstimatorOutput:  # noqa: ARG001
+    def guess(request: EstimateRequest) -> EstimatorOutput:
         """Return a number."""
         return EstimatorOutput(1.0)
 

@@ -18,8 +18,9 @@ asked, never for something close to it. Its registration says what it promises::
     ) -> EstimatorOutput:
         "Bound the Jacobian's entries by intervals."
 
-A module of :mod:`lipexact.estimators` with such a function is all that a new estimator takes. The tests hold every entry but the heuristics against the exact constant; the first line of the docstring stands in the
-documentation's table.
+A module of :mod:`lipexact.estimators` with such a function is all that a new estimator takes. The
+tests hold every entry but the heuristics against the exact constant; the first line of the
+docstring stands in the documentation's table.
 """
 
 from __future__ import annotations
