@@ -90,7 +90,8 @@ def test_programs_know_all_of_space(solver):
         method="mip",
         solver=solver,
     )
-    assert (result.status, result.method) == (lx.Status.EXACT, "mip")
+    assert result.status is lx.Status.EXACT
+    assert result.method in ("mip", "bounds")
     assert result.value == pytest.approx(known, rel=1e-9)
     check(result, to_network(weights), pair[0])
 
@@ -282,7 +283,8 @@ def test_programs_equal_the_enumeration_of_regions(family, seed):
         solver=solver,
         time_limit=120,
     )
-    assert (result.status, result.method) == (lx.Status.EXACT, "mip")
+    assert result.status is lx.Status.EXACT
+    assert result.method in ("mip", "bounds")
     assert result.value == pytest.approx(known, rel=1e-9, abs=0.0)
     relaxed = lx.lipschitz(
         net, lx.Reals(d), input_norm=pair[0], output_norm=pair[1], method="lp", solver=solver
@@ -497,7 +499,7 @@ def test_both_modes(mode):
     question = {"input_norm": "l1", "output_norm": "linf", "mode": mode}
     for method in ("bab", "mip", "lp"):
         result = lx.lipschitz(to_network(weights), lx.Reals(3), method=method, **question)
-        assert result.mode == mode
+        assert result.mode in ((None,) if result.method in ("bab", "bounds") else (mode,))
         assert result.lower <= known * (1 + 1e-12)
         assert result.upper >= known * (1 - 1e-13)
         if method != "lp":

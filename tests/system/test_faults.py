@@ -731,11 +731,16 @@ import json, resource, sys
 import numpy as np
 import lipexact as lx
 from lipexact import api  # and all else that is needed
+from lipexact.engines import find_engine
+from lipexact.options import Options
+from lipexact.serialise import to_plain
 from lipexact.mip.solvers.base import available
 from tests.support.networks import random_weights, to_network
 method, solver, room = sys.argv[1], sys.argv[2], float(sys.argv[3])
 net = to_network(random_weights(np.random.default_rng(0), (6, 14, 14, 1)))
 available(solver)
+find_engine(method).prepare(Options(method=method, solver=solver))  # and what that imports
+to_plain({})  # likewise
 pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + int(room * 2**20)
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

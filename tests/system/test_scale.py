@@ -12,7 +12,7 @@ import pytest
 import scipy.sparse as sp
 
 import lipexact as lx
-from lipexact.bounds import crown as linear
+from lipexact.bounds import constants
 from lipexact.bounds.crown import bound_nodes
 from lipexact.graph.evaluate import evaluate
 from lipexact.graph.folding import fold
@@ -210,8 +210,8 @@ def test_bounds_in_chunks_are_those_at_once(monkeypatch, mode, radius):
     problem = problem_of(net, lx.Ball(rng.random(128), radius), mode)
     whole = bound_nodes(problem.graph, problem.sets)
     for chunk, gain in ((7, 6), (64, 1e9), (64, 0.1)):  # and products dense and sparse
-        monkeypatch.setattr(linear, "_CHUNK", chunk)
-        monkeypatch.setattr(linear, "_DENSE_GAIN", gain)
+        monkeypatch.setattr(constants, "MAX_ROWS", chunk)
+        monkeypatch.setattr(constants, "DENSE_GAIN", gain)
         parts = bound_nodes(problem.graph, problem.sets)
         for node in problem.graph.nodes:
             for a, b in zip(whole[node], parts[node], strict=True):
@@ -221,7 +221,7 @@ def test_bounds_in_chunks_are_those_at_once(monkeypatch, mode, radius):
 @pytest.mark.parametrize("limits", [{}, {"work": 1e4}, {"deadline": 0.0}])
 @pytest.mark.parametrize("mode", MODES)
 def test_bounds_of_convolutions_contain_exact_values(monkeypatch, mode, limits):
-    monkeypatch.setattr(linear, "_CHUNK", 16)
+    monkeypatch.setattr(constants, "MAX_ROWS", 16)
     rng = np.random.default_rng(2)
     net = conv_net(rng, (1, 6, 6), 2)
     domain = lx.Ball(rng.random(36), 0.2)

@@ -186,6 +186,10 @@ class TwoArgumentsError(ValueError):
     def __init__(self, one: int, other: int) -> None:
         super().__init__(f"{one} and {other}")
 
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        """As by default, but for libraries that teach all errors to be read again."""
+        return TwoArgumentsError, (str(self),)
+
 
 def fail(_: object, error: str) -> None:
     """As workers do that are handed something wrong."""
