@@ -194,7 +194,9 @@ def test_every_operator(start):
         box = lx.Box(np.full(network.input.size, -1.0), np.full(network.input.size, 1.5))
         functional = np.cos(np.arange(network.output.size))
         question_ = {"input_norm": ("linf", "l2", "l1")[number % 3], "functional": functional}
-        least = lx.estimate(network, box, "sampling", samples=50, ascent=True, **question_).value
+        # A third of them go on to the best of the neighbouring regions, which takes long.
+        ascent = number // 3 % 3 == 0
+        least = lx.estimate(network, box, "sampling", samples=50, ascent=ascent, **question_).value
         # Of the dear ones, each takes its turn.
         dear = ("lipsdp", "seqlip-brute-force")[number // 8 % 2]
         for name in ("naive", "recurjac", "fastlip", "eclipse-fast", dear):
