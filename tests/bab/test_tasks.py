@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -573,3 +574,24 @@ def test_the_best_region_is_told_and_retold() -> None:
     assert again is not None
     assert again.norm.lower == found.norm.lower
     assert found.norm.lower == pytest.approx(alone(functional=0).value, rel=1e-9)
+
+
+def test_the_largest_closed_bound_of_all_batches_comes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also that of a batch that others followed: what was closed there may hold the constant."""
+    expander, nodes, search = planted(8)
+    closed: list[float] = []
+    original = NodeExpander.expand
+
+    def expand(self: NodeExpander, batch: list[SearchNode]) -> Any:
+        expansion = original(self, batch)
+        # Each batch closes less than the one before, as far as the search is told.
+        closed.append(100.0 - len(closed))
+        return replace(expansion, closed_bound=closed[-1])
+
+    batch = pack(nodes, expander.propagator.points)
+    monkeypatch.setattr(NodeExpander, "expand", expand)
+    result = search.expand(Subtree(batch, None, 0.0, 0.0, 0.0, np.inf))
+    assert len(closed) > 1
+    assert result.expansion.closed_bound == closed[0]
