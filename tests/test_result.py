@@ -73,6 +73,9 @@ def test_a_false_claim_is_not_read(result: lx.LipschitzResult) -> None:
         lx.LipschitzResult.from_dict(result.to_dict() | {"status": "EXACT", "upper": 1e9})
     with pytest.raises((KeyError, TypeError, ValueError)):
         lx.LipschitzResult.from_dict({"lower": 1.0})
+    for name in ("stats", "witness", "diagnostics", "question"):
+        with pytest.raises((KeyError, TypeError, ValueError)):
+            lx.LipschitzResult.from_dict(result.to_dict() | {name: 3})
 
 
 def test_words_are_strings(result: lx.LipschitzResult) -> None:

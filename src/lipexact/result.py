@@ -301,7 +301,7 @@ class LipschitzResult:
         KeyError, TypeError, ValueError
             If this is no such dictionary.
         """
-        stats = {name: each for name, each in data["stats"].items() if name in _STATS}
+        stats = {name: each for name, each in dict(data["stats"]).items() if name in _STATS}
         result = serialise.from_plain({**data, "stats": stats}, cls)
         if result.status is Status.EXACT and not closed(result.lower, result.upper):
             raise ValueError("it says EXACT, and its bounds are apart")

@@ -34,7 +34,10 @@ def from_plain(data: Any, kind: type[_T]) -> _T:
     KeyError, TypeError, ValueError
         If the data do not fit the class.
     """
-    return _converter().structure(data, kind)
+    try:
+        return _converter().structure(data, kind)
+    except AttributeError as error:  # a number where there must be a mapping
+        raise TypeError(f"the data do not fit {kind.__name__}: {error}") from None
 
 
 def _plain(value: Any) -> Any:
